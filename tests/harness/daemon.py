@@ -1,0 +1,194 @@
+"""The real daemon in a process of its own: unmodified, locked in, told apart by nothing.
+
+Readiness comes through the service manager's protocol (sd_notify(3)), the log
+through a pipe, everything else through the doors that users have.
+"""
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mailbell._stats import Status
+from mailbell.client import Client
+
+__all__ = ["LINE", "PATIENCE", "Daemon", "configuration", "ring", "started", "until"]
+
+LINE = b"nm_notifyuser\r\n"
+# Seconds until a test gives up: a bound for a machine that hangs, never a
+# duration that a test relies on.
+PATIENCE = 30.0
+
+
+def until(done: Callable[[], object], what: str = "it") -> None:
+    """Look again and again until something outside of our control is so."""
+    end = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > end:
+            pytest.fail(f"{what} did not happen within {PATIENCE:.0f} s")
+        select.select([], [], [], 0.005)
+
+
+def configuration(
+    directory: Path,
+    *,
+    tcp: Sequence[str] = ("127.0.0.1:0", "[::1]:0"),
+    udp: Sequence[str] = (),
+    more: str = "",
+) -> str:
+    """Return a configuration for loopback: TOML."""
+    return f"""
+[listen]
+tcp = {list(tcp)}
+udp = {list(udp)}
+user = "nobody"
+[socket]
+path = "{directory}/mailbell.sock"
+group = ""
+{more}
+"""
+
+
+@dataclass
+class Daemon:
+    """A daemon that has said it is ready."""
+
+    process: "subprocess.Popen[bytes]"
+    path: Path
+    notify: socket.socket
+    log: bytearray = field(default_factory=bytearray)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def status(self) -> Status:
+        with Client(str(self.path)) as client:
+            return client.status()
+
+    def endpoint(self, transport: str = "tcp", host: str = "127.0.0.1") -> tuple[str, int]:
+        """Where it listens: host and port."""
+        for name in self.status().listening:
+            found = re.fullmatch(r"(tcp|udp) \[?([^]]+?)]?:(\d+)", name)
+            if found and found[1] == transport and found[2] == host:
+                return host, int(found[3])
+        raise LookupError(f"{transport} {host}")
+
+    def kernel_says(self) -> dict[str, str]:
+        """What `/proc/PID/status` says, seen from outside."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        pairs = (line.partition(":") for line in text.splitlines())
+        return {key: value.strip() for key, _, value in pairs}
+
+    def counted(self, transport: str = "tcp") -> dict[str, int]:
+        """The outcomes that happened, without those that did not."""
+        return {name: n for name, n in getattr(self.status().outcomes, transport).items() if n}
+
+    def lines(self) -> list[str]:
+        """The log so far."""
+        assert self.process.stderr
+        descriptor = self.process.stderr.fileno()
+        while select.select([descriptor], [], [], 0)[0]:
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                break
+            self.log += chunk
+        return self.log.decode().splitlines()
+
+    def until_logged(self, text: str, count: int = 1) -> None:
+        until(lambda: sum(text in line for line in self.lines()) >= count, f"log line {text!r}")
+
+    def told(self) -> bytes:
+        """The next message to the service manager."""
+        self.notify.settimeout(PATIENCE)
+        return self.notify.recv(4096)
+
+    def stop(self) -> int:
+        """End it in order; return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@contextmanager
+def started(
+    directory: Path,
+    toml: str | None = None,
+    *,
+    command: Sequence[str] = (),
+    environ: dict[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+) -> Iterator[Daemon]:
+    """Run a daemon until the end of the block.
+
+    Args:
+        directory: for its files; not used by another daemon at the time.
+        toml: its configuration; loopback and ports of the kernel's choice by default.
+        command: what to run it through, as in `nsenter ...`.
+        environ: added to its environment.
+        descriptors: passed on to it.
+    """
+    file = directory / "mailbelld.toml"
+    file.write_text(configuration(directory) if toml is None else toml)
+    notify_path = directory / "notify"
+    notify_path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(notify_path))
+        notify_path.chmod(0o666)  # as a service manager's is: the daemon may be another user
+        process = subprocess.Popen(
+            [*command, sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **(environ or {})},
+            pass_fds=tuple(descriptors),
+        )
+        daemon = Daemon(process, directory / "mailbell.sock", notify)
+        try:
+            _await_ready(daemon)
+            yield daemon
+        finally:
+            daemon.stop()
+            assert process.stderr
+            process.stderr.close()
+
+
+def _await_ready(daemon: Daemon) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if select.select([daemon.notify], [], [], 0.02)[0]:
+            assert b"READY=1" in daemon.notify.recv(4096)
+            return
+        if daemon.process.poll() is not None:
+            pytest.fail(f"mailbelld ended: {daemon.lines()}")
+    pytest.fail(f"mailbelld is not ready: {daemon.lines()}")
+
+
+def ring(endpoint: tuple[str, int], data: bytes = LINE, source: str | None = None) -> bytes:
+    """Ring as a mail server does; return what came back before the close, b"" as it must be."""
+    family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.settimeout(PATIENCE)
+        if source:
+            sock.bind((source, 0))
+        sock.connect(endpoint)
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        try:
+            return sock.recv(4096)
+        except ConnectionResetError:
+            return b""

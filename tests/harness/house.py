@@ -1,0 +1,70 @@
+"""An admission with everything real around it but the clock."""
+
+from dataclasses import dataclass, field
+
+from mailbell._accounts import AccountMap
+from mailbell._admission import Admission
+from mailbell._config import Configuration, parse
+from mailbell._events import Family, Notification, Outcome, Transport
+from mailbell._hub import Hub
+from mailbell._journal import Journal
+from mailbell._limiter import Gate, Limiter
+from mailbell._networks import parse_address
+from mailbell._stats import Counters
+
+
+@dataclass
+class House:
+    configuration: Configuration
+    lines: list[str] = field(default_factory=list)
+    woken: list[Notification] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        accounts = AccountMap(self.configuration.account, self.configuration.unmatched == "all")
+        self.hub = Hub(
+            accounts.names, interval=1, epoch="e", started=0, on_wakeup=self.woken.append
+        )
+        self.journal = Journal(self.lines.append, lambda: 0.0)
+        limits = self.configuration.limits
+        self.limiter = Limiter(
+            rate=limits.rate,
+            burst=limits.burst,
+            total_rate=limits.total_rate,
+            connections=limits.connections,
+            connections_per_source=limits.connections_per_source,
+            sources=limits.sources,
+            udp=True,
+            seed=1,
+            random=lambda: 1.0,
+        )
+        self.admission = Admission(
+            self.configuration.sources,
+            accounts,
+            self.hub,
+            self.counters,
+            self.journal,
+            lambda: 1234,
+        )
+
+    def gate(self, family: Family) -> Gate:
+        return self.limiter.gate(Transport.TCP, family)
+
+    def refusal(self, source: str, now: float = 0.0) -> Outcome | None:
+        family, address = parse_address(source)
+        return self.admission.refusal(family, address, self.gate(family), now)
+
+    def conclude(self, outcome: Outcome, source: str, local: str | None = None) -> Outcome:
+        family, address = parse_address(source)
+        called = None if local is None else parse_address(local)[1]
+        return self.admission.conclude(
+            outcome, Transport.TCP, family, address, 0.0, local=called, data=b"x\r\n"
+        )
+
+    def counted(self, transport: Transport = Transport.TCP) -> dict[Outcome, int]:
+        """The outcomes that happened, without those that did not."""
+        return {name: n for name, n in self.counters.outcomes[transport].items() if n}
+
+
+def house(toml: str = "") -> House:
+    return House(parse(toml.encode()))
