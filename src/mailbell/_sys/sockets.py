@@ -1,0 +1,223 @@
+"""Opens the sockets the daemon listens on, and asks the kernel about them.
+
+All of this happens before the lock and before the event loop, with the
+standard library's sockets: an event loop would start threads for some of it.
+"""
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
+from mailbell._events import Family, Transport
+from mailbell._sys.local_socket import bind_local
+from mailbell._sys.port_holder import holder
+
+__all__ = [
+    "EndpointLike",
+    "PeerCredentials",
+    "bind_local",
+    "bind_tcp",
+    "bind_udp",
+    "defer_accept",
+    "kernel_drops",
+    "limit_send_buffer",
+    "peer_credentials",
+]
+
+_BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
+_DEFER_SECONDS: Final = 1
+
+# asm-generic/socket.h and linux/sock_diag.h; the socket module does not name them.
+_SO_MEMINFO: Final = 55
+_SK_MEMINFO_DROPS: Final = 8
+
+_UCRED: Final = struct.Struct("iII")  # `struct ucred`, unix(7)
+
+
+class EndpointLike(Protocol):
+    """What a socket is bound to. `mailbell._config.Endpoint` is one."""
+
+    @property
+    def family(self) -> Family:
+        """The address family."""
+
+    @property
+    def host(self) -> str:
+        """The numeric address."""
+
+    @property
+    def port(self) -> int:
+        """The port; 0 lets the kernel choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCredentials:
+    """Who connected to a local socket, as the kernel noted it then (unix(7)).
+
+    Attributes:
+        pid: process; 0 when it lives in another pid namespace.
+        uid: effective user.
+        gid: effective group.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def bind_tcp(endpoint: EndpointLike) -> socket.socket:
+    """Listen on a TCP address.
+
+    Args:
+        endpoint: a numeric address and a port.
+
+    Returns:
+        A listening socket: non-blocking, close-on-exec, of one family only. A
+        connection that stays silent does not wake its owner for some seconds.
+
+    Raises:
+        OperatingSystemError: the port is taken, or the address is not here.
+        PrivilegeError: the port needs a privilege this process lacks.
+    """
+    sock = _open(endpoint, Transport.TCP)
+    try:
+        # Without it a restart would wait for connections in TIME_WAIT. It does not
+        # let two sockets listen on one port (socket(7)).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        defer_accept(sock)
+        sock.bind((endpoint.host, endpoint.port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _explain(error, endpoint, Transport.TCP) from error
+    return sock
+
+
+def bind_udp(endpoint: EndpointLike) -> socket.socket:
+    """Bind a UDP address. Never with SO_REUSEADDR, which would let another share it.
+
+    Args:
+        endpoint: a numeric address and a port.
+
+    Returns:
+        A bound socket: non-blocking, close-on-exec, of one family only.
+
+    Raises:
+        OperatingSystemError: the port is taken, or the address is not here.
+        PrivilegeError: the port needs a privilege this process lacks.
+    """
+    sock = _open(endpoint, Transport.UDP)
+    try:
+        sock.bind((endpoint.host, endpoint.port))
+    except OSError as error:
+        sock.close()
+        raise _explain(error, endpoint, Transport.UDP) from error
+    return sock
+
+
+def defer_accept(sock: socket.socket) -> None:
+    """Let silent connections wait in the kernel (TCP_DEFER_ACCEPT, tcp(7)).
+
+    They surface after some seconds all the same, so a deadline is still needed.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
+
+
+def kernel_drops(sock: socket.socket) -> int | None:
+    """Count what the kernel dropped at a socket: its filter, or a full queue.
+
+    Args:
+        sock: any Internet socket.
+
+    Returns:
+        Packets since it was made, 32 bits that wrap around; None when the kernel
+        does not tell (SO_MEMINFO came with Linux 4.12).
+    """
+    size = 4 * (_SK_MEMINFO_DROPS + 1)
+    try:
+        answer = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, size)
+    except OSError:
+        return None
+    if len(answer) < size:
+        return None
+    drops: int = struct.unpack_from("=I", answer, 4 * _SK_MEMINFO_DROPS)[0]
+    return drops
+
+
+def peer_credentials(sock: socket.socket) -> PeerCredentials:
+    """Ask who is at the other end of a local socket.
+
+    Args:
+        sock: an accepted Unix socket.
+
+    Returns:
+        What the peer was when it connected. For the log: the socket's mode and
+        group decide who may connect, not this.
+
+    Raises:
+        OSError: not a Unix socket.
+    """
+    answer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return PeerCredentials(*_UCRED.unpack(answer))
+
+
+def limit_send_buffer(sock: socket.socket) -> None:
+    """Give a socket the smallest send buffer the kernel knows (about 4.5 KiB).
+
+    A peer that does not read then holds one message of ours and not a queue of them.
+
+    Args:
+        sock: an accepted Unix socket; the option is not inherited from the listener.
+
+    Raises:
+        OSError: the option cannot be set.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
+def _open(endpoint: EndpointLike, transport: Transport) -> socket.socket:
+    """Make a socket of one family and no other."""
+    kind = socket.SOCK_STREAM if transport is Transport.TCP else socket.SOCK_DGRAM
+    ipv6 = endpoint.family is Family.IPV6
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    try:
+        # SOCK_CLOEXEC is Python's default (PEP 446).
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise _explain(error, endpoint, transport) from error
+    if ipv6:
+        # Else an IPv4 source would look like ::ffff:192.0.2.1 and all of them would
+        # share one /64 of the limiter.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> MailbellError:
+    """Say what is wrong with an address, and what to do about it."""
+    where = f"port {endpoint.port} of {endpoint.host}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            found = holder(endpoint.family, endpoint.port, transport)
+            by = f" by {found.name}, pid {found.pid}" if found else ""
+            remedy = f"stop what holds it (ss -lnp 'sport = {endpoint.port}'), or listen elsewhere"
+            return OperatingSystemError(f"{where} is taken{by}", remedy)
+        case errno.EACCES | errno.EPERM:
+            return PrivilegeError(
+                f"no permission to bind {where}",
+                "start as root, let the service manager bind it (socket activation),"
+                " or listen on a port above 1023",
+            )
+        case errno.EADDRNOTAVAIL:
+            return OperatingSystemError(
+                f"{endpoint.host} is not an address of this machine",
+                "see `ip address`; write 0.0.0.0 or [::] for all of them",
+            )
+        case errno.EAFNOSUPPORT:
+            return OperatingSystemError(
+                f"this machine has no IPv{endpoint.family.value}, asked for by {where}",
+                "remove that address from what mailbelld listens on",
+            )
+    return OperatingSystemError(f"cannot listen on {where}: {error.strerror or error}")

@@ -1,0 +1,274 @@
+"""The two conversations with a service manager: sockets it gives, and news it gets.
+
+Socket activation, sd_listen_fds(3): the manager binds, so this program never
+holds the privilege to. What it hands over is checked as if a stranger had: a
+unit file is easily wrong, and a dual-stack socket would undo the limits.
+
+Notification, sd_notify(3), and the watchdog, sd_watchdog_enabled(3).
+
+Both protocols are a few lines; libsystemd would be a library more in a
+process that is locked in.
+"""
+
+import socket
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Self
+
+from mailbell._errors import ConfigurationError, OperatingSystemError
+from mailbell._sys.sockets import defer_accept
+
+__all__ = ["ActivatedSockets", "Notifier", "activated_sockets", "watchdog_interval"]
+
+_FIRST: Final = 3  # SD_LISTEN_FDS_START
+_MAX_SOCKETS: Final = 64
+_MAX_STATUS: Final = 512  # bytes
+_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+
+
+@dataclass(frozen=True, slots=True)
+class ActivatedSockets:
+    """What a service manager has bound for us; all empty when it has not.
+
+    Attributes:
+        tcp: listening stream sockets, each of one family.
+        udp: bound datagram sockets, each of one family.
+        local: the listening Unix socket.
+    """
+
+    tcp: tuple[socket.socket, ...] = ()
+    udp: tuple[socket.socket, ...] = ()
+    local: socket.socket | None = None
+
+
+def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedSockets:
+    """Take the sockets a service manager passes.
+
+    Args:
+        environ: the environment. The variables are removed from it, so that
+            nobody takes the descriptors twice.
+        pid: of this process; sockets meant for another are left alone.
+
+    Returns:
+        The sockets, by their names in the unit (`FileDescriptorName=`), each
+        non-blocking and close-on-exec.
+
+    Raises:
+        ConfigurationError: a name is unknown, or a socket is not what its name says.
+    """
+    values = {name: environ.pop(name, "") for name in _VARIABLES}
+    if _number("LISTEN_PID", values["LISTEN_PID"]) != pid:
+        return ActivatedSockets()
+    count = _number("LISTEN_FDS", values["LISTEN_FDS"]) or 0
+    if count > _MAX_SOCKETS:
+        raise ConfigurationError(
+            f"LISTEN_FDS passes {count} sockets", f"at most {_MAX_SOCKETS} are taken"
+        )
+    names = values["LISTEN_FDNAMES"].split(":") if values["LISTEN_FDNAMES"] else []
+    if len(names) != count:
+        raise ConfigurationError(
+            f"LISTEN_FDNAMES has {len(names)} names for {count} sockets",
+            "name each in its socket unit: FileDescriptorName=tcp, udp or local",
+        )
+    taken: list[tuple[str, socket.socket]] = []
+    try:
+        for descriptor, name in enumerate(names, _FIRST):
+            taken.append((name, _take(descriptor, name)))
+        return _sort(taken)
+    except BaseException:
+        for _, sock in taken:
+            sock.close()
+        raise
+
+
+def _sort(taken: list[tuple[str, socket.socket]]) -> ActivatedSockets:
+    by_name = {kind: tuple(s for name, s in taken if name == kind) for kind in _CHECKS}
+    if len(by_name["local"]) > 1:
+        raise ConfigurationError(
+            "the service manager passes several sockets named local",
+            "keep one ListenStream= with a path in that unit",
+        )
+    return ActivatedSockets(by_name["tcp"], by_name["udp"], next(iter(by_name["local"]), None))
+
+
+def _take(descriptor: int, name: str) -> socket.socket:
+    """Make a socket object of a descriptor, once it is what its name says."""
+    where = f"descriptor {descriptor} ({name!r}) of the service manager"
+    check = _CHECKS.get(name)
+    if check is None:
+        raise ConfigurationError(
+            f"{where} has an unknown name", "write FileDescriptorName=tcp, udp or local in its unit"
+        )
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ConfigurationError(f"{where} is no socket: {error.strerror}") from error
+    try:
+        problem = check(sock) or _dual_stack(sock)
+        if problem:
+            raise ConfigurationError(f"{where} {problem[0]}", problem[1])
+        sock.set_inheritable(False)
+        sock.setblocking(False)
+        if name == "tcp":
+            defer_accept(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+_Complaint = tuple[str, str] | None  # what is wrong, and the remedy
+
+
+def _check_tcp(sock: socket.socket) -> _Complaint:
+    # Not MPTCP, nor SCTP: the filters and the deadlines were thought through for TCP.
+    fits = sock.family in _INTERNET and sock.type == socket.SOCK_STREAM
+    if not fits or sock.proto != socket.IPPROTO_TCP:
+        return "is no TCP socket", "write ListenStream=0.0.0.0:79 and ListenStream=[::]:79"
+    return _check_listening(sock)
+
+
+def _check_udp(sock: socket.socket) -> _Complaint:
+    fits = sock.family in _INTERNET and sock.type == socket.SOCK_DGRAM
+    if not fits or sock.proto != socket.IPPROTO_UDP:
+        return "is no UDP socket", "write ListenDatagram=0.0.0.0:79 and ListenDatagram=[::]:79"
+    if sock.getsockname()[1] == 0:
+        return "is not bound", "write ListenDatagram= with an address and a port"
+    return None
+
+
+def _check_local(sock: socket.socket) -> _Complaint:
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        return "is no Unix stream socket", "write ListenStream=/run/mailbell/mailbell.sock"
+    return _check_listening(sock)
+
+
+def _check_listening(sock: socket.socket) -> _Complaint:
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return None
+    return "does not listen", "write Accept=no in its unit"
+
+
+def _dual_stack(sock: socket.socket) -> _Complaint:
+    """Refuse an IPv6 socket that IPv4 reaches too: too late to change once it is bound."""
+    if sock.family != socket.AF_INET6:
+        return None
+    if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return None
+    return "serves IPv4 and IPv6 at once", "write BindIPv6Only=ipv6-only in its unit"
+
+
+_CHECKS: Final = {"tcp": _check_tcp, "udp": _check_udp, "local": _check_local}
+
+
+class Notifier:
+    """Tells the service manager how things stand; without one, says nothing.
+
+    It connects when it is made, so that nothing has to be opened after the lock.
+    Each method returns whether the message went out. A failure is not raised: a
+    daemon that works must not stop because nobody listens to its news.
+
+    Args:
+        environ: the environment; NOTIFY_SOCKET is a path, or @ and an abstract name.
+
+    Raises:
+        ConfigurationError: NOTIFY_SOCKET has another form.
+        OperatingSystemError: the socket it names cannot be reached.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._sock: socket.socket | None = None
+        address = environ.get("NOTIFY_SOCKET", "")
+        if not address:
+            return
+        if address[0] not in "/@":
+            raise ConfigurationError(
+                f"NOTIFY_SOCKET={address!r} is neither a path nor an abstract name",
+                "let the service manager set it (Type=notify), or unset it",
+            )
+        name = "\0" + address[1:] if address[0] == "@" else address
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._sock.connect(name)
+        except OSError as error:
+            self._sock.close()
+            raise OperatingSystemError(
+                f"NOTIFY_SOCKET={address} cannot be reached: {error.strerror or error}",
+                "let the service manager set it (Type=notify), or unset it",
+            ) from error
+
+    def ready(self) -> bool:
+        """Say that the daemon is locked in and serves."""
+        return self._send(b"READY=1")
+
+    def watchdog(self) -> bool:
+        """Say that the daemon is alive."""
+        return self._send(b"WATCHDOG=1")
+
+    def stopping(self) -> bool:
+        """Say that the daemon is about to end."""
+        return self._send(b"STOPPING=1")
+
+    def status(self, text: str) -> bool:
+        """Give the line that `systemctl status` shows.
+
+        Args:
+            text: plain words; cut after 512 bytes.
+        """
+        # A line feed would begin another assignment, say MAINPID= or FDSTORE=.
+        line = "".join(c if c.isprintable() else " " for c in text)
+        cut = line.encode(errors="replace")[:_MAX_STATUS].decode(errors="ignore")
+        return self._send(b"STATUS=" + cut.encode())
+
+    def close(self) -> None:
+        """Close the connection; then nothing is said any more."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, message: bytes) -> bool:
+        if self._sock is None:
+            return False
+        with suppress(OSError):
+            return self._sock.send(message, socket.MSG_NOSIGNAL) == len(message)
+        return False
+
+
+def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
+    """Return how often the service manager wants to hear from the daemon.
+
+    Args:
+        environ: the environment.
+        pid: of this process; a watchdog meant for another is not ours to feed.
+
+    Returns:
+        Seconds, half of what the manager waits, as sd_watchdog_enabled(3) advises;
+        None when there is no watchdog.
+
+    Raises:
+        ConfigurationError: WATCHDOG_USEC or WATCHDOG_PID is no number.
+    """
+    meant_for = _number("WATCHDOG_PID", environ.get("WATCHDOG_PID", ""))
+    microseconds = _number("WATCHDOG_USEC", environ.get("WATCHDOG_USEC", ""))
+    if not microseconds or meant_for not in {None, pid}:
+        return None
+    return microseconds / 2_000_000
+
+
+def _number(name: str, text: str) -> int | None:
+    """Read a decimal number from the environment; None when it is not set."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19):
+        raise ConfigurationError(
+            f"{name}={text!r} is no number", "let the service manager set it, or unset it"
+        )
+    return int(text)

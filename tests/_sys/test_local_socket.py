@@ -1,0 +1,258 @@
+"""Real sockets in real directories, hostile ones among them."""
+
+import errno
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailbell._errors import ConfigurationError, OperatingSystemError, PrivilegeError
+from mailbell._sys import local_socket
+from mailbell._sys.local_socket import bind_local
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "mailbell.sock"
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o600, 0o666, 0o060])
+def test_it_listens_with_the_mode_asked_for(place: Path, mode: int) -> None:
+    umask = os.umask(0o027)
+    try:
+        with bind_local(str(place), mode, os.getgid()) as sock:
+            assert os.umask(0o027) == 0o027
+            assert mode_of(place) == mode
+            assert place.stat().st_gid == os.getgid()
+            assert not sock.getblocking()
+            assert not sock.get_inheritable()
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            with socket.socket(socket.AF_UNIX) as peer:
+                if mode & 0o200 or os.geteuid() == 0:
+                    peer.connect(str(place))
+    finally:
+        os.umask(umask)
+
+
+def test_it_is_closed_to_all_until_it_has_its_mode(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    original = local_socket._grant
+
+    def look(path: str, mode: int, gid: int | None) -> None:
+        seen.append(mode_of(place))
+        original(path, mode, gid)
+
+    monkeypatch.setattr(local_socket, "_grant", look)
+    bind_local(str(place), 0o666, None).close()
+    assert seen == [0]
+
+
+def test_the_group_comes_before_the_mode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the process's own group could connect for a moment."""
+    steps = []
+    monkeypatch.setattr(os, "chown", lambda *_: steps.append(("chown", mode_of(place))))
+    monkeypatch.setattr(os, "chmod", lambda *_: steps.append(("chmod", mode_of(place))))
+    bind_local(str(place), 0o660, 12345).close()
+    assert steps == [("chown", 0), ("chmod", 0)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to any group")
+def test_root_gives_it_to_any_group(place: Path) -> None:
+    with bind_local(str(place), 0o660, 12345):
+        assert place.stat().st_gid == 12345
+
+
+def test_a_group_it_may_not_give_leaves_nothing_behind(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    descriptors = os.listdir("/proc/self/fd")
+    with pytest.raises(PrivilegeError, match="in the socket's group"):
+        bind_local(str(place), 0o660, 12345)
+    assert not place.exists()
+    assert os.listdir("/proc/self/fd") == descriptors
+
+
+def test_a_dead_socket_is_replaced(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place))
+    before = place.lstat().st_ino, place.lstat().st_ctime_ns
+    with bind_local(str(place), 0o600, None), socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(place))
+    assert (place.lstat().st_ino, place.lstat().st_ctime_ns) != before
+
+
+def test_the_socket_of_a_killed_process_is_replaced(place: Path) -> None:
+    program = (
+        "import os, signal, socket, sys\n"
+        "sock = socket.socket(socket.AF_UNIX); sock.bind(sys.argv[1]); sock.listen()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", program, str(place)], check=False)
+    assert place.is_socket()
+    bind_local(str(place), 0o600, None).close()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_live_socket_is_left_alone(place: Path, full: bool) -> None:
+    with socket.socket(socket.AF_UNIX) as live, socket.socket(socket.AF_UNIX) as waiting:
+        live.bind(str(place))
+        live.listen(0)
+        if full:
+            waiting.connect(str(place))
+        inode = place.lstat().st_ino
+        with pytest.raises(OperatingSystemError, match="another mailbelld is running") as caught:
+            bind_local(str(place), 0o600, None)
+        assert caught.value.exit_code == 71
+        assert place.lstat().st_ino == inode
+
+
+def test_a_datagram_socket_is_left_alone(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(place))
+        with pytest.raises(ConfigurationError, match="receives datagrams"):
+            bind_local(str(place), 0o600, None)
+    assert place.is_socket()
+
+
+def test_a_socket_it_cannot_ask_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when it is another user's: nobody knows whether it is dead."""
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *_: errno.EACCES)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place))
+    with pytest.raises(PrivilegeError, match="Permission denied"):
+        bind_local(str(place), 0o600, None)
+    assert place.is_socket()
+
+
+@pytest.fixture(params=["file", "directory", "fifo", "link to nothing", "link to a dead socket"])
+def obstacle(request: pytest.FixtureRequest, place: Path) -> Path:
+    target = place.with_name("target")
+    match request.param:
+        case "file":
+            place.write_text("precious")
+        case "directory":
+            place.mkdir()
+        case "fifo":
+            os.mkfifo(place)
+        case "link to nothing":
+            place.symlink_to(target)
+        case _:
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(target))
+            place.symlink_to(target)
+    return place
+
+
+def test_anything_else_is_left_alone(obstacle: Path) -> None:
+    target = obstacle.with_name("target")
+    before = obstacle.lstat(), os.path.lexists(target)
+    with pytest.raises(ConfigurationError, match=r"exists and is (no socket|a symbolic link)"):
+        bind_local(str(obstacle), 0o600, None)
+    assert obstacle.lstat() == before[0]
+    assert os.path.lexists(target) == before[1]
+
+
+@pytest.mark.parametrize("kind", ["file", "socket"])
+@pytest.mark.parametrize("bait", ["link", "hard link"])
+def test_a_name_swapped_after_bind_gives_no_rights(
+    place: Path, monkeypatch: pytest.MonkeyPatch, bait: str, kind: str
+) -> None:
+    """Whoever owns the directory must not make root open another file, or another's socket."""
+    victim = place.with_name("victim")
+    if kind == "file":
+        victim.write_text("secret")
+    else:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(victim))
+    victim.chmod(0o600)
+    bind = local_socket._bind_closed
+
+    def bind_and_swap(sock: socket.socket, path: str) -> None:
+        bind(sock, path)
+        place.unlink()
+        if bait == "link":
+            place.symlink_to(victim)
+        else:
+            place.hardlink_to(victim)
+
+    monkeypatch.setattr(local_socket, "_bind_closed", bind_and_swap)
+    with pytest.raises(OperatingSystemError):
+        bind_local(str(place), 0o666, os.getgid())
+    assert mode_of(victim) == 0o600
+
+
+def test_a_name_taken_meanwhile(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_socket, "_remove_stale", lambda _: None)
+    place.write_text("")
+    with pytest.raises(OperatingSystemError, match="another mailbelld is running"):
+        bind_local(str(place), 0o600, None)
+    assert place.exists()
+
+
+@pytest.mark.parametrize("path", ["", "\0abstract", "/run/mail\0bell", "/run/mailbell/"])
+def test_what_is_no_path(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="names no file"):
+        bind_local(path, 0o600, None)
+
+
+def test_the_longest_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bind_local("x" * 107, 0o600, None).close()
+    with pytest.raises(ConfigurationError, match=r"108 bytes long.*at most 107"):
+        bind_local("x" * 108, 0o600, None)
+    with pytest.raises(ConfigurationError, match="110 bytes long"):
+        bind_local("é" * 55, 0o600, None)  # bytes count, not letters
+
+
+def test_the_directory_must_exist(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for missing in (tmp_path / "missing", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigurationError, match=r"does not exist; create it .*tmpfiles"):
+            bind_local(str(missing / "s"), 0o600, None)
+    with pytest.raises(ConfigurationError, match="is no directory"):
+        bind_local(str(tmp_path / "file" / "s"), 0o600, None)
+
+
+def test_a_directory_anyone_may_write_to(tmp_path: Path, place: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="replace the socket; chmod o-w") as caught:
+        bind_local(str(place), 0o600, None)
+    assert caught.value.exit_code == 78
+    tmp_path.chmod(0o1777)
+    bind_local(str(place), 0o600, None).close()
+
+
+@pytest.mark.parametrize("directory_mode", [0o000, 0o500])
+def test_no_permission(tmp_path: Path, place: Path, directory_mode: int) -> None:
+    before = os.geteuid()
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(directory_mode)
+    tmp_path.chmod(0o711)
+    if before == 0:
+        for parent in tmp_path.parents[:2]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+        os.chown(closed, 65534, -1)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PrivilegeError, match="no permission to make the socket"):
+            bind_local(str(closed / "s"), 0o600, None)
+        with pytest.raises((PrivilegeError, ConfigurationError)):
+            bind_local(str(closed / "below" / "s"), 0o600, None)
+    finally:
+        os.seteuid(before)
+        closed.chmod(0o700)

@@ -1,0 +1,322 @@
+"""A service manager that is right, and one that is wrong."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from mailbell._errors import ConfigurationError, OperatingSystemError
+from mailbell._sys import systemd
+from mailbell._sys.systemd import Notifier, activated_sockets, watchdog_interval
+
+PID = os.getpid()
+IPV6 = os.path.exists("/proc/net/if_inet6")
+
+
+def tcp(family: int = socket.AF_INET, *, v6only: bool = True) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+    sock.bind(("127.0.0.1" if family == socket.AF_INET else "::", 0))
+    sock.listen()
+    return sock
+
+
+def udp() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def local() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind("")  # the kernel chooses an abstract name
+    sock.listen()
+    return sock
+
+
+@pytest.fixture
+def passing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., dict[str, str]]]:
+    """Puts sockets where a manager would, only higher up: 3 is in use in a test."""
+    used: list[int] = []
+
+    def put(*sockets: tuple[str, socket.socket]) -> dict[str, str]:
+        with ExitStack() as stack:
+            first = max(map(int, os.listdir("/proc/self/fd"))) + 10
+            for number, (_, sock) in enumerate(sockets, first):
+                stack.enter_context(sock)
+                os.dup2(sock.fileno(), number)
+                used.append(number)
+        monkeypatch.setattr(systemd, "_FIRST", first)
+        return {
+            "LISTEN_PID": str(PID),
+            "LISTEN_FDS": str(len(sockets)),
+            "LISTEN_FDNAMES": ":".join(name for name, _ in sockets),
+            "OTHER": "kept",
+        }
+
+    yield put
+    for number in used:
+        # What a test took is closed by it, or by the refusal.
+        try:
+            os.close(number)
+        except OSError:
+            continue
+
+
+def close(given: systemd.ActivatedSockets) -> None:
+    for sock in (*given.tcp, *given.udp, *((given.local,) if given.local else ())):
+        sock.close()
+
+
+Passing = Callable[..., dict[str, str]]
+
+
+def test_every_kind_is_taken_by_its_name(passing: Passing) -> None:
+    environ = passing(("udp", udp()), ("tcp", tcp()), ("local", local()), ("tcp", tcp()))
+    given = activated_sockets(environ, PID)
+    try:
+        assert (len(given.tcp), len(given.udp), given.local is not None) == (2, 1, True)
+        assert environ == {"OTHER": "kept"}
+        assert given.local is not None
+        for sock in (*given.tcp, *given.udp, given.local):
+            assert not sock.get_inheritable()
+            assert not sock.getblocking()
+        for sock in given.tcp:
+            assert sock.type == socket.SOCK_STREAM
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) >= 1
+    finally:
+        close(given)
+
+
+@pytest.mark.skipif(not IPV6, reason="no IPv6 here")
+def test_ipv6_alone_is_taken_and_dual_stack_refused(passing: Passing) -> None:
+    close(activated_sockets(passing(("tcp", tcp(socket.AF_INET6))), PID))
+    environ = passing(("tcp", tcp(socket.AF_INET6, v6only=False)))
+    with pytest.raises(ConfigurationError, match="BindIPv6Only=ipv6-only") as caught:
+        activated_sockets(environ, PID)
+    assert caught.value.exit_code == 78
+
+
+def not_listening() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
+def unbound() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def local_datagram() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+def multipath() -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)  # IPPROTO_MPTCP
+    except OSError as error:
+        pytest.skip(f"no MPTCP here: {error}")
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("tcp", udp, "is no TCP socket.*ListenStream="),
+        ("tcp", local, "is no TCP socket"),
+        ("tcp", multipath, "is no TCP socket"),
+        ("tcp", not_listening, "does not listen.*Accept=no"),
+        ("udp", tcp, "is no UDP socket.*ListenDatagram="),
+        ("udp", local_datagram, "is no UDP socket"),
+        ("udp", unbound, "is not bound"),
+        ("local", tcp, "is no Unix stream socket"),
+        ("local", local_datagram, "is no Unix stream socket"),
+        ("mailbelld.socket", tcp, "unknown name; write FileDescriptorName="),
+        ("", tcp, "LISTEN_FDNAMES has 0 names for 1 sockets"),
+    ],
+)
+def test_what_is_not_as_its_name_says(
+    passing: Passing, name: str, make: Callable[[], socket.socket], message: str
+) -> None:
+    environ = passing((name, make()))
+    with pytest.raises(ConfigurationError, match=message):
+        activated_sockets(environ, PID)
+
+
+def test_a_refusal_closes_what_was_taken(passing: Passing) -> None:
+    environ = passing(("tcp", tcp()), ("local", local()), ("local", local()))
+    with pytest.raises(ConfigurationError, match="several sockets named local"):
+        activated_sockets(environ, PID)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(systemd._FIRST)
+
+
+def test_what_is_no_socket(passing: Passing, tmp_path: Path) -> None:
+    environ = passing(("tcp", tcp()))
+    (tmp_path / "file").write_text("")
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+    os.dup2(descriptor, systemd._FIRST)
+    os.close(descriptor)
+    with pytest.raises(ConfigurationError, match="is no socket"):
+        activated_sockets(environ, PID)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"LISTEN_FDS": "x"}, "LISTEN_FDS='x' is no number"),
+        ({"LISTEN_FDS": "-1"}, "is no number"),
+        ({"LISTEN_FDS": "²"}, "is no number"),
+        ({"LISTEN_FDS": "9" * 5000}, "is no number"),
+        ({"LISTEN_FDS": "65"}, "passes 65 sockets"),
+        ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "tcp"}, "1 names for 2 sockets"),
+        ({"LISTEN_FDS": "1"}, "0 names for 1 sockets"),
+        ({"LISTEN_PID": "me"}, "LISTEN_PID='me' is no number"),
+    ],
+)
+def test_a_wrong_environment(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        activated_sockets({"LISTEN_PID": str(PID), **environ}, PID)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "tcp"},
+        {"LISTEN_PID": str(PID + 1), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "tcp"},
+        {"LISTEN_PID": str(PID)},
+        {"LISTEN_PID": str(PID), "LISTEN_FDS": "0", "LISTEN_PIDFDID": "7"},
+    ],
+)
+def test_nothing_for_us(environ: dict[str, str]) -> None:
+    assert activated_sockets(environ, PID) == systemd.ActivatedSockets()
+    assert environ == {}
+
+
+CHILD = """
+import os
+from mailbell._sys.systemd import activated_sockets
+given = activated_sockets(os.environ, os.getpid())
+print(given.tcp[0].getsockname()[1], given.udp[0].getsockname()[1], flush=True)
+"""
+
+
+def test_a_real_process_finds_them_from_descriptor_3_on() -> None:
+    reading, writing = os.pipe()
+    with tcp() as stream, udp() as datagram:
+        ports = f"{stream.getsockname()[1]} {datagram.getsockname()[1]}\n"
+        # The manager knows the number of the process only once it exists: $$.
+        pid = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", 'LISTEN_PID=$$ exec "$0" -c "$1"', sys.executable, CHILD],
+            {
+                "LISTEN_FDS": "2",
+                "LISTEN_FDNAMES": "tcp:udp",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            file_actions=[
+                # Out of the way first: 3 and 4 may be what is copied.
+                (os.POSIX_SPAWN_DUP2, writing, 1),
+                (os.POSIX_SPAWN_DUP2, stream.fileno(), 60),
+                (os.POSIX_SPAWN_DUP2, datagram.fileno(), 61),
+                (os.POSIX_SPAWN_DUP2, 60, 3),
+                (os.POSIX_SPAWN_DUP2, 61, 4),
+            ],
+        )
+    os.close(writing)
+    with open(reading) as output:
+        assert output.read() == ports
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        if request.param == "path":
+            sock.bind(str(tmp_path / "notify"))
+            address = str(tmp_path / "notify")
+        else:
+            sock.bind("")
+            address = "@" + sock.getsockname()[1:].decode()
+        sock.settimeout(10)
+        yield sock, address
+
+
+def test_the_manager_hears_the_news(manager: tuple[socket.socket, str]) -> None:
+    sock, address = manager
+    with Notifier({"NOTIFY_SOCKET": address}) as notifier:
+        assert notifier.ready()
+        assert notifier.watchdog()
+        assert notifier.status("listening on 2 addresses")
+        assert notifier.stopping()
+    expected = [b"READY=1", b"WATCHDOG=1", b"STATUS=listening on 2 addresses", b"STOPPING=1"]
+    assert [sock.recv(1000) for _ in expected] == expected
+
+
+def test_a_status_is_one_assignment(manager: tuple[socket.socket, str]) -> None:
+    sock, address = manager
+    with Notifier({"NOTIFY_SOCKET": address}) as notifier:
+        assert notifier.status("a\nFDSTORE=1\r\0b\udcff")
+        assert sock.recv(1000) == b"STATUS=a FDSTORE=1  b "
+        assert notifier.status("é" * 300 + "x")
+        assert sock.recv(1000).decode() == "STATUS=" + "é" * 256
+        assert notifier.status("x" + "é" * 300)
+        assert sock.recv(1000).decode() == "STATUS=x" + "é" * 255
+
+
+def test_without_a_manager_it_is_silent() -> None:
+    with Notifier({}) as notifier:
+        assert not any([notifier.ready(), notifier.watchdog(), notifier.stopping()])
+        assert not notifier.status("x")
+
+
+def test_a_manager_that_is_gone_or_deaf_stops_nobody(manager: tuple[socket.socket, str]) -> None:
+    sock, address = manager
+    with Notifier({"NOTIFY_SOCKET": address}) as notifier:
+        answers = [notifier.watchdog() for _ in range(5000)]
+        assert answers[0]
+        assert not answers[-1]  # its queue is full, and we do not wait
+        sock.close()
+        assert not notifier.watchdog()
+    assert not notifier.watchdog()
+
+
+@pytest.mark.parametrize("address", ["vsock:2:1234", "notify", "run/notify"])
+def test_an_address_of_another_form(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="neither a path nor an abstract name"):
+        Notifier({"NOTIFY_SOCKET": address})
+
+
+@pytest.mark.parametrize("name", ["missing", "x" * 200])
+def test_an_address_nobody_has(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OperatingSystemError, match="cannot be reached"):
+        Notifier({"NOTIFY_SOCKET": str(tmp_path / name)})
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(PID)}, 0.5),
+        ({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(PID + 1)}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_PID": str(PID)}, None),
+    ],
+)
+def test_half_of_what_the_manager_waits(environ: dict[str, str], seconds: float | None) -> None:
+    assert watchdog_interval(environ, PID) == seconds
+
+
+@pytest.mark.parametrize("name", ["WATCHDOG_USEC", "WATCHDOG_PID"])
+def test_a_watchdog_that_is_no_number(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='soon' is no number"):
+        watchdog_interval({name: "soon"}, PID)

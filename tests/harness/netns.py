@@ -1,0 +1,155 @@
+"""Two network namespaces with a cable between them, for tests that need real hosts.
+
+A socket belongs to the namespace it was made in, for good. So nothing of a
+test has to run inside: an agent in each namespace makes sockets and passes
+them out, and the test binds and connects them as if they were its own. Where a
+whole program must run inside, `Namespace.run` and `Namespace.popen` do that.
+
+Nothing is named and nothing is left: the namespaces live as long as their
+agents, and those end with the test, even when it is killed.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+__all__ = ["Namespace", "Pair", "namespaces"]
+
+_PATIENCE: Final = 20.0
+
+_AGENT: Final = """
+import socket, sys
+control = socket.socket(fileno=int(sys.argv[1]))
+control.send(b".")
+while request := control.recv(64):
+    family, kind = map(int, request.split())
+    with socket.socket(family, kind) as made:
+        socket.send_fds(control, [b"."], [made.fileno()])
+"""
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One network namespace."""
+
+    agent: "subprocess.Popen[bytes]"
+    control: socket.socket
+    enter: tuple[str, ...]
+
+    @property
+    def pid(self) -> int:
+        """A process that lives in it."""
+        return self.agent.pid
+
+    def socket(self, family: int, kind: int) -> socket.socket:
+        """Make a socket that is in this namespace wherever it is used."""
+        self.control.send(f"{int(family)} {int(kind)}".encode())
+        _, descriptors, _, _ = socket.recv_fds(self.control, 1, 1)
+        return socket.socket(fileno=descriptors[0])
+
+    def run(self, *command: str) -> str:
+        """Run a program inside; return what it prints."""
+        done = subprocess.run(
+            [*self.enter, *command],
+            check=False, capture_output=True, text=True, timeout=_PATIENCE,
+        )  # fmt: skip
+        if done.returncode:
+            raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def popen(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a program inside. Whoever starts it ends it."""
+        return subprocess.Popen([*self.enter, *command], **options)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two hosts on one cable."""
+
+    server: Namespace
+    client: Namespace
+
+
+@contextmanager
+def namespaces(server: Sequence[str], client: Sequence[str]) -> Iterator[Pair]:
+    """Make two namespaces and connect them.
+
+    Args:
+        server: addresses with prefix length, as in "192.0.2.1/24".
+        client: addresses of the other end.
+
+    Yields:
+        Both, ready to talk; the test is skipped, with the reason, where the
+        machine does not let us make them.
+    """
+    for program in ("unshare", "nsenter", "ip"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    with ExitStack() as stack:
+        try:
+            pair = _make(stack)
+            _connect(pair, server, client)
+        except OSError as error:
+            pytest.skip(f"network namespaces cannot be made here: {error}")
+        yield pair
+
+
+def _make(stack: ExitStack) -> Pair:
+    # An ordinary user is root in a user namespace of their own, which both share.
+    ordinary = os.geteuid() != 0
+    first = _start(stack, (), ("-U", "-r") if ordinary else (), ordinary=ordinary)
+    outer = ("nsenter", "--preserve-credentials", "-U", "-t", str(first.pid)) if ordinary else ()
+    return Pair(first, _start(stack, outer, (), ordinary=ordinary))
+
+
+def _start(
+    stack: ExitStack, outer: Sequence[str], options: Sequence[str], *, ordinary: bool
+) -> Namespace:
+    ours, theirs = socket.socketpair()
+    stack.enter_context(ours)
+    ours.settimeout(_PATIENCE)
+    with theirs:
+        agent = subprocess.Popen(
+            [
+                *outer, "unshare", *options, "-n",
+                sys.executable, "-I", "-c", _AGENT, str(theirs.fileno()),
+            ],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    stack.callback(_end, agent, ours)
+    if ours.recv(1) != b".":
+        assert agent.stderr is not None
+        raise OSError(agent.stderr.read().decode().strip())
+    user = ("-U", "--preserve-credentials") if ordinary else ()
+    return Namespace(agent, ours, ("nsenter", *user, "-n", "-t", str(agent.pid)))
+
+
+def _end(agent: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+    control.close()  # the agent reads the end of the stream, and ends
+    try:
+        agent.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.communicate()
+
+
+def _connect(pair: Pair, server: Sequence[str], client: Sequence[str]) -> None:
+    pair.server.run(
+        "ip", "link", "add", "name", "cable0", "type", "veth",
+        "peer", "name", "cable0", "netns", str(pair.client.pid),
+    )  # fmt: skip
+    for namespace, addresses in ((pair.server, server), (pair.client, client)):
+        for address in addresses:
+            # nodad: else an IPv6 address could not be used for a second.
+            options = ("nodad",) if ":" in address else ()
+            namespace.run("ip", "address", "add", address, "dev", "cable0", *options)
+        namespace.run("ip", "link", "set", "lo", "up")
+        namespace.run("ip", "link", "set", "cable0", "up")
