@@ -23,7 +23,7 @@ class Family(IntEnum):
 
 
 class Transport(StrEnum):
-    """How a notification arrived (RFC 4146, section 2: TCP, and UDP by some senders)."""
+    """How a notification arrived (RFC 4146, section 3: TCP, and UDP by some senders)."""
 
     TCP = "tcp"
     UDP = "udp"

@@ -1,0 +1,75 @@
+"""Many notifications, few wake-ups: at once, then at most one in each interval.
+
+RFC 4146, section 5, warns of floods, and a mail server may limit how often a
+user may look for mail (LOGIN-DELAY, RFC 2449), so a storm of fetches hurts twice.
+Two promises hold for any sequence of times:
+
+- every ring is covered by a wake-up no later than one interval after it, as long
+  as `tick` is called at `due`: the last ring is never lost;
+- no two wake-ups are closer than the interval.
+
+Both are exact in floating point, not just nearly so, because one number decides both:
+`previous wake-up + interval`, rounded once. Addition rounds monotonically, so a ring that is
+no earlier than the wake-up before it cannot have `ring + interval` fall below that
+number. Comparing a difference (`now - previous >= interval`) would round a second time,
+the other way for some times, and a tick at exactly `due` would then deliver nothing.
+"""
+
+import math
+
+__all__ = ["Coalescer"]
+
+
+class Coalescer:
+    """When to wake the subscribers of one account.
+
+    Args:
+        interval: the least time between two wake-ups, in seconds.
+
+    Raises:
+        ValueError: the interval is not a positive, finite number.
+    """
+
+    __slots__ = ("_interval", "_next", "_pending")
+
+    def __init__(self, interval: float) -> None:
+        if not 0 < interval < math.inf:
+            raise ValueError(f"interval {interval}: a positive number of seconds is needed")
+        self._interval = interval
+        self._next = -math.inf  # no wake-up before this time
+        self._pending = 0
+
+    @property
+    def due(self) -> float | None:
+        """When `tick` is to be called next; None while nothing is held back."""
+        return self._next if self._pending else None
+
+    def ring(self, now: float, count: int = 1) -> int:
+        """Notes accepted notifications.
+
+        Args:
+            now: monotonic time in seconds.
+            count: how many notifications there were.
+
+        Returns:
+            How many notifications to deliver now, in one wake-up; 0: held back until `due`.
+        """
+        self._pending += count
+        return self.tick(now)
+
+    def tick(self, now: float) -> int:
+        """Releases what was held back, when it is time; too early or too late does no harm.
+
+        Args:
+            now: monotonic time in seconds.
+
+        Returns:
+            How many notifications to deliver now, in one wake-up; 0: none.
+        """
+        # A time that ran backwards must not hold anybody back for longer than an interval.
+        self._next = min(self._next, now + self._interval)
+        if not self._pending or now < self._next:
+            return 0
+        count, self._pending = self._pending, 0
+        self._next = now + self._interval
+        return count

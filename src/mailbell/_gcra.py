@@ -1,0 +1,195 @@
+"""The token bucket in one number, alone and by the thousand in bounded memory.
+
+GCRA (ITU-T I.371, annex A, "virtual scheduling algorithm") keeps the theoretical
+arrival time (TAT): when the next request would come if they came evenly. A request
+conforms when the TAT is not too far ahead; it moves the TAT on by one increment. The
+bucket holds `burst - (TAT - now) / increment` tokens, so a TAT in the past is a full one.
+
+Why `Table` is set-associative and not an ordered dictionary with LRU eviction:
+
+- memory: 16 bytes an entry, all of it at start, against some 170 that grow under
+  attack; eight tables of 8192 entries take 1 MiB instead of 10;
+- the smallest TAT is the entry that tells least. In the past it equals a source never
+  seen, and forgetting it costs nothing; else it costs as few tokens as possible, and
+  whoever wants one forgotten must have spent more than it from each of eight other sources;
+- a flooder that is being limited has a large TAT. It is not forgotten by being quiet
+  for a while, as the least recently used entry would be.
+"""
+
+import math
+from array import array
+from typing import Final
+
+__all__ = ["Bucket", "Table"]
+
+_WAYS: Final = 8
+_MASK64: Final = (1 << 64) - 1
+# ffff:ffff:ffff:ffff::/64 is multicast, hence never a source: it marks a free slot.
+_FREE: Final = _MASK64
+# 2**64 divided by the golden ratio, an odd number of no special merit: it spreads small seeds.
+_SPREAD: Final = 0x9E3779B97F4A7C15
+# A TAT is a sum of rounded increments: without a thousandth of a token to spare, the
+# last request of a burst would be refused at some times and not at others.
+_SLACK: Final = 1 / 1024
+
+
+class Bucket:
+    """One token bucket, full at the beginning.
+
+    Args:
+        rate: tokens a second.
+        burst: tokens it holds at most.
+
+    Raises:
+        ValueError: the rate is not a positive, finite number, or the burst is below 1.
+    """
+
+    __slots__ = ("_increment", "_tat", "_tolerance")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
+        self._tat = -math.inf
+
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """Takes tokens, or none when there are too few.
+
+        Args:
+            now: monotonic time in seconds.
+            cost: how many tokens, in parts of one if need be.
+
+        Returns:
+            Whether they were there.
+        """
+        tat = max(self._tat, now) + cost * self._increment
+        if tat > now + self._tolerance:
+            # Only after time ran backwards is this the lesser: the bucket is empty, not more.
+            self._tat = min(self._tat, now + self._tolerance)
+            return False
+        self._tat = tat
+        return True
+
+
+class Table:
+    """A bucket for each source prefix it knows, in two flat arrays that never grow.
+
+    A key's set is the top bits of `key * multiplier` modulo 2**64, the multiplier odd and
+    secret. With this hash (Dietzfelbinger and others, 1997, "multiply-shift") any two keys
+    share a set with a probability of at most 2 / sets, so nobody can choose addresses
+    that crowd one set without knowing the multiplier; and whoever crowds one all the same only
+    spends more tokens than it makes us forget.
+
+    Args:
+        shift: how many low bits of a source do not count; at most 64 bits may remain.
+        capacity: entries it holds; rounded up to a power of two, 8 at least.
+        seed: 64 random bits, secret.
+        rate: tokens a second, for each prefix.
+        burst: tokens a prefix holds at most.
+
+    Attributes:
+        capacity: entries it can hold.
+        entries: slots in use.
+        evictions: entries that gave way while they still meant something (TAT > now).
+
+    Raises:
+        ValueError: the rate is not a positive, finite number, or a count is below 1.
+    """
+
+    __slots__ = (
+        "_ceiling", "_down", "_increment", "_index", "_key", "_keys", "_multiplier", "_shift",
+        "_slot", "_tat", "_tats", "_tolerance", "capacity", "entries", "evictions",
+    )  # fmt: skip
+
+    def __init__(self, shift: int, capacity: int, seed: int, rate: float, burst: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity {capacity}: 1 at least")
+        bits = max(capacity - 1, _WAYS - 1).bit_length()
+        self.capacity = 1 << bits
+        self.entries = 0
+        self.evictions = 0
+        self._shift = shift
+        self._multiplier = seed * _SPREAD & _MASK64 | 1
+        self._down = 64 - bits
+        self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
+        self._ceiling = 2 * burst / rate
+        self._keys = array("Q", [_FREE]) * self.capacity
+        self._tats = array("d", [-math.inf]) * self.capacity
+        self._index = self._keys.index
+        self._slot, self._key, self._tat = 0, _FREE, -math.inf
+
+    def key(self, source: int) -> int:
+        """Returns the source's prefix, without the bits that do not count."""
+        return source >> self._shift
+
+    def test(self, source: int, now: float) -> bool:
+        """Says whether a source has a token, and makes ready to `commit`, but takes nothing.
+
+        Two steps, so that several tables can all be asked before one of them pays.
+
+        Args:
+            source: an address.
+            now: monotonic time in seconds.
+
+        Returns:
+            Whether there is one. A source not known has all of its burst.
+        """
+        known = self._locate(source)
+        # Written out, for `max` would be half as fast where every connection passes.
+        self._tat = tat = (known if known > now else now) + self._increment  # noqa: FURB136
+        if tat <= now + self._tolerance:
+            return True
+        self._mend(known, now)
+        return False
+
+    def commit(self, now: float) -> None:
+        """Takes the token that `test` found, in the last call to this table.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        slot = self._slot
+        if self._keys[slot] != self._key:
+            self._replace(slot, now)
+        self._tats[slot] = self._tat
+
+    def penalize(self, source: int, now: float, cost: float) -> None:
+        """Takes tokens the source need not have, into a debt of one burst at most.
+
+        Args:
+            source: an address.
+            now: monotonic time in seconds.
+            cost: how many tokens.
+        """
+        tat = max(self._locate(source), now) + cost * self._increment
+        self._tat = min(tat, now + self._ceiling)
+        self.commit(now)
+
+    def _locate(self, source: int) -> float:
+        """Finds the source's slot, else the one that would give way to it; returns its TAT."""
+        self._key = key = source >> self._shift
+        first = (key * self._multiplier & _MASK64) >> self._down & -_WAYS
+        try:
+            self._slot = slot = self._index(key, first, first + _WAYS)
+        except ValueError:
+            tats = self._tats[first : first + _WAYS]
+            self._slot = first + tats.index(min(tats))
+            return -math.inf
+        return self._tats[slot]
+
+    def _replace(self, slot: int, now: float) -> None:
+        if self._keys[slot] == _FREE:
+            self.entries += 1
+        elif self._tats[slot] > now:
+            self.evictions += 1
+        self._keys[slot] = self._key
+
+    def _mend(self, known: float, now: float) -> None:
+        """Bounds the silence of a refused source; only needed after time ran backwards."""
+        if known > now + self._ceiling:
+            self._tats[self._slot] = now + self._ceiling
+
+
+def _increment_and_tolerance(rate: float, burst: int) -> tuple[float, float]:
+    """Returns how far one request moves the TAT, and how far ahead it may then be, in seconds."""
+    if not 0 < rate < math.inf or burst < 1:
+        raise ValueError(f"rate {rate}, burst {burst}: a positive number, and 1 at least")
+    return 1 / rate, (burst + _SLACK) / rate
