@@ -1,0 +1,112 @@
+"""Any bytes on the local socket give typed requests, error replies or one end; never anything else.
+
+The first byte of an input says how the rest is cut. However it is cut: the
+messages are those of a split on NUL up to the limit, a request that was
+understood can be written and is understood the same again, an error reply can
+be sent and read, and the client's side meets the same bytes with no exception
+of its own.
+"""
+
+from mailbell._errors import MailbellError
+from mailbell.client._conversation import Exchange
+from mailbell.varlink import (
+    CALL_LIMIT,
+    Decoder,
+    MessageTooLong,
+    ProtocolError,
+    ServiceError,
+    SubscribeReply,
+    decode_method_untrusted,
+    decode_reply_untrusted,
+    encode_error,
+    encode_method,
+    parse_call_untrusted,
+)
+
+
+def check(data: bytes) -> None:
+    """Plays `data` against both ends.
+
+    Args:
+        data: any bytes; the first is the size of the pieces, 0 for one piece.
+
+    Raises:
+        AssertionError: the invariant does not hold.
+    """
+    size, stream = (data[0] or len(data), data[1:]) if data else (1, b"")
+    messages, lost = decode([stream[i : i + size] for i in range(0, len(stream), size)])
+    assert (messages, lost) == expected(stream)
+    for message in messages:
+        check_call(message)
+    check_client(stream)
+
+
+def decode(pieces: list[bytes]) -> tuple[list[bytes], bool]:
+    """Feeds the pieces; returns all messages and whether the stream was lost."""
+    decoder = Decoder(CALL_LIMIT)
+    messages: list[bytes] = []
+    for piece in pieces:
+        try:
+            messages += decoder.feed_untrusted(piece)
+        except MessageTooLong as error:
+            return messages + list(error.messages), True
+        assert decoder.pending <= CALL_LIMIT
+    return messages, False
+
+
+def expected(stream: bytes) -> tuple[list[bytes], bool]:
+    """The slow and obvious way; the model the decoder is held against."""
+    *complete, rest = stream.split(b"\0")
+    for index, message in enumerate(complete):
+        if len(message) > CALL_LIMIT:
+            return complete[:index], True
+    return complete, len(rest) > CALL_LIMIT
+
+
+def check_call(message: bytes) -> None:
+    """Takes one message as the daemon does."""
+    try:
+        method = decode_method_untrusted(parse_call_untrusted(message))
+    except ProtocolError as error:
+        check_text(error)
+    except ServiceError as error:
+        check_error(error)
+    else:
+        again = parse_call_untrusted(encode_method(method).removesuffix(b"\0"))
+        assert decode_method_untrusted(again) == method
+
+
+def check_error(error: ServiceError) -> None:
+    """Sends the error reply and reads it as the client does."""
+    reply = encode_error(error)
+    assert reply.count(b"\0") == 1
+    received = read_error(reply.removesuffix(b"\0"))
+    assert received is not None
+    assert (received.name, received.parameters) == (error.name, error.parameters)
+
+
+def read_error(message: bytes) -> ServiceError | None:
+    """Reads a reply; None when it is no error."""
+    try:
+        decode_reply_untrusted(message)
+    except ServiceError as error:
+        return error
+    return None
+
+
+def check_text(error: Exception) -> None:
+    """Holds what a person or the log is told to one printable line."""
+    assert str(error).isprintable()
+
+
+def check_client(stream: bytes) -> None:
+    """Takes the stream as answers to a subscription."""
+    exchange = Exchange()
+    if stream:
+        exchange.receive_untrusted(stream)
+    while exchange.ready:
+        try:
+            exchange.take_untrusted(SubscribeReply)
+        except MailbellError as error:
+            check_text(error)
+            break

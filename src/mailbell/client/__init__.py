@@ -1,0 +1,48 @@
+"""For other programs: be told of new mail through mailbell's local socket.
+
+    from mailbell.client import Client
+
+    with Client() as client:
+        for notification in client.subscribe(["work"]):
+            fetch(notification.account)
+
+A subscription reconnects when the daemon restarts and keeps its cursor, so that
+nothing is missed: what may have been missed comes as a notification whose cause
+is `resync`. All errors are `MailbellError`; each has an exit code and a remedy.
+
+`mailbell.client.trio` has the same for Trio; this module does not import it.
+"""
+
+from mailbell._errors import (
+    DataError,
+    MailbellError,
+    PrivilegeError,
+    TemporaryError,
+    UnavailableError,
+    UsageError,
+)
+from mailbell._events import Cause, Cursor, Notification, Transport
+from mailbell._stats import Status
+from mailbell.client._blocking import Client, Subscription
+from mailbell.client._channel import Timing
+from mailbell.client._conversation import State
+from mailbell.client._path import default_path
+
+__all__ = [
+    "Cause",
+    "Client",
+    "Cursor",
+    "DataError",
+    "MailbellError",
+    "Notification",
+    "PrivilegeError",
+    "State",
+    "Status",
+    "Subscription",
+    "TemporaryError",
+    "Timing",
+    "Transport",
+    "UnavailableError",
+    "UsageError",
+    "default_path",
+]

@@ -1,0 +1,296 @@
+"""The client for ordinary programs: the standard library's sockets, no threads.
+
+Every wait has a deadline, or none by the caller's choice. Signals are the
+language's affair (PEP 475): a handler that raises, as Ctrl-C does, ends the
+wait at once and leaves the subscription as it was.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from types import TracebackType
+from typing import Self, TypeVar
+
+from mailbell._errors import MailbellError, TemporaryError, UnavailableError
+from mailbell._events import Cursor, Notification
+from mailbell._stats import Status
+from mailbell.client._channel import Channel, Timing
+from mailbell.client._conversation import (
+    FOREVER,
+    RETRIED,
+    Exchange,
+    Follower,
+    State,
+    encode_call_checked,
+)
+from mailbell.client._explain import explain_silence
+from mailbell.client._path import default_path
+from mailbell.varlink import GetStatus, GetStatusReply, Method, Notify, NotifyReply
+
+__all__ = ["Client", "Subscription"]
+
+_T = TypeVar("_T")
+_REAL = Timing()
+
+
+class Subscription(Iterator[Notification]):
+    """Notifications as they come. Made by `Client.subscribe`.
+
+    Iterating waits for ever; `next` has a time-out. Not for several threads at once.
+    """
+
+    def __init__(
+        self, client: "Client", follower: Follower, *, reconnect: bool, timing: Timing
+    ) -> None:
+        self._client = client
+        self._follower = follower
+        self._reconnect = reconnect
+        self._timing = timing
+        self._channel: Channel | None = None
+        self._closed = False
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """Everything up to here was handed over; another program may continue `after` it."""
+        return self._follower.cursor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __next__(self) -> Notification:
+        if self._closed:
+            raise StopIteration
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Notification:
+        """Waits for the next notification, across restarts of the daemon.
+
+        Args:
+            timeout: seconds; None: for ever; 0: only what is there.
+
+        Returns:
+            The notification.
+
+        Raises:
+            TemporaryError: nothing came in time. The subscription goes on.
+            UnavailableError: the daemon is gone and `reconnect` is false, or the
+                subscription is closed.
+            UsageError: the daemon came back without one of the accounts.
+            DataError: what answers is not mailbelld.
+        """
+        deadline = FOREVER if timeout is None else self._timing.monotonic() + timeout
+        while not self._closed:
+            self._pause(deadline)
+            notification = self._step(deadline)
+            if notification is not None:
+                return notification
+        raise UnavailableError("the subscription is closed")
+
+    def close(self) -> None:
+        """Ends the subscription. Closing it again does nothing."""
+        self._closed = True
+        self._disconnect()
+        self._client._forget(self)  # noqa: SLF001  two halves of one public object
+
+    def _start(self) -> None:
+        """Makes the first connection; a failure here is final."""
+        try:
+            self._connect()
+            while not self._follower.established:
+                self._advance(self._follower.patience)
+        except TimeoutError:
+            self.close()
+            raise explain_silence(self._client.timeout) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _pause(self, deadline: float) -> None:
+        """Waits for the next attempt to connect, if there is one to wait for."""
+        if self._channel is not None:
+            return
+        now = self._timing.monotonic()
+        if (left := min(self._follower.retry_at, deadline) - now) > 0:
+            self._timing.sleep(left)
+        if deadline < self._follower.retry_at:
+            raise TemporaryError("no notification came in time, the daemon is away")
+
+    def _step(self, deadline: float) -> Notification | None:
+        """Does one thing: connects, reads, or hands over."""
+        try:
+            if self._channel is None:
+                self._connect()
+            return self._advance(min(deadline, self._follower.patience))
+        except TimeoutError:
+            if deadline < self._follower.patience:
+                raise TemporaryError("no notification came in time") from None
+            self._lose(explain_silence(self._client.timeout))
+        except RETRIED as error:
+            self._lose(error)
+        except MailbellError:
+            self.close()
+            raise
+        return None
+
+    def _connect(self) -> None:
+        now = self._timing.monotonic()
+        channel = Channel(self._client.path, self._timing.monotonic)
+        try:
+            channel.send(self._follower.connect(now), now + self._client.timeout)
+        except BaseException:
+            channel.close()
+            raise
+        self._channel = channel
+
+    def _advance(self, deadline: float) -> Notification | None:
+        if not self._follower.ready:
+            if self._channel is not None:
+                self._follower.receive_untrusted(self._channel.receive(deadline))
+        elif not self._follower.established:
+            self._follower.establish_untrusted()
+        else:
+            return self._follower.take_untrusted()
+        return None
+
+    def _lose(self, error: MailbellError) -> None:
+        if not self._reconnect:
+            self.close()
+            raise error
+        self._disconnect()
+        self._follower.lost(self._timing.monotonic())
+
+    def _disconnect(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+class Client:
+    """Talks to the daemon on this machine.
+
+    Each call has a connection of its own, and so has each subscription; making
+    a `Client` connects to nothing yet.
+
+    Args:
+        path: of the local socket; None: `default_path()`.
+        timeout: for the daemon's answer to a call, in seconds.
+        timing: where the time comes from.
+
+    Attributes:
+        path: of the local socket.
+        timeout: for the daemon's answer to a call, in seconds.
+    """
+
+    def __init__(
+        self, path: str | None = None, *, timeout: float = 10.0, timing: Timing = _REAL
+    ) -> None:
+        self.path = default_path() if path is None else path
+        self.timeout = timeout
+        self._timing = timing
+        self._subscriptions: set[Subscription] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every subscription of this client."""
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
+
+    def status(self) -> Status:
+        """Asks how the daemon is.
+
+        Returns:
+            Its counters, limits and the state of its sandbox.
+
+        Raises:
+            UnavailableError: there is no daemon.
+            TemporaryError: it did not answer in time.
+            PrivilegeError: this process may not connect to it.
+            DataError: what answers is not mailbelld.
+        """
+        return self._call(GetStatus(), GetStatusReply).status
+
+    def notify(self, account: str) -> Cursor:
+        """Rings by hand: every subscriber of the account is told to look.
+
+        Args:
+            account: name of the account.
+
+        Returns:
+            Where the history stands after the ringing.
+
+        Raises:
+            UsageError: there is no such account.
+            UnavailableError: there is no daemon.
+            TemporaryError: it did not answer in time.
+            PrivilegeError: this process may not connect to it.
+            DataError: what answers is not mailbelld.
+        """
+        return self._call(Notify(account), NotifyReply).cursor
+
+    def subscribe(
+        self,
+        accounts: Sequence[str] = (),
+        *,
+        after: Cursor | None = None,
+        reconnect: bool = True,
+        on_state: Callable[[State], None] | None = None,
+    ) -> Subscription:
+        """Asks to be told, from now on. When this returns, the daemon has agreed.
+
+        Args:
+            accounts: names of the accounts; empty: all.
+            after: the cursor of an earlier subscription; what was missed since
+                then comes first, as a resync. None: nothing is missed.
+            reconnect: whether to try again, for ever, when the daemon goes away
+                later: after 0.1 s, then ever longer, at last every 10 s.
+            on_state: called when the daemon is lost and found again, and once
+                before this returns.
+
+        Returns:
+            The subscription.
+
+        Raises:
+            UnavailableError: there is no daemon, whatever `reconnect` says.
+            UsageError: the daemon does not have one of the accounts.
+            TemporaryError: it has no room for a subscriber, or did not answer in time.
+            PrivilegeError: this process may not connect to it.
+            DataError: what answers is not mailbelld.
+        """
+        follower = Follower(accounts, after, self.timeout, on_state)
+        subscription = Subscription(self, follower, reconnect=reconnect, timing=self._timing)
+        self._subscriptions.add(subscription)
+        subscription._start()  # noqa: SLF001  two halves of one public object
+        return subscription
+
+    def _call(self, method: Method, kind: type[_T]) -> _T:
+        message = encode_call_checked(method)
+        deadline = self._timing.monotonic() + self.timeout
+        exchange = Exchange()
+        with closing(Channel(self.path, self._timing.monotonic)) as channel:
+            try:
+                channel.send(message, deadline)
+                while not exchange.ready:
+                    exchange.receive_untrusted(channel.receive(deadline))
+            except TimeoutError:
+                raise explain_silence(self.timeout) from None
+        return exchange.take_untrusted(kind)[0]
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)

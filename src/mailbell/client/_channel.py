@@ -1,0 +1,73 @@
+"""A connection to the daemon whose every wait has a deadline."""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailbell.client._conversation import FOREVER, READ_SIZE
+from mailbell.client._explain import explain_connect, gone
+
+__all__ = ["Channel", "Timing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time comes from; a test brings its own.
+
+    Attributes:
+        monotonic: a clock that never goes back, in seconds.
+        sleep: waits so many seconds.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Channel:
+    """A connected socket whose every wait has a deadline."""
+
+    def __init__(self, path: str, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # unix(7): a connection is made at once or refused with EAGAIN while
+            # the daemon's queue is full. A blocking connect would wait for room.
+            self._socket.setblocking(False)
+            self._socket.connect(path)
+        except OSError as error:
+            self.close()
+            raise explain_connect(error, path) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Sends all of it."""
+        self._wait_until(deadline)
+        try:
+            # A caller that gave SIGPIPE its default action must not die of us.
+            self._socket.sendall(data, socket.MSG_NOSIGNAL)
+        except (TimeoutError, BlockingIOError):
+            raise TimeoutError from None
+        except OSError:
+            raise gone() from None
+
+    def receive(self, deadline: float) -> bytes:
+        """Waits for bytes; none at the end of the stream, however it came about."""
+        self._wait_until(deadline)
+        try:
+            return self._socket.recv(READ_SIZE)
+        except (TimeoutError, BlockingIOError):
+            raise TimeoutError from None
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        """Closes the socket. Closing it again does nothing."""
+        self._socket.close()
+
+    def _wait_until(self, deadline: float) -> None:
+        # A deadline that has passed means: do not wait, but take what is there.
+        left = max(deadline - self._monotonic(), 0.0)
+        self._socket.settimeout(None if deadline == FOREVER else left)

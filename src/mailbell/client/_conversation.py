@@ -1,0 +1,296 @@
+"""What the blocking and the Trio client share: everything but the waiting.
+
+Sans-IO: bytes and the time come in as arguments, bytes and errors go out.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from mailbell._errors import PrivilegeError, TemporaryError, UnavailableError, UsageError
+from mailbell._events import Cursor, Notification
+from mailbell.client._explain import explain_reply, garbage, gone
+from mailbell.varlink import (
+    CALL_LIMIT,
+    REPLY_LIMIT,
+    Decoder,
+    MessageTooLong,
+    Method,
+    ProtocolError,
+    Reply,
+    ServiceError,
+    Subscribe,
+    SubscribeReply,
+    decode_reply_untrusted,
+    encode_method,
+    read_parameters_untrusted,
+)
+
+__all__ = [
+    "FOREVER",
+    "READ_SIZE",
+    "RETRIED",
+    "Backoff",
+    "Exchange",
+    "Follower",
+    "State",
+    "encode_call_checked",
+]
+
+READ_SIZE = 65536
+"""Most bytes read at once."""
+
+RETRIED = (UnavailableError, TemporaryError, PrivilegeError)
+"""What a reconnecting subscription takes for a daemon that is away. PrivilegeError
+belongs here: a daemon that starts binds its socket before it sets the group."""
+
+FOREVER = float("inf")
+"""A deadline that never comes."""
+
+_T = TypeVar("_T")
+
+
+class State(StrEnum):
+    """What `on_state` is told about a subscription."""
+
+    CONNECTED = "connected"  # the daemon has answered; notifications will come
+    LOST = "lost"  # the daemon is away; a reconnecting subscription tries again
+
+
+def encode_call_checked(method: Method) -> bytes:
+    """Writes a call, if the daemon would take it.
+
+    Args:
+        method: what to ask for.
+
+    Returns:
+        The bytes to send.
+
+    Raises:
+        UsageError: it is too long, or holds what is no text.
+    """
+    try:
+        message = encode_method(method)
+    except UnicodeEncodeError:
+        # A name from the command line that was not UTF-8 (PEP 383).
+        raise UsageError("the name of an account is not valid UTF-8") from None
+    if len(message) > CALL_LIMIT + 1:
+        what = f"a call of more than {CALL_LIMIT} bytes"
+        raise UsageError(what, "name fewer accounts; none means all of them")
+    return message
+
+
+class Exchange:
+    """One connection: bytes in, replies out.
+
+    Attributes:
+        replies: those not yet looked at.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(REPLY_LIMIT)
+        self._fault: ProtocolError | None = None
+        self.replies: deque[bytes] = deque()
+
+    def receive_untrusted(self, data: bytes) -> None:
+        """Takes what was read.
+
+        Args:
+            data: the bytes; empty when the daemon closed the connection.
+
+        Raises:
+            UnavailableError: the connection ended.
+        """
+        if not data:
+            raise gone()
+        try:
+            self.replies += self._decoder.feed_untrusted(data)
+        except MessageTooLong as error:
+            # What came before it still counts, however the bytes were cut.
+            self.replies += error.messages
+            self._fault = error
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take_untrusted` has something to give, or to raise."""
+        return bool(self.replies) or self._fault is not None
+
+    def take_untrusted(self, kind: type[_T]) -> tuple[_T, Reply]:
+        """Reads the next reply; only when `ready`.
+
+        Args:
+            kind: the type of its parameters.
+
+        Returns:
+            The parameters, and the reply they were in.
+
+        Raises:
+            MailbellError: an error reply, or garbage.
+        """
+        try:
+            if not self.replies and self._fault is not None:
+                raise self._fault
+            reply = decode_reply_untrusted(self.replies.popleft())
+            return read_parameters_untrusted(reply, kind), reply
+        except ServiceError as error:
+            raise explain_reply(error) from None
+        except ProtocolError as error:
+            raise garbage(error) from None
+
+
+class Backoff:
+    """How long to wait before the next attempt: 0.1 s, doubling up to 10 s.
+
+    A connection that lived as long as the longest wait was a good one, and the
+    count starts anew. (Starting anew with every connection would turn a daemon
+    that accepts and dies into a busy loop.)
+    """
+
+    SHORTEST = 0.1
+    LONGEST = 10.0
+
+    def __init__(self) -> None:
+        self._next = self.SHORTEST
+
+    def lost(self, lived: float) -> float:
+        """Counts a connection that ended or never was.
+
+        Args:
+            lived: how long it was there, in seconds; 0 when it never was.
+
+        Returns:
+            Seconds to wait.
+        """
+        if lived >= self.LONGEST:
+            self._next = self.SHORTEST
+        delay, self._next = self._next, min(self._next * 2, self.LONGEST)
+        return delay
+
+
+class Follower:
+    """A subscription, whatever carries its bytes; outlives its connections.
+
+    Args:
+        accounts: names of the accounts; empty: all.
+        after: cursor to continue from.
+        timeout: for the first answer on a connection, in seconds.
+        on_state: told when the daemon is lost and found.
+
+    Attributes:
+        cursor: everything up to here was handed over.
+        established: whether the daemon has answered on the present connection.
+        retry_at: when to connect again, on the caller's clock; 0: at once.
+    """
+
+    def __init__(
+        self,
+        accounts: Sequence[str],
+        after: Cursor | None,
+        timeout: float,
+        on_state: Callable[[State], None] | None,
+    ) -> None:
+        if isinstance(accounts, str):
+            raise TypeError("accounts: a sequence of names, not one name")
+        self._accounts = tuple(accounts)
+        self._timeout = timeout
+        self._on_state = on_state
+        self._backoff = Backoff()
+        self._exchange = Exchange()
+        self._held: SubscribeReply | None = None
+        self._since: float | None = None
+        self.cursor = after
+        self.established = False
+        self.retry_at = 0.0
+
+    def connect(self, now: float) -> bytes:
+        """Begins with a new connection.
+
+        Args:
+            now: monotonic clock, in seconds.
+
+        Returns:
+            The call to send on it.
+
+        Raises:
+            UsageError: the daemon would not take such a call.
+        """
+        self._since = now
+        return encode_call_checked(Subscribe(self._accounts, self.cursor))
+
+    @property
+    def patience(self) -> float:
+        """When a connection that has not answered is given up, on the caller's clock."""
+        if self._since is None or self.established:
+            return FOREVER
+        return self._since + self._timeout
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an answer, or a fault, to look at."""
+        return self._held is not None or self._exchange.ready
+
+    def receive_untrusted(self, data: bytes) -> None:
+        """Takes what was read.
+
+        Args:
+            data: the bytes; empty when the daemon closed the connection.
+
+        Raises:
+            UnavailableError: the connection ended.
+        """
+        self._exchange.receive_untrusted(data)
+
+    def establish_untrusted(self) -> None:
+        """Reads the first answer of a connection, when `ready`; hands nothing over.
+
+        Raises:
+            MailbellError: an error reply, garbage, or the end of the subscription.
+        """
+        answer = self._read_untrusted()
+        self.established = True
+        if answer.notification is None:
+            self.cursor = answer.cursor
+        else:
+            self._held = answer
+        self._tell(State.CONNECTED)
+
+    def take_untrusted(self) -> Notification | None:
+        """Hands over the next notification, when `ready` and `established`.
+
+        Returns:
+            The notification; None for an answer without one.
+
+        Raises:
+            MailbellError: an error reply, garbage, or the end of the subscription.
+        """
+        answer = self._held or self._read_untrusted()
+        self._held = None
+        # The cursor moves when a notification is handed over, not when it was
+        # received: what a dying program did not get is told to its successor.
+        self.cursor = answer.cursor
+        return answer.notification
+
+    def lost(self, now: float) -> None:
+        """Notes that the connection ended, or could not be made.
+
+        Args:
+            now: monotonic clock, in seconds.
+        """
+        was_established = self.established
+        lived = 0.0 if self._since is None else now - self._since
+        self.retry_at = now + self._backoff.lost(lived)
+        self.established, self._since, self._held = False, None, None
+        self._exchange = Exchange()
+        if was_established:
+            self._tell(State.LOST)
+
+    def _read_untrusted(self) -> SubscribeReply:
+        answer, reply = self._exchange.take_untrusted(SubscribeReply)
+        if not reply.continues:
+            raise gone()
+        return answer
+
+    def _tell(self, state: State) -> None:
+        if self._on_state is not None:
+            self._on_state(state)

@@ -1,0 +1,300 @@
+"""The client for Trio programs: the same calls, awaited.
+
+    async with Client() as client:
+        subscription = await client.subscribe(["work"])
+        async for notification in subscription:
+            await fetch(notification.account)
+
+Cancelling any of it is safe: what was not handed over is not lost, and the
+subscription goes on where it was.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import trio
+
+from mailbell._errors import MailbellError, TemporaryError, UnavailableError
+from mailbell._events import Cursor, Notification
+from mailbell._stats import Status
+from mailbell.client._conversation import (
+    FOREVER,
+    READ_SIZE,
+    RETRIED,
+    Exchange,
+    Follower,
+    State,
+    encode_call_checked,
+)
+from mailbell.client._explain import explain_connect, explain_silence, gone
+from mailbell.client._path import default_path
+from mailbell.varlink import GetStatus, GetStatusReply, Method, Notify, NotifyReply
+
+__all__ = ["Client", "Subscription"]
+
+_T = TypeVar("_T")
+
+
+class _Channel:
+    """A connected socket."""
+
+    def __init__(self) -> None:
+        self._socket = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    async def connect(self, path: str) -> None:
+        try:
+            await self._socket.connect(path)
+        except OSError as error:
+            raise explain_connect(error, path) from None
+
+    async def send(self, data: bytes) -> None:
+        try:
+            while data:
+                sent = await self._socket.send(data, socket.MSG_NOSIGNAL)
+                data = data[sent:]
+        except OSError:
+            raise gone() from None
+
+    async def receive(self) -> bytes:
+        """Waits for bytes; none at the end of the stream, however it came about."""
+        try:
+            return await self._socket.recv(READ_SIZE)
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Subscription(AsyncIterator[Notification]):
+    """Notifications as they come. Made by `Client.subscribe`.
+
+    Iterating waits for ever; `next` has a time-out. For one task at a time.
+    """
+
+    def __init__(self, client: "Client", follower: Follower, *, reconnect: bool) -> None:
+        self._client = client
+        self._follower = follower
+        self._reconnect = reconnect
+        self._channel: _Channel | None = None
+        self._closed = False
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """Everything up to here was handed over; another program may continue `after` it."""
+        return self._follower.cursor
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __anext__(self) -> Notification:
+        if self._closed:
+            raise StopAsyncIteration
+        return await self.next()
+
+    async def next(self, timeout: float | None = None) -> Notification:
+        """Waits for the next notification, across restarts of the daemon.
+
+        Args:
+            timeout: seconds; None: for ever.
+
+        Returns:
+            The notification.
+
+        Raises:
+            TemporaryError: nothing came in time. The subscription goes on.
+            MailbellError: otherwise, as the blocking client does.
+        """
+        deadline = FOREVER if timeout is None else trio.current_time() + timeout
+        with trio.move_on_at(deadline):
+            await trio.lowlevel.checkpoint()
+            while not self._closed:
+                notification = await self._step()
+                if notification is not None:
+                    return notification
+            raise UnavailableError("the subscription is closed")
+        raise TemporaryError("no notification came in time")
+
+    def close(self) -> None:
+        """Ends the subscription. Closing it again does nothing."""
+        self._closed = True
+        self._disconnect()
+        self._client._forget(self)  # noqa: SLF001  two halves of one public object
+
+    async def _start(self) -> None:
+        """Makes the first connection; a failure here is final."""
+        try:
+            while not self._follower.established:
+                await self._advance()
+        except trio.TooSlowError:
+            self.close()
+            raise explain_silence(self._client.timeout) from None
+        except BaseException:
+            self.close()
+            raise
+
+    async def _step(self) -> Notification | None:
+        """Does one thing: connects, reads, or hands over."""
+        try:
+            return await self._advance()
+        except trio.TooSlowError:
+            self._lose(explain_silence(self._client.timeout))
+        except RETRIED as error:
+            self._lose(error)
+        except MailbellError:
+            self.close()
+            raise
+        return None
+
+    async def _advance(self) -> Notification | None:
+        if self._channel is None:
+            await trio.sleep_until(max(self._follower.retry_at, trio.current_time()))
+            self._channel = await self._connect()
+        elif not self._follower.ready:
+            with trio.fail_at(self._follower.patience):
+                data = await self._channel.receive()
+            self._follower.receive_untrusted(data)
+        elif not self._follower.established:
+            self._follower.establish_untrusted()
+        else:
+            return self._follower.take_untrusted()
+        return None
+
+    async def _connect(self) -> _Channel:
+        now = trio.current_time()
+        channel = _Channel()
+        try:
+            with trio.fail_at(now + self._client.timeout):
+                await channel.connect(self._client.path)
+                await channel.send(self._follower.connect(now))
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def _lose(self, error: MailbellError) -> None:
+        if not self._reconnect:
+            self.close()
+            raise error
+        self._disconnect()
+        self._follower.lost(trio.current_time())
+
+    def _disconnect(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+class Client:
+    """Talks to the daemon on this machine.
+
+    Each call has a connection of its own, and so has each subscription; making
+    a `Client` connects to nothing yet.
+
+    Args:
+        path: of the local socket; None: `default_path()`. Kept as an attribute.
+        timeout: for the daemon's answer to a call, in seconds. Kept as an attribute.
+    """
+
+    def __init__(self, path: str | None = None, *, timeout: float = 10.0) -> None:
+        self.path = default_path() if path is None else path
+        self.timeout = timeout
+        self._subscriptions: set[Subscription] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every subscription of this client."""
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
+
+    async def status(self) -> Status:
+        """Asks how the daemon is.
+
+        Returns:
+            Its counters, limits and the state of its sandbox.
+
+        Raises:
+            MailbellError: as the blocking client does.
+        """
+        return (await self._call(GetStatus(), GetStatusReply)).status
+
+    async def notify(self, account: str) -> Cursor:
+        """Rings by hand: every subscriber of the account is told to look.
+
+        Args:
+            account: name of the account.
+
+        Returns:
+            Where the history stands after the ringing.
+
+        Raises:
+            MailbellError: as the blocking client does.
+        """
+        return (await self._call(Notify(account), NotifyReply)).cursor
+
+    async def subscribe(
+        self,
+        accounts: Sequence[str] = (),
+        *,
+        after: Cursor | None = None,
+        reconnect: bool = True,
+        on_state: Callable[[State], None] | None = None,
+    ) -> Subscription:
+        """Asks to be told, from now on. When this returns, the daemon has agreed.
+
+        Args:
+            accounts: names of the accounts; empty: all.
+            after: the cursor of an earlier subscription; None: nothing is missed.
+            reconnect: whether to try again, for ever, when the daemon goes away later.
+            on_state: called when the daemon is found, lost and found again.
+
+        Returns:
+            The subscription.
+
+        Raises:
+            MailbellError: as the blocking client does.
+        """
+        follower = Follower(accounts, after, self.timeout, on_state)
+        subscription = Subscription(self, follower, reconnect=reconnect)
+        self._subscriptions.add(subscription)
+        await subscription._start()  # noqa: SLF001  two halves of one public object
+        return subscription
+
+    async def _call(self, method: Method, kind: type[_T]) -> _T:
+        message = encode_call_checked(method)
+        exchange = Exchange()
+        channel = _Channel()
+        try:
+            with trio.fail_after(self.timeout):
+                await channel.connect(self.path)
+                await channel.send(message)
+                while not exchange.ready:
+                    exchange.receive_untrusted(await channel.receive())
+        except trio.TooSlowError:
+            raise explain_silence(self.timeout) from None
+        finally:
+            channel.close()
+        return exchange.take_untrusted(kind)[0]
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)

@@ -1,0 +1,182 @@
+"""Calls and replies: the envelope around the parameters of a method."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from mailbell.varlink._errors import ProtocolError, ServiceError
+from mailbell.varlink._json import decode_object_untrusted
+
+__all__ = [
+    "Call",
+    "Reply",
+    "decode_reply_untrusted",
+    "encode_call",
+    "encode_error",
+    "encode_reply",
+    "parse_call_untrusted",
+    "read_parameters_untrusted",
+]
+
+_T = TypeVar("_T")
+_encoder = msgspec.json.Encoder()
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client asks for.
+
+    Attributes:
+        method: fully qualified name, as the peer sent it.
+        parameters: not yet looked at.
+        oneway: no reply may be sent, not even an error.
+        more: the caller takes more than one reply.
+        upgrade: the caller wants to speak another protocol afterwards.
+    """
+
+    method: str
+    parameters: dict[str, Any] = {}
+    oneway: bool = False
+    more: bool = False
+    upgrade: bool = False
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a service answers.
+
+    Attributes:
+        parameters: not yet looked at.
+        continues: another reply to the same call follows.
+        error: fully qualified name of the error; None: it went well.
+    """
+
+    parameters: dict[str, Any] = {}
+    continues: bool = False
+    error: str | None = None
+
+
+class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
+    parameters: Any
+    continues: bool = False
+    error: str | None = None
+
+
+def parse_call_untrusted(message: bytes) -> Call:
+    """Reads one call.
+
+    Members of the envelope that we do not know are ignored, as other services
+    do: Varlink grows by adding members. A null member counts as absent, which
+    is how some clients write their defaults.
+
+    Args:
+        message: the message without its NUL.
+
+    Returns:
+        The call, its parameters still untouched.
+
+    Raises:
+        ProtocolError: not a call.
+    """
+    call = _read_untrusted(message, Call)
+    if call.oneway and (call.more or call.upgrade):
+        raise ProtocolError("a call that wants no reply and also many")
+    return call
+
+
+def decode_reply_untrusted(message: bytes) -> Reply:
+    """Reads one reply.
+
+    Args:
+        message: the message without its NUL.
+
+    Returns:
+        The reply, its parameters still untouched.
+
+    Raises:
+        ProtocolError: not a reply.
+        ServiceError: the reply is an error.
+    """
+    reply = _read_untrusted(message, Reply)
+    if reply.error is not None:
+        raise ServiceError(reply.error, reply.parameters)
+    return reply
+
+
+def read_parameters_untrusted(reply: Reply, kind: type[_T]) -> _T:
+    """Gives the parameters of a reply their type.
+
+    Members we do not know are ignored: the daemon may be newer than the client.
+
+    Args:
+        reply: as `decode_reply_untrusted` gave it.
+        kind: the type of the answer, one of `mailbell.varlink.types`.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        ProtocolError: a member is missing or has a wrong type.
+    """
+    return _convert_untrusted(reply.parameters, kind)
+
+
+def encode_call(
+    method: str, parameters: object, *, more: bool = False, oneway: bool = False
+) -> bytes:
+    """Writes one call, its NUL included; `encode_method` is the typed form.
+
+    Args:
+        method: fully qualified name.
+        parameters: anything msgspec writes as an object.
+        more: ask for more than one reply.
+        oneway: ask for none.
+
+    Returns:
+        The bytes to send.
+    """
+    call = {"method": method, "parameters": parameters}
+    flags = {"more": more, "oneway": oneway}
+    return _encode(call | {name: True for name, wanted in flags.items() if wanted})
+
+
+def encode_reply(parameters: object, *, continues: bool = False) -> bytes:
+    """Writes one reply, its NUL included.
+
+    Args:
+        parameters: one of the `...Reply` types of `mailbell.varlink.types`.
+        continues: another reply to the same call will follow.
+
+    Returns:
+        The bytes to send.
+    """
+    return _encode(_Envelope(parameters, continues))
+
+
+def encode_error(error: ServiceError) -> bytes:
+    """Writes one error reply, its NUL included.
+
+    Args:
+        error: the error to report.
+
+    Returns:
+        The bytes to send.
+    """
+    return _encode(_Envelope(error.parameters, error=error.name))
+
+
+def _encode(message: object) -> bytes:
+    # JSON writes a NUL inside a string as \u0000, so the only NUL is the last byte.
+    return _encoder.encode(message) + b"\0"
+
+
+def _read_untrusted(message: bytes, kind: type[_T]) -> _T:
+    members = decode_object_untrusted(message)
+    given = {name: value for name, value in members.items() if value is not None}
+    return _convert_untrusted(given, kind)
+
+
+def _convert_untrusted(value: object, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        # msgspec's text can quote the peer; ours never does.
+        raise ProtocolError(f"a {kind.__name__} with a member missing or of a wrong type") from None

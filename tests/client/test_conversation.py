@@ -1,0 +1,150 @@
+import errno
+
+import pytest
+from harness.fake_daemon import notification, told
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbell._errors import (
+    DataError,
+    MailbellError,
+    PrivilegeError,
+    TemporaryError,
+    UnavailableError,
+    UsageError,
+)
+from mailbell._events import Cursor
+from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
+from mailbell.client._explain import explain_connect, explain_reply
+from mailbell.varlink import REPLY_LIMIT, ServiceError, SubscribeReply, encode_reply
+from mailbell.varlink._errors import permission_denied
+
+
+@given(st.lists(st.floats(0, 100), max_size=40))
+def test_waits_double_and_start_anew_after_a_good_connection(lives: list[float]) -> None:
+    backoff = Backoff()
+    in_a_row = 0
+    for lived in lives:
+        in_a_row = 0 if lived >= 10 else in_a_row
+        assert backoff.lost(lived) == pytest.approx(min(0.1 * 2**in_a_row, 10.0))
+        in_a_row += 1
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"),
+    [
+        (errno.ENOENT, UnavailableError, 69),
+        (errno.ECONNREFUSED, UnavailableError, 69),
+        (errno.ENOTSOCK, UnavailableError, 69),
+        (errno.EACCES, PrivilegeError, 77),
+        (errno.EPERM, PrivilegeError, 77),
+        (errno.EAGAIN, TemporaryError, 75),
+        (None, UsageError, 64),
+    ],
+)
+def test_every_way_not_to_connect(number: int | None, kind: type[MailbellError], code: int) -> None:
+    system = OSError("AF_UNIX path too long") if number is None else OSError(number, "why")
+    error = explain_connect(system, "/some/path")
+    assert type(error) is kind
+    assert error.exit_code == code
+    assert "/some/path" in error.what
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("given_error", "kind"),
+    [
+        (permission_denied(), PrivilegeError),
+        (ServiceError("org.varlink.service.MethodNotFound", {"method": "x"}), DataError),
+        (ServiceError("org.mailbell.Listener.Unheard", {}), DataError),
+        (ServiceError("", {}), DataError),
+        (ServiceError("org.example.\x1b[2J", {}), DataError),
+        (ServiceError("org.mailbell.Listener.UnknownAccount", {}), UsageError),
+        (ServiceError("org.mailbell.Listener.UnknownAccount", {"account": "\n\x1b"}), UsageError),
+        (ServiceError("org.mailbell.Listener.TooManySubscribers", {"limit": "\n"}), TemporaryError),
+    ],
+)
+def test_error_replies_are_told_in_one_printable_line(
+    given_error: ServiceError, kind: type[MailbellError]
+) -> None:
+    error = explain_reply(given_error)
+    assert type(error) is kind
+    assert str(error).isprintable()
+
+
+ANSWERS = [told("e", 1), told("e", 2, notification("a")), told("e", 4, notification("b"))]
+STREAM = b"".join(encode_reply(one, continues=True) for one in ANSWERS)
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8).map(sorted))
+def test_the_conversation_does_not_depend_on_the_pieces(cuts: list[int]) -> None:
+    exchange = Exchange()
+    taken: list[SubscribeReply] = []
+    for start, end in zip([0, *cuts], [*cuts, len(STREAM)], strict=True):
+        if start != end:
+            exchange.receive_untrusted(STREAM[start:end])
+        while exchange.ready:
+            taken.append(exchange.take_untrusted(SubscribeReply)[0])
+    assert taken == ANSWERS
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end_in_an_answer_or_a_data_error(data: bytes) -> None:
+    exchange = Exchange()
+    exchange.receive_untrusted(data + b"\0")
+    while exchange.ready:
+        try:
+            exchange.take_untrusted(SubscribeReply)
+        except DataError:
+            return
+        except MailbellError:  # it was an error reply, in form
+            assert b"error" in data
+
+
+def test_what_came_before_an_endless_message_counts() -> None:
+    exchange = Exchange()
+    exchange.receive_untrusted(STREAM + b"x" * (REPLY_LIMIT + 1))
+    assert [exchange.take_untrusted(SubscribeReply)[0] for _ in ANSWERS] == ANSWERS
+    assert exchange.ready
+    with pytest.raises(DataError, match="more than 1048576 bytes"):
+        exchange.take_untrusted(SubscribeReply)
+
+
+def test_a_last_answer_is_the_end_even_with_a_notification() -> None:
+    follower = Follower([], None, 10.0, None)
+    follower.connect(0.0)
+    follower.receive_untrusted(encode_reply(told("e", 1), continues=True))
+    follower.establish_untrusted()
+    follower.receive_untrusted(encode_reply(told("e", 2, notification())))
+    with pytest.raises(UnavailableError, match="closed the connection"):
+        follower.take_untrusted()
+    assert follower.cursor == Cursor("e", 1)
+
+
+def test_a_follower_from_end_to_end() -> None:
+    states: list[State] = []
+    follower = Follower(["a"], Cursor("d", 9), 10.0, states.append)
+    assert follower.patience == FOREVER
+    assert b'"after":{"epoch":"d","sequence":9}' in follower.connect(100.0)
+    assert follower.patience == 110.0
+    follower.receive_untrusted(encode_reply(told("e", 2, notification("a")), continues=True))
+    follower.establish_untrusted()
+    assert follower.patience == FOREVER
+    assert follower.cursor == Cursor("d", 9)
+    # Lost before it was handed over: it will be asked for again.
+    follower.lost(101.0)
+    with pytest.raises(IndexError):  # nothing is left of the old connection
+        follower.take_untrusted()
+    assert follower.retry_at == pytest.approx(101.1)
+    assert b'"after":{"epoch":"d","sequence":9}' in follower.connect(102.0)
+    follower.receive_untrusted(STREAM)
+    follower.establish_untrusted()
+    assert follower.cursor == Cursor("e", 1)
+    assert follower.take_untrusted() == notification("a")
+    assert follower.cursor == Cursor("e", 2)
+    assert states == [State.CONNECTED, State.LOST, State.CONNECTED]
+    follower.lost(112.0)  # it lived for 10 s
+    assert follower.retry_at == pytest.approx(112.1)
+    follower.lost(113.0)  # could not be made
+    assert follower.retry_at == pytest.approx(113.2)
+    assert states[-2:] == [State.CONNECTED, State.LOST]

@@ -1,0 +1,163 @@
+"""The texts are parsed with the parser of another project, and compared with our types."""
+
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+
+import mailbell
+from mailbell._events import Cursor, Notification
+from mailbell._stats import Account, Outcomes, Sandbox, Status, Table
+from mailbell.varlink import ServiceError, _errors, describe, service_information, types
+from mailbell.varlink.interfaces import LISTENER, LISTENER_TEXT, SERVICE, SERVICE_TEXT
+
+# By name, because to the type checker `varlink` is this directory.
+varlink: Any = importlib.import_module("varlink")
+scanner: Any = importlib.import_module("varlink.scanner")
+SERVICE_PARSED = varlink.Interface(SERVICE_TEXT)
+LISTENER_PARSED = varlink.Interface(LISTENER_TEXT)
+BASIC = {str: "string", int: "int", bool: "bool"}
+BASIC_INSPECTED: dict[type, str] = {
+    msgspec.inspect.StrType: "string",
+    msgspec.inspect.IntType: "int",
+    msgspec.inspect.BoolType: "bool",
+}
+
+
+def written(kind: Any) -> object:
+    """A type of the text, in plain words."""
+    match kind:
+        case scanner._Maybe():
+            return ("maybe", written(kind.element_type))
+        case scanner._Array():
+            return ("array", written(kind.element_type))
+        case scanner._Dict():
+            return ("dict", written(kind.element_type))
+        case scanner._CustomType():
+            return ("type", kind.name)
+        case scanner._Enum():
+            return ("enum", tuple(sorted(kind.fields)))
+    return BASIC[type(kind)]
+
+
+def typed(kind: msgspec.inspect.Type) -> object:
+    """A type of ours, in the same words."""
+    match kind:
+        case msgspec.inspect.UnionType(types=kinds):
+            (one,) = [k for k in kinds if not isinstance(k, msgspec.inspect.NoneType)]
+            return ("maybe", typed(one))
+        case msgspec.inspect.VarTupleType(item_type=item):
+            return ("array", typed(item))
+        case msgspec.inspect.DictType(value_type=value):
+            return ("dict", typed(value))
+        case msgspec.inspect.StructType(cls=cls) | msgspec.inspect.DataclassType(cls=cls):
+            return ("type", cls.__name__)
+        case msgspec.inspect.EnumType(cls=cls):
+            return ("enum", tuple(sorted(member.value for member in cls)))
+    return BASIC_INSPECTED[type(kind)]
+
+
+def fields_written(struct: Any) -> dict[str, object]:
+    return {name: written(kind) for name, kind in struct.fields.items()}
+
+
+def fields_typed(cls: type) -> dict[str, object]:
+    info = msgspec.inspect.type_info(cls)
+    assert isinstance(info, msgspec.inspect.StructType | msgspec.inspect.DataclassType)
+    found = {field.name: typed(field.type) for field in info.fields}
+    if cls is types.Subscribe:  # no names and null are one and the same
+        found["accounts"] = ("maybe", found["accounts"])
+    return found
+
+
+@pytest.mark.parametrize("cls", [Cursor, Notification, Outcomes, Table, Account, Sandbox, Status])
+def test_types_match_the_text(cls: type) -> None:
+    declared = LISTENER_PARSED.members[cls.__name__]
+    assert isinstance(declared, scanner._Alias)
+    assert fields_written(declared.type) == fields_typed(cls)
+
+
+@pytest.mark.parametrize(
+    ("interface", "method"),
+    [
+        (SERVICE_PARSED, "GetInfo"),
+        (SERVICE_PARSED, "GetInterfaceDescription"),
+        (LISTENER_PARSED, "Subscribe"),
+        (LISTENER_PARSED, "Notify"),
+        (LISTENER_PARSED, "GetStatus"),
+    ],
+)
+def test_methods_match_the_text(interface: Any, method: str) -> None:
+    declared = interface.get_method(method)
+    assert fields_written(declared.in_type) == fields_typed(getattr(types, method))
+    assert fields_written(declared.out_type) == fields_typed(getattr(types, f"{method}Reply"))
+
+
+def test_errors_match_the_text() -> None:
+    made = [
+        _errors.interface_not_found("a"),
+        _errors.method_not_found("a"),
+        _errors.method_not_implemented("a"),
+        _errors.invalid_parameter("a"),
+        _errors.permission_denied(),
+        _errors.expected_more(),
+        _errors.unknown_account("a"),
+        _errors.too_many_subscribers(1),
+    ]
+    ours = {
+        error.name: {name: BASIC[type(value)] for name, value in error.parameters.items()}
+        for error in made
+    }
+    assert ours == {
+        f"{interface.name}.{name}": fields_written(member.type)
+        for interface in (SERVICE_PARSED, LISTENER_PARSED)
+        for name, member in interface.members.items()
+        if isinstance(member, scanner._Error)
+    }
+
+
+def test_nothing_else_is_declared() -> None:
+    kinds = [type(member).__name__ for member in LISTENER_PARSED.members.values()]
+    assert (kinds.count("_Alias"), kinds.count("_Method"), kinds.count("_Error")) == (7, 3, 2)
+
+
+@pytest.mark.parametrize("parsed", [SERVICE_PARSED, LISTENER_PARSED])
+def test_every_member_is_explained(parsed: Any) -> None:
+    text = parsed.get_description()
+    for name, member in parsed.members.items():
+        keyword = {"_Alias": "type", "_Method": "method", "_Error": "error"}[type(member).__name__]
+        before = text.partition(f"\n{keyword} {name} ")[0] or text
+        before = before if before != text else text.partition(f"\n{keyword} {name}(")[0]
+        assert before.rpartition("\n")[2].startswith("# ")
+
+
+def test_the_texts_are_plain() -> None:
+    for text in (SERVICE_TEXT, LISTENER_TEXT):
+        assert text.isascii()
+        assert text.endswith("\n")
+        # systemd's parser of earlier releases takes a comment only between members.
+        assert all("#" not in line[1:] for line in text.splitlines())
+
+
+def test_information() -> None:
+    information = service_information()
+    assert information.interfaces == (SERVICE, LISTENER)
+    assert information.version == mailbell.__version__
+
+
+def test_description() -> None:
+    assert describe(SERVICE).description == SERVICE_TEXT
+    assert describe(LISTENER).description == LISTENER_TEXT
+    with pytest.raises(ServiceError) as caught:
+        describe("org.example")
+    assert caught.value.name == "org.varlink.service.InterfaceNotFound"
+    assert caught.value.parameters == {"interface": "org.example"}
+
+
+@pytest.mark.parametrize("module", ["mailbell.varlink", "mailbell.client"])
+def test_imports_no_trio(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('trio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
