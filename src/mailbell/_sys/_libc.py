@@ -1,0 +1,56 @@
+"""The C library, for what Python's `os` does not offer."""
+
+import ctypes
+import os
+from typing import Any, Final
+
+__all__ = ["check", "libc", "prctl", "syscall"]
+
+# None means the libraries this process already has: no search, no new file.
+libc: Final = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+
+
+def check(result: int) -> int:
+    """Turn the C convention of -1 and `errno` into an exception.
+
+    Args:
+        result: what a function of `libc` returned.
+
+    Returns:
+        The same number when it is not -1.
+
+    Raises:
+        OSError: with the error of the last call.
+    """
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Change or read an attribute of this process.
+
+    Arguments that are left out are zero, as the kernel demands.
+
+    Source: the manual page prctl(2).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
+    return check(libc.prctl(ctypes.c_int(option), *padded))
+
+
+def syscall(number: int, *arguments: Any) -> int:
+    """Make a system call by its number, for what the C library has no function for.
+
+    Args:
+        number: of the call.
+        arguments: ctypes values, so that each has its full width.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    return check(int(libc.syscall(ctypes.c_long(number), *arguments)))

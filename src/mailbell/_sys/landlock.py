@@ -1,0 +1,149 @@
+"""Gives up the file system, TCP and the neighbours with Landlock.
+
+Every right of the pinned interface is handled and no rule is added, so all of
+them are gone. What Landlock does not know (`Landlock.uncovered`) is left to
+the seccomp filter.
+
+Source: landlock(7), Linux `include/uapi/linux/landlock.h`.
+"""
+
+import ctypes
+import errno
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from mailbell._errors import OperatingSystemError
+from mailbell._sys._libc import syscall
+
+__all__ = ["PINNED", "Landlock", "abi", "restrict"]
+
+# The numbers are the same on all architectures (syscalls(2)).
+CREATE_RULESET: Final = 444
+RESTRICT_SELF: Final = 446
+CREATE_RULESET_VERSION: Final = 1
+
+# A newer kernel may handle more and so deny more than was tested with this
+# release: rights it adds after this version are not asked for. Version 7 only
+# added ways to log.
+PINNED: Final = 7
+
+# Version: rights it brought, as the highest bit it knows plus one.
+FS_BITS: Final = {1: 13, 2: 14, 3: 15, 5: 16}  # refer, truncate, ioctl_dev
+NET_BITS: Final = {4: 2}  # bind_tcp, connect_tcp
+SCOPE_BITS: Final = {6: 2}  # abstract_unix_socket, signal
+
+# What each version was the first to cover. Moving files between directories
+# is not here: version 1 always denies it.
+SINCE: Final = {
+    3: "truncating files",
+    4: "binding and connecting TCP",
+    5: "ioctl on devices",
+    6: "connecting to abstract Unix sockets and signalling other processes",
+}
+NEVER: Final = (
+    "stat, chmod and other reading or changing of metadata",
+    "connecting to Unix sockets by path",
+    "UDP and other protocols than TCP",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Landlock:
+    """What is in force.
+
+    Attributes:
+        abi: the version this kernel offers.
+        handled_fs: bits of `LANDLOCK_ACCESS_FS_*` that were given up.
+        handled_net: bits of `LANDLOCK_ACCESS_NET_*` that were given up.
+        scoped: bits of `LANDLOCK_SCOPE_*` in force.
+        uncovered: in words, what this does not stop.
+    """
+
+    abi: int
+    handled_fs: int
+    handled_net: int
+    scoped: int
+    uncovered: tuple[str, ...]
+
+
+class _Attributes(ctypes.Structure):
+    """`struct landlock_ruleset_attr`: it grew at its end, twice."""
+
+    _fields_ = [
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    ]
+
+
+def abi() -> int:
+    """The version of Landlock this kernel offers.
+
+    Raises:
+        OperatingSystemError: none at all.
+    """
+    try:
+        return _create_ruleset(None, CREATE_RULESET_VERSION)
+    except OSError as error:
+        remedies = {
+            errno.ENOSYS: "it needs Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK",
+            errno.EOPNOTSUPP: "boot with landlock in the lsm= parameter",
+        }
+        raise OperatingSystemError(
+            f"the kernel offers no Landlock: {error.strerror}",
+            remedies.get(error.errno or 0, "is another sandbox around this process?"),
+        ) from error
+
+
+def plan(version: int) -> Landlock:
+    """What `restrict` puts in force on a kernel that offers this version."""
+    usable = min(version, PINNED)
+    missing = tuple(what for since, what in SINCE.items() if since > usable)
+    return Landlock(
+        abi=version,
+        handled_fs=_mask(FS_BITS, usable),
+        handled_net=_mask(NET_BITS, usable),
+        scoped=_mask(SCOPE_BITS, usable),
+        uncovered=(*missing, *NEVER),
+    )
+
+
+def restrict() -> Landlock:
+    """Give up every right of the pinned interface that this kernel knows.
+
+    Call it with a single thread and `no_new_privs` set: before version 8
+    Landlock binds the calling thread and what it starts later, no other.
+
+    Returns:
+        What is now in force. Prove it: opening any file fails with EACCES.
+
+    Raises:
+        OperatingSystemError: there is no Landlock, or it refused.
+    """
+    planned = plan(abi())
+    attributes = _Attributes(planned.handled_fs, planned.handled_net, planned.scoped)
+    try:
+        ruleset = _create_ruleset(attributes, 0)
+        try:
+            syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+        finally:
+            os.close(ruleset)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"Landlock refused: {error.strerror}", "no_new_privs must be set before"
+        ) from error
+    return planned
+
+
+def _mask(bits: dict[int, int], version: int) -> int:
+    known = max((count for since, count in bits.items() if since <= version), default=0)
+    return (1 << known) - 1
+
+
+def _create_ruleset(attributes: _Attributes | None, flags: int) -> int:
+    pointer = None if attributes is None else ctypes.byref(attributes)
+    # A kernel that knows a shorter structure takes a longer one as long as
+    # the surplus is zero, which it is: its rights are masked out.
+    size = 0 if attributes is None else ctypes.sizeof(attributes)
+    return syscall(CREATE_RULESET, pointer, ctypes.c_size_t(size), ctypes.c_uint32(flags))

@@ -1,0 +1,168 @@
+"""Makes this process smaller, one step that cannot be undone at a time.
+
+Each step is verified by reading back what the kernel holds and, where there is
+a way to try, by trying to undo it.
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+from typing import Final
+
+from mailbell._errors import InternalError, OperatingSystemError, PrivilegeError
+from mailbell._sys._libc import prctl
+
+__all__ = [
+    "deny_writable_executable",
+    "limit_resources",
+    "make_undumpable",
+    "no_new_privileges",
+    "preload_libgcc",
+    "require_single_task",
+]
+
+# linux/prctl.h
+PR_GET_DUMPABLE: Final = 3
+PR_SET_DUMPABLE: Final = 4
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_GET_NO_NEW_PRIVS: Final = 39
+PR_SET_MDWE: Final = 65
+PR_GET_MDWE: Final = 66
+PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
+
+# Dropped references unload a library; these stay for the life of the process.
+_preloaded: list[ctypes.CDLL] = []
+
+
+def no_new_privileges() -> None:
+    """Make execve(2) unable to grant anything, for ever: PR_SET_NO_NEW_PRIVS(2const).
+
+    Raises:
+        OperatingSystemError: the kernel refused.
+        InternalError: it can be undone.
+    """
+    _prctl("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)
+    try:
+        prctl(PR_SET_NO_NEW_PRIVS, 0)
+    except OSError:
+        pass
+    else:
+        raise InternalError("no_new_privs can be taken back")
+    _expect("no_new_privs", prctl(PR_GET_NO_NEW_PRIVS), 1)
+
+
+def make_undumpable() -> None:
+    """No core dump, no ptrace(2), no /proc/PID/mem for others: PR_SET_DUMPABLE(2const).
+
+    Call it after the last change of ids, which resets the attribute.
+
+    Raises:
+        OperatingSystemError: the kernel refused.
+        InternalError: the kernel holds another value.
+    """
+    _prctl("dumpable", PR_SET_DUMPABLE, 0)
+    _expect("dumpable", prctl(PR_GET_DUMPABLE), 0)
+
+
+def deny_writable_executable() -> bool:
+    """Refuse memory that is or becomes executable after it was writable: PR_SET_MDWE(2const).
+
+    Returns:
+        False when the kernel has no such thing (it came with Linux 6.3).
+
+    Raises:
+        OperatingSystemError: the kernel refused for another reason.
+        InternalError: such memory can still be had.
+    """
+    try:
+        prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN)
+    except OSError as error:
+        if error.errno in {errno.EINVAL, errno.ENOTSUP}:
+            return False
+        raise OperatingSystemError(f"memory protection: {error.strerror}") from error
+    _expect("memory protection", prctl(PR_GET_MDWE), PR_MDWE_REFUSE_EXEC_GAIN)
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except PermissionError:
+        return True
+    raise InternalError("memory can still be writable and executable")
+
+
+def limit_resources(open_files: int) -> None:
+    """Lower the limits of setrlimit(2): no core, no new process, no locked memory, few files.
+
+    File size is left alone: a limit of zero would break a log that goes to a file.
+
+    Args:
+        open_files: one more than the highest descriptor the process may have.
+
+    Raises:
+        OperatingSystemError: the kernel refused.
+        PrivilegeError: this process could raise them again.
+    """
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_NOFILE: open_files,
+    }
+    for kind, limit in limits.items():
+        try:
+            resource.setrlimit(kind, (limit, limit))
+        except (OSError, ValueError) as error:
+            raise OperatingSystemError(f"resource limit {kind}: {error}") from error
+        _expect(f"resource limit {kind}", resource.getrlimit(kind)[1], limit)
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 1))
+    except ValueError:  # Python's word for EPERM here
+        return
+    raise PrivilegeError("resource limits can be raised again", "drop CAP_SYS_RESOURCE before")
+
+
+def require_single_task() -> None:
+    """Make sure that there is one thread only.
+
+    Landlock and capset(2) bind the calling thread; another would stay outside.
+
+    Raises:
+        OperatingSystemError: /proc is not there to be asked.
+        InternalError: there is more than one.
+    """
+    try:
+        tasks = os.listdir("/proc/self/task")
+    except OSError as error:
+        raise OperatingSystemError(
+            f"cannot count threads: {error.strerror}: /proc/self/task", "mount /proc"
+        ) from error
+    if len(tasks) != 1:
+        raise InternalError(f"{len(tasks)} threads where one was expected: cannot lock")
+
+
+def preload_libgcc() -> None:
+    """Load the library that glibc loads at the first pthread_exit(3), while it can be.
+
+    When it cannot be opened then, glibc aborts the process.
+
+    Raises:
+        OperatingSystemError: it is not there.
+    """
+    try:
+        _preloaded.append(ctypes.CDLL("libgcc_s.so.1"))
+    except OSError as error:
+        raise OperatingSystemError(
+            f"libgcc_s.so.1 cannot be loaded: {error}", "install libgcc-s1 (Fedora, Alpine: libgcc)"
+        ) from error
+
+
+def _prctl(what: str, option: int, value: int) -> None:
+    try:
+        prctl(option, value)
+    except OSError as error:
+        raise OperatingSystemError(f"{what}: {error.strerror}") from error
+
+
+def _expect(what: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise InternalError(f"{what} is {found} where {wanted} was set")

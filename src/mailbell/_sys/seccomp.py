@@ -1,0 +1,189 @@
+"""Turns a policy into a seccomp filter, and puts it in force.
+
+libseccomp writes the program. Its defaults are not ours: it would kill one
+thread only, which can leave a process hanging with the port still bound when
+that thread holds Python's lock, and it would leave other threads unfiltered.
+
+Source: seccomp(2), seccomp_rule_add(3), seccomp_attr_set(3).
+"""
+
+import ctypes.util
+import os
+from typing import Any, Final
+
+from mailbell._abi import ARCHITECTURES
+from mailbell._errors import ConfigurationError, OperatingSystemError, Problem
+from mailbell._policy import ALL_BITS, ALLOW, Action, Match, Policy
+
+__all__ = ["Filter", "compile_policy"]
+
+LIBRARY: Final = "libseccomp.so.2"
+REMEDY: Final = "install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Arch, Alpine)"
+# BPF_MAXINSNS, linux/bpf_common.h: the kernel takes no longer program.
+MAX_INSTRUCTIONS: Final = 4096
+INSTRUCTION_BYTES: Final = 8
+MFD_NOEXEC_SEAL: Final = 8  # linux/memfd.h
+
+
+def _import_pyseccomp() -> Any:
+    """Import pyseccomp without running a program.
+
+    On import it asks `ctypes.util.find_library` where its libraries are, which
+    runs ldconfig, and then gcc and ld from PATH, perhaps as root. The dynamic
+    linker knows the names, so for the time of the import we answer instead.
+    """
+    search = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: LIBRARY if name == "seccomp" else None
+    try:
+        import pyseccomp
+    except (ImportError, OSError, RuntimeError):
+        return None
+    finally:
+        ctypes.util.find_library = search
+    return pyseccomp
+
+
+# At import, because once the process is locked nothing can be imported.
+_pyseccomp: Final = _import_pyseccomp()
+
+
+class Filter:
+    """A compiled filter.
+
+    Attributes:
+        program: the BPF program, as an array of `struct sock_filter`.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self.program: Final = _export(compiled)
+
+    @property
+    def instructions(self) -> int:
+        """Length of the program in instructions."""
+        return len(self.program) // INSTRUCTION_BYTES
+
+    def export(self) -> bytes:
+        """The program as the kernel gets it, in the byte order of this machine."""
+        return self.program
+
+    def load(self) -> None:
+        """Put the filter in force for every thread, for ever.
+
+        Raises:
+            OperatingSystemError: the kernel refused it.
+        """
+        try:
+            self._compiled.load()
+        except OSError as error:
+            raise OperatingSystemError(
+                f"the kernel refused the seccomp filter: {error.strerror}",
+                "it needs Linux 4.14 or later with CONFIG_SECCOMP_FILTER, and a single thread",
+            ) from error
+
+
+def compile_policy(policy: Policy) -> Filter:
+    """Compile a policy for this machine; nothing is in force yet.
+
+    The placeholder `SELF` becomes the id of this process; all others must have
+    been filled before (`Policy.bind`).
+
+    Raises:
+        OperatingSystemError: libseccomp is missing, too old or fails, or the
+            architecture is one the policy was not written for.
+        ConfigurationError: the policy names calls that do not exist.
+        InternalError: a placeholder has not been filled.
+    """
+    library = _library()
+    if "SELF" in policy.unbound:
+        policy = policy.bind({"SELF": os.getpid()})
+    numbers = _resolve(library, policy)
+    try:
+        compiled = _empty(library)
+        _add_rules(library, compiled, policy, numbers)
+        found = Filter(compiled)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"libseccomp cannot compile the policy of {policy.program}: {error.strerror}",
+            "it needs libseccomp 2.5 or later",
+        ) from error
+    if found.instructions > MAX_INSTRUCTIONS:
+        raise ConfigurationError(
+            f"policy of {policy.program}: {found.instructions} instructions, "
+            f"the kernel takes {MAX_INSTRUCTIONS}",
+            "name fewer values where there is an else, or lower unknown.until",
+        )
+    return found
+
+
+def _library() -> Any:
+    if _pyseccomp is None:
+        raise OperatingSystemError(f"{LIBRARY} cannot be loaded", REMEDY)
+    known = {name: getattr(_pyseccomp.Arch, name.upper()) for name in ARCHITECTURES}
+    if _pyseccomp.system_arch() not in known.values():
+        raise OperatingSystemError(
+            "there is no policy for this architecture", f"use one of {', '.join(sorted(known))}"
+        )
+    return _pyseccomp
+
+
+def _resolve(library: Any, policy: Policy) -> dict[str, int]:
+    """The number of each call; a negative one when this architecture lacks it."""
+    names = [name for entry in policy.entries for name in entry.calls]
+    numbers = {name: library.resolve_syscall(library.Arch.NATIVE, name) for name in names}
+    # libseccomp: -1 is a name nobody knows, -100 and below a call of other architectures.
+    unknown = tuple(
+        Problem(name, "no such system call") for name, number in numbers.items() if number == -1
+    )
+    if unknown:
+        raise ConfigurationError(
+            f"policy of {policy.program}: {unknown[0]}", "correct the policy", problems=unknown
+        )
+    return numbers
+
+
+def _empty(library: Any) -> Any:
+    compiled = library.SyscallFilter(library.KILL_PROCESS)
+    # Another architecture's numbers mean other calls; x32 counts as one.
+    compiled.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
+    # A thread that exists already must not stay outside.
+    compiled.set_attr(library.Attr.CTL_TSYNC, 1)
+    compiled.set_attr(library.Attr.CTL_NNP, 1)
+    # The kernel's own error, for the message, instead of ECANCELED for all.
+    compiled.set_attr(library.Attr.API_SYSRAWRC, 1)
+    # A binary tree over the call numbers. As a list, the hundreds of unknown
+    # ones would stand before the conditional calls that make up our work.
+    compiled.set_attr(library.Attr.CTL_OPTIMIZE, 2)
+    return compiled
+
+
+def _add_rules(library: Any, compiled: Any, policy: Policy, numbers: dict[str, int]) -> None:
+    for rule in policy.rules():
+        if (number := numbers[rule.call]) >= 0:
+            matches = (_comparison(library, match) for match in rule.matches)
+            compiled.add_rule_exactly(_action(library, rule.action), number, *matches)
+    unknown = policy.unknown
+    for number in range(unknown.newest + 1, unknown.until + 1):
+        compiled.add_rule_exactly(_action(library, unknown.action), number)
+
+
+def _action(library: Any, action: Action) -> int:
+    return int(library.ALLOW if action == ALLOW else library.ERRNO(action.errno))
+
+
+def _comparison(library: Any, match: Match) -> Any:
+    if match.mask == ALL_BITS:
+        return library.Arg(match.argument, library.EQ, match.value)
+    return library.Arg(match.argument, library.MASKED_EQ, match.mask, match.value)
+
+
+def _export(compiled: Any) -> bytes:
+    # libseccomp writes to a descriptor only; one in memory needs no path.
+    try:
+        descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC | MFD_NOEXEC_SEAL)
+    except OSError:  # EINVAL: Linux before 6.3. Later ones may insist (vm.memfd_noexec).
+        descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    with open(descriptor, "w+b", buffering=0) as memory:
+        compiled.export_bpf(memory)
+        memory.seek(0)
+        return memory.read()

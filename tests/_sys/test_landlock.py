@@ -1,0 +1,170 @@
+"""Landlock takes away what it says it takes away."""
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import pytest
+from harness.child import Ended, run
+
+from mailbell._errors import OperatingSystemError
+from mailbell._sys import landlock, process
+
+try:
+    ABI = landlock.abi()
+except OperatingSystemError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+# linux/landlock.h, as the last version before each addition knew it.
+FS_V1 = (1 << 13) - 1
+
+
+def restricted(function: Callable[[], object]) -> Ended:
+    def inside() -> object:
+        process.no_new_privileges()
+        landlock.restrict()
+        return function()
+
+    return run(inside)
+
+
+def failure(function: Callable[[], object]) -> str:
+    try:
+        function()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("version", "fs", "net", "scoped", "missing"),
+    [
+        (1, FS_V1, 0, 0, 4),
+        (2, FS_V1 | 1 << 13, 0, 0, 4),
+        (3, FS_V1 | 3 << 13, 0, 0, 3),
+        (4, FS_V1 | 3 << 13, 3, 0, 2),
+        (5, FS_V1 | 7 << 13, 3, 0, 1),
+        (6, FS_V1 | 7 << 13, 3, 3, 0),
+        (7, FS_V1 | 7 << 13, 3, 3, 0),
+        (99, FS_V1 | 7 << 13, 3, 3, 0),  # a newer kernel is asked for no more than was tested
+    ],
+)
+def test_what_each_version_covers(
+    version: int, fs: int, net: int, scoped: int, missing: int
+) -> None:
+    plan = landlock.plan(version)
+    assert (plan.abi, plan.handled_fs, plan.handled_net, plan.scoped) == (version, fs, net, scoped)
+    assert len(plan.uncovered) == missing + len(landlock.NEVER)
+
+
+def test_the_kernel_knows_every_pinned_right() -> None:
+    if ABI < landlock.PINNED:
+        pytest.skip(f"this kernel offers version {ABI}")
+    ended = restricted(lambda: None)
+    assert ended.code == 0, ended
+
+
+def test_it_says_what_is_in_force() -> None:
+    def inside() -> object:
+        process.no_new_privileges()
+        return landlock.restrict()
+
+    assert run(inside).value == landlock.plan(ABI)
+
+
+@pytest.mark.parametrize("path", ["/", "/etc/passwd", "/dev/null", "/proc/self/status"])
+def test_nothing_can_be_opened(path: str) -> None:
+    assert failure(lambda: os.close(os.open(path, os.O_RDONLY))) == "succeeded"
+    assert restricted(lambda: failure(lambda: os.open(path, os.O_RDONLY))).value == "EACCES"
+
+
+def test_nothing_can_be_made_or_run(tmp_path: object) -> None:
+    attempts: list[Callable[[], object]] = [
+        lambda: os.mkdir(f"{tmp_path}/directory"),
+        lambda: os.symlink("target", f"{tmp_path}/link"),
+        lambda: os.open(f"{tmp_path}/file", os.O_CREAT | os.O_WRONLY),
+        lambda: os.mkfifo(f"{tmp_path}/fifo"),
+        lambda: socket.socket(socket.AF_UNIX).bind(f"{tmp_path}/socket"),
+        lambda: os.rename(f"{tmp_path}/a", f"{tmp_path}/b"),
+        lambda: os.unlink(f"{tmp_path}/a"),
+        lambda: os.execv("/bin/true", ["true"]),
+    ]
+    open(f"{tmp_path}/a", "w").close()
+    assert restricted(lambda: list(map(failure, attempts))).value == ["EACCES"] * len(attempts)
+
+
+@pytest.mark.skipif(ABI < 4, reason="TCP came with version 4")
+def test_no_tcp() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        assert restricted(
+            lambda: [
+                failure(lambda: socket.create_connection(address)),
+                failure(lambda: socket.create_server(("127.0.0.1", 0))),
+            ]
+        ).value == ["EACCES", "EACCES"]
+
+
+@pytest.mark.skipif(ABI < 6, reason="scopes came with version 6")
+def test_no_neighbours() -> None:
+    name = b"\0mailbell-test-%d" % os.getpid()
+    parent = os.getpid()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+        server.listen()
+        assert restricted(
+            lambda: [
+                failure(lambda: socket.socket(socket.AF_UNIX).connect(name)),
+                failure(lambda: os.kill(parent, 0)),
+                failure(lambda: os.kill(os.getpid(), signal.SIGCONT)),
+            ]
+        ).value == ["EPERM", "EPERM", "succeeded"]
+
+
+def test_what_was_open_stays_open() -> None:
+    with open("/etc/passwd", "rb") as file:
+        assert restricted(lambda: len(file.read()) > 0).value is True
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSYS, "Linux 5.13"),
+        (errno.EOPNOTSUPP, "lsm= parameter"),
+        (errno.EPERM, "another sandbox"),
+    ],
+)
+def test_a_kernel_without_it(monkeypatch: pytest.MonkeyPatch, number: int, remedy: str) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(landlock, "syscall", refuse)
+    with pytest.raises(OperatingSystemError, match=remedy) as caught:
+        landlock.restrict()
+    assert caught.value.exit_code == 71
+
+
+def test_it_refuses_without_no_new_privs() -> None:
+    def inside() -> str:
+        if os.geteuid() == 0:
+            os.setresuid(65534, 65534, 65534)  # CAP_SYS_ADMIN would do instead
+        try:
+            landlock.restrict()
+        except OperatingSystemError as error:
+            return str(error)
+        return "succeeded"
+
+    assert "no_new_privs must be set before" in run(inside).value
+
+
+def test_no_descriptor_is_left_behind() -> None:
+    def inside() -> bool:
+        process.no_new_privileges()
+        before = os.dup(0)
+        os.close(before)
+        landlock.restrict()
+        return os.dup(0) == before
+
+    assert run(inside).value is True

@@ -1,0 +1,204 @@
+"""Each step is in force afterwards, and one that did not work is noticed."""
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.child import run
+
+from mailbell._errors import InternalError, OperatingSystemError, PrivilegeError
+from mailbell._sys import process
+from mailbell._sys.credentials import held_capabilities
+
+CAP_SYS_RESOURCE = 1 << 24
+
+
+def status(key: str) -> str:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines)[key].strip()
+
+
+def become_nobody() -> None:
+    if os.geteuid() == 0:
+        os.setresuid(65534, 65534, 65534)
+
+
+def test_no_new_privileges() -> None:
+    def inside() -> str:
+        process.no_new_privileges()
+        return status("NoNewPrivs")
+
+    assert run(inside).value == "1"
+
+
+def test_make_undumpable() -> None:
+    """The kernel then gives /proc/PID to root; reading one's own memory ends."""
+
+    def inside() -> object:
+        become_nobody()
+        process.make_undumpable()
+        try:
+            open("/proc/self/mem", "rb").close()
+        except PermissionError:
+            return os.stat("/proc/self/mem").st_uid
+        return "opened"
+
+    assert run(inside).value in {0, 65534}  # 65534 when root is not in this user namespace
+
+
+def test_deny_writable_executable() -> None:
+    def inside() -> tuple[bool, bool]:
+        denied = process.deny_writable_executable()
+        try:
+            mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+        except PermissionError:
+            return denied, True
+        return denied, False
+
+    assert run(inside).value in {(True, True), (False, False)}
+
+
+def test_a_kernel_without_memory_protection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "prctl", refusing(errno.EINVAL))
+    assert process.deny_writable_executable() is False
+
+
+def test_limits() -> None:
+    def inside() -> object:
+        become_nobody()
+        process.limit_resources(64)
+        kinds = (
+            resource.RLIMIT_CORE,
+            resource.RLIMIT_NPROC,
+            resource.RLIMIT_MEMLOCK,
+            resource.RLIMIT_NOFILE,
+        )
+        limits = [resource.getrlimit(kind) for kind in kinds]
+        try:
+            os._exit(7 if os.fork() == 0 else 8)
+        except BlockingIOError:
+            return limits
+
+    ended = run(inside)
+    assert ended.value == [(0, 0), (0, 0), (0, 0), (64, 64)], ended
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not held_capabilities().effective & CAP_SYS_RESOURCE,
+    reason="needs CAP_SYS_RESOURCE; one of a user namespace of one's own does not count",
+)
+def test_limits_that_can_be_raised_again_are_none() -> None:
+    assert isinstance(run(lambda: process.limit_resources(64)).error, PrivilegeError)
+
+
+def test_limits_that_could_be_raised_again_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where nobody has the capability: the attempt is made to succeed."""
+    set_to: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(resource, "setrlimit", set_to.__setitem__)
+    monkeypatch.setattr(resource, "getrlimit", set_to.__getitem__)
+    with pytest.raises(PrivilegeError, match="CAP_SYS_RESOURCE"):
+        process.limit_resources(64)
+
+
+def test_limits_without_effect_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "setrlimit", ignoring)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
+    with pytest.raises(InternalError, match="is 5 where 0 was set"):
+        process.limit_resources(64)
+
+
+def test_limits_above_the_present_ones_are_refused() -> None:
+    def inside() -> None:
+        become_nobody()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        process.limit_resources(64)
+
+    assert isinstance(run(inside).error, OperatingSystemError)
+
+
+def test_a_single_task() -> None:
+    assert run(process.require_single_task).code == 0
+
+
+def test_a_second_task() -> None:
+    def inside() -> None:
+        stop = threading.Event()
+        threading.Thread(target=stop.wait, daemon=True).start()
+        process.require_single_task()
+
+    ended = run(inside)
+    assert isinstance(ended.error, InternalError)
+    assert "2 threads" in str(ended.error)
+
+
+def test_libgcc_is_loaded() -> None:
+    def inside() -> bool:
+        process.preload_libgcc()
+        return "libgcc_s.so.1" in Path("/proc/self/maps").read_text()
+
+    assert run(inside).value is True
+
+
+def refusing(number: int) -> Callable[..., int]:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def ignoring(*_: object) -> int:
+    """What a kernel, or another sandbox, does that says yes and does nothing."""
+    return 0
+
+
+STEPS = (
+    process.no_new_privileges,
+    process.make_undumpable,
+    process.deny_writable_executable,
+)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch, step: Callable[[], object]) -> None:
+    monkeypatch.setattr(process, "prctl", refusing(errno.EPERM))
+    with pytest.raises(OperatingSystemError, match="Operation not permitted"):
+        step()
+
+
+@pytest.mark.parametrize("step", [process.no_new_privileges, process.deny_writable_executable])
+def test_a_step_without_effect_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, step: Callable[[], object]
+) -> None:
+    monkeypatch.setattr(process, "prctl", ignoring)
+    with pytest.raises(InternalError):
+        step()
+
+
+def test_a_process_that_stays_dumpable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "prctl", lambda *_: 1)
+    with pytest.raises(InternalError, match="dumpable is 1 where 0 was set"):
+        process.make_undumpable()
+
+
+def test_memory_that_stays_executable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "prctl", lambda *_: 1)
+    with pytest.raises(InternalError, match="writable and executable"):
+        process.deny_writable_executable()
+
+
+def test_no_proc_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", refusing(errno.ENOENT))
+    with pytest.raises(OperatingSystemError, match="mount /proc"):
+        process.require_single_task()
+
+
+def test_no_libgcc_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", refusing(errno.ENOENT))
+    with pytest.raises(OperatingSystemError, match="install libgcc"):
+        process.preload_libgcc()
