@@ -1,0 +1,260 @@
+"""The listener: takes connections and datagrams, reads at most one line, never answers.
+
+A batch of connections is taken at once, and the line is nearly always there
+already (the kernel holds a silent connection back, TCP_DEFER_ACCEPT), so the
+common case is accept, receive, close, in one go and with no task of its own.
+Only a connection whose line is still on its way gets a task, one of a limited
+number of places, and what is left of its deadline. A good line therefore gets
+through even while every place is taken.
+
+Nothing here ever writes to the network.
+"""
+
+import errno
+import socket
+
+import trio
+
+from mailbell._admission import Admission
+from mailbell._events import End, Family, Outcome, Transport
+from mailbell._journal import Journal, Level
+from mailbell._limiter import Limiter
+from mailbell._switch import Switch
+from mailbell._wire import MAX_INPUT, Receiver, Terminator, parse_datagram
+
+__all__ = ["DatagramListener", "StreamListener"]
+
+# Connections or datagrams taken before the other tasks have their turn.
+BATCH = 64
+# Seconds the queue may gather after a batch, as a network card moderates its
+# interrupts: a mail can wait a millisecond, and each wake-up of the event loop
+# costs as much as a notification does.
+MODERATION = 0.001
+# Seconds until accepting is tried again when the system is out of something.
+PAUSE = 0.25
+
+# accept(2): no descriptor or no memory left. Waiting helps; nothing else does.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_FAMILIES = {
+    socket.AF_INET: Family.IPV4,
+    socket.AF_INET6: Family.IPV6,
+}
+
+
+class StreamListener:
+    """Accepts on one TCP socket.
+
+    Args:
+        sock: listening, non-blocking, of one family only.
+        admission: decides and rings.
+        limiter: its gate for this family is used.
+        terminators: accepted ends of a line.
+        deadline: seconds for the whole of one exchange.
+        journal: for changes of state.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        admission: Admission,
+        limiter: Limiter,
+        *,
+        terminators: frozenset[Terminator],
+        deadline: float,
+        journal: Journal,
+    ) -> None:
+        self._socket = sock
+        self._family = _FAMILIES[sock.family]
+        self._gate = limiter.gate(Transport.TCP, self._family)
+        self._admission = admission
+        self._terminators = terminators
+        self._deadline = deadline
+        self._journal = journal
+        self._accepting = Switch(journal, "accepting", name_of(sock))
+        self._places = Switch(journal, "waiting", name_of(sock))
+
+    async def serve(self) -> None:
+        """Accept for ever. One peer's misbehaviour ends one connection, never this."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                await trio.sleep(self._take_batch(nursery))
+
+    def _take_batch(self, nursery: trio.Nursery) -> float:
+        """Serve what is ready; return the seconds to leave the queue alone."""
+        now = trio.current_time()
+        for _ in range(BATCH):
+            try:
+                connection, address = self._socket.accept()
+            except BlockingIOError:
+                return MODERATION
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._accepting.off(errno.errorcode[error.errno])
+                    return PAUSE
+                continue  # accept(2): the error belongs to a connection that is gone
+            self._accepting.on()
+            try:
+                self._serve_untrusted(connection, address[0], now, nursery)
+            except Exception as error:
+                connection.close()
+                _log_bug(self._journal, error)
+        return 0
+
+    def _serve_untrusted(
+        self, connection: socket.socket, host: str, now: float, nursery: trio.Nursery
+    ) -> None:
+        source = _number(self._family, host)
+        refusal = self._admission.refusal(self._family, source, self._gate, now)
+        if refusal:
+            self._conclude(connection, source, now, refusal, b"")
+            return
+        receiver = Receiver(self._terminators)
+        end = _receive_untrusted(connection, receiver)
+        if end:
+            self._finish(connection, source, now, receiver, end)
+            return
+        full = self._gate.connect(source)
+        if full:
+            if full is Outcome.TOO_MANY_CONNECTIONS:
+                self._places.off(full)
+            self._conclude(connection, source, now, full, receiver.data)
+            return
+        self._places.on()
+        nursery.start_soon(self._wait, connection, source, now, receiver)
+
+    async def _wait(
+        self, connection: socket.socket, source: int, accepted_at: float, receiver: Receiver
+    ) -> None:
+        """Read what is still on its way, until the deadline."""
+        end: End | None = None
+        try:
+            with trio.move_on_at(accepted_at + self._deadline):
+                while end is None:
+                    await trio.lowlevel.wait_readable(connection)
+                    end = _receive_untrusted(connection, receiver)
+            self._finish(connection, source, trio.current_time(), receiver, end or End.DEADLINE)
+        except Exception as error:
+            _log_bug(self._journal, error)
+        finally:
+            connection.close()
+            self._gate.disconnect(source)
+
+    def _finish(
+        self, connection: socket.socket, source: int, now: float, receiver: Receiver, end: End
+    ) -> None:
+        outcome = receiver.finish(end)
+        if outcome is not Outcome.ACCEPTED:
+            self._gate.penalize(source, now)
+        self._conclude(connection, source, now, outcome, receiver.data)
+
+    def _conclude(
+        self, connection: socket.socket, source: int, now: float, outcome: Outcome, data: bytes
+    ) -> None:
+        local = None
+        if outcome is Outcome.ACCEPTED and self._admission.needs_local_address:
+            local = _called_address(self._family, connection)
+        connection.close()
+        self._admission.conclude(
+            outcome, Transport.TCP, self._family, source, now, local=local, data=data
+        )
+
+
+def _receive_untrusted(connection: socket.socket, receiver: Receiver) -> End | None:
+    """Feed what is there to the receiver; say how the input ended, None if it has not."""
+    try:
+        data = connection.recv(receiver.room, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return End.RESET
+    if not data:
+        return End.EOF
+    return End.CLOSED if receiver.receive(data) else None
+
+
+class DatagramListener:
+    """Receives on one UDP socket: a datagram is one whole line or nothing.
+
+    Args:
+        sock: bound, non-blocking, of one family only.
+        admission: decides and rings.
+        limiter: its gate for this family is used.
+        terminators: accepted ends of a line.
+        journal: for what should not happen.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        admission: Admission,
+        limiter: Limiter,
+        *,
+        terminators: frozenset[Terminator],
+        journal: Journal,
+    ) -> None:
+        self._journal = journal
+        self._socket = sock
+        self._family = _FAMILIES[sock.family]
+        self._gate = limiter.gate(Transport.UDP, self._family)
+        self._admission = admission
+        self._terminators = terminators
+        # The called address is that of the socket: the configuration refuses
+        # a wildcard here when accounts are told apart by it.
+        self._local = _called_address(self._family, sock)
+
+    async def serve(self) -> None:
+        """Receive for ever."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            await trio.sleep(self._take_batch())
+
+    def _take_batch(self) -> float:
+        now = trio.current_time()
+        for _ in range(BATCH):
+            try:
+                data, address = self._socket.recvfrom(MAX_INPUT)
+            except BlockingIOError:
+                return MODERATION
+            except OSError:
+                continue  # udp(7): an error of an earlier packet is told once and is over
+            try:
+                self._serve_untrusted(data, address[0], now)
+            except Exception as error:
+                _log_bug(self._journal, error)
+        return 0
+
+    def _serve_untrusted(self, data: bytes, host: str, now: float) -> None:
+        source = _number(self._family, host)
+        outcome = self._admission.refusal(self._family, source, self._gate, now)
+        if outcome is None:
+            outcome = parse_datagram(data, self._terminators)
+            if outcome is not Outcome.ACCEPTED:
+                self._gate.penalize(source, now)
+        self._admission.conclude(
+            outcome, Transport.UDP, self._family, source, now, local=self._local, data=data
+        )
+
+
+def _log_bug(journal: Journal, error: Exception) -> None:
+    """A bug of ours that one peer met must not silence all the others."""
+    journal.log(Level.ERROR, "failed", where="listener", error=repr(error))
+
+
+def _number(family: Family, host: str) -> int:
+    packed = socket.inet_pton(
+        socket.AF_INET if family is Family.IPV4 else socket.AF_INET6, host.partition("%")[0]
+    )
+    return int.from_bytes(packed, "big")
+
+
+def _called_address(family: Family, sock: socket.socket) -> int:
+    return _number(family, sock.getsockname()[0])
+
+
+def name_of(sock: socket.socket) -> str:
+    """Return how a listening socket is named in the log and in the status."""
+    transport = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
+    host, port = sock.getsockname()[:2]
+    return f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"

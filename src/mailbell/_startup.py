@@ -1,0 +1,335 @@
+"""Start-up: from a configuration to a locked process, one irreversible step after another.
+
+The three records of this module are the order itself: what a step returns is
+what the next one needs, `Locked` is made nowhere but at the end, and
+`mailbell._daemon` serves nothing without it. A step that fails ends the
+process; there is no "carry on without".
+
+The order and its reasons are in docs/architecture.md, "The lock".
+"""
+
+import os
+import signal
+import socket
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+
+from mailbell._config import Configuration
+from mailbell._errors import (
+    ConfigurationError,
+    InternalError,
+    OperatingSystemError,
+    PrivilegeError,
+)
+from mailbell._events import Family
+from mailbell._networks import Network
+from mailbell._packet_filter import line_filter, source_filter
+from mailbell._policy import Policy
+from mailbell._policy_toml import parse as parse_policy
+from mailbell._service import local_connections
+from mailbell._sys import bpf, credentials, landlock, process, seccomp, sockets, systemd
+from mailbell._sys.local_socket import bind_local
+from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
+
+__all__ = ["Locked", "Prepared", "Sockets", "Unprivileged", "give_up", "lock", "prepare"]
+
+POLICY = os.path.join(os.path.dirname(__file__), "policy", "mailbelld.toml")
+MAX_POLICY = 64 * 1024
+MAX_STATUS = 16 * 1024
+# Descriptors beyond the connections: standard streams, epoll, wake-up and
+# signal sockets, the proof, the service manager.
+SPARE_DESCRIPTORS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What the daemon listens on, all of it bound before the lock.
+
+    Attributes:
+        tcp: listening stream sockets, each of one family.
+        udp: bound datagram sockets, each of one family.
+        local: the listening Unix socket.
+        activated: whether a service manager bound them.
+    """
+
+    tcp: tuple[socket.socket, ...]
+    udp: tuple[socket.socket, ...]
+    local: socket.socket
+    activated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything opened that will ever be opened; all privileges still held.
+
+    Attributes:
+        sockets: what is listened on.
+        started_as: who this process is.
+        identity: whom it will become; None: it has no privilege to change that.
+        policy: what the filter will permit.
+        unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
+        notifier: the connection to the service manager.
+        watchdog: seconds between signs of life; None: nobody asks for any.
+        descriptors: how many this process may need at once.
+        epoch: names this run; unguessable only as a side effect.
+        seed: of the limiter, 64 secret bits.
+        status_file: `/proc/self/status`, to be read once, after the lock.
+    """
+
+    sockets: Sockets
+    started_as: credentials.Identity
+    identity: credentials.Identity | None
+    policy: Policy
+    unfiltered: str
+    notifier: systemd.Notifier
+    watchdog: float | None
+    descriptors: int
+    epoch: str
+    seed: int
+    status_file: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unprivileged:
+    """Privileges gone and Landlock in force; the system call filter is yet to come.
+
+    Attributes:
+        prepared: what was opened before.
+        landlock: what it covers on this kernel.
+        writable_executable_denied: whether the kernel forbids memory that is both.
+    """
+
+    prepared: Prepared
+    landlock: landlock.Landlock
+    writable_executable_denied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The proof that this process is locked in, read back from the kernel.
+
+    Attributes:
+        sockets: what is listened on.
+        unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
+        notifier: the connection to the service manager.
+        watchdog: seconds between signs of life; None: nobody asks for any.
+        epoch: names this run.
+        seed: of the limiter, 64 secret bits.
+        policy: what the filter permits.
+        landlock: what it covers on this kernel.
+        status: what the kernel says of this process.
+    """
+
+    sockets: Sockets
+    unfiltered: str
+    notifier: systemd.Notifier
+    watchdog: float | None
+    epoch: str
+    seed: int
+    policy: Policy
+    landlock: landlock.Landlock
+    status: ProcessStatus
+
+
+def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> Prepared:
+    """Open all there is to open.
+
+    Args:
+        configuration: valid, but not yet held against this machine.
+        environ: the environment; what a service manager passes in it is taken out.
+
+    Returns:
+        The sockets and everything the later steps need.
+
+    Raises:
+        MailbellError: something is missing or not allowed; the message has the remedy.
+    """
+    identity = None
+    if os.geteuid() == 0:
+        identity = credentials.resolve_user(configuration.listen.user)
+    policy = _read_policy()
+    given = systemd.activated_sockets(environ, os.getpid())
+    bound = _bind(configuration, given, identity)
+    return Prepared(
+        sockets=bound,
+        started_as=credentials.Identity("the user it was started as", os.getuid(), os.getgid()),
+        identity=identity,
+        policy=policy,
+        unfiltered=_attach_filters(configuration, bound),
+        notifier=systemd.Notifier(environ),
+        watchdog=systemd.watchdog_interval(environ, os.getpid()),
+        descriptors=_descriptors_needed(configuration, bound),
+        epoch=os.urandom(8).hex(),
+        seed=int.from_bytes(os.urandom(8), "big"),
+        status_file=os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC),
+    )
+
+
+def give_up(prepared: Prepared) -> Unprivileged:
+    """Drop every privilege and enter Landlock. No way back.
+
+    Args:
+        prepared: with the event loop not yet running and no second thread.
+
+    Raises:
+        MailbellError: a step failed, or could be undone.
+    """
+    process.preload_libgcc()
+    if prepared.identity is not None:
+        credentials.empty_bounding_set()
+        credentials.drop_to(prepared.identity)
+    credentials.clear_capabilities()
+    process.no_new_privileges()
+    process.make_undumpable()  # after the change of user, which resets it
+    writable_executable_denied = process.deny_writable_executable()
+    process.limit_resources(open_files=prepared.descriptors)
+    process.require_single_task()
+    return Unprivileged(prepared, landlock.restrict(), writable_executable_denied)
+
+
+def lock(unprivileged: Unprivileged) -> Locked:
+    """Load the system call filter and prove that the process is locked.
+
+    Args:
+        unprivileged: with the event loop running: its descriptors exist, and
+            no further ones will be made.
+
+    Raises:
+        MailbellError: the filter does not load, or the proof fails.
+    """
+    prepared = unprivileged.prepared
+    policy = prepared.policy.bind({"STATUS": prepared.status_file, "WAKEUP": _wakeup_descriptor()})
+    compiled = seccomp.compile_policy(policy)
+    compiled.load()
+    status = _prove(prepared)
+    return Locked(
+        sockets=prepared.sockets,
+        unfiltered=prepared.unfiltered,
+        notifier=prepared.notifier,
+        watchdog=prepared.watchdog,
+        epoch=prepared.epoch,
+        seed=prepared.seed,
+        policy=policy,
+        landlock=unprivileged.landlock,
+        status=status,
+    )
+
+
+def _wakeup_descriptor() -> int:
+    """Return what the C signal handler writes to, so that the filter permits just that."""
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)  # as Trio had it
+    return descriptor
+
+
+def _prove(prepared: Prepared) -> ProcessStatus:
+    """Read the kernel's own account of this process, and try what is forbidden."""
+    status = parse_status(os.read(prepared.status_file, MAX_STATUS))
+    os.close(prepared.status_file)
+    dropped = prepared.identity is not None
+    require_locked(status, prepared.identity or prepared.started_as, dropped=dropped)
+    try:
+        os.close(os.open("/", os.O_RDONLY))
+    except PermissionError:
+        return status
+    raise InternalError("the sandbox is in force, and yet a file could be opened", "report this")
+
+
+def _read_policy() -> Policy:
+    try:
+        with open(POLICY, "rb") as file:
+            data = file.read(MAX_POLICY + 1)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"{POLICY}: {error.strerror}", "install mailbell again: its sandbox policy is missing"
+        ) from error
+    return parse_policy(data)
+
+
+def _bind(
+    configuration: Configuration,
+    given: systemd.ActivatedSockets,
+    identity: credentials.Identity | None,
+) -> Sockets:
+    """Take the sockets a service manager gives; bind whatever it does not."""
+    listen = configuration.listen
+    if given.tcp or given.udp:
+        tcp, udp = given.tcp, given.udp
+    else:
+        tcp = tuple(map(sockets.bind_tcp, listen.tcp))
+        udp = tuple(map(sockets.bind_udp, listen.udp))
+    local = given.local or _bind_local(configuration, identity)
+    return Sockets(tcp, udp, local, activated=bool(given.tcp or given.udp))
+
+
+def _bind_local(
+    configuration: Configuration, identity: credentials.Identity | None
+) -> socket.socket:
+    local = configuration.socket
+    own = None if identity is None else identity.gid
+    group = _local_group(local.group) if local.group else own
+    return bind_local(local.path, local.mode, group)
+
+
+def _local_group(name: str) -> int | None:
+    """Return the group that may use the local socket; None: leave it the user's own.
+
+    Only root, or a member, can give a file to a group. An ordinary user's
+    daemon keeps its socket to itself instead: that lets nobody in who should
+    not be.
+    """
+    try:
+        group = credentials.resolve_group(name)
+    except ConfigurationError:
+        if os.geteuid() == 0:
+            raise
+        return None
+    return group if os.geteuid() == 0 or group in os.getgroups() else None
+
+
+def _attach_filters(configuration: Configuration, bound: Sockets) -> str:
+    """Give the kernel what it can decide before us; return why it would not, "" when it did.
+
+    A list that the kernel does not enforce is still enforced by the daemon
+    itself (`mailbell._admission`), only later: newer kernels want
+    CAP_NET_ADMIN to filter a TCP socket, and it would be wrong to demand it.
+    """
+    refused = ""
+    for sock in bound.tcp:
+        try:
+            _filter_stream(sock, configuration.sources.allow, keep=bound.activated)
+        except PrivilegeError as error:
+            refused = str(error)
+    for sock in bound.udp:
+        terminators = configuration.protocol.terminators
+        bpf.attach(sock, line_filter(_family(sock), configuration.sources.allow, terminators))
+        if not bound.activated:
+            bpf.lock(sock)
+    return refused
+
+
+def _filter_stream(sock: socket.socket, allow: Sequence[Network], *, keep: bool) -> None:
+    """Filter one listening socket.
+
+    Args:
+        sock: of one family.
+        allow: the listed networks; empty for no filter.
+        keep: the service manager keeps this socket for the next run, whose list
+            may be another: no lock then. The policy forbids us to change it anyway.
+    """
+    if allow:
+        bpf.attach(sock, source_filter(_family(sock), allow))
+        if not keep:
+            bpf.lock(sock)
+    elif keep:
+        bpf.detach(sock)
+
+
+def _family(sock: socket.socket) -> Family:
+    return Family.IPV4 if sock.family == socket.AF_INET else Family.IPV6
+
+
+def _descriptors_needed(configuration: Configuration, bound: Sockets) -> int:
+    listening = len(bound.tcp) + len(bound.udp) + 1
+    local = local_connections(configuration.socket.subscribers)
+    return SPARE_DESCRIPTORS + listening + configuration.limits.connections + local

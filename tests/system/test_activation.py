@@ -1,0 +1,113 @@
+"""Sockets from a service manager, and from a capability: no moment as root at all."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from harness.daemon import LINE, Daemon, configuration, ring, started, until
+
+# Becomes what a service manager starts: descriptors from 3 on, and LISTEN_PID
+# set to the process that the program will be.
+MANAGER = """
+import os, sys
+given = [int(n) for n in sys.argv[1].split(",")]
+names = sys.argv[2]
+copies = [os.dup(fd) for fd in given]
+for place, fd in enumerate(copies):
+    os.dup2(fd, 100 + place)
+for place in range(len(copies)):
+    os.dup2(100 + place, 3 + place, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=names)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def listening(family: int, kind: int, address: object) -> socket.socket:
+    sock = socket.socket(family, kind)
+    sock.bind(address)  # type: ignore[arg-type]  # of either family
+    if kind == socket.SOCK_STREAM:
+        sock.listen(64)
+    return sock
+
+
+@contextmanager
+def activated(directory: Path, *setup: str) -> Iterator[tuple[Daemon, tuple[str, int]]]:
+    with (
+        listening(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)) as tcp,
+        listening(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)) as udp,
+        listening(socket.AF_UNIX, socket.SOCK_STREAM, str(directory / "mailbell.sock")) as local,
+    ):
+        (directory / "mailbell.sock").chmod(0o666)
+        descriptors = [tcp.fileno(), udp.fileno(), local.fileno()]
+        manager = [sys.executable, "-c", MANAGER, ",".join(map(str, descriptors)), "tcp:udp:local"]
+        command = (*setup, *manager)
+        with started(directory, command=command, descriptors=descriptors) as daemon:
+            yield daemon, tcp.getsockname()
+
+
+def test_sockets_of_a_service_manager_are_taken_by_name(tmp_path: Path) -> None:
+    with activated(tmp_path) as (daemon, endpoint):
+        ring(endpoint)
+        until(lambda: daemon.counted() == {"accepted": 1})
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.sendto(LINE, daemon.endpoint("udp"))
+        until(lambda: daemon.counted("udp") == {"accepted": 1})
+
+
+def test_no_connection_is_lost_while_an_activated_daemon_restarts(tmp_path: Path) -> None:
+    with listening(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)) as tcp:
+        manager = (sys.executable, "-c", MANAGER, str(tcp.fileno()), "tcp")
+        with started(tmp_path, command=manager, descriptors=[tcp.fileno()]) as daemon:
+            ring(tcp.getsockname())
+            until(lambda: daemon.counted() == {"accepted": 1})
+        with socket.create_connection(tcp.getsockname()) as meanwhile:
+            meanwhile.sendall(LINE)
+            with started(tmp_path, command=manager, descriptors=[tcp.fileno()]) as daemon:
+                until(lambda: daemon.counted() == {"accepted": 1})
+
+
+ONLY_TO_BIND = (
+    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+    "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service",
+    "--bounding-set=-all,+net_bind_service",
+)  # fmt: skip
+
+
+def prepare_for_nobody(directory: Path) -> None:
+    os.chown(directory, 65534, 65534)
+    for parent in directory.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    probe = [*ONLY_TO_BIND, sys.executable, "-c", "import mailbell, trio"]
+    if subprocess.run(probe, check=False, capture_output=True).returncode:
+        pytest.skip("this interpreter lies where an ordinary user cannot reach it")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
+def test_a_user_with_only_the_capability_to_bind_drops_that_too(tmp_path: Path) -> None:
+    prepare_for_nobody(tmp_path)
+    toml = configuration(tmp_path, tcp=["127.0.79.1:79"])
+    with started(tmp_path, toml, command=ONLY_TO_BIND) as daemon:
+        ring(("127.0.79.1", 79))
+        until(lambda: daemon.counted() == {"accepted": 1})
+        says = daemon.kernel_says()
+        for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(says[name], 16) == 0, name
+        assert set(says["Uid"].split()) == {"65534"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
+def test_without_the_privilege_to_filter_the_daemon_itself_holds_the_list(tmp_path: Path) -> None:
+    """Newer kernels filter a TCP socket for CAP_NET_ADMIN only; the list counts all the same."""
+    prepare_for_nobody(tmp_path)
+    toml = configuration(tmp_path, tcp=["127.0.79.1:79"], more='[sources]\nallow = ["127.0.79.2"]')
+    with started(tmp_path, toml, command=ONLY_TO_BIND) as daemon:
+        if not any("kernel_filter_missing" in line for line in daemon.lines()):
+            pytest.skip("this kernel lets anyone filter a TCP socket")
+        assert ring(("127.0.79.1", 79), source="127.0.79.3") == b""
+        ring(("127.0.79.1", 79), source="127.0.79.2")
+        until(lambda: daemon.counted() == {"unlisted_source": 1, "accepted": 1})
