@@ -11,7 +11,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy -type f -not -name '
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
-	@$(BIN)/python scripts/run.py
+	@$(BIN)/python -u scripts/run.py
 
 ## test: lint, then every test, with the branches of the pure layers counted
 test: lint

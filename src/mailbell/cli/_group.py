@@ -1,0 +1,132 @@
+"""The command `mailbell`: finds the subcommand, and turns every error into one line.
+
+A subcommand is imported when it is called, so `mailbell send`, which a mail
+server may run for each delivery, does not wait for tables to be imported.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from mailbell import __version__
+from mailbell._errors import ConfigurationError, MailbellError
+from mailbell.cli._text import one_line
+
+__all__ = ["run"]
+
+_COMMANDS = ("watch", "status", "send", "notify", "check", "policy")
+
+# What a shell reports for a process that SIGINT or SIGPIPE has ended.
+_INTERRUPTED = 128 + 2
+_BROKEN_PIPE = 128 + 13
+
+_EPILOG = """\b
+Completion: put the line of your shell into its start-up file.
+  bash   eval "$(_MAILBELL_COMPLETE=bash_source mailbell)"
+  zsh    eval "$(_MAILBELL_COMPLETE=zsh_source mailbell)"
+  fish   _MAILBELL_COMPLETE=fish_source mailbell | source
+
+\b
+The local socket is --socket, else $MAILBELL_SOCKET, else
+/run/mailbell/mailbell.sock, else $XDG_RUNTIME_DIR/mailbell/mailbell.sock.
+
+\b
+Exit codes: 0 done, 64 usage, 65 bad data, 69 no daemon or no host,
+70 a bug in mailbell, 71 system error, 75 not in time, 77 not permitted,
+78 configuration."""
+
+
+class _Group(click.Group):
+    """A group whose commands are the modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """Name the commands in the order a person meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        """Import one command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"mailbell.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would greet Ctrl-C and a broken pipe with output."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
+        except BrokenPipeError:
+            _discard_output()
+            ctx.exit(_BROKEN_PIPE)
+        return result
+
+
+@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="mailbell %(version)s")
+def _mailbell() -> None:
+    """Push mail without a standing connection: RFC 4146.
+
+    The daemon mailbelld hears mail servers say that there is new mail; these
+    commands talk to it, or speak to one elsewhere as a mail server would.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: the words after the program's name.
+
+    Returns:
+        The exit code; whatever had to be said is on stderr.
+    """
+    try:
+        result = _mailbell.main(list(arguments), prog_name="mailbell", standalone_mode=False)
+    except click.ClickException as error:
+        return _usage(error)
+    except MailbellError as error:
+        return _known(error)
+    except OSError as error:
+        _discard_output()
+        return _complain(f"{error.strerror or error}", 71)
+    except Exception as error:  # the last resort: a bug, shown as one
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {error}"
+        return _complain(f"this is a bug in mailbell: {what}; please report it", 70)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else "mailbell"
+    what = error.format_message().rstrip(".")
+    return _complain(f"{what}; see '{path} --help'", 64)
+
+
+def _known(error: MailbellError) -> int:
+    if isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            _complain(str(problem), 0)
+    return _complain(str(error), error.exit_code)
+
+
+def _complain(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(one_line("mailbell", message), file=sys.stderr)
+    return code
+
+
+def _discard_output() -> None:
+    # The interpreter flushes stdout once more when it ends, and would complain.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

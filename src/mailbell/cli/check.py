@@ -1,0 +1,97 @@
+"""`mailbell check`: would the daemon start here, and if not, what is to be done?"""
+
+import os
+import stat
+from collections.abc import Iterator
+
+import click
+from rich.text import Text
+
+from mailbell._config import Overrides
+from mailbell._errors import ConfigurationError, MailbellError
+from mailbell.cli import _file
+from mailbell.cli._common import show
+from mailbell.cli._machine import Finding, Mark, findings
+from mailbell.cli._text import printable
+
+__all__ = ["command"]
+
+_STYLES = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
+
+
+def _examine(path: str | None) -> Iterator[Finding]:
+    try:
+        configuration = _file.load(path, Overrides())
+    except MailbellError as error:
+        yield from _bad_configuration(error)
+        return
+    yield _source(path)
+    yield from _permissions(path)
+    yield from findings(configuration)
+
+
+def _bad_configuration(error: MailbellError) -> Iterator[Finding]:
+    if isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            yield Finding(Mark.FAIL, str(problem), "", error.exit_code)
+    yield Finding(Mark.FAIL, error.what, error.remedy, error.exit_code)
+
+
+def _source(path: str | None) -> Finding:
+    name, data = _file.read(path)
+    if data is None:
+        return Finding(Mark.OK, f"no {name}: the built-in defaults")
+    return Finding(Mark.OK, f"{name} is valid")
+
+
+def _permissions(path: str | None) -> Iterator[Finding]:
+    name = path or _file.DEFAULT_PATH
+    try:
+        mode = os.stat(name).st_mode
+    except OSError:  # the built-in defaults; or gone since it was read
+        return
+    if mode & stat.S_IWOTH:
+        what = f"anyone may write {name}, and decide whom the daemon becomes"
+        yield Finding(Mark.WARN, what, f"chmod o-w {name}")
+
+
+def _exit_code(found: list[Finding]) -> int:
+    failed = [finding.exit_code for finding in found if finding.exit_code]
+    # A wrong configuration comes first: the rest was judged by it.
+    return 78 if 78 in failed else next(iter(failed), 0)
+
+
+def _line(finding: Finding) -> Text:
+    text = Text(f"{finding.mark:<5}", style=_STYLES[finding.mark])
+    text.append(printable(finding.what), style="default not bold")
+    if finding.remedy:
+        text.append(f"\n      -> {printable(finding.remedy)}", style="default not bold")
+    return text
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell check
+  mailbell check --config ./mailbelld.toml && systemctl restart mailbelld"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Tell whether the daemon would start here.")
+@click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    type=click.Path(),
+    help=f"The configuration  [default: {_file.DEFAULT_PATH}, if it exists]",
+)
+def command(path: str | None) -> int:
+    """Validate the configuration and this machine; each finding with its remedy.
+
+    Looks at the ports (free, or who holds them), the kernel's Landlock and
+    seccomp, libseccomp, user and group, and the socket's directory. Run it as
+    the user who starts the daemon. Exit code 0: it would start.
+    """
+    found = []
+    for finding in _examine(path):
+        found.append(finding)
+        show(_line(finding), soft_wrap=True)
+    return _exit_code(found)

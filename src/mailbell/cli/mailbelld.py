@@ -1,0 +1,113 @@
+"""`mailbelld`: the daemon's door. It reads what it was told, and hands over.
+
+argparse and not click: whatever is imported here stays in the locked process.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mailbell import __version__, _daemon
+from mailbell._config import Overrides
+from mailbell._errors import ConfigurationError, MailbellError, UsageError
+from mailbell.cli import _file
+from mailbell.cli._text import one_line
+
+__all__ = ["main", "run"]
+
+_EPILOG = """\
+examples:
+  mailbelld                                     as the configuration file says
+  mailbelld --listen 127.0.0.1:7979             try it without being root
+  mailbelld --listen 0.0.0.0:79 --listen [::]:79 --user mailbell
+
+It stays in the foreground, logs to stderr, and ends on SIGTERM or SIGINT.
+Started as root it binds its sockets and drops to the user of the configuration
+before it accepts anybody. "mailbell check" tells beforehand what would stop it.
+
+exit codes: 64 usage, 70 a bug, 71 system error, 77 not permitted,
+78 configuration"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with this project's errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, "see 'mailbelld --help'")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="mailbelld",
+        description="Listen for new-mail notifications as RFC 4146 has them, locked in a sandbox.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # An abbreviation in a unit file breaks when an option is added.
+        allow_abbrev=False,
+    )
+    say = parser.add_argument
+    say("--config", metavar="FILE", help=f"configuration (default: {_file.DEFAULT_PATH}, if any)")
+    say("--listen", metavar="HOST:PORT", action="append", default=[], help="TCP; repeatable")
+    say("--udp", metavar="HOST:PORT", action="append", default=[], help="UDP; repeatable")
+    say("--user", metavar="NAME", help="whom to drop to when started as root")
+    say("--socket", metavar="PATH", help="the local socket")
+    say("--version", action="version", version=f"mailbelld {__version__}")
+    return parser
+
+
+def _overrides(arguments: argparse.Namespace) -> Overrides:
+    return Overrides(
+        listen=tuple(arguments.listen),
+        udp=tuple(arguments.udp),
+        user=arguments.user,
+        socket=arguments.socket,
+    )
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the daemon until it is told to stop.
+
+    Args:
+        words: the words after the program's name.
+
+    Returns:
+        The exit code; whatever had to be said is on stderr.
+    """
+    try:
+        arguments = _parser().parse_args(words)
+        _daemon.run(_file.load(arguments.config, _overrides(arguments)))
+    except MailbellError as error:
+        return _known(error)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the last resort: a bug, shown as one
+        traceback.print_exc()
+        _complain(f"this is a bug in mailbelld: {type(error).__name__}: {error}; please report it")
+        return 70
+    return 0
+
+
+def _known(error: MailbellError) -> int:
+    if isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            _complain(str(problem))
+    _complain(str(error))
+    return error.exit_code
+
+
+def _complain(message: str) -> None:
+    # sd-daemon(3): "<3>" makes it an error in the journal, not just a line.
+    prefix = "<3>" if "JOURNAL_STREAM" in os.environ else ""
+    print(prefix + one_line("mailbelld", message), file=sys.stderr)
+
+
+def main() -> None:
+    """Run `mailbelld` and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""`mailbell policy`: the sandbox a program runs in, as its reviewers read it."""
+
+from importlib import resources
+
+import click
+from click.shell_completion import CompletionItem
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mailbell._errors import UsageError
+from mailbell._policy import KILL, Entry, Policy
+from mailbell._policy_toml import parse
+from mailbell._sys.landlock import PINNED
+from mailbell.cli._common import json_line, show
+
+__all__ = ["command", "load_policy"]
+
+_SUFFIX = ".toml"
+_LANDLOCK = f"every right that ABI {PINNED} knows is given up, and none is granted"
+
+
+def _programs() -> list[str]:
+    shipped = resources.files("mailbell") / "policy"
+    names = (file.name for file in shipped.iterdir() if file.is_file())
+    return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+
+
+def load_policy(program: str) -> Policy:
+    """Read the policy that is shipped for a program.
+
+    Args:
+        program: its name, as in `mailbelld`.
+
+    Returns:
+        The policy; numbers known only to the running program still open.
+
+    Raises:
+        UsageError: no policy is shipped for this name.
+        ConfigurationError: the shipped policy is damaged.
+    """
+    known = _programs()
+    # The name becomes a path only if it is one of ours.
+    if program not in known:
+        raise UsageError(f"no policy for {program!r}", f"known: {', '.join(known)}")
+    return parse((resources.files("mailbell") / "policy" / (program + _SUFFIX)).read_bytes())
+
+
+def _conditions(entry: Entry) -> list[str]:
+    return [str(condition) for condition in entry.conditions]
+
+
+def _what(entry: Entry) -> Text:
+    text = Text(", ".join(entry.calls), style="bold")
+    if entry.conditions:
+        text.append("\nif " + "\nand ".join(_conditions(entry)), style="not bold")
+        text.append(f"\nelse {entry.otherwise}", style="not bold red")
+    return text
+
+
+def _table(policy: Policy) -> RenderableType:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 1, 0))
+    table.add_column("answer", no_wrap=True)
+    table.add_column("calls and conditions", ratio=1, overflow="fold")
+    table.add_column("reason", ratio=1)
+    for entry in policy.entries:
+        table.add_row(str(entry.action), _what(entry), Text(entry.reason))
+    unknown = policy.unknown
+    numbers = f"numbers {unknown.newest + 1} to {unknown.until}"
+    table.add_row(str(unknown.action), numbers, Text(unknown.reason))
+    rest = "all else, other architectures, x32"
+    table.add_row(str(KILL), rest, "the whole process ends, with SIGSYS")
+    known_later = [Text(f"{name}: {what}") for name, what in policy.placeholders.items()]
+    return Group(table, *known_later, Text(f"Landlock: {_LANDLOCK}"))
+
+
+def _record(policy: Policy) -> dict[str, object]:
+    return {
+        "program": policy.program,
+        "default": str(KILL),
+        "landlock": _LANDLOCK,
+        "placeholders": dict(policy.placeholders),
+        "unknown": {
+            "first": policy.unknown.newest + 1,
+            "last": policy.unknown.until,
+            "answer": str(policy.unknown.action),
+            "reason": policy.unknown.reason,
+        },
+        "calls": [
+            {
+                "call": call,
+                "answer": str(entry.action),
+                "conditions": _conditions(entry),
+                "otherwise": str(entry.otherwise) if entry.conditions else None,
+                "reason": entry.reason,
+            }
+            for entry in policy.entries
+            for call in entry.calls
+        ],
+    }
+
+
+def _complete(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _programs() if name.startswith(begun)]
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell policy
+  mailbell policy mailbelld
+  mailbell policy --json | jq -r '.calls[] | select(.answer == "allow").call'"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Show the sandbox of PROGRAM, call by call.")
+@click.argument("program", default="mailbelld", shell_complete=_complete)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, one entry a call.")
+def command(program: str, as_json: bool) -> None:
+    """Show the sandbox of PROGRAM: every system call, its conditions, its reason.
+
+    An answer is "allow", "kill" (the whole process), or the error the call
+    gets. Names explained below the table stand for numbers that only the
+    running program knows. PROGRAM is mailbelld unless given.
+    """
+    policy = load_policy(program)
+    if as_json:
+        click.echo(json_line(_record(policy)))
+    else:
+        show(_table(policy))

@@ -1,0 +1,151 @@
+"""`mailbell send`: one notification, as a mail server sends it (RFC 4146, section 2)."""
+
+import errno
+import socket
+import time
+from typing import Any
+
+import click
+
+from mailbell import _wire
+from mailbell._errors import (
+    MailbellError,
+    OperatingSystemError,
+    PrivilegeError,
+    TemporaryError,
+    UnavailableError,
+    UsageError,
+)
+from mailbell.cli._common import Seconds
+
+__all__ = ["command", "parse_target"]
+
+# RFC 4146 takes the finger port: "opens a TCP connection to port 79".
+_PORT = 79
+
+# What getaddrinfo returns: family, type, protocol, canonical name, address.
+_Candidate = tuple[Any, Any, int, str, Any]
+
+
+def parse_target(text: str) -> tuple[str, int]:
+    """Read `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`; a bare V6 address has no port.
+
+    Args:
+        text: the target as typed.
+
+    Returns:
+        Host, and port (79 unless given).
+
+    Raises:
+        UsageError: the text has none of these forms.
+    """
+    if text.startswith("["):
+        host, closing, rest = text[1:].partition("]")
+        if not closing or (rest and not rest.startswith(":")):
+            raise UsageError(f"no target: {text!r}", "write [ADDRESS] or [ADDRESS]:PORT")
+        port = rest[1:] if rest else str(_PORT)
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        host, port = text, str(_PORT)
+    if not host:
+        raise UsageError(f"no host in {text!r}", "write HOST or HOST:PORT")
+    return host, _parse_port(port)
+
+
+def _parse_port(text: str) -> int:
+    # isdecimal alone would take the digits of every script.
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UsageError(f"no port: {text!r}", "a port is a number from 1 to 65535")
+
+
+def _resolve(host: str, port: int, kind: socket.SocketKind) -> list[_Candidate]:
+    try:
+        return socket.getaddrinfo(host, port, type=kind)
+    except (socket.gaierror, UnicodeError) as error:
+        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+            raise TemporaryError(f"{host}: no name server answers now", "try later") from error
+        raise UnavailableError(f"{host}: no such host", "check the name") from error
+
+
+def _deliver(candidate: _Candidate, deadline: float) -> None:
+    family, kind, protocol, _, address = candidate
+    with socket.socket(family, kind, protocol) as connection:
+        # Zero would mean "do not wait", and connecting never succeeds at once.
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        connection.connect(address)
+        connection.sendall(_wire.encode())
+        if kind is socket.SOCK_STREAM:
+            # "closes without waiting": the end of the stream follows the line.
+            connection.shutdown(socket.SHUT_WR)
+
+
+def _explain(error: OSError, where: str) -> MailbellError:
+    if isinstance(error, TimeoutError):
+        return TemporaryError(
+            f"{where}: no answer in time", "try later, or a longer --timeout; a filter may drop it"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return UnavailableError(f"{where}: nobody listens there", "start mailbelld there")
+    if isinstance(error, PermissionError):
+        return PrivilegeError(f"{where}: this system forbids it", "check the local firewall")
+    if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}:
+        return UnavailableError(f"{where}: no way there ({error.strerror})", "check the network")
+    if isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN:
+        # A listener that takes the line ends in order; one that refuses the
+        # source, or its rate, need not read it. ENOTCONN: reset before our end.
+        remedy = "it may refuse this source, or so many from it: run mailbell status there"
+        return UnavailableError(f"{where}: broken off by the listener", remedy)
+    return OperatingSystemError(f"{where}: {error.strerror or error}", "check this system")
+
+
+def _where(candidate: _Candidate) -> str:
+    host, port = candidate[4][:2]
+    transport = "tcp" if candidate[1] is socket.SOCK_STREAM else "udp"
+    return f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"
+
+
+def _send(host: str, port: int, kind: socket.SocketKind, timeout: float) -> str:
+    deadline = time.monotonic() + timeout
+    failure: MailbellError = UnavailableError(f"{host}: no address", "check the name")
+    for candidate in _resolve(host, port, kind):
+        try:
+            _deliver(candidate, deadline)
+        except OSError as error:
+            failure = _explain(error, _where(candidate))
+        else:
+            return _where(candidate)
+    raise failure
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell send 127.0.0.1
+  mailbell send --timeout 2 laptop.example
+  mailbell send [2001:db8::1]:7979
+  mailbell send --udp -v 127.0.0.1:7979"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("target", metavar="HOST[:PORT]")
+@click.option("--udp", is_flag=True, help="One datagram instead of a connection.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For connecting and sending, all addresses together.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say where it went.")
+def command(target: str, udp: bool, timeout: float, verbose: bool) -> None:
+    """Send one notification, as a mail server would.
+
+    HOST is a name or an address; an IPv6 address with a port goes into
+    brackets. The port is 79 unless given. Nothing is printed on success.
+    """
+    host, port = parse_target(target)
+    sent = _send(host, port, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM, timeout)
+    if verbose:
+        click.echo(f"sent to {sent}")

@@ -1,0 +1,172 @@
+"""`mailbell status`: what the daemon tells of itself, for people and for collectors."""
+
+import time
+from collections.abc import Iterable
+
+import click
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from mailbell._errors import DataError, UsageError
+from mailbell._openmetrics import openmetrics
+from mailbell._stats import Account, Sandbox, Status
+from mailbell.cli._common import json_line, local_time, plain_table, show, socket_option
+from mailbell.cli._text import printable
+from mailbell.client import Client
+
+__all__ = ["command", "render"]
+
+# More accounts than this do not help a reader; --json has them all.
+_ACCOUNTS_SHOWN = 20
+
+
+def render(status: Status, now: float) -> RenderableType:
+    """Lay a status out for people.
+
+    Args:
+        status: what the daemon told.
+        now: wall time in seconds since 1970, for "up since".
+
+    Returns:
+        What a console of 80 columns or more can print.
+    """
+    return Group(
+        *_heading(status, now),
+        _section("Inputs by outcome", _outcomes(status)),
+        _section("Limits", _limits(status)),
+        _section("Accounts", _accounts(status.accounts, status.accounts_total)),
+        _section("Local socket and log", _local(status)),
+        _section("Sandbox", _sandbox(status.sandbox)),
+    )
+
+
+def _section(title: str, body: RenderableType) -> RenderableType:
+    return Group(Text(), Text(title, style="bold"), Padding(body, (0, 0, 0, 2)))
+
+
+def _heading(status: Status, now: float) -> Iterable[Text]:
+    up = _duration(now - status.started / 1e6)
+    yield Text(f"mailbelld {printable(status.version)}, process {status.pid}, up {up}")
+    yield Text("listening on " + (", ".join(map(printable, status.listening)) or "nothing"))
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(max(int(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s"))
+    known = [f"{number} {unit}" for number, unit in parts if number]
+    return " ".join(known[:2]) or "0 s"
+
+
+def _outcomes(status: Status) -> RenderableType:
+    table = plain_table("outcome", "tcp", "udp")
+    tcp, udp = status.outcomes.tcp, status.outcomes.udp
+    names = dict.fromkeys((*tcp, *udp))
+    shown = [name for name in names if name == "accepted" or tcp.get(name) or udp.get(name)]
+    for name in shown:
+        table.add_row(printable(name), _count(tcp.get(name, 0)), _count(udp.get(name, 0)))
+    if status.kernel_dropped is not None:
+        table.add_row("dropped by the kernel's filter", "", _count(status.kernel_dropped))
+    rest = len(names) - len(shown)
+    return Group(table, Text(f"{rest} other outcomes at zero", style="dim")) if rest else table
+
+
+def _count(number: int) -> Text:
+    return Text(str(number), style="" if number else "dim")
+
+
+def _limits(status: Status) -> RenderableType:
+    table = plain_table("what", "now", "at most", "evicted")
+    table.add_row("connections", _count(status.connections), str(status.connections_limit), "")
+    table.add_row("subscribers", _count(status.subscribers), str(status.subscribers_limit), "")
+    for row in status.tables:
+        name = f"sources {printable(row.name)}"
+        table.add_row(name, _count(row.entries), str(row.capacity), _count(row.evicted))
+    return table
+
+
+def _accounts(accounts: tuple[Account, ...], total: int) -> RenderableType:
+    table = plain_table("account", "notifications", "last")
+    shown = accounts[:_ACCOUNTS_SHOWN]
+    for account in shown:
+        last = "never" if account.time is None else local_time(account.time)
+        table.add_row(printable(account.name), _count(account.count), last)
+    more = total - len(shown)
+    return Group(table, Text(f"and {more} more", style="dim")) if more > 0 else table
+
+
+def _local(status: Status) -> RenderableType:
+    table = plain_table("event", "count")
+    table.add_row("notifications handed on", _count(status.wakeups))
+    for name, count in status.local.items():
+        if count:
+            table.add_row(printable(name), _count(count))
+    table.add_row("log lines held back", _count(status.log_suppressed))
+    return table
+
+
+def _sandbox(sandbox: Sandbox) -> Table:
+    table = plain_table("", "", "", header=False)
+    for good, name, value in _sandbox_facts(sandbox):
+        # A word beside the colour: not everyone sees one, and pipes carry none.
+        mark = Text("ok", style="green") if good else Text("WEAK", style="bold red")
+        table.add_row(mark, name, Text(printable(value)))
+    return table
+
+
+def _sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
+    groups = ", ".join(map(str, sandbox.groups)) or "no others"
+    identity = f"uid {sandbox.uid}, gid {sandbox.gid}, groups: {groups}"
+    yield bool(sandbox.uid and sandbox.gid and not sandbox.groups), "identity", identity
+    held = _capabilities(sandbox.capabilities)
+    yield held == "none", "capabilities", held
+    yield sandbox.no_new_privs, "no_new_privs", "set" if sandbox.no_new_privs else "not set"
+    calls = f"mode {sandbox.seccomp}, {sandbox.permitted_calls} calls permitted"
+    yield sandbox.seccomp == 2, "seccomp", calls
+    yield sandbox.threads == 1, "threads", str(sandbox.threads)
+    uncovered = ", ".join(sandbox.landlock_uncovered)
+    beyond = f"; left to seccomp: {uncovered}" if uncovered else ""
+    yield sandbox.landlock_abi >= 1, "landlock", f"ABI {sandbox.landlock_abi}{beyond}"
+
+
+def _capabilities(mask: str) -> str:
+    try:
+        return "none" if int(mask, 16) == 0 else mask
+    except ValueError:
+        return mask or "unknown"
+
+
+def _metrics(status: Status) -> str:
+    text = openmetrics(status)
+    # Escapes are the format's own here, so what it cannot escape is refused.
+    if not all(character == "\n" or character.isprintable() for character in text):
+        raise DataError("the daemon's status holds control characters", "check who it is")
+    return text
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell status
+  mailbell status --json | jq .outcomes.tcp.accepted
+  mailbell status --prometheus > /var/lib/node_exporter/mailbell.prom"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; every name is present.")
+@click.option("--prometheus", is_flag=True, help="OpenMetrics text.")
+@socket_option
+def command(as_json: bool, prometheus: bool, socket_path: str | None) -> None:
+    """Show the daemon's counters, limits and sandbox."""
+    if as_json and prometheus:
+        raise UsageError("--json and --prometheus exclude each other", "choose one")
+    with Client(socket_path) as client:
+        status = client.status()
+    if as_json:
+        click.echo(json_line(status))
+    elif prometheus:
+        click.echo(_metrics(status), nl=False)
+    else:
+        show(render(status, time.time()))

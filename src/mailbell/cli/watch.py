@@ -1,0 +1,117 @@
+"""`mailbell watch`: prints each notification as it comes."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from math import inf
+
+import click
+
+from mailbell._events import Cause, Notification
+from mailbell.cli._common import Seconds, complete_account, json_line, local_time, socket_option
+from mailbell.cli._text import one_line, printable
+from mailbell.client import Client, State, Subscription
+
+__all__ = ["command", "describe"]
+
+
+def describe(notification: Notification) -> str:
+    """Say a notification in one line.
+
+    Args:
+        notification: as the daemon sent it.
+
+    Returns:
+        Local time, account, how it came, and how many it stands for if several;
+        printable ASCII only.
+    """
+    parts = [local_time(notification.time), printable(notification.account), _how(notification)]
+    if notification.count > 1:
+        parts.append(f"({notification.count} times)")
+    return "  ".join(parts)
+
+
+def _how(notification: Notification) -> str:
+    if notification.cause is Cause.MANUAL:
+        return "by hand"
+    if notification.cause is Cause.RESYNC:
+        return "look once: something may have been missed"
+    transport = notification.transport or "unknown transport"
+    return f"{transport} from {printable(notification.source or 'unknown source')}"
+
+
+class _Speaker:
+    """Says on stderr when the connection is lost, and when it is back."""
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    def __call__(self, state: State) -> None:
+        if state is State.CONNECTED and self._lost:
+            self._say("the daemon is back")
+        elif state is not State.CONNECTED and not self._lost:
+            self._say("the connection to the daemon is lost; waiting for it")
+        self._lost = state is not State.CONNECTED
+
+    @staticmethod
+    def _say(message: str) -> None:
+        click.echo(one_line("mailbell", message), err=True)
+
+
+def _follow(
+    subscription: Subscription, show: Callable[[Notification], str], count: float, timeout: float
+) -> None:
+    deadline = time.monotonic() + timeout
+    shown = 0
+    while shown < count:
+        left = None if timeout == inf else max(deadline - time.monotonic(), 0.0)
+        # echo flushes: a program that reads the pipe must not wait for more.
+        click.echo(show(subscription.next(left)))
+        shown += 1
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell watch
+  mailbell watch --account work --json | jq --unbuffered .source
+  mailbell watch --count 1 --timeout 60 && mbsync -a"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_account,
+    help="Only this account; repeatable.",
+)
+@click.option(
+    "--count", type=click.IntRange(1), metavar="N", help="End, with success, after N notifications."
+)
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="End, with code 75, when so much time has passed in all.",
+)
+@socket_option
+def command(
+    as_json: bool,
+    accounts: tuple[str, ...],
+    count: int | None,
+    timeout: float | None,
+    socket_path: str | None,
+) -> None:
+    """Print each notification as it comes, from now on.
+
+    When the daemon goes away, this waits until it is back, and then prints a
+    notification to look once if something may have been missed.
+    """
+    show = json_line if as_json else describe
+    with (
+        Client(socket_path) as client,
+        closing(client.subscribe(accounts, on_state=_Speaker())) as subscription,
+    ):
+        _follow(subscription, show, count or inf, timeout or inf)

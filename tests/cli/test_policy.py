@@ -1,0 +1,59 @@
+"""`mailbell policy`, on the policy that is shipped."""
+
+import json
+
+import pytest
+from cli.support import Run
+
+from mailbell._errors import UsageError
+from mailbell.cli.policy import load_policy
+
+
+def test_json_has_every_call_once_with_its_reason(run: Run) -> None:
+    record = json.loads(run("mailbell", "policy", "--json").stdout)
+    policy = load_policy("mailbelld")
+    calls = {entry["call"]: entry for entry in record["calls"]}
+    assert len(calls) == len(record["calls"])
+    assert sorted(calls) == sorted(call for entry in policy.entries for call in entry.calls)
+    assert all(entry["reason"] for entry in calls.values())
+    for entry in calls.values():
+        assert (entry["otherwise"] is None) == (not entry["conditions"])
+    allowed = sorted(name for name, entry in calls.items() if entry["answer"] == "allow")
+    assert allowed == list(policy.permitted)
+    assert record["default"] == "kill"
+    assert record["unknown"]["answer"] == "ENOSYS"
+    assert record["placeholders"].keys() == policy.placeholders.keys()
+
+
+def test_ioctl_is_shown_with_its_condition_and_its_refusal(run: Run) -> None:
+    record = json.loads(run("mailbell", "policy", "mailbelld", "--json").stdout)
+    (ioctl,) = (entry for entry in record["calls"] if entry["call"] == "ioctl")
+    assert ioctl["conditions"] == ["args.1 = FIONBIO"]
+    assert ioctl["otherwise"] == "ENOTTY"
+
+
+def test_the_table_names_every_call_in_80_columns(run: Run) -> None:
+    result = run("mailbell", "policy")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    words = set(result.stdout.replace(",", " ").split())
+    calls = {call for entry in load_policy("mailbelld").entries for call in entry.calls}
+    assert calls <= words
+    assert {"kill", "ENOSYS", "Landlock:", *load_policy("mailbelld").placeholders} <= {
+        word for each in words for word in (each, each.rstrip(":"))
+    }
+
+
+@pytest.mark.parametrize("program", ["", "nobody", "../policy/mailbelld", "mailbelld.toml", "."])
+def test_only_what_is_shipped_is_shown(program: str) -> None:
+    with pytest.raises(UsageError, match="mailbelld"):
+        load_policy(program)
+
+
+def test_programs_complete(run: Run, environment: dict[str, str]) -> None:
+    environment |= {
+        "_MAILBELL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "mailbell policy mail",
+        "COMP_CWORD": "2",
+    }
+    assert "plain,mailbelld\n" in run("mailbell").stdout

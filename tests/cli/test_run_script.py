@@ -1,0 +1,98 @@
+"""`make run`: the real daemon, locked in, on a port of its own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
+_BIN = Path(sysconfig.get_path("scripts"))
+
+pytestmark = pytest.mark.skipif(
+    not (_BIN / "mailbelld").exists(), reason="the programs are not installed here"
+)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def script(tmp_path: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
+    """The script in a process group of its own, as a terminal has it."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(_SCRIPT), "--port", str(port)],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+def _read_until(process: "subprocess.Popen[str]", word: str) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if word in line:
+            return line
+    pytest.fail(f"it ended without {word!r}")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_it_prints_what_rings_and_leaves_nothing(
+    script: "subprocess.Popen[str]", tmp_path: Path, port: int, terminal: bool
+) -> None:
+    told = _read_until(script, "mailbelld ")
+    if os.geteuid() == 0:
+        assert "dropped to nobody" in told
+    assert f"nc -N 127.0.0.1 {port}" in _read_until(script, "ring it")
+    for option in ([], ["--udp"]):
+        send = [str(_BIN / "mailbell"), "send", f"127.0.0.1:{port}", *option]
+        subprocess.run(send, check=True)
+        assert "default" in _read_until(script, "from 127.0.0.1")
+    status = [str(_BIN / "mailbell"), "status", "--json"]
+    (local,) = tmp_path.glob("mailbell-*/mailbell.sock")
+    answer = subprocess.check_output([*status, "--socket", str(local)])
+    daemon = json.loads(answer)["pid"]
+    # Ctrl-C reaches the whole group; a service manager's signal only the script.
+    if terminal:
+        os.killpg(script.pid, signal.SIGINT)
+    else:
+        script.terminate()
+    _, err = script.communicate(timeout=20)
+    assert (script.returncode, err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(f"/proc/{daemon}").exists()
+
+
+def test_a_taken_port_ends_it_with_the_daemons_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            [sys.executable, str(_SCRIPT), "--port", str(port)],
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert result.returncode == 71
+    assert re.fullmatch(r"mailbelld: .*\n", result.stderr)
+    assert str(port) in result.stderr
+    assert "ring it" not in result.stdout
+    assert list(tmp_path.iterdir()) == []

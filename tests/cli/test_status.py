@@ -1,0 +1,127 @@
+"""`mailbell status`."""
+
+import io
+import json
+
+import msgspec
+import pytest
+from cli.support import FakeDaemon, Run, a_status
+from rich.console import Console
+
+from mailbell._openmetrics import openmetrics
+from mailbell._stats import Account, Status, Table
+from mailbell.cli.status import render
+
+_UP = 1_700_000_000 + 93_784
+
+
+def _text(status: Status, width: int = 80, now: float = _UP) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width, markup=False, emoji=False).print(render(status, now))
+    return file.getvalue()
+
+
+def _words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_json_is_the_daemons_record(run: Run, daemon: FakeDaemon) -> None:
+    result = run("mailbell", "status", "--json")
+    assert json.loads(result.stdout) == json.loads(json.dumps(daemon.status))
+    assert result.stdout.count("\n") == 1
+
+
+def test_prometheus_is_openmetrics(run: Run, daemon: FakeDaemon) -> None:
+    assert run("mailbell", "status", "--prometheus").stdout == openmetrics(a_status())
+
+
+def test_a_daemon_cannot_send_the_terminal_commands(run: Run, daemon: FakeDaemon) -> None:
+    daemon.status["version"] = "1\x1b[2J"
+    for option in ([], ["--json"], ["--prometheus"]):
+        result = run("mailbell", "status", *option)
+        assert "\x1b" not in result.stdout + result.stderr
+    assert result.returncode == 65
+
+
+def test_a_daemon_that_speaks_nonsense_is_65(run: Run, daemon: FakeDaemon) -> None:
+    daemon.status["pid"] = "many"
+    result = run("mailbell", "status")
+    assert result.returncode == 65
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_daemon_is_69(run: Run) -> None:
+    assert run("mailbell", "status").returncode == 69
+
+
+def test_the_table_tells_what_matters(run: Run, daemon: FakeDaemon) -> None:
+    result = run("mailbell", "status")
+    assert (result.returncode, result.stderr) == (0, "")
+    words = _words(result.stdout)
+    assert ["listening", "on", "tcp", "127.0.0.1:79,", "udp", "[::1]:79"] in words
+    assert ["accepted", "1", "0"] in words
+    assert ["mismatch", "0", "1"] in words
+    assert ["dropped", "by", "the", "kernel's", "filter", "5"] in words
+    assert ["connections", "0", "256"] in words
+    assert ["sources", "tcp/ipv4/32", "1", "8192", "3"] in words
+    assert ["work", "1", "2023-11-14T22:13:20+00:00"] in words
+    assert ["private", "0", "never"] in words
+    assert ["garbage", "2"] in words
+    assert ["ok", "capabilities", "none"] in words
+    assert "rate_limited" not in result.stdout
+    assert "13 other outcomes at zero" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_it_fits_80_columns() -> None:
+    status = msgspec.structs.replace(
+        a_status(),
+        listening=tuple(f"tcp [2001:db8:1:2:3:4:5:{n}]:65535" for n in range(9)),
+        accounts=tuple(Account(name=64 * "a", count=10**15, time=0) for _ in range(3)),
+        tables=(Table(name="tcp/ipv6/128", entries=10**9, capacity=10**9, evicted=10**15),),
+    )
+    lines = _text(status).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+
+
+def test_up_time_is_told_roughly() -> None:
+    status = a_status()
+    start = status.started / 1e6
+    for seconds, said in [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (93_784, "1 d 2 h")]:
+        assert f"up {said}\n" in _text(status, now=start + seconds)
+    assert "up 0 s\n" in _text(status, now=start - 60)  # the clock was set back
+
+
+def test_many_accounts_are_cut_and_it_says_so() -> None:
+    accounts = tuple(Account(name=f"a{n}", count=0) for n in range(30))
+    text = _text(msgspec.structs.replace(a_status(), accounts=accounts, accounts_total=1000))
+    assert "a19" in text
+    assert "a20" not in text
+    assert "and 980 more" in text
+
+
+def test_without_a_kernels_count_there_is_no_row() -> None:
+    assert "dropped" not in _text(msgspec.structs.replace(a_status(), kernel_dropped=None))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("uid", 0),
+        ("gid", 0),
+        ("groups", (0,)),
+        ("capabilities", "0000000000000400"),
+        ("capabilities", "?"),
+        ("capabilities", ""),
+        ("no_new_privs", False),
+        ("seccomp", 1),
+        ("threads", 2),
+        ("landlock_abi", 0),
+    ],
+)
+def test_a_weak_lock_is_said_in_a_word(field: str, value: object) -> None:
+    status = a_status()
+    assert "WEAK" not in _text(status)
+    sandbox = msgspec.structs.replace(status.sandbox, **{field: value})
+    assert _text(msgspec.structs.replace(status, sandbox=sandbox)).count("WEAK") == 1

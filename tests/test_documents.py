@@ -1,0 +1,59 @@
+"""Documents stay true: what they name exists."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def functions(path: Path) -> set[str]:
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+CLAIMED = sorted(set(re.findall(r"tests/[\w/]+\.py::\w+", (ROOT / "SECURITY.md").read_text())))
+
+
+def test_security_claims_name_their_tests() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    claims = [line for line in text.splitlines() if line.startswith("| ") and line.count("|") == 4]
+    unproven = [c for c in claims if " then ..." not in c and "---" not in c and "::" not in c]
+    assert len(CLAIMED) > 30
+    assert unproven == []
+
+
+@pytest.mark.parametrize("test", CLAIMED)
+def test_a_test_that_proves_a_claim_exists(test: str) -> None:
+    file, _, name = test.partition("::")
+    assert name in functions(ROOT / file)
+
+
+@pytest.mark.parametrize(
+    "document", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")], ids=str
+)
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    text = document.read_text()
+    places = re.findall(r"`((?:src|tests|policy|fuzz|bench|docs|scripts)/[\w./-]*)`", text)
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    missing = [p for p in places if not (ROOT / p).exists()]
+    missing += [link for link in links if not (document.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {re.split(r"[><=~]", entry)[0] for group in groups for entry in group}
+    reasons = (ROOT / "docs" / "architecture.md").read_text().partition("## Dependencies")[2]
+    assert {name for name in names if name not in reasons} == set()
+
+
+def test_the_changelog_knows_this_version_or_what_comes_next() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
