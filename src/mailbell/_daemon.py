@@ -26,6 +26,7 @@ from mailbell._service import Service
 from mailbell._startup import Locked, Unprivileged, give_up, lock, prepare
 from mailbell._stats import Account, Counters, Sandbox, Status, Table
 from mailbell._sys.sockets import kernel_drops
+from mailbell._sys.systemd import logs_to_journal
 
 __all__ = ["Daemon", "run"]
 
@@ -42,7 +43,7 @@ def run(configuration: Configuration) -> None:
     Raises:
         MailbellError: it could not start; nothing was accepted.
     """
-    journal = Journal(_write_line, time.monotonic, prefixed="JOURNAL_STREAM" in os.environ)
+    journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)
     trio.run(_serve, configuration, give_up(prepared), journal)
 

@@ -320,3 +320,13 @@ def test_half_of_what_the_manager_waits(environ: dict[str, str], seconds: float 
 def test_a_watchdog_that_is_no_number(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='soon' is no number"):
         watchdog_interval({name: "soon"}, PID)
+
+
+def test_the_journal_is_told_from_a_terminal_that_inherits_its_name(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        status = os.fstat(log.fileno())
+        here = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        assert systemd.logs_to_journal(here, log.fileno())
+        assert not systemd.logs_to_journal({"JOURNAL_STREAM": "8:1"}, log.fileno())
+        assert not systemd.logs_to_journal({}, log.fileno())
+    assert not systemd.logs_to_journal(here, 1 << 20)  # no such descriptor

@@ -1,5 +1,6 @@
 """The daemon's door: command line, configuration file, errors. The daemon itself is replaced."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -140,7 +141,8 @@ def test_the_exit_code_is_the_errors(
 def test_under_the_journal_an_error_has_its_level(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
     assert mailbelld.run(["--loud"]) == 64
     assert capsys.readouterr().err.startswith("<3>mailbelld: ")
 

@@ -137,7 +137,10 @@ def require_single_task() -> None:
             f"cannot count threads: {error.strerror}: /proc/self/task", "mount /proc"
         ) from error
     if len(tasks) != 1:
-        raise InternalError(f"{len(tasks)} threads where one was expected: cannot lock")
+        raise InternalError(
+            f"{len(tasks)} threads where one was expected: cannot lock",
+            "see what else starts one in this interpreter: sitecustomize, a .pth file, LD_PRELOAD",
+        )
 
 
 def preload_libgcc() -> None:

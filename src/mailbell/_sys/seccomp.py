@@ -105,7 +105,9 @@ def compile_policy(policy: Policy) -> Filter:
     except OSError as error:
         raise OperatingSystemError(
             f"libseccomp cannot compile the policy of {policy.program}: {error.strerror}",
-            "it needs libseccomp 2.5 or later",
+            # It asks the kernel what it can do, and mistakes a kernel that
+            # forbids seccomp(2) for one that cannot.
+            "it needs libseccomp 2.5 or later, and a kernel that permits seccomp(2)",
         ) from error
     if found.instructions > MAX_INSTRUCTIONS:
         raise ConfigurationError(

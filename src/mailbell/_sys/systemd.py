@@ -10,6 +10,7 @@ Both protocols are a few lines; libsystemd would be a library more in a
 process that is locked in.
 """
 
+import os
 import socket
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -19,7 +20,13 @@ from typing import Final, Self
 from mailbell._errors import ConfigurationError, OperatingSystemError
 from mailbell._sys.sockets import defer_accept
 
-__all__ = ["ActivatedSockets", "Notifier", "activated_sockets", "watchdog_interval"]
+__all__ = [
+    "ActivatedSockets",
+    "Notifier",
+    "activated_sockets",
+    "logs_to_journal",
+    "watchdog_interval",
+]
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _MAX_SOCKETS: Final = 64
@@ -261,6 +268,23 @@ def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
     if not microseconds or meant_for not in {None, pid}:
         return None
     return microseconds / 2_000_000
+
+
+def logs_to_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
+    """Tell whether what is written to a descriptor goes to the journal (systemd.exec(5)).
+
+    The variable alone does not say so: a shell started by a service inherits it
+    and has a terminal.
+
+    Args:
+        environ: the environment.
+        descriptor: standard error by default.
+    """
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _number(name: str, text: str) -> int | None:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from mailbell import __version__, _daemon
 from mailbell._config import Overrides
 from mailbell._errors import ConfigurationError, MailbellError, UsageError
+from mailbell._sys.systemd import logs_to_journal
 from mailbell.cli import _file
 from mailbell.cli._text import one_line
 
@@ -100,7 +101,7 @@ def _known(error: MailbellError) -> int:
 
 def _complain(message: str) -> None:
     # sd-daemon(3): "<3>" makes it an error in the journal, not just a line.
-    prefix = "<3>" if "JOURNAL_STREAM" in os.environ else ""
+    prefix = "<3>" if logs_to_journal(os.environ) else ""
     print(prefix + one_line("mailbelld", message), file=sys.stderr)
 
 
