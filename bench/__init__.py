@@ -1,0 +1,1 @@
+"""The benchmarks, and the reference programs they compare with."""

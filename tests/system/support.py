@@ -1,0 +1,171 @@
+"""What the tests of the whole daemon share."""
+
+import json
+import os
+import resource
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from harness import child
+from harness.daemon import PATIENCE, Daemon
+
+__all__ = [
+    "GENEROUS",
+    "LISTENER",
+    "Local",
+    "cpu_ticks",
+    "limit_descriptors",
+    "loopback",
+    "program",
+    "pushed",
+    "rss",
+    "sent",
+    "switches",
+    "unread",
+]
+
+LISTENER: Final = "org.mailbell.Listener."
+
+# No source is refused for ringing often: for tests of what comes after that.
+GENEROUS: Final = """
+[limits]
+rate = "1000000/s"
+burst = 1000000
+total_rate = "1000000/s"
+"""
+
+
+class Local:
+    """A client of the local socket that also says what no Varlink client would."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        # Without a time-out, else it would fail as long as the queue is full.
+        self.socket.connect(str(path))
+        self.socket.settimeout(PATIENCE)
+        self._held = b""
+
+    def __enter__(self) -> "Local":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def call(self, method: str, parameters: object = None, **more: object) -> None:
+        call = {"method": LISTENER + method, "parameters": parameters or {}, **more}
+        self.socket.sendall(json.dumps(call).encode() + b"\0")
+
+    def reply(self) -> Any:
+        """The parameters of the next reply, or the name of the error."""
+        while b"\0" not in self._held:
+            chunk = self.socket.recv(65536)
+            assert chunk, "the daemon hung up"
+            self._held += chunk
+        message, _, self._held = self._held.partition(b"\0")
+        reply = json.loads(message)
+        return reply.get("error") or reply["parameters"]
+
+    def ask(self, method: str, parameters: object = None) -> Any:
+        self.call(method, parameters)
+        return self.reply()
+
+    def subscribe(self) -> dict[str, Any]:
+        """Subscribe to everything; return the first reply."""
+        self.call("Subscribe", more=True)
+        first: dict[str, Any] = self.reply()
+        assert first.get("notification") is None
+        return first
+
+    def goes_on(self, data: bytes) -> None:
+        """Send as much as is taken."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def said_before_the_end(self) -> bytes:
+        """Everything that comes until the daemon hangs up."""
+        return unread(self.socket)
+
+
+def unread(sock: socket.socket) -> bytes:
+    """What comes until the other end closes; a test fails when it does not."""
+    sock.settimeout(PATIENCE)
+    heard = b""
+    try:
+        while chunk := sock.recv(4096):
+            heard += chunk
+    except (ConnectionResetError, BrokenPipeError):
+        pass  # a close with our bytes unread is a reset
+    return heard
+
+
+def sent(endpoint: tuple[str, int], data: bytes, source: str | None = None) -> socket.socket:
+    """A connection on which this was sent and nothing closed. Whoever gets it closes it."""
+    sock = socket.socket(socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET)
+    sock.settimeout(PATIENCE)
+    if source:
+        sock.bind((source, 0))
+    sock.connect(endpoint)
+    sock.sendall(data)
+    return sock
+
+
+def pushed(endpoint: tuple[str, int], data: bytes, source: str | None = None) -> bytes:
+    """Send this to somebody who may hang up at any time; return what came back."""
+    with sent(endpoint, b"", source) as sock:
+        with suppress(OSError):  # closed with bytes unread: a reset, whatever we do next
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+        return unread(sock)
+
+
+def cpu_ticks(pid: int) -> int:
+    """Processor time of a process, in clock ticks (proc_pid_stat(5): utime, stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def switches(daemon: Daemon) -> int:
+    """How often the daemon has gone to sleep of its own accord."""
+    return int(daemon.kernel_says()["voluntary_ctxt_switches"])
+
+
+def rss(daemon: Daemon) -> int:
+    """Memory of the daemon, in KiB."""
+    return int(daemon.kernel_says()["VmRSS"].split()[0])
+
+
+def limit_descriptors(daemon: Daemon, soft: int | None) -> None:
+    """Take the daemon's descriptors away from outside, or (None) give them back.
+
+    prlimit(2) lets a process do that which has the very ids of the other one.
+    """
+    says = daemon.kernel_says()
+    uid, gid = int(says["Uid"].split()[0]), int(says["Gid"].split()[0])
+
+    def as_the_daemon() -> None:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)[1]
+        wanted = hard if soft is None else soft
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (wanted, hard))
+
+    ended = child.run(as_the_daemon)
+    assert ended.error is None, ended
+
+
+def loopback(first: int = 1) -> list[str]:
+    """250 loopback addresses of one /24, which is not that of 127.0.0.1."""
+    return [f"127.0.{first}.{last}" for last in range(1, 251)]
+
+
+def program(name: str, *words: str) -> list[str]:
+    """The command line of `mailbelld` or `mailbell` in this interpreter."""
+    door = {"mailbelld": "mailbell.cli.mailbelld", "mailbell": "mailbell.cli"}[name]
+    return [sys.executable, "-c", f"from {door} import main; main()", *words]

@@ -1,0 +1,281 @@
+"""Bad input from the network: closed without a byte, counted once, and no trouble to others."""
+
+import random
+import re
+import resource
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from harness.daemon import LINE, PATIENCE, Daemon, configuration, ring, started, until
+from system.support import GENEROUS, loopback, pushed, rss, sent, unread
+
+from mailbell._journal import BURST, RATE
+
+ONE = ("127.0.0.1:0",)
+SHORT = '[protocol]\ndeadline = "500ms"\n'
+
+HOSTILE = [
+    b"",
+    b"\r\n",
+    b"root\r\n",
+    b"/W root\r\n",
+    b"nm_notifyuser",
+    b"nm_notifyuser\n",
+    b"nm_notifyuser\r",
+    b"nm_notifyuser\r\r\n",
+    b"nm_notifyuser\n\r",
+    b"nm_notifyuser \r\n",
+    b" nm_notifyuser\r\n",
+    b"NM_NOTIFYUSER\r\n",
+    b"nmnotifyuser\r\n",
+    b"nm_notifyuser\0\r\n",
+    "nm_notifyus\u0435r\r\n".encode(),
+    LINE + b"\0",
+    LINE + LINE,
+    b"\0" * 15,
+    b"\xff" * 16,
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
+    b"%s%n%x" * 20,
+    b"\x1b]0;owned\x07\x1b[2J",
+    b"x\nevent=locked uid=0\r\n",
+    b'" data="',
+    b"A" * 100_000,
+]
+
+
+def hostile(count: int) -> list[bytes]:
+    """So many inputs, none of them the line."""
+    noise = random.Random(4146)  # the same bytes in every run
+    made = [noise.randbytes(noise.randrange(1, 40)) for _ in range(count - len(HOSTILE))]
+    return [*HOSTILE, *made]
+
+
+def until_counted(daemon: Daemon, count: int) -> None:
+    until(lambda: sum(daemon.counted().values()) >= count, f"outcome {count}")
+    assert sum(daemon.counted().values()) == count
+
+
+def refusals(daemon: Daemon) -> list[str]:
+    return [line for line in daemon.lines() if line.startswith("event=refused ")]
+
+
+def require_sound_log(daemon: Daemon, inputs: int, seconds: float) -> None:
+    """Each input is in the log or counted as held back; and the log is short and one line each."""
+    for line in daemon.lines():
+        assert re.fullmatch(r"event=\w+( \w+=([^\s\"]+|\"[ -~]*\"))*", line), line
+        assert line.isascii()
+    shown = refusals(daemon)
+    assert 1 <= len(shown) <= BURST + RATE * seconds + 1
+    assert daemon.status().log_suppressed == inputs - len(shown)
+    # 16 bytes are read at most; escaped, each takes four characters at most.
+    assert max(map(len, shown)) < 200
+
+
+def test_any_bytes_but_the_line_on_tcp(tmp_path: Path) -> None:
+    inputs = hostile(400)
+    begin = time.monotonic()
+    with started(tmp_path, configuration(tmp_path, tcp=ONE, more=GENEROUS)) as daemon:
+        endpoint = daemon.endpoint()
+        for done, data in enumerate(inputs, 1):
+            assert pushed(endpoint, data) == b"", data
+            if done <= len(HOSTILE):  # each by itself has one outcome
+                until_counted(daemon, done)
+        until_counted(daemon, len(inputs))
+        counted = daemon.counted()
+        assert not {"accepted", "rate_limited", "deadline"} & set(counted), counted
+        assert {"mismatch", "finger_query", "trailing_data", "truncated"} <= set(counted)
+        assert daemon.status().wakeups == 0
+        require_sound_log(daemon, len(inputs), time.monotonic() - begin)
+        assert ring(endpoint) == b""
+        until(lambda: daemon.counted().get("accepted") == 1)
+        assert sum(daemon.counted().values()) == len(inputs) + 1
+
+
+def test_bytes_that_stay_open_are_hung_up_on(tmp_path: Path) -> None:
+    """A sender that keeps its side open is closed as soon as its bytes decide."""
+    decided = [LINE, LINE + b"x", b"\r\n", b"NM_NOTIFYUSER\r\n", b"\xff" * 16]
+    with started(tmp_path, configuration(tmp_path, tcp=ONE, more=GENEROUS)) as daemon:
+        endpoint = daemon.endpoint()
+        for data in decided:
+            with sent(endpoint, data) as sock:
+                assert unread(sock) == b""
+        until_counted(daemon, len(decided))
+        assert "deadline" not in daemon.counted()
+
+
+def test_any_bytes_but_the_line_on_udp(tmp_path: Path) -> None:
+    """What the kernel's filter drops is counted by the kernel; nothing is answered."""
+    inputs = [data for data in hostile(400) if len(data) < 60_000]
+    toml = configuration(tmp_path, tcp=(), udp=ONE, more=GENEROUS)
+    with started(tmp_path, toml) as daemon, socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.connect(daemon.endpoint("udp"))
+        for data in inputs:
+            sock.send(data)
+        sock.send(LINE)
+        until(lambda: daemon.counted("udp").get("accepted") == 1)
+
+        def accounted() -> int:
+            status = daemon.status()
+            assert status.kernel_dropped is not None
+            return sum(status.outcomes.udp.values()) + status.kernel_dropped
+
+        until(lambda: accounted() >= len(inputs) + 1)
+        assert accounted() == len(inputs) + 1
+        assert daemon.status().wakeups == 1
+        assert len(refusals(daemon)) <= BURST
+        assert select.select([sock], [], [], 0)[0] == []
+
+
+def test_a_flood_costs_its_source_and_nobody_else(tmp_path: Path) -> None:
+    """The limits as they are shipped: a source that sends garbage is soon not listened to."""
+    with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon:
+        endpoint = daemon.endpoint()
+        for _ in range(100):
+            assert pushed(endpoint, b"garbage\r\n", "127.0.0.2") == b""
+        ring(endpoint, LINE, "127.0.0.3")
+        until(lambda: daemon.counted().get("accepted") == 1)
+        counted = daemon.counted()
+        assert sum(counted.values()) == 101
+        assert counted["rate_limited"] >= 50
+
+
+def test_silence_ends_at_the_deadline(tmp_path: Path) -> None:
+    with started(tmp_path, configuration(tmp_path, tcp=ONE, more=SHORT)) as daemon:
+        begin = time.monotonic()
+        with sent(daemon.endpoint(), b"") as sock:
+            assert unread(sock) == b""
+        assert time.monotonic() - begin >= 0.5
+        until(lambda: daemon.counted() == {"deadline": 1})
+        assert daemon.status().connections == 0
+
+
+def test_a_byte_now_and_then_does_not_stretch_the_deadline(tmp_path: Path) -> None:
+    """All bytes of the line but the last, at a pace that would take many deadlines."""
+    with started(tmp_path, configuration(tmp_path, tcp=ONE, more=SHORT)) as daemon:
+        taken = 0
+        with sent(daemon.endpoint(), b"") as sock:
+            for byte in LINE[:-1]:
+                sock.send(bytes([byte]))
+                taken += 1
+                if select.select([sock], [], [], 0.4)[0]:
+                    break
+            assert unread(sock) == b""
+        assert taken < len(LINE) - 1
+        until(lambda: daemon.counted() == {"deadline": 1})
+        assert daemon.status().connections == 0
+
+
+@contextmanager
+def many_descriptors(wanted: int) -> Iterator[int]:
+    """Let this process have so many connections, or as many as it may; yield how many."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = before
+    if soft != resource.RLIM_INFINITY and soft < wanted + 200:
+        soft = wanted + 200 if hard == resource.RLIM_INFINITY else min(hard, wanted + 200)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        possible = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - 200)
+        if possible < wanted:
+            print(f"{possible} connections instead of {wanted}: RLIMIT_NOFILE is {hard}")
+        yield possible
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def connect_all(endpoint: tuple[str, int], count: int) -> list[socket.socket]:
+    """So many silent connections, from 250 sources."""
+    sources = loopback()
+    socks = []
+    for number in range(count):
+        sock = socket.socket()
+        socks.append(sock)
+        sock.bind((sources[number % len(sources)], 0))
+        sock.setblocking(False)
+        sock.connect_ex(endpoint)
+    return socks
+
+
+def await_closed(socks: list[socket.socket]) -> None:
+    """Read every connection to its end, which must come without a byte before it."""
+    by_descriptor = {sock.fileno(): sock for sock in socks}
+    poll = select.poll()
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN | select.POLLRDHUP)
+    end = time.monotonic() + 2 * PATIENCE
+    while by_descriptor:
+        assert time.monotonic() < end, f"{len(by_descriptor)} connections are still open"
+        for descriptor, _ in poll.poll(1000):
+            sock = by_descriptor.pop(descriptor)
+            poll.unregister(descriptor)
+            with suppress(ConnectionResetError):
+                assert sock.recv(64) == b""
+
+
+def more_counted(daemon: Daemon, before: int) -> bool:
+    return sum(daemon.counted().values()) > before
+
+
+def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
+    """Ring until it counts; return how often that was.
+
+    Once is nearly always enough, but not for certain: when more are silent than the
+    kernel's queue holds, it falls back to SYN cookies, and then a connection is
+    there before its line. If all places are taken at that moment, it is refused.
+    """
+    for attempt in range(1, 20):
+        before = sum(daemon.counted().values())
+        assert pushed(endpoint, LINE, source) == b""
+        until(partial(more_counted, daemon, before))
+        if daemon.counted()["accepted"] > 1:
+            return attempt
+    pytest.fail("a good sender is not served")
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param("", id="limits-as-shipped"),
+        pytest.param(GENEROUS, id="a-place-is-all-they-lack"),
+        pytest.param(
+            f"{GENEROUS}connections = 10000\nconnections_per_source = 40\n", id="all-of-them-held"
+        ),
+    ],
+)
+def test_ten_thousand_idle_connections(tmp_path: Path, limits: str) -> None:
+    """Each is closed and counted, a good sender is served meanwhile, and nothing is left of it."""
+    toml = configuration(tmp_path, tcp=ONE, more='[protocol]\ndeadline = "2s"\n' + limits)
+    with many_descriptors(10_000) as possible, started(tmp_path, toml) as daemon:
+        endpoint = daemon.endpoint()
+        ring(endpoint, LINE, "127.0.0.2")
+        until(lambda: daemon.counted().get("accepted") == 1)
+        before = rss(daemon)
+        socks = connect_all(endpoint, possible)
+        try:
+            until(lambda: sum(daemon.counted().values()) + daemon.status().connections > 1)
+            attempts = until_served(daemon, endpoint, "127.0.0.2")
+            served_meanwhile = sum(daemon.counted().values()) < possible
+            await_closed(socks)
+        finally:
+            for sock in socks:
+                sock.close()
+        until(lambda: daemon.status().connections == 0)
+        counted = daemon.counted()
+        print(
+            f"{possible} silent: {counted}; a good one served at attempt {attempts};",
+            f"RSS {before} KiB, then {rss(daemon)}, at most {daemon.kernel_says()['VmHWM']}",
+        )
+        assert served_meanwhile
+        assert sum(counted.values()) == possible + 1 + attempts, counted
+        if "connections = " in limits:
+            assert counted["deadline"] == possible
+            assert rss(daemon) - before < 8 * possible  # KiB: what a place costs, and no more
+        else:
+            # With places for 256 nothing grows with the number of who knocks.
+            assert rss(daemon) - before < 2048

@@ -1,0 +1,298 @@
+"""The local socket of the whole daemon: bad clients, slow clients, and who may be one at all."""
+
+import errno
+import grp
+import json
+import os
+import socket
+import stat
+import subprocess
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import child
+from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
+from system.support import GENEROUS, LISTENER, Local, program, rss
+
+ONE = ("127.0.0.1:0",)
+
+
+def call(method: str, parameters: object = None, **more: Any) -> bytes:
+    return json.dumps({"method": method, "parameters": parameters or {}, **more}).encode() + b"\0"
+
+
+def events(daemon: Daemon) -> dict[str, int]:
+    with Local(daemon.path) as local:
+        counts: dict[str, int] = local.ask("GetStatus")["status"]["local"]
+        return counts
+
+
+NOTIFY, SUBSCRIBE = f"{LISTENER}Notify", f"{LISTENER}Subscribe"
+
+# What is said, and how the connection ends.
+WRONG = {
+    "noise": (bytes(range(1, 256)) + b"\0", "garbage"),
+    "a finger query": (b"root\r\n\0", "garbage"),
+    "an empty message": (b"\0", "garbage"),
+    "not UTF-8": (b'{"method":"\xff\xfe"}\0', "garbage"),
+    "half an object": (b'{"method":\0', "garbage"),
+    "a list": (b"[]\0", "garbage"),
+    "a number with 4,000 digits": (b'{"method":' + b"9" * 4000 + b"}\0", "garbage"),
+    "deep arrays": (b"[" * 4000 + b"\0", "garbage"),
+    "deep and well formed": (b"[" * 2000 + b"]" * 2000 + b"\0", "garbage"),
+    "deep objects": (
+        b'{"method":"x","parameters":' + b'{"a":' * 600 + b"1" + b"}" * 601 + b"\0",
+        "garbage",
+    ),
+    "a key twice": (b'{"method":"a","method":"b"}\0', "garbage"),
+    "a method that is a number": (b'{"method":1}\0', "garbage"),
+    "parameters that are a list": (b'{"method":"' + NOTIFY.encode() + b'","parameters":[]}\0', ""),
+    "more that is text": (call(SUBSCRIBE, more="yes"), ""),
+    "an account that is a number": (call(NOTIFY, {"account": 1}), ""),
+    "an account that is null": (call(NOTIFY, {"account": None}), ""),
+    "accounts that are text": (call(SUBSCRIBE, {"accounts": "work"}, more=True), ""),
+    "a cursor that is a list": (call(SUBSCRIBE, {"after": [1]}, more=True), ""),
+    "a sequence that is a fraction": (
+        call(SUBSCRIBE, {"after": {"epoch": "e", "sequence": 0.5}}, more=True),
+        "",
+    ),
+    "10 MiB without a NUL": (b"x" * (10 << 20), "too_long"),
+    "10 MiB of blanks": (b" " * (10 << 20), "too_long"),
+    "one byte too many": (b'{"method":"' + b"x" * 4084 + b'"}\0', "too_long"),
+    "eleven calls at once": (call("org.varlink.service.GetInfo") * 11, "too_fast"),
+}
+ENDS = {
+    "disconnected", "garbage", "too_long", "bad_call", "too_fast", "idle", "displaced", "unread",
+    "failed",
+}  # fmt: skip
+
+
+def ended(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """How connections ended between two looks, those in order left out: a look is one itself."""
+    return {e: n for e in ENDS - {"disconnected"} if (n := after[e] - before[e])}
+
+
+def has_ended(daemon: Daemon, before: dict[str, int]) -> bool:
+    return bool(ended(before, events(daemon)))
+
+
+def test_whoever_is_wrong_is_hung_up_on_and_counted(tmp_path: Path) -> None:
+    """Each by itself, beside a subscriber who notices nothing."""
+    toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
+    with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
+        watcher.subscribe()
+        endpoint, memory = daemon.endpoint(), rss(daemon)
+        for what, (data, expected) in WRONG.items():
+            before = events(daemon)
+            with Local(daemon.path) as bad:
+                bad.goes_on(data)
+                bad.said_before_the_end()
+            until(partial(has_ended, daemon, before), what)
+            how = ended(before, events(daemon))
+            assert sum(how.values()) == 1, (what, how)
+            assert set(how) <= ({expected} if expected else {"garbage", "bad_call"}), (what, how)
+        assert rss(daemon) - memory < 2048
+        ring(endpoint)
+        assert watcher.reply()["notification"]["count"] == 1
+        assert daemon.status().subscribers == 1
+        assert all(line.isascii() and line.isprintable() for line in daemon.lines())
+
+
+def test_an_answer_that_is_an_error_is_no_reason_to_hang_up(tmp_path: Path) -> None:
+    with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon, Local(daemon.path) as local:
+        assert local.ask("Notify", {"account": "nobody"}) == f"{LISTENER}UnknownAccount"
+        assert local.ask("NoSuchMethod") == "org.varlink.service.MethodNotFound"
+        assert local.ask("GetStatus")["status"]["pid"] == daemon.pid
+
+
+def test_a_thousand_connections_displace_each_other_and_no_subscriber(tmp_path: Path) -> None:
+    toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
+    with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
+        watcher.subscribe()
+        endpoint, before, memory = daemon.endpoint(), events(daemon), rss(daemon)
+        crowd = [Local(daemon.path) for _ in range(1000)]
+        try:
+            # 64 subscribers and 32 others have a place; the watcher has one of them.
+            until(lambda: events(daemon)["displaced"] - before["displaced"] >= 1000 - 96)
+            ring(endpoint)
+            assert watcher.reply()["notification"]["count"] == 1
+            grown = rss(daemon) - memory
+        finally:
+            for one in crowd:
+                one.socket.close()
+
+        def over() -> bool:
+            now = events(daemon)
+            ends = sum(now[end] - before[end] for end in ENDS)
+            return ends == now["connected"] - before["connected"]
+
+        until(over, "the end of each connection")
+        now = events(daemon)
+        assert now["refused_full"] == before["refused_full"]
+        assert now["failed"] == 0
+        # Nobody but the oldest of those who said nothing had to go.
+        assert now["garbage"] == now["bad_call"] == now["too_fast"] == 0
+        assert daemon.status().subscribers == 1
+        print("RSS grew by", grown, "KiB")
+        assert grown < 4096
+
+
+def test_subscribers_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    toml = configuration(tmp_path, tcp=ONE).replace('group = ""', 'group = ""\nsubscribers = 2')
+    with (
+        started(tmp_path, toml) as daemon,
+        Local(daemon.path) as one,
+        Local(daemon.path) as two,
+        Local(daemon.path) as three,
+    ):
+        one.subscribe()
+        two.subscribe()
+        three.call("Subscribe", more=True)
+        assert three.reply() == f"{LISTENER}TooManySubscribers"
+        assert events(daemon)["refused_subscriber"] == 1
+        ring(daemon.endpoint())
+        assert one.reply()["notification"] == two.reply()["notification"]
+
+
+def test_a_subscriber_that_never_reads_gets_it_all_in_one(tmp_path: Path) -> None:
+    """3,000 notifications in a hundred wake-ups, and nothing is kept of them but their sum."""
+    more = GENEROUS + '[coalesce]\ninterval = "10ms"\n'
+    with started(tmp_path, configuration(tmp_path, tcp=ONE, more=more)) as daemon:
+        endpoint = daemon.endpoint()
+        with Local(daemon.path) as sleeper, Local(daemon.path) as watcher:
+            sleeper.call("Subscribe", more=True)
+            watcher.subscribe()
+            until(lambda: daemon.status().subscribers == 2)
+            for _ in range(100):
+                ring(endpoint)
+            memory = rss(daemon)
+            rung = 3000
+            for _ in range(rung - 100):
+                ring(endpoint)
+            seen = 0
+            while seen < rung:
+                seen += watcher.reply()["notification"]["count"]
+            until(lambda: daemon.counted() == {"accepted": rung})
+            wakeups, grown = daemon.status().wakeups, rss(daemon) - memory
+            # Now it reads.
+            assert sleeper.reply()["notification"] is None
+            counts: list[int] = []
+            while sum(counts) < rung:
+                counts.append(sleeper.reply()["notification"]["count"])
+            print(wakeups, "wake-ups, to the sleeper:", counts, "RSS grew by", grown, "KiB")
+            assert sum(counts) == rung
+            assert wakeups >= 100
+            # What the kernel's buffer took at once, then one for all the rest.
+            assert len(counts) <= 4
+            assert counts[-1] >= rung - 10 * len(counts)
+            assert grown < 1024
+
+
+def test_the_peer_is_named_in_the_log(tmp_path: Path) -> None:
+    with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon:
+        who = f"pid={os.getpid()} uid={os.getuid()} gid={os.getgid()}"
+        with Local(daemon.path) as local:
+            local.ask("Notify", {"account": "default"})
+            daemon.until_logged(f"event=rung_by_hand {who} account=default")
+            local.subscribe()
+            daemon.until_logged(f"event=subscribed {who}")
+        daemon.until_logged(f"event=unsubscribed {who}")
+        with Local(daemon.path) as local:
+            local.goes_on(b"nonsense\0")
+            local.said_before_the_end()
+        daemon.until_logged(f"event=local_closed {who} reason=garbage")
+
+
+def a_group() -> grp.struct_group:
+    """Some group this process can give a file to, not the primary one."""
+    if os.geteuid() == 0:
+        return next(group for group in grp.getgrall() if group.gr_gid not in (0, 65534))
+    for gid in os.getgroups():
+        if gid != os.getegid():
+            return grp.getgrgid(gid)
+    pytest.skip("needs root, or a user who is in two groups")
+
+
+@pytest.mark.parametrize("mode", ["0660", "0600"])
+def test_owner_group_and_mode_of_the_socket(tmp_path: Path, mode: str) -> None:
+    group = a_group()
+    toml = configuration(tmp_path, tcp=ONE).replace(
+        'group = ""', f'group = "{group.gr_name}"\nmode = "{mode}"'
+    )
+    with started(tmp_path, toml) as daemon:
+        status = daemon.path.lstat()
+        assert stat.S_ISSOCK(status.st_mode)
+        assert stat.S_IMODE(status.st_mode) == int(mode, 8)
+        assert (status.st_uid, status.st_gid) == (os.geteuid(), group.gr_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize(
+    ("gid_offset", "groups", "admitted"),
+    [(0, False, True), (1, False, False), (1, True, True)],
+    ids=["their own group", "a stranger", "a further group"],
+)
+def test_only_the_group_may_connect(
+    open_path: Path, gid_offset: int, groups: bool, admitted: bool
+) -> None:
+    group = a_group()
+    toml = configuration(open_path, tcp=ONE).replace('group = ""', f'group = "{group.gr_name}"')
+    with started(open_path, toml) as daemon:
+
+        def as_somebody() -> int:
+            os.setgroups([group.gr_gid] if groups else [])
+            gid = group.gr_gid if not gid_offset else 54321
+            os.setresgid(gid, gid, gid)
+            os.setresuid(54321, 54321, 54321)
+            with socket.socket(socket.AF_UNIX) as sock:
+                return sock.connect_ex(str(daemon.path))
+
+        assert child.run(as_somebody).value == (0 if admitted else errno.EACCES)
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mailbell.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    before = path.lstat().st_ctime_ns
+    with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon:
+        assert path.lstat().st_ctime_ns != before
+        assert daemon.status().pid == daemon.pid
+
+
+def refused(directory: Path) -> "subprocess.CompletedProcess[str]":
+    file = directory / "refused.toml"
+    file.write_text(configuration(directory, tcp=ONE))
+    return subprocess.run(
+        program("mailbelld", "--config", str(file)),
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_anything_else_at_the_path_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "mailbell.sock", tmp_path / "target"
+    target.write_text("precious")
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(target)
+    before = path.lstat()
+    ended = refused(tmp_path)
+    assert ended.returncode == 78
+    assert str(path) in ended.stderr
+    assert "remove it yourself, or choose another socket path" in ended.stderr
+    assert path.lstat() == before
+    assert target.read_text() == "precious"
+
+
+def test_a_second_daemon_does_not_take_the_socket_over(tmp_path: Path) -> None:
+    with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon:
+        ended = refused(tmp_path)
+        assert ended.returncode == 71
+        assert f"another mailbelld is running: it listens on {daemon.path}" in ended.stderr
+        assert daemon.status().pid == daemon.pid
