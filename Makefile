@@ -36,8 +36,9 @@ clean:
 	rm -rf $(VENV) .cache bench/build
 
 # Layers 0 and 1 (docs/architecture.md): no input may reach a branch untested.
-PURE_MODULES := _accounts _admission _coalesce _config _domain _errors _events _hub _journal \
-	_limiter _networks _openmetrics _packet_filter _policy _stats _switch _wire
+PURE_MODULES := _abi _accounts _admission _coalesce _config _config_reader _config_values _errors _events _gcra \
+	_hub _journal _limiter _networks _openmetrics _packet_filter _policy _policy_toml \
+	_stats _switch _waiting _wire
 comma := ,
 empty :=
 space := $(empty) $(empty)

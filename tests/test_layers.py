@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_openmetrics",
         "_journal",
         "_switch",
+        "_waiting",
         "_hub",
         "_admission",
         "_packet_filter",

@@ -183,7 +183,7 @@ def test_connections() -> None:
     assert limiter.statistics().connections == limiter.statistics().connections_limit == 5
     gate.disconnect(HOST)
     assert other.connect(NETWORK + 9) is None
-    assert other.connect(NETWORK + 9) is Outcome.TOO_MANY_CONNECTIONS
+    assert other.connect(NETWORK + (1 << 64)) is Outcome.TOO_MANY_CONNECTIONS
     for _ in range(2):
         gate.disconnect(HOST)
     with pytest.raises(KeyError):

@@ -11,6 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._events import Outcome, Transport
 from mailbell._listener import DatagramListener, StreamListener, name_of
+from mailbell._switch import Switch
+from mailbell._waiting import WaitingRoom
 from mailbell._wire import STRICT
 
 LINE = b"nm_notifyuser\r\n"
@@ -53,6 +55,7 @@ class Front:
             it.limiter,
             terminators=STRICT,
             deadline=5.0,
+            waiting=WaitingRoom(Switch(it.journal, "waiting", "tcp")),
             journal=it.journal,
         )
 
@@ -209,21 +212,47 @@ async def test_places_are_limited_and_a_good_line_needs_none(autojump_clock: Moc
     }
 
 
-async def test_when_every_place_is_taken_one_line_says_so_and_one_when_it_is_over(
+async def test_when_every_place_is_taken_the_longest_waiting_gives_way(
     autojump_clock: MockClock,
 ) -> None:
     async def body(front: Front) -> None:
-        for _ in range(2):
-            silent = [connected(front.socket) for _ in range(4)]
-            await front.settle(lambda: front.house.limiter.statistics().connections == 2)
-            await front.settle(lambda: len(front.house.lines) > 0)
-            for peer in silent:
-                peer.close()
-            await front.settle(lambda: front.house.limiter.statistics().connections == 0)
+        silent = []
+        for _ in range(4):
+            silent.append(connected(front.socket))
+            await wait_all_tasks_blocked(0.001)
+        await front.settled(Outcome.TOO_MANY_CONNECTIONS, 2)
+        # Whoever came last still has a place; its line counts.
+        silent[3].sendall(LINE)
+        await front.settled(Outcome.ACCEPTED)
+        assert [heard(peer) for peer in silent] == [b"", b"", None, b""]
+        for peer in silent:
+            peer.close()
+        await front.settle(lambda: front.house.limiter.statistics().connections == 0)
 
-    front = await with_front(body, "[limits]\nconnections = 2\nburst = 100\nrate = '1000/s'")
+    front = await with_front(body, "[limits]\nconnections = 2\nburst = 100")
+    assert front.house.counted() == {
+        Outcome.TOO_MANY_CONNECTIONS: 2,
+        Outcome.ACCEPTED: 1,
+        Outcome.EMPTY: 1,
+    }
     changes = [line.split()[0] for line in front.house.lines if "event=waiting" in line]
-    assert changes == ["event=waiting_paused", "event=waiting_resumed", "event=waiting_paused"]
+    assert changes == ["event=waiting_paused"]
+
+
+async def test_a_line_that_came_before_the_place_was_given_away_counts(
+    autojump_clock: MockClock,
+) -> None:
+    async def body(front: Front) -> None:
+        with connected(front.socket) as first:
+            await wait_all_tasks_blocked(0.001)
+            # Both happen before the listener runs again.
+            with connected(front.socket) as second:
+                first.sendall(LINE)
+                await front.settled(Outcome.ACCEPTED)
+                assert heard(second) is None
+
+    front = await with_front(body, "[limits]\nconnections = 1\nburst = 100")
+    assert front.house.counted().get(Outcome.TOO_MANY_CONNECTIONS, 0) == 0
 
 
 async def test_a_flood_is_refused_unread_and_invalid_input_costs_more(

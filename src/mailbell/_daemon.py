@@ -25,8 +25,10 @@ from mailbell._listener import DatagramListener, StreamListener, name_of
 from mailbell._service import Service
 from mailbell._startup import Locked, Unprivileged, give_up, lock, prepare
 from mailbell._stats import Account, Counters, Sandbox, Status, Table
+from mailbell._switch import Switch
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
+from mailbell._waiting import WaitingRoom
 
 __all__ = ["Daemon", "run"]
 
@@ -191,6 +193,7 @@ class Daemon:
 
     def _stream_listeners(self) -> list[StreamListener]:
         protocol = self._configuration.protocol
+        waiting = WaitingRoom(Switch(self._journal, "waiting", "tcp"))
         return [
             StreamListener(
                 sock,
@@ -198,6 +201,7 @@ class Daemon:
                 self._limiter,
                 terminators=protocol.terminators,
                 deadline=protocol.deadline,
+                waiting=waiting,
                 journal=self._journal,
             )
             for sock in self._locked.sockets.tcp

@@ -133,11 +133,12 @@ class Gate:
             None when there was a slot, else the limit that is reached and nothing to give back.
         """
         limiter, key = self._limiter, self._narrow.key(source)
-        if limiter.connections >= limiter.connections_limit:
-            return Outcome.TOO_MANY_CONNECTIONS
+        # A source over its own limit must not even learn, or cause, that all are taken.
         held = self._per_source.get(key, 0)
         if held >= limiter.connections_per_source:
             return Outcome.TOO_MANY_FROM_SOURCE
+        if limiter.connections >= limiter.connections_limit:
+            return Outcome.TOO_MANY_CONNECTIONS
         self._per_source[key] = held + 1
         limiter.connections += 1
         return None

@@ -4,8 +4,7 @@ A batch of connections is taken at once, and the line is nearly always there
 already (the kernel holds a silent connection back, TCP_DEFER_ACCEPT), so the
 common case is accept, receive, close, in one go and with no task of its own.
 Only a connection whose line is still on its way gets a task, one of a limited
-number of places, and what is left of its deadline. A good line therefore gets
-through even while every place is taken.
+number of places (`mailbell._waiting`), and what is left of its deadline.
 
 Nothing here ever writes to the network.
 """
@@ -20,16 +19,13 @@ from mailbell._events import End, Family, Outcome, Transport
 from mailbell._journal import Journal, Level
 from mailbell._limiter import Limiter
 from mailbell._switch import Switch
+from mailbell._waiting import Place, WaitingRoom
 from mailbell._wire import MAX_INPUT, Receiver, Terminator, parse_datagram
 
 __all__ = ["DatagramListener", "StreamListener"]
 
 # Connections or datagrams taken before the other tasks have their turn.
 BATCH = 64
-# Seconds the queue may gather after a batch, as a network card moderates its
-# interrupts: a mail can wait a millisecond, and each wake-up of the event loop
-# costs as much as a notification does.
-MODERATION = 0.001
 # Seconds until accepting is tried again when the system is out of something.
 PAUSE = 0.25
 
@@ -51,6 +47,7 @@ class StreamListener:
         limiter: its gate for this family is used.
         terminators: accepted ends of a line.
         deadline: seconds for the whole of one exchange.
+        waiting: the places, shared by all listeners.
         journal: for changes of state.
     """
 
@@ -62,6 +59,7 @@ class StreamListener:
         *,
         terminators: frozenset[Terminator],
         deadline: float,
+        waiting: WaitingRoom,
         journal: Journal,
     ) -> None:
         self._socket = sock
@@ -72,27 +70,28 @@ class StreamListener:
         self._deadline = deadline
         self._journal = journal
         self._accepting = Switch(journal, "accepting", name_of(sock))
-        self._places = Switch(journal, "waiting", name_of(sock))
+        self._waiting = waiting
 
     async def serve(self) -> None:
         """Accept for ever. One peer's misbehaviour ends one connection, never this."""
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
-                await trio.sleep(self._take_batch(nursery))
+                if not self._take_batch(nursery):
+                    await trio.sleep(PAUSE)
 
-    def _take_batch(self, nursery: trio.Nursery) -> float:
-        """Serve what is ready; return the seconds to leave the queue alone."""
+    def _take_batch(self, nursery: trio.Nursery) -> bool:
+        """Serve what is ready; return False when the system is out of something."""
         now = trio.current_time()
         for _ in range(BATCH):
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
-                return MODERATION
+                return True
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._accepting.off(errno.errorcode[error.errno])
-                    return PAUSE
+                    return False
                 continue  # accept(2): the error belongs to a connection that is gone
             self._accepting.on()
             try:
@@ -100,7 +99,7 @@ class StreamListener:
             except Exception as error:
                 connection.close()
                 _log_bug(self._journal, error)
-        return 0
+        return True
 
     def _serve_untrusted(
         self, connection: socket.socket, host: str, now: float, nursery: trio.Nursery
@@ -115,31 +114,36 @@ class StreamListener:
         if end:
             self._finish(connection, source, now, receiver, end)
             return
-        full = self._gate.connect(source)
-        if full:
-            if full is Outcome.TOO_MANY_CONNECTIONS:
-                self._places.off(full)
-            self._conclude(connection, source, now, full, receiver.data)
+        scope = trio.CancelScope(deadline=now + self._deadline)
+        place = self._waiting.enter(self._gate, source, scope.cancel)
+        if isinstance(place, Outcome):
+            self._conclude(connection, source, now, place, receiver.data)
             return
-        self._places.on()
-        nursery.start_soon(self._wait, connection, source, now, receiver)
+        nursery.start_soon(self._wait, connection, place, scope, receiver)
 
     async def _wait(
-        self, connection: socket.socket, source: int, accepted_at: float, receiver: Receiver
+        self, connection: socket.socket, place: Place, scope: trio.CancelScope, receiver: Receiver
     ) -> None:
-        """Read what is still on its way, until the deadline."""
+        """Read what is still on its way, until the deadline or until the place is needed."""
         end: End | None = None
         try:
-            with trio.move_on_at(accepted_at + self._deadline):
+            with scope:
                 while end is None:
                     await trio.lowlevel.wait_readable(connection)
                     end = _receive_untrusted(connection, receiver)
-            self._finish(connection, source, trio.current_time(), receiver, end or End.DEADLINE)
+            now = trio.current_time()
+            # A last look: the line may have come in the very moment.
+            end = end or _receive_untrusted(connection, receiver)
+            if end is None and now < scope.deadline:
+                full = Outcome.TOO_MANY_CONNECTIONS
+                self._conclude(connection, place.source, now, full, receiver.data)
+            else:
+                self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
         except Exception as error:
             _log_bug(self._journal, error)
         finally:
             connection.close()
-            self._gate.disconnect(source)
+            self._waiting.leave(place)
 
     def _finish(
         self, connection: socket.socket, source: int, now: float, receiver: Receiver, end: End
@@ -208,22 +212,21 @@ class DatagramListener:
         """Receive for ever."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            await trio.sleep(self._take_batch())
+            self._take_batch()
 
-    def _take_batch(self) -> float:
+    def _take_batch(self) -> None:
         now = trio.current_time()
         for _ in range(BATCH):
             try:
                 data, address = self._socket.recvfrom(MAX_INPUT)
             except BlockingIOError:
-                return MODERATION
+                return
             except OSError:
                 continue  # udp(7): an error of an earlier packet is told once and is over
             try:
                 self._serve_untrusted(data, address[0], now)
             except Exception as error:
                 _log_bug(self._journal, error)
-        return 0
 
     def _serve_untrusted(self, data: bytes, host: str, now: float) -> None:
         source = _number(self._family, host)

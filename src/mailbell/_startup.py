@@ -11,7 +11,7 @@ The order and its reasons are in docs/architecture.md, "The lock".
 import os
 import signal
 import socket
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from mailbell._config import Configuration
@@ -22,6 +22,7 @@ from mailbell._errors import (
     PrivilegeError,
 )
 from mailbell._events import Family
+from mailbell._listener import BATCH
 from mailbell._networks import Network
 from mailbell._packet_filter import line_filter, source_filter
 from mailbell._policy import Policy
@@ -34,11 +35,13 @@ from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
 __all__ = ["Locked", "Prepared", "Sockets", "Unprivileged", "give_up", "lock", "prepare"]
 
 POLICY = os.path.join(os.path.dirname(__file__), "policy", "mailbelld.toml")
+REINSTALL = "install mailbell again: this file came with it"
 MAX_POLICY = 64 * 1024
 MAX_STATUS = 16 * 1024
-# Descriptors beyond the connections: standard streams, epoll, wake-up and
-# signal sockets, the proof, the service manager.
-SPARE_DESCRIPTORS = 24
+# Descriptors beyond the places of connections: standard streams, epoll, wake-up
+# sockets, the proof, the service manager, and one batch of connections that
+# were displaced and are about to be closed.
+SPARE_DESCRIPTORS = 24 + BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +231,18 @@ def _prove(prepared: Prepared) -> ProcessStatus:
     os.close(prepared.status_file)
     dropped = prepared.identity is not None
     require_locked(status, prepared.identity or prepared.started_as, dropped=dropped)
+    # Landlock and the filter would both refuse to open; to stat, the filter alone.
+    _require_refused("opened", lambda: os.close(os.open("/", os.O_RDONLY)))
+    _require_refused("looked at", lambda: os.stat("/"))
+    return status
+
+
+def _require_refused(what: str, attempt: Callable[[], object]) -> None:
     try:
-        os.close(os.open("/", os.O_RDONLY))
+        attempt()
     except PermissionError:
-        return status
-    raise InternalError("the sandbox is in force, and yet a file could be opened", "report this")
+        return
+    raise InternalError(f"the sandbox is in force, and yet a file could be {what}", "report this")
 
 
 def _read_policy() -> Policy:
@@ -240,10 +250,11 @@ def _read_policy() -> Policy:
         with open(POLICY, "rb") as file:
             data = file.read(MAX_POLICY + 1)
     except OSError as error:
-        raise OperatingSystemError(
-            f"{POLICY}: {error.strerror}", "install mailbell again: its sandbox policy is missing"
-        ) from error
-    return parse_policy(data)
+        raise OperatingSystemError(f"{POLICY}: {error.strerror}", REINSTALL) from error
+    try:
+        return parse_policy(data)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{POLICY}: {error.what}", REINSTALL) from error
 
 
 def _bind(

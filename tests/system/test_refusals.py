@@ -502,3 +502,14 @@ def test_with_a_policy_that_permits_too_little_it_does_not_serve(tmp_path: Path)
         ended = mailbelld(written(tmp_path), given=waiting.listening, environ=environ)
         waiting.require_untouched()
     assert ended.code == -31, ended  # SIGSYS
+
+
+def test_with_a_policy_that_permits_too_much_it_does_not_start(tmp_path: Path) -> None:
+    """Landlock does not know of stat(2): only the filter's own denial proves the filter."""
+    denied = '"stat", "lstat", "fstat", "newfstatat", "statx",'
+    assert denied in policy()
+    more = '\n[[allow]]\ncalls = ["stat", "lstat", "fstat", "newfstatat", "statx"]\nreason = "x"\n'
+    environ = broken_copy(tmp_path, policy().replace(denied, "", 1) + more)
+    require_not_started(
+        tmp_path, 70, "yet a file could be looked at", "report this", environ=environ
+    )

@@ -1,25 +1,36 @@
 """`mailbelld`: the daemon's door. It reads what it was told, and hands over.
 
-argparse and not click: whatever is imported here stays in the locked process.
+Whatever is imported here stays in the locked process: no argparse, no click.
 """
 
-import argparse
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
 
 from mailbell import __version__, _daemon
-from mailbell._config import Overrides
-from mailbell._errors import ConfigurationError, MailbellError, UsageError
+from mailbell._errors import ConfigurationError, MailbellError
 from mailbell._sys.systemd import logs_to_journal
-from mailbell.cli import _file
+from mailbell.cli import _file, _options
 from mailbell.cli._text import one_line
 
 __all__ = ["main", "run"]
 
-_EPILOG = """\
+_HELP = f"""\
+usage: mailbelld [--config FILE] [--listen HOST:PORT]... [--udp HOST:PORT]...
+                 [--user NAME] [--socket PATH]
+
+Listen for new-mail notifications as RFC 4146 has them, locked in a sandbox.
+
+options:
+  --config FILE       default: {_file.DEFAULT_PATH}, if it is there
+  --listen HOST:PORT  TCP; repeatable
+  --udp HOST:PORT     UDP; repeatable
+  --user NAME         whom to drop to when started as root
+  --socket PATH       the local socket
+  --version           say which version this is
+  -h, --help          say this
+
 examples:
   mailbelld                                     as the configuration file says
   mailbelld --listen 127.0.0.1:7979             try it without being root
@@ -33,41 +44,6 @@ exit codes: 64 usage, 70 a bug, 71 system error, 77 not permitted,
 78 configuration"""
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with this project's errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, "see 'mailbelld --help'")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="mailbelld",
-        description="Listen for new-mail notifications as RFC 4146 has them, locked in a sandbox.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        # An abbreviation in a unit file breaks when an option is added.
-        allow_abbrev=False,
-    )
-    say = parser.add_argument
-    say("--config", metavar="FILE", help=f"configuration (default: {_file.DEFAULT_PATH}, if any)")
-    say("--listen", metavar="HOST:PORT", action="append", default=[], help="TCP; repeatable")
-    say("--udp", metavar="HOST:PORT", action="append", default=[], help="UDP; repeatable")
-    say("--user", metavar="NAME", help="whom to drop to when started as root")
-    say("--socket", metavar="PATH", help="the local socket")
-    say("--version", action="version", version=f"mailbelld {__version__}")
-    return parser
-
-
-def _overrides(arguments: argparse.Namespace) -> Overrides:
-    return Overrides(
-        listen=tuple(arguments.listen),
-        udp=tuple(arguments.udp),
-        user=arguments.user,
-        socket=arguments.socket,
-    )
-
-
 def run(words: Sequence[str]) -> int:
     """Run the daemon until it is told to stop.
 
@@ -78,8 +54,11 @@ def run(words: Sequence[str]) -> int:
         The exit code; whatever had to be said is on stderr.
     """
     try:
-        arguments = _parser().parse_args(words)
-        _daemon.run(_file.load(arguments.config, _overrides(arguments)))
+        options = _options.read(words)
+        if options.help or options.version:
+            print(_HELP if options.help else f"mailbelld {__version__}")
+            return 0
+        _daemon.run(_file.load(options.config, options.overrides()))
     except MailbellError as error:
         return _known(error)
     except KeyboardInterrupt:

@@ -1,0 +1,84 @@
+"""The command line of `mailbelld`: five options, each with a value.
+
+Not argparse, whose code and message catalogues would stay in the locked process
+for the sake of these lines (half a megabyte, as measured), and not click.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mailbell._config import Overrides
+from mailbell._errors import UsageError
+
+__all__ = ["Options", "read"]
+
+_SEE = "see 'mailbelld --help'"
+
+
+@dataclass(slots=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        config: the configuration file; None: the default one, if it is there.
+        listen: instead of `listen.tcp`.
+        udp: instead of `listen.udp`.
+        user: instead of `listen.user`.
+        socket: instead of `socket.path`.
+        help: only say what there is to say.
+        version: only say which version this is.
+    """
+
+    config: str | None = None
+    listen: list[str] = field(default_factory=list)
+    udp: list[str] = field(default_factory=list)
+    user: str | None = None
+    socket: str | None = None
+    help: bool = False
+    version: bool = False
+
+    def overrides(self) -> Overrides:
+        """Return what takes the place of the configuration file's words."""
+        return Overrides(
+            listen=tuple(self.listen), udp=tuple(self.udp), user=self.user, socket=self.socket
+        )
+
+
+def read(words: Sequence[str]) -> Options:
+    """Read a command line.
+
+    Args:
+        words: the words after the program's name.
+
+    Returns:
+        The options; of one that is given twice the last counts, but `--listen`
+        and `--udp` add up.
+
+    Raises:
+        UsageError: a word is unknown, or a value is missing. Nothing is
+            abbreviated: a unit file must not change its meaning when an option
+            is added.
+    """
+    options = Options()
+    rest = list(words)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name in {"-h", "--help", "--version"} and not equals:
+            setattr(options, "version" if name == "--version" else "help", True)
+            continue
+        if name not in {"--config", "--listen", "--udp", "--user", "--socket"}:
+            raise UsageError(f"{name}: no such option", _SEE)
+        if not equals:
+            if not rest:
+                raise UsageError(f"{name}: its value is missing", _SEE)
+            value = rest.pop(0)
+        _take(options, name.removeprefix("--"), value)
+    return options
+
+
+def _take(options: Options, name: str, value: str) -> None:
+    held = getattr(options, name)
+    if isinstance(held, list):
+        held.append(value)
+    else:
+        setattr(options, name, value)
