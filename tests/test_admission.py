@@ -72,3 +72,14 @@ def test_a_refusal_is_counted_and_logged_with_its_bytes_escaped() -> None:
         r'event=refused outcome=finger_query transport=tcp source=192.0.2.25 data="x\r\n"'
     ]
     assert it.woken == []
+
+
+def test_the_last_of_many_counts_although_a_limit_forbade_to_read_it() -> None:
+    it = house()
+    it.conclude(Outcome.RATE_LIMITED, "192.0.2.25")
+    assert it.woken == [], "a stranger who never rang wakes nobody by flooding"
+    it.conclude(Outcome.ACCEPTED, "192.0.2.25")
+    it.conclude(Outcome.RATE_LIMITED, "192.0.2.25")
+    it.hub.tick(1.0)
+    assert [n.count for n in it.woken] == [1, 1]
+    assert it.counted() == {Outcome.RATE_LIMITED: 2, Outcome.ACCEPTED: 1}

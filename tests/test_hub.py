@@ -1,8 +1,10 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell._events import Cause, Cursor, Family, Notification, Transport
-from mailbell._hub import MANUAL, Hub, Origin, Subscriber
+from mailbell._hub import CALLERS, MANUAL, Hub, Origin, Subscriber
 
 ACCOUNTS = ("a", "b", "c")
 INTERVAL = 1.0
@@ -157,6 +159,58 @@ def test_what_there_is_to_ask() -> None:
     ]
 
 
+def test_a_call_that_could_not_be_read_still_means_look_if_the_caller_is_known() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring_unread("a", BY_TCP, now=0.0, time=1)
+    assert drain(subscriber) == []
+
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    drain(subscriber)
+    for call in range(100):
+        hub.ring_unread("a", BY_TCP, now=0.5 + call / 1000, time=2)
+    assert drain(subscriber) == []
+    hub.tick(1.0)
+    assert [n.count for n in drain(subscriber)] == [1], "all of them count as one"
+
+
+def test_a_known_callers_unread_calls_never_wake_more_often_than_the_interval() -> None:
+    hub = make_hub()
+    woken: list[float] = []
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    for step in range(1, 1000):
+        now = step / 100
+        hub.ring_unread("a", BY_TCP, now, time=1)
+        hub.tick(now)
+        if drain(subscriber):
+            woken.append(now)
+    # The ticks are a hundredth apart, so that a wake-up may be late by one.
+    assert all(later - earlier >= INTERVAL - 0.01 for earlier, later in pairwise(woken))
+    assert 9 <= len(woken) <= 10
+
+
+def test_only_so_many_callers_are_remembered_the_first_is_forgotten_first() -> None:
+    hub = make_hub()
+    callers = [BY_TCP._replace(source=number) for number in range(CALLERS + 1)]
+    for second, caller in enumerate(callers):
+        hub.ring("a", caller, now=10.0 * second, time=1)
+    (state,) = [state for state in hub.accounts if state.name == "a"]
+    assert len(state.callers) == CALLERS
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring_unread("a", callers[0], now=1000.0, time=1)
+    assert not subscriber.waiting
+    hub.ring_unread("a", callers[1], now=1000.0, time=1)
+    assert subscriber.waiting
+
+
+def test_that_something_was_missed_is_not_forgotten_over_something_new() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(["a"], Cursor("before", 1), nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=9)
+    assert drain(subscriber) == [Notification("a", Cause.RESYNC, 1, None, None, 9)]
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["ring", "ring", "take", "reconnect", "tick"]),
@@ -167,6 +221,30 @@ steps = st.lists(
 )
 
 
+class Reader:
+    """A client that keeps its cursor, and what it still has to hear of."""
+
+    def __init__(self, hub: Hub, wanted: set[str]) -> None:
+        self.hub = hub
+        self.wanted = wanted
+        self.subscriber = hub.subscribe(wanted, None, nothing)
+        self.cursor = self.subscriber.cursor
+        self.uncovered: set[str] = set()
+
+    def rung(self, account: str) -> None:
+        self.uncovered |= {account} & self.wanted
+
+    def take(self) -> None:
+        notification = self.subscriber.take()
+        if notification is not None:
+            self.uncovered.discard(notification.account)
+        self.cursor = self.subscriber.cursor
+
+    def reconnect(self) -> None:
+        self.hub.unsubscribe(self.subscriber)
+        self.subscriber = self.hub.subscribe(self.wanted, self.cursor, nothing)
+
+
 @given(steps, st.sets(st.sampled_from(ACCOUNTS), min_size=1))
 def test_whatever_happens_every_ring_is_covered_by_something_the_client_saw(
     script: list[tuple[str, str, float]], wanted: set[str]
@@ -174,34 +252,20 @@ def test_whatever_happens_every_ring_is_covered_by_something_the_client_saw(
     """The naive model: after each ring of a wanted account, a later reply must name it."""
     hub = make_hub()
     now = 0.0
-    subscriber = hub.subscribe(wanted, None, nothing)
-    cursor = subscriber.cursor
-    uncovered: set[str] = set()
-
-    def take() -> None:
-        nonlocal cursor
-        notification = subscriber.take()
-        if notification is not None:
-            uncovered.discard(notification.account)
-        cursor = subscriber.cursor
-
+    reader = Reader(hub, wanted)
     for what, account, delay in script:
         now += delay
         if what == "ring":
             hub.ring(account, BY_TCP, now, time=0)
-            if account in wanted:
-                uncovered.add(account)
-        elif what == "take":
-            take()
-        elif what == "reconnect":
-            hub.unsubscribe(subscriber)
-            subscriber = hub.subscribe(wanted, cursor, nothing)
-        else:
+            reader.rung(account)
+        elif what == "tick":
             hub.tick(now)
+        else:
+            getattr(reader, what)()
     hub.tick(now + INTERVAL)
-    while subscriber.waiting:
-        take()
-    assert not uncovered
+    while reader.subscriber.waiting:
+        reader.take()
+    assert not reader.uncovered
     assert hub.next_due is None
 
 

@@ -137,3 +137,8 @@ def test_the_daemon_loads_nothing_of_the_command_line() -> None:
 )
 def test_what_others_embed_or_fuzz_does_not_load_trio(module: str) -> None:
     assert "trio" not in modules_after(f"import mailbell.{module}")
+
+
+if __name__ == "__main__":
+    # For the Makefile: the files of which every branch must be tested.
+    print(",".join(str(ROOT / path) for path in PURE))

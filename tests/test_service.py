@@ -11,7 +11,7 @@ import trio
 from harness.house import House, house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mailbell._hub import MANUAL
+from mailbell._hub import MANUAL, Subscriber
 from mailbell._service import Service, local_connections
 from mailbell._stats import LocalEvent, Outcomes, Sandbox, Status
 
@@ -32,7 +32,9 @@ class Client:
         return self
 
     async def send(self, *calls: object) -> None:
-        data = b"".join(c if isinstance(c, bytes) else json.dumps(c).encode() + b"\0" for c in calls)
+        data = b"".join(
+            call if isinstance(call, bytes) else json.dumps(call).encode() + b"\0" for call in calls
+        )
         while data:
             data = data[await self.socket.send(data) :]
 
@@ -189,6 +191,26 @@ async def test_a_subscriber_is_told_at_once_and_from_then_on(
     await serve(body)
 
 
+async def test_what_comes_at_the_same_moment_is_not_in_the_first_reply(
+    autojump_clock: MockClock, serve: Serve
+) -> None:
+    async def body(desk: Desk) -> None:
+        # A ring right after the subscription, before the reply can be written.
+        subscribe = desk.house.hub.subscribe
+
+        def subscribe_and_ring(*arguments: Any) -> Subscriber:
+            subscriber = subscribe(*arguments)
+            trio.lowlevel.current_trio_token().run_sync_soon(desk.ring)
+            return subscriber
+
+        desk.house.hub.subscribe = subscribe_and_ring  # type: ignore[method-assign]  # an observer
+        client = await desk.client()
+        assert (await client.ask(SUBSCRIBE))["parameters"]["notification"] is None
+        assert (await client.reply())["parameters"]["notification"]["account"] == "default"
+
+    await serve(body)
+
+
 async def test_a_cursor_of_another_run_gets_a_resync(
     autojump_clock: MockClock, serve: Serve
 ) -> None:
@@ -283,7 +305,7 @@ async def test_ten_megabytes_without_an_end_are_cut_off_early(
     async def body(desk: Desk) -> None:
         client = await desk.client()
         sent = 0
-        with pytest.raises(OSError, match="Broken pipe|reset"):  # noqa: PT012 - until it breaks
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):  # noqa: PT012 - until it breaks
             while sent < 10 << 20:
                 sent += await client.socket.send(b"x" * 65536)
         assert sent < 1 << 20
@@ -385,9 +407,7 @@ async def test_one_subscriber_too_many_is_told_so(autojump_clock: MockClock, ser
     assert (await serve(body, subscribers=1)).events[LocalEvent.REFUSED_SUBSCRIBER] == 1
 
 
-async def test_idle_clients_shut_nobody_out(
-    autojump_clock: MockClock, serve: Serve
-) -> None:
+async def test_idle_clients_shut_nobody_out(autojump_clock: MockClock, serve: Serve) -> None:
     async def body(desk: Desk) -> None:
         watcher = await desk.client()
         await watcher.ask(SUBSCRIBE)

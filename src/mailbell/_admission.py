@@ -17,7 +17,11 @@ from mailbell._limiter import Gate
 from mailbell._networks import NetworkMap
 from mailbell._stats import Counters
 
-__all__ = ["Admission"]
+__all__ = ["CALLS", "Admission"]
+
+# Outcomes that say something to an account: whoever is limited may have had the
+# last word of many (`Hub.ring_unread`).
+CALLS = frozenset({Outcome.ACCEPTED, Outcome.RATE_LIMITED})
 
 
 class Admission:
@@ -98,11 +102,12 @@ class Admission:
             The outcome as counted: an accepted one may turn out to belong to nobody.
         """
         origin = Origin(Cause.NETWORK, transport, family, source)
-        if outcome is Outcome.ACCEPTED:
+        if outcome in CALLS:
             rung = self._accounts.lookup(family, source, local)
+            ring = self._hub.ring if outcome is Outcome.ACCEPTED else self._hub.ring_unread
             for account in rung:
-                self._hub.ring(account, origin, now, self._wall_clock())
-            if not rung:
+                ring(account, origin, now, self._wall_clock())
+            if outcome is Outcome.ACCEPTED and not rung:
                 outcome = Outcome.UNKNOWN_ACCOUNT
         self._counters.count(transport, outcome)
         if outcome is not Outcome.ACCEPTED:

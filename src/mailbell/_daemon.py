@@ -26,6 +26,7 @@ from mailbell._service import Service
 from mailbell._startup import Locked, Unprivileged, give_up, lock, prepare
 from mailbell._stats import Account, Counters, Sandbox, Status, Table
 from mailbell._switch import Switch
+from mailbell._sys.inheritance import shed
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
 from mailbell._waiting import WaitingRoom
@@ -45,6 +46,7 @@ def run(configuration: Configuration) -> None:
     Raises:
         MailbellError: it could not start; nothing was accepted.
     """
+    shed(os.environ, os.getpid())
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)
     trio.run(_serve, configuration, give_up(prepared), journal)
@@ -72,6 +74,7 @@ class Daemon:
     def __init__(self, configuration: Configuration, locked: Locked, journal: Journal) -> None:
         self._configuration = configuration
         self._locked = locked
+        self._prepared = prepared = locked.unprivileged.prepared
         self._journal = journal
         self._started = _microseconds()
         self._counters = Counters()
@@ -80,7 +83,7 @@ class Daemon:
         self._hub = Hub(
             accounts.names,
             interval=configuration.coalesce.interval,
-            epoch=locked.epoch,
+            epoch=prepared.epoch,
             started=self._started,
             on_due=self._wake_timer,
             on_wakeup=self._on_wakeup,
@@ -93,22 +96,22 @@ class Daemon:
             connections=limits.connections,
             connections_per_source=limits.connections_per_source,
             sources=limits.sources,
-            udp=bool(locked.sockets.udp),
-            seed=locked.seed,
+            udp=bool(prepared.sockets.udp),
+            seed=prepared.seed,
             random=random,
         )
         self._admission = Admission(
             configuration.sources, accounts, self._hub, self._counters, journal, _microseconds
         )
         self._service = Service(
-            locked.sockets.local,
+            prepared.sockets.local,
             self._hub,
             self._counters,
             journal,
             status=self.status,
             subscribers=configuration.socket.subscribers,
         )
-        self._listening = tuple(map(name_of, (*locked.sockets.tcp, *locked.sockets.udp)))
+        self._listening = tuple(map(name_of, (*prepared.sockets.tcp, *prepared.sockets.udp)))
 
     async def serve(self, signals: AsyncIterator[int]) -> None:
         """Serve until told to stop.
@@ -125,9 +128,9 @@ class Daemon:
             nursery.start_soon(self._service.serve)
             nursery.start_soon(self._deliver_trailing)
             nursery.start_soon(self._feed_watchdog)
-            self._locked.notifier.ready()
+            self._prepared.notifier.ready()
             await self._until_told(signals)
-            self._locked.notifier.stopping()
+            self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
 
     def status(self) -> Status:
@@ -167,7 +170,7 @@ class Daemon:
         )
 
     def _sandbox(self) -> Sandbox:
-        status, landlock = self._locked.status, self._locked.landlock
+        status, landlock = self._locked.status, self._locked.unprivileged.landlock
         return Sandbox(
             uid=status.uids[0],
             gid=status.gids[0],
@@ -187,7 +190,7 @@ class Daemon:
         Of TCP it does not tell: a listening socket's counter also counts every
         handshake that TCP_DEFER_ACCEPT holds back.
         """
-        drops = [kernel_drops(sock) for sock in self._locked.sockets.udp]
+        drops = [kernel_drops(sock) for sock in self._prepared.sockets.udp]
         told = [count for count in drops if count is not None]
         return sum(told) if told else None
 
@@ -204,7 +207,7 @@ class Daemon:
                 waiting=waiting,
                 journal=self._journal,
             )
-            for sock in self._locked.sockets.tcp
+            for sock in self._prepared.sockets.tcp
         ]
 
     def _datagram_listeners(self) -> list[DatagramListener]:
@@ -216,7 +219,7 @@ class Daemon:
                 terminators=self._configuration.protocol.terminators,
                 journal=self._journal,
             )
-            for sock in self._locked.sockets.udp
+            for sock in self._prepared.sockets.udp
         ]
 
     def _wake_timer(self) -> None:
@@ -232,11 +235,11 @@ class Daemon:
             self._hub.tick(trio.current_time())
 
     async def _feed_watchdog(self) -> None:
-        if self._locked.watchdog is None:
+        if self._prepared.watchdog is None:
             return
         while True:
-            self._locked.notifier.watchdog()
-            await trio.sleep(self._locked.watchdog)
+            self._prepared.notifier.watchdog()
+            await trio.sleep(self._prepared.watchdog)
 
     async def _until_told(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
@@ -261,11 +264,15 @@ class Daemon:
         )
 
     def _log_start(self) -> None:
-        status, landlock = self._locked.status, self._locked.landlock
+        status, landlock = self._locked.status, self._locked.unprivileged.landlock
         for name in self._listening:
             self._journal.log(Level.INFO, "listening", on=name)
-        if self._locked.unfiltered:
-            self._journal.log(Level.WARNING, "kernel_filter_missing", why=self._locked.unfiltered)
+        if self._prepared.sockets.activated:
+            self._journal.log(Level.INFO, "activated", ignored="listen.tcp, listen.udp")
+        if self._prepared.unfiltered:
+            self._journal.log(Level.WARNING, "kernel_filter_missing", why=self._prepared.unfiltered)
+        for what in self._uncovered():
+            self._journal.log(Level.NOTICE, "uncovered", what=what)
         self._journal.log(
             Level.INFO,
             "locked",
@@ -273,8 +280,17 @@ class Daemon:
             gid=status.gids[0],
             seccomp=status.seccomp,
             landlock_abi=landlock.abi,
-            landlock_uncovered=", ".join(landlock.uncovered) or None,
         )
+
+    def _uncovered(self) -> tuple[str, ...]:
+        """Return what this kernel cannot be made to forbid as a second wall, or at all."""
+        unprivileged = self._locked.unprivileged
+        more = []
+        if not unprivileged.writable_executable_denied:
+            more.append("memory that is writable and executable: the filter alone forbids it")
+        if not self._prepared.descriptors_refused:
+            more.append("descriptors passed by local peers: closing one can take long")
+        return (*(f"Landlock: {what}" for what in unprivileged.landlock.uncovered), *more)
 
 
 def _microseconds() -> int:

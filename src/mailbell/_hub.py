@@ -12,7 +12,7 @@ a subscriber that goes away half-way misses nothing when it comes back.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from mailbell._networks import format_address
 __all__ = ["MANUAL", "AccountState", "Hub", "Origin", "Subscriber"]
 
 NOTHING_SEEN = -1
+# Sources remembered for each account: more mail servers than an account has.
+CALLERS = 8
 
 
 class Origin(NamedTuple):
@@ -57,11 +59,13 @@ class AccountState:
         time: of the last notification, in microseconds since 1970; None before the first.
     """
 
-    __slots__ = ("coalescer", "count", "name", "origin", "sequence", "time")
+    __slots__ = ("callers", "coalescer", "count", "name", "origin", "sequence", "time")
 
     def __init__(self, name: str, interval: float) -> None:
         self.name = name
         self.coalescer = Coalescer(interval)
+        # Who has rung, the newest last; bounded by CALLERS.
+        self.callers: dict[tuple[Family | None, int], None] = {}
         self.sequence = 0
         self.count = 0
         self.time: int | None = None
@@ -82,7 +86,7 @@ class Subscriber:
     Made by `Hub.subscribe`.
     """
 
-    __slots__ = ("_accounts", "_hub", "_untold", "_wake")
+    __slots__ = ("_accounts", "_hub", "_missed", "_since", "_untold", "_wake")
 
     def __init__(
         self, hub: "Hub", accounts: frozenset[str] | None, wake: Callable[[], None]
@@ -91,10 +95,16 @@ class Subscriber:
         self._accounts = accounts
         self._wake = wake
         self._untold: dict[str, _Untold] = {}
+        # What was missed before: the accounts alone, told one by one when the
+        # peer can take it. There may be thousands, for each of many subscribers.
+        self._missed: list[AccountState] = []
+        self._since = NOTHING_SEEN
 
     @property
     def cursor(self) -> Cursor:
         """Everything up to here was taken."""
+        if self._missed:
+            return Cursor(self._hub.epoch, self._since)
         for oldest in self._untold.values():
             return Cursor(self._hub.epoch, oldest.first - 1)
         return Cursor(self._hub.epoch, self._hub.sequence)
@@ -102,7 +112,7 @@ class Subscriber:
     @property
     def waiting(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._untold)
+        return bool(self._missed or self._untold)
 
     def wants(self, account: str) -> bool:
         """Tell whether this subscription covers the account."""
@@ -122,11 +132,32 @@ class Subscriber:
             untold.notification = _merged(untold.notification, notification)
         self._wake()
 
+    def catch_up(self, missed: list[AccountState], since: int) -> None:
+        """Note what was missed before the subscription began.
+
+        Args:
+            missed: the accounts, the longest silent first.
+            since: sequence that the subscriber has seen; its cursor stays there
+                until it was told all of this.
+        """
+        self._missed = missed[::-1]
+        self._since = since
+
     def take(self) -> Notification | None:
         """Return the account longest untold, with all that happened to it; None if all is told."""
+        if self._missed:
+            return self._take_missed(self._missed.pop())
         for account in self._untold:
             return self._untold.pop(account).notification
         return None
+
+    def _take_missed(self, state: AccountState) -> Notification:
+        resync = self._hub.resync(state)
+        untold = self._untold.pop(state.name, None)
+        if untold is None:
+            return resync
+        # That something was missed is the more important news, and includes this.
+        return replace(resync, count=untold.notification.count)
 
 
 def _merged(older: Notification, newer: Notification) -> Notification:
@@ -138,6 +169,16 @@ def _merged(older: Notification, newer: Notification) -> Notification:
         source=newer.source,
         time=newer.time,
     )
+
+
+def _remember(
+    callers: dict[tuple[Family | None, int], None], caller: tuple[Family | None, int]
+) -> None:
+    if caller in callers:
+        return
+    if len(callers) >= CALLERS:
+        del callers[next(iter(callers))]
+    callers[caller] = None
 
 
 class Hub:
@@ -205,6 +246,31 @@ class Hub:
             KeyError: there is no such account.
         """
         state = self._states[account]
+        _remember(state.callers, (origin.family, origin.source))
+        self._ring(state, origin, now, time)
+
+    def ring_unread(self, account: str, origin: Origin, now: float, time: int) -> None:
+        """Take a call that a limit forbade to read, from somebody who has rung before.
+
+        Else the last notification of a busy server would be lost: it comes when
+        the server's tokens are used up. All such calls between two wake-ups
+        count as one, and the interval bounds what they can cause.
+
+        Args:
+            account: an account of this hub.
+            origin: who called.
+            now: monotonic clock, in seconds.
+            time: wall clock, in microseconds since 1970.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        state = self._states[account]
+        known = (origin.family, origin.source) in state.callers
+        if known and state.coalescer.due is None:
+            self._ring(state, origin, now, time)
+
+    def _ring(self, state: AccountState, origin: Origin, now: float, time: int) -> None:
         state.origin, state.time = origin, time
         was_due = state.coalescer.due
         count = state.coalescer.ring(now)
@@ -212,7 +278,7 @@ class Hub:
         if count:
             self._wake_up(state, count)
         elif was_due is None and due is not None:
-            heappush(self._due, (due, account))
+            heappush(self._due, (due, state.name))
             self._on_due()
 
     @property
@@ -248,9 +314,11 @@ class Hub:
         wanted = None if accounts is None else frozenset(accounts)
         subscriber = Subscriber(self, wanted, wake)
         if after is not None:
-            for state in self._missed(after):
-                if subscriber.wants(state.name):
-                    subscriber.offer(state.sequence, self._resync(state))
+            # A cursor of another run, or one that this run has not reached,
+            # proves nothing: everything counts as missed.
+            known = after.epoch == self.epoch and after.sequence <= self.sequence
+            since = after.sequence if known else NOTHING_SEEN
+            subscriber.catch_up(self._missed(subscriber, since), since)
         self._subscribers[subscriber] = None
         return subscriber
 
@@ -258,20 +326,21 @@ class Hub:
         """End a subscription; it is no error if it has ended already."""
         self._subscribers.pop(subscriber, None)
 
-    def _missed(self, after: Cursor) -> list[AccountState]:
-        """Return the accounts that rang after this cursor, the longest silent first.
-
-        A cursor of another run, or one that this run has not reached, proves
-        nothing: everything counts as missed.
-        """
-        known = after.epoch == self.epoch and after.sequence <= self.sequence
-        since = after.sequence if known else NOTHING_SEEN
-        missed = [state for state in self._states.values() if state.sequence > since]
-        return sorted(missed, key=lambda state: state.sequence)
-
-    def _resync(self, state: AccountState) -> Notification:
+    def resync(self, state: AccountState) -> Notification:
+        """Return what a subscriber is told of an account it has missed something of."""
         time = self._started if state.time is None else state.time
         return Notification(state.name, Cause.RESYNC, 0, None, None, time)
+
+    def _missed(self, subscriber: Subscriber, since: int) -> list[AccountState]:
+        """Return the subscriber's accounts that rang after a number, the longest silent first."""
+        return sorted(
+            (
+                state
+                for state in self._states.values()
+                if state.sequence > since and subscriber.wants(state.name)
+            ),
+            key=lambda state: state.sequence,
+        )
 
     def _wake_up(self, state: AccountState, count: int) -> None:
         self.sequence += 1

@@ -11,10 +11,12 @@ Nothing here ever writes to the network.
 
 import errno
 import socket
+from contextlib import suppress
+from functools import partial
 
 import trio
 
-from mailbell._admission import Admission
+from mailbell._admission import CALLS, Admission
 from mailbell._events import End, Family, Outcome, Transport
 from mailbell._journal import Journal, Level
 from mailbell._limiter import Limiter
@@ -115,7 +117,8 @@ class StreamListener:
             self._finish(connection, source, now, receiver, end)
             return
         scope = trio.CancelScope(deadline=now + self._deadline)
-        place = self._waiting.enter(self._gate, source, scope.cancel)
+        displace = partial(self._displace, connection, source, receiver, scope)
+        place = self._waiting.enter(self._gate, source, displace)
         if isinstance(place, Outcome):
             self._conclude(connection, source, now, place, receiver.data)
             return
@@ -127,23 +130,33 @@ class StreamListener:
         """Read what is still on its way, until the deadline or until the place is needed."""
         end: End | None = None
         try:
-            with scope:
-                while end is None:
+            with scope, suppress(trio.ClosedResourceError):
+                while end is None and not _is_closed(connection):
                     await trio.lowlevel.wait_readable(connection)
                     end = _receive_untrusted(connection, receiver)
-            now = trio.current_time()
-            # A last look: the line may have come in the very moment.
-            end = end or _receive_untrusted(connection, receiver)
-            if end is None and now < scope.deadline:
-                full = Outcome.TOO_MANY_CONNECTIONS
-                self._conclude(connection, place.source, now, full, receiver.data)
-            else:
+            if not _is_closed(connection):
+                now = trio.current_time()
                 self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
         except Exception as error:
             _log_bug(self._journal, error)
         finally:
             connection.close()
             self._waiting.leave(place)
+
+    def _displace(
+        self, connection: socket.socket, source: int, receiver: Receiver, scope: trio.CancelScope
+    ) -> None:
+        """End a wait at once, since its place and its descriptor are needed."""
+        trio.lowlevel.notify_closing(connection)
+        scope.cancel()
+        now = trio.current_time()
+        # A last look: the line may have come in the very moment.
+        end = _receive_untrusted(connection, receiver)
+        if end:
+            self._finish(connection, source, now, receiver, end)
+        else:
+            full = Outcome.TOO_MANY_CONNECTIONS
+            self._conclude(connection, source, now, full, receiver.data)
 
     def _finish(
         self, connection: socket.socket, source: int, now: float, receiver: Receiver, end: End
@@ -157,7 +170,7 @@ class StreamListener:
         self, connection: socket.socket, source: int, now: float, outcome: Outcome, data: bytes
     ) -> None:
         local = None
-        if outcome is Outcome.ACCEPTED and self._admission.needs_local_address:
+        if outcome in CALLS and self._admission.needs_local_address:
             local = _called_address(self._family, connection)
         connection.close()
         self._admission.conclude(
@@ -176,6 +189,10 @@ def _receive_untrusted(connection: socket.socket, receiver: Receiver) -> End | N
     if not data:
         return End.EOF
     return End.CLOSED if receiver.receive(data) else None
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    return connection.fileno() < 0
 
 
 class DatagramListener:

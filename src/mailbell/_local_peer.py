@@ -107,10 +107,14 @@ class LocalPeer:
         Raises:
             Hangup: always; how the subscription ended.
         """
+        # Formed now, before anything else can happen: nothing that comes from
+        # here on belongs into the first reply.
+        first = _next_reply(subscriber)
         ends: list[LocalEvent] = []
         async with trio.open_nursery() as nursery:
+            sending = partial(self._send_replies, first, subscriber)
             nursery.start_soon(self._run, self._await_hangup, ends, nursery)
-            nursery.start_soon(self._run, partial(self._send_replies, subscriber), ends, nursery)
+            nursery.start_soon(self._run, sending, ends, nursery)
         raise Hangup(ends[0])
 
     async def _run(
@@ -133,18 +137,17 @@ class LocalPeer:
             raise Hangup(LocalEvent.BAD_CALL)
         raise Hangup(LocalEvent.DISCONNECTED)
 
-    async def _send_replies(self, subscriber: Subscriber) -> None:
-        """Send a first reply, then one whenever there is something to take, for ever."""
+    async def _send_replies(self, first: bytes, subscriber: Subscriber) -> None:
+        """Send the first reply, then one whenever there is something to take, for ever."""
+        await self._send(first)
         while True:
-            # The send buffer holds about one reply: as long as the peer does
-            # not read, nothing is written and what happens is merged.
-            await trio.lowlevel.wait_writable(self._socket)
-            notification = subscriber.take()
-            reply = varlink.SubscribeReply(subscriber.cursor, notification)
-            await self._send(varlink.encode_reply(reply, continues=True))
             while not subscriber.waiting:
                 self._changed = trio.Event()
                 await self._changed.wait()
+            # The send buffer holds about one reply: as long as the peer does
+            # not read, nothing is written and what happens is merged.
+            await trio.lowlevel.wait_writable(self._socket)
+            await self._send(_next_reply(subscriber))
 
     async def _receive_untrusted(self) -> bytes:
         while True:
@@ -165,3 +168,9 @@ class LocalPeer:
                 continue
             except OSError as error:
                 raise Hangup(LocalEvent.DISCONNECTED) from error
+
+
+def _next_reply(subscriber: Subscriber) -> bytes:
+    notification = subscriber.take()
+    reply = varlink.SubscribeReply(subscriber.cursor, notification)
+    return varlink.encode_reply(reply, continues=True)

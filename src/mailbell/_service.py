@@ -26,6 +26,7 @@ from mailbell._switch import Switch
 __all__ = ["Service", "local_connections"]
 
 SPARE = 32  # connections beyond the subscribers: `status`, `notify` and the like
+BATCH = 16  # connections accepted before the other tasks have their turn
 PAUSE = 0.25  # seconds until accepting is tried again when the system is out of something
 
 
@@ -77,18 +78,22 @@ class Service:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
-                try:
-                    connection, _ = self._socket.accept()
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    self._accepting.off(errno.errorcode.get(error.errno or 0, "?"))
+                if not self._accept_batch(nursery):
                     await trio.sleep(PAUSE)
-                    continue
-                self._accepting.on()
-                self._admit(connection, nursery)
-                # A place given up is free only once its task has ended.
-                await trio.lowlevel.checkpoint()
+
+    def _accept_batch(self, nursery: trio.Nursery) -> bool:
+        """Accept what is ready; return False when the system is out of something."""
+        for _ in range(BATCH):
+            try:
+                connection, _ = self._socket.accept()
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                self._accepting.off(errno.errorcode.get(error.errno or 0, "?"))
+                return False
+            self._accepting.on()
+            self._admit(connection, nursery)
+        return True
 
     def _admit(self, connection: socket.socket, nursery: trio.Nursery) -> None:
         if self._connections >= self._max_connections:

@@ -11,6 +11,7 @@ The order and its reasons are in docs/architecture.md, "The lock".
 import os
 import signal
 import socket
+import stat
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,11 @@ from mailbell._errors import (
     PrivilegeError,
 )
 from mailbell._events import Family
-from mailbell._listener import BATCH
 from mailbell._networks import Network
 from mailbell._packet_filter import line_filter, source_filter
 from mailbell._policy import Policy
 from mailbell._policy_toml import parse as parse_policy
-from mailbell._service import local_connections
+from mailbell._service import BATCH, local_connections
 from mailbell._sys import bpf, credentials, landlock, process, seccomp, sockets, systemd
 from mailbell._sys.local_socket import bind_local
 from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
@@ -39,8 +39,8 @@ REINSTALL = "install mailbell again: this file came with it"
 MAX_POLICY = 64 * 1024
 MAX_STATUS = 16 * 1024
 # Descriptors beyond the places of connections: standard streams, epoll, wake-up
-# sockets, the proof, the service manager, and one batch of connections that
-# were displaced and are about to be closed.
+# sockets, the proof, the service manager, a connection that is being served at
+# once, and local ones that were displaced and are about to be closed.
 SPARE_DESCRIPTORS = 24 + BATCH
 
 
@@ -67,6 +67,7 @@ class Prepared:
 
     Attributes:
         sockets: what is listened on.
+        descriptors_refused: whether the kernel keeps local peers from passing descriptors.
         started_as: who this process is.
         identity: whom it will become; None: it has no privilege to change that.
         policy: what the filter will permit.
@@ -80,6 +81,7 @@ class Prepared:
     """
 
     sockets: Sockets
+    descriptors_refused: bool
     started_as: credentials.Identity
     identity: credentials.Identity | None
     policy: Policy
@@ -112,25 +114,13 @@ class Locked:
     """The proof that this process is locked in, read back from the kernel.
 
     Attributes:
-        sockets: what is listened on.
-        unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
-        notifier: the connection to the service manager.
-        watchdog: seconds between signs of life; None: nobody asks for any.
-        epoch: names this run.
-        seed: of the limiter, 64 secret bits.
+        unprivileged: all there is to serve with, and what Landlock covers.
         policy: what the filter permits.
-        landlock: what it covers on this kernel.
         status: what the kernel says of this process.
     """
 
-    sockets: Sockets
-    unfiltered: str
-    notifier: systemd.Notifier
-    watchdog: float | None
-    epoch: str
-    seed: int
+    unprivileged: Unprivileged
     policy: Policy
-    landlock: landlock.Landlock
     status: ProcessStatus
 
 
@@ -153,8 +143,10 @@ def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> 
     policy = _read_policy()
     given = systemd.activated_sockets(environ, os.getpid())
     bound = _bind(configuration, given, identity)
+    _require_called_addresses(configuration, bound)
     return Prepared(
         sockets=bound,
+        descriptors_refused=sockets.refuse_descriptors(bound.local),
         started_as=credentials.Identity("the user it was started as", os.getuid(), os.getgid()),
         identity=identity,
         policy=policy,
@@ -204,18 +196,7 @@ def lock(unprivileged: Unprivileged) -> Locked:
     policy = prepared.policy.bind({"STATUS": prepared.status_file, "WAKEUP": _wakeup_descriptor()})
     compiled = seccomp.compile_policy(policy)
     compiled.load()
-    status = _prove(prepared)
-    return Locked(
-        sockets=prepared.sockets,
-        unfiltered=prepared.unfiltered,
-        notifier=prepared.notifier,
-        watchdog=prepared.watchdog,
-        epoch=prepared.epoch,
-        seed=prepared.seed,
-        policy=policy,
-        landlock=unprivileged.landlock,
-        status=status,
-    )
+    return Locked(unprivileged, policy, _prove(prepared))
 
 
 def _wakeup_descriptor() -> int:
@@ -269,25 +250,61 @@ def _bind(
     else:
         tcp = tuple(map(sockets.bind_tcp, listen.tcp))
         udp = tuple(map(sockets.bind_udp, listen.udp))
+    if given.local is not None:
+        _require_closed_to_others(given.local, configuration.socket.mode)
     local = given.local or _bind_local(configuration, identity)
     return Sockets(tcp, udp, local, activated=bool(given.tcp or given.udp))
+
+
+def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
+    """Refuse a local socket that lets more people in than `socket.mode` says.
+
+    A service manager's default is to let everybody in.
+    """
+    path = sock.getsockname()
+    if not isinstance(path, str) or not path:
+        raise ConfigurationError(
+            "the service manager's local socket has no path, so nobody could be kept out",
+            "write ListenStream= with a path in its unit",
+        )
+    found = stat.S_IMODE(os.lstat(path).st_mode)
+    if found & ~mode & 0o777:
+        raise ConfigurationError(
+            f"{path} has mode {found:04o}, socket.mode is {mode:04o}",
+            f"write SocketMode={mode:04o} and SocketGroup= in its unit",
+        )
+
+
+def _require_called_addresses(configuration: Configuration, bound: Sockets) -> None:
+    """Hold passed sockets to what `mailbell._config` holds configured ones to."""
+    if not any(account.addresses for account in configuration.account):
+        return
+    for sock in bound.udp:
+        if sock.getsockname()[0] in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+            raise ConfigurationError(
+                "an account has addresses, and a datagram socket is bound to all of them, "
+                "so that nobody knows which was called",
+                "write ListenDatagram= with one address in its unit",
+            )
 
 
 def _bind_local(
     configuration: Configuration, identity: credentials.Identity | None
 ) -> socket.socket:
     local = configuration.socket
-    own = None if identity is None else identity.gid
-    group = _local_group(local.group) if local.group else own
-    return bind_local(local.path, local.mode, group)
+    if not local.group:
+        return bind_local(local.path, local.mode, None if identity is None else identity.gid)
+    group = _local_group(local.group)
+    # Nobody else is let in when it cannot be the group that was meant.
+    mode = local.mode if group is not None else local.mode & 0o700
+    return bind_local(local.path, mode, group)
 
 
 def _local_group(name: str) -> int | None:
-    """Return the group that may use the local socket; None: leave it the user's own.
+    """Return the group that may use the local socket; None: it cannot be given to it.
 
-    Only root, or a member, can give a file to a group. An ordinary user's
-    daemon keeps its socket to itself instead: that lets nobody in who should
-    not be.
+    Only root, or a member, can give a file to a group. An ordinary user who
+    tries the daemon out shall not need it.
     """
     try:
         group = credentials.resolve_group(name)

@@ -42,6 +42,7 @@ class WaitingRoom:
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
         self._places: dict[Place, None] = {}  # the longest waiting first
+        self._full_at = 0
 
     def enter(self, gate: Gate, source: int, end: Callable[[], None]) -> Place | Outcome:
         """Take a place, another's if need be.
@@ -56,10 +57,12 @@ class WaitingRoom:
         """
         full = gate.connect(source)
         if full is Outcome.TOO_MANY_CONNECTIONS:
+            self._full_at = len(self._places)
             self._switch.off(full)
             self._displace_one()
             full = gate.connect(source)
-        elif full is None:
+        elif 2 * len(self._places) <= self._full_at:
+            # Not at the first free place: around the limit that would be a line each time.
             self._switch.on()
         if full is not None:
             return full

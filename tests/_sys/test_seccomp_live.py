@@ -75,6 +75,7 @@ KILLED: dict[str, tuple[str | int, tuple[int | bytes | None, ...]]] = {
     "mmap executable": ("mmap", (0, 4096, RW | mmap.PROT_EXEC, ANONYMOUS, -1, 0)),
     "mmap shared": ("mmap", (0, 4096, RW, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, -1, 0)),
     "mmap of a file": ("mmap", (0, 4096, RW, mmap.MAP_PRIVATE, 0, 0)),
+    "mmap with a hint": ("mmap", (0x123450000000, 4096, RW, ANONYMOUS, -1, 0)),
     "mmap fixed": ("mmap", (0, 4096, RW, ANONYMOUS | 0x10, -1, 0)),
     "mprotect executable": ("mprotect", (0, 4096, mmap.PROT_READ | mmap.PROT_EXEC)),
     "mremap fixed": ("mremap", (0, 0, 0, 3, 0)),

@@ -42,7 +42,7 @@ def activated(directory: Path, *setup: str) -> Iterator[tuple[Daemon, tuple[str,
         listening(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)) as udp,
         listening(socket.AF_UNIX, socket.SOCK_STREAM, str(directory / "mailbell.sock")) as local,
     ):
-        (directory / "mailbell.sock").chmod(0o666)
+        (directory / "mailbell.sock").chmod(0o660)
         descriptors = [tcp.fileno(), udp.fileno(), local.fileno()]
         manager = [sys.executable, "-c", MANAGER, ",".join(map(str, descriptors)), "tcp:udp:local"]
         command = (*setup, *manager)
@@ -57,6 +57,39 @@ def test_sockets_of_a_service_manager_are_taken_by_name(tmp_path: Path) -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
             sock.sendto(LINE, daemon.endpoint("udp"))
         until(lambda: daemon.counted("udp") == {"accepted": 1})
+
+
+def refused(directory: Path, name: str, passed: socket.socket, more: str = "") -> str:
+    """Start with one passed socket that is wrong; return what the daemon says."""
+    file = directory / "mailbelld.toml"
+    file.write_text(configuration(directory, more=more))
+    words = [sys.executable, "-c", MANAGER, str(passed.fileno()), name]
+    words += [sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)]
+    done = subprocess.run(
+        words, check=False, capture_output=True, text=True, pass_fds=[passed.fileno()], timeout=30
+    )
+    assert done.returncode == 78, done
+    return done.stderr
+
+
+def test_a_passed_local_socket_that_lets_everybody_in_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "open.sock"
+    with listening(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as local:
+        path.chmod(0o666)
+        assert "SocketMode=0660" in refused(tmp_path, "local", local)
+
+
+def test_a_passed_local_socket_without_a_path_is_refused(tmp_path: Path) -> None:
+    with listening(socket.AF_UNIX, socket.SOCK_STREAM, f"\0mailbell-{os.getpid()}") as local:
+        assert "write ListenStream= with a path" in refused(tmp_path, "local", local)
+
+
+def test_a_passed_wildcard_datagram_socket_cannot_serve_accounts_by_address(
+    tmp_path: Path,
+) -> None:
+    account = '[[account]]\nname = "a"\naddresses = ["127.0.0.1"]'
+    with listening(socket.AF_INET, socket.SOCK_DGRAM, ("0.0.0.0", 0)) as udp:
+        assert "ListenDatagram= with one address" in refused(tmp_path, "udp", udp, account)
 
 
 def test_no_connection_is_lost_while_an_activated_daemon_restarts(tmp_path: Path) -> None:

@@ -12,19 +12,20 @@ from typing import Final, Protocol
 
 from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
 from mailbell._events import Family, Transport
-from mailbell._sys.local_socket import bind_local
-from mailbell._sys.port_holder import holder
+from mailbell._sys.port_holder import Holder, holder
 
 __all__ = [
     "EndpointLike",
     "PeerCredentials",
-    "bind_local",
+    "PortTakenError",
     "bind_tcp",
     "bind_udp",
     "defer_accept",
+    "examine",
     "kernel_drops",
     "limit_send_buffer",
     "peer_credentials",
+    "refuse_descriptors",
 ]
 
 _BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
@@ -33,12 +34,13 @@ _DEFER_SECONDS: Final = 1
 # asm-generic/socket.h and linux/sock_diag.h; the socket module does not name them.
 _SO_MEMINFO: Final = 55
 _SK_MEMINFO_DROPS: Final = 8
+_SO_PASSRIGHTS: Final = 83
 
 _UCRED: Final = struct.Struct("iII")  # `struct ucred`, unix(7)
 
 
 class EndpointLike(Protocol):
-    """What a socket is bound to. `mailbell._config.Endpoint` is one."""
+    """What a socket is bound to. `mailbell._config_values.Endpoint` is one."""
 
     @property
     def family(self) -> Family:
@@ -68,6 +70,23 @@ class PeerCredentials:
     gid: int
 
 
+class PortTakenError(OperatingSystemError):
+    """Another process has the port.
+
+    Args:
+        endpoint: what cannot be bound.
+        found: who has it; None when that cannot be seen.
+    """
+
+    def __init__(self, endpoint: EndpointLike, found: Holder | None) -> None:
+        by = f" by {found.name}, pid {found.pid}" if found else ""
+        super().__init__(
+            f"port {endpoint.port} of {endpoint.host} is taken{by}",
+            f"stop what holds it (ss -lnp 'sport = {endpoint.port}'), or listen elsewhere",
+        )
+        self.holder = found
+
+
 def bind_tcp(endpoint: EndpointLike) -> socket.socket:
     """Listen on a TCP address.
 
@@ -82,13 +101,9 @@ def bind_tcp(endpoint: EndpointLike) -> socket.socket:
         OperatingSystemError: the port is taken, or the address is not here.
         PrivilegeError: the port needs a privilege this process lacks.
     """
-    sock = _open(endpoint, Transport.TCP)
+    sock = _bound(endpoint, Transport.TCP)
     try:
-        # Without it a restart would wait for connections in TIME_WAIT. It does not
-        # let two sockets listen on one port (socket(7)).
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         defer_accept(sock)
-        sock.bind((endpoint.host, endpoint.port))
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
@@ -109,19 +124,36 @@ def bind_udp(endpoint: EndpointLike) -> socket.socket:
         OperatingSystemError: the port is taken, or the address is not here.
         PrivilegeError: the port needs a privilege this process lacks.
     """
-    sock = _open(endpoint, Transport.UDP)
-    try:
-        sock.bind((endpoint.host, endpoint.port))
-    except OSError as error:
-        sock.close()
-        raise _explain(error, endpoint, Transport.UDP) from error
-    return sock
+    return _bound(endpoint, Transport.UDP)
+
+
+def examine(endpoint: EndpointLike, transport: Transport) -> None:
+    """Tell whether `bind_tcp` or `bind_udp` would succeed for this process.
+
+    The port is bound and given back. Nobody listens in between, so no
+    connection is accepted or lost; a datagram that came just then would be.
+
+    Args:
+        endpoint: a numeric address and a port.
+        transport: which of the two.
+
+    Raises:
+        OperatingSystemError: as they do.
+        PrivilegeError: as they do.
+    """
+    _bound(endpoint, transport).close()
 
 
 def defer_accept(sock: socket.socket) -> None:
     """Let silent connections wait in the kernel (TCP_DEFER_ACCEPT, tcp(7)).
 
     They surface after some seconds all the same, so a deadline is still needed.
+
+    Args:
+        sock: a TCP socket.
+
+    Raises:
+        OSError: the option cannot be set.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
 
@@ -178,6 +210,41 @@ def limit_send_buffer(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
 
+def refuse_descriptors(sock: socket.socket) -> bool:
+    """Keep local peers from passing descriptors (SO_PASSRIGHTS, Linux 6.16).
+
+    Whoever reads a message closes the descriptors in it, and closing some takes
+    as long as their owner likes: a TCP connection told to linger, a file of a
+    hung network file system. Accepted sockets inherit this.
+
+    Args:
+        sock: the listening Unix socket.
+
+    Returns:
+        Whether the kernel knows the option.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _bound(endpoint: EndpointLike, transport: Transport) -> socket.socket:
+    """Make a socket and bind it; it does not listen yet."""
+    sock = _open(endpoint, transport)
+    try:
+        if transport is Transport.TCP:
+            # Without it a restart would wait for connections in TIME_WAIT. It does not
+            # let two sockets listen on one port (socket(7)).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((endpoint.host, endpoint.port))
+    except OSError as error:
+        sock.close()
+        raise _explain(error, endpoint, transport) from error
+    return sock
+
+
 def _open(endpoint: EndpointLike, transport: Transport) -> socket.socket:
     """Make a socket of one family and no other."""
     kind = socket.SOCK_STREAM if transport is Transport.TCP else socket.SOCK_DGRAM
@@ -201,9 +268,7 @@ def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> Ma
     match error.errno:
         case errno.EADDRINUSE:
             found = holder(endpoint.family, endpoint.port, transport)
-            by = f" by {found.name}, pid {found.pid}" if found else ""
-            remedy = f"stop what holds it (ss -lnp 'sport = {endpoint.port}'), or listen elsewhere"
-            return OperatingSystemError(f"{where} is taken{by}", remedy)
+            return PortTakenError(endpoint, found)
         case errno.EACCES | errno.EPERM:
             return PrivilegeError(
                 f"no permission to bind {where}",
@@ -220,4 +285,5 @@ def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> Ma
                 f"this machine has no IPv{endpoint.family.value}, asked for by {where}",
                 "remove that address from what mailbelld listens on",
             )
-    return OperatingSystemError(f"cannot listen on {where}: {error.strerror or error}")
+    remedy = "see to what the system lacks, and try again"
+    return OperatingSystemError(f"cannot listen on {where}: {error.strerror or error}", remedy)

@@ -1,0 +1,87 @@
+"""What a process keeps of what it was started with."""
+
+import os
+import signal
+import socket
+from itertools import chain, combinations
+
+import pytest
+from harness.child import run
+
+from mailbell._sys.inheritance import shed
+
+SUBSETS = list(chain.from_iterable(combinations((0, 1), n) for n in range(3)))
+
+
+def opened() -> dict[int, str]:
+    """This process's descriptors, without the one that looks."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("missing", SUBSETS, ids=str)
+def test_standard_input_and_output_lead_nowhere_and_nothing_else_is_kept(
+    missing: tuple[int, ...],
+) -> None:
+    def body() -> dict[int, str]:
+        extra = socket.socketpair()
+        for descriptor in missing:
+            os.close(descriptor)
+        shed({}, os.getpid())
+        for end in extra:
+            end.detach()
+        return opened()
+
+    ended = run(body)
+    assert ended.error is None
+    assert {n: ended.value[n] for n in (0, 1)} == {0: "/dev/null", 1: "/dev/null"}
+    assert set(ended.value) == {0, 1, 2}
+
+
+def test_a_missing_standard_error_is_filled_before_a_socket_can_take_its_number() -> None:
+    def body() -> None:
+        kept = os.dup(2)
+        os.close(2)
+        shed({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(kept - 2)}, os.getpid())
+        taken = os.readlink("/proc/self/fd/2")
+        os.dup2(kept, 2)  # the way back to the test
+        assert taken == "/dev/null", taken
+
+    assert run(body).error is None
+
+
+@pytest.mark.parametrize(
+    ("pid", "count", "kept"),
+    [("mine", "2", {3, 4}), ("1", "2", set()), ("mine", "many", set()), ("mine", "-1", set())],
+)
+def test_what_a_service_manager_passes_is_kept(pid: str, count: str, kept: set[int]) -> None:
+    def body() -> set[int]:
+        ends = socket.socketpair(), socket.socketpair()
+        copies = [os.dup(end.fileno()) for pair in ends for end in pair]
+        high = [os.dup2(copy, 200 + place) for place, copy in enumerate(copies)]
+        for place, copy in enumerate(high):
+            os.dup2(copy, 3 + place)
+        own = str(os.getpid()) if pid == "mine" else pid
+        shed({"LISTEN_PID": own, "LISTEN_FDS": count}, os.getpid())
+        for pair in ends:
+            for end in pair:
+                end.detach()
+        return set(opened()) - {0, 1, 2}
+
+    assert run(body).value == kept
+
+
+def test_blocked_signals_and_an_alarm_are_not_inherited() -> None:
+    def body() -> tuple[set[int], float]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        signal.setitimer(signal.ITIMER_REAL, 1000)
+        shed({}, os.getpid())
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        return {int(number) for number in blocked}, signal.getitimer(signal.ITIMER_REAL)[0]
+
+    assert run(body).value == (set(), 0.0)

@@ -1,0 +1,95 @@
+"""A member of the socket's group that knows the kernel well."""
+
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from harness.daemon import PATIENCE, configuration, ring, started, until
+
+from mailbell._events import Cause, Cursor
+from mailbell.client import Client
+
+SO_PASSRIGHTS = 83
+
+
+def kernel_can_refuse_descriptors() -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+        except OSError:
+            return False
+        return True
+
+
+def lingering() -> socket.socket:
+    """A descriptor whose last close takes as long as it says, here eight seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        sock = socket.create_connection(listening.getsockname())
+        peer, _ = listening.accept()
+    peer.detach()  # it never reads; the process's end closes it
+    sock.setblocking(False)
+    with pytest.raises(BlockingIOError):  # noqa: PT012 - until the peer's window is full
+        while True:
+            sock.send(b"x" * 65536)
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 8))
+    return sock
+
+
+def test_a_descriptor_in_a_message_is_refused_and_cannot_stop_the_daemon(tmp_path: Path) -> None:
+    if not kernel_can_refuse_descriptors():
+        pytest.skip("SO_PASSRIGHTS needs Linux 6.16: SECURITY.md says so")
+    with started(tmp_path) as daemon, socket.socket(socket.AF_UNIX) as member:
+        member.connect(str(daemon.path))
+        with lingering() as slow, pytest.raises(PermissionError):
+            socket.send_fds(member, [b"x"], [slow.fileno()])
+        ring(daemon.endpoint())
+        until(lambda: daemon.counted() == {"accepted": 1})
+
+
+def test_many_accounts_and_many_foreign_cursors_cost_little(tmp_path: Path) -> None:
+    """Each such subscriber is to be told of every account, one by one, when it reads."""
+    accounts = "\n".join(
+        f'[[account]]\nname = "a{n}"\nsources = ["10.{n >> 8}.{n & 255}.0/24"]' for n in range(4000)
+    )
+    with started(tmp_path, configuration(tmp_path, more=accounts)) as daemon:
+        before = int(daemon.kernel_says()["VmRSS"].split()[0])
+        with Client(str(daemon.path)) as client:
+            subscriptions = [
+                client.subscribe(after=Cursor("another", 0), reconnect=False) for _ in range(60)
+            ]
+            firsts = [subscription.next(PATIENCE) for subscription in subscriptions]
+            assert {first.cause for first in firsts} == {Cause.RESYNC}
+            grown = int(daemon.kernel_says()["VmRSS"].split()[0]) - before
+            assert daemon.status().subscribers == 60
+            for subscription in subscriptions:
+                subscription.close()
+    # 60 x 4000 notifications of their own would be some 50 MiB.
+    assert grown < 12 * 1024, grown
+
+
+def test_all_places_taken_on_many_sockets_exhausts_no_descriptors(tmp_path: Path) -> None:
+    limits = '[limits]\nrate = "10000/s"\nburst = 10000\ntotal_rate = "10000/s"\n'
+    limits += "connections = 64\nconnections_per_source = 1000"
+    hosts = [f"127.0.80.{n}" for n in range(1, 9)]
+    toml = configuration(tmp_path, tcp=[f"{host}:0" for host in hosts], more=limits)
+    with started(tmp_path, toml) as daemon:
+        endpoints = [daemon.endpoint("tcp", host) for host in hosts]
+        os.kill(daemon.pid, signal.SIGSTOP)  # everything waits in the queues
+        silent = []
+        for endpoint in endpoints:
+            for _ in range(40):
+                silent.append(socket.create_connection(endpoint))
+                silent[-1].sendall(b"nm")
+        os.kill(daemon.pid, signal.SIGCONT)
+        ring(endpoints[0])
+        until(lambda: daemon.counted().get("accepted") == 1)
+        until(lambda: daemon.counted().get("too_many_connections") == len(silent) - 64)
+        for sock in silent:
+            sock.close()
+        until(lambda: daemon.status().connections == 0)
+        assert not any("accepting_paused" in line for line in daemon.lines())
+        assert sum(daemon.counted().values()) == len(silent) + 1
