@@ -76,7 +76,8 @@ def main() -> int:
     if unknown := sorted(set(targets) - set(TARGETS)):
         parser.error(f"no such target: {', '.join(unknown)}; there are {', '.join(TARGETS)}")
     if importlib.util.find_spec("atheris") is None:
-        print("atheris is missing; install it with: pip install 'mailbell[fuzz]'", file=sys.stderr)
+        remedy = "run `make fuzz`, or install it with: pip install -e '.[fuzz]'"
+        print(f"atheris is missing; {remedy}", file=sys.stderr)
         return 69
     if options.child:
         fuzz(targets[0], options.seconds)

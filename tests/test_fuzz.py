@@ -84,7 +84,9 @@ def test_runner_without_fuzzer_says_what_to_do() -> None:
     missing = "import importlib.util; importlib.util.find_spec = lambda name: None\n"
     result = run(prelude=missing)
     assert (result.returncode, result.stdout) == (69, "")
-    assert result.stderr == "atheris is missing; install it with: pip install 'mailbell[fuzz]'\n"
+    assert result.stderr == (
+        "atheris is missing; run `make fuzz`, or install it with: pip install -e '.[fuzz]'\n"
+    )
 
 
 def test_runner_knows_its_targets() -> None:

@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "_errors", "_events"),
     # 1 pure: time, bytes and randomness are arguments
     (
+        "_escape",
         "_abi",
         "_wire",
         "_gcra",

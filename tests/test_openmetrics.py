@@ -91,7 +91,10 @@ _STATUS = st.builds(
     started=_COUNT,
     listening=st.just(("tcp 127.0.0.1:79",)),
     outcomes=st.builds(Outcomes, tcp=_names(Outcome), udp=_names(Outcome)),
+    refused_by_total=_COUNT,
+    leaked=_COUNT,
     kernel_dropped=st.none() | _COUNT,
+    unfiltered=st.none() | _TEXT,
     wakeups=_COUNT,
     accounts=st.lists(
         st.builds(Account, name=_TEXT, count=_COUNT, time=st.none() | _COUNT),

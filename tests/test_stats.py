@@ -16,9 +16,9 @@ _FIELDS = {
     Account: "name count time",
     Sandbox: "uid gid groups capabilities no_new_privs seccomp threads permitted_calls "
     "landlock_abi landlock_uncovered",
-    Status: "version pid cursor started listening outcomes kernel_dropped wakeups accounts "
-    "accounts_total connections connections_limit subscribers subscribers_limit tables local "
-    "log_suppressed sandbox",
+    Status: "version pid cursor started listening outcomes refused_by_total leaked kernel_dropped "
+    "unfiltered wakeups accounts accounts_total connections connections_limit subscribers "
+    "subscribers_limit tables local log_suppressed sandbox",
 }
 
 
@@ -45,6 +45,8 @@ def _status(counters: Counters) -> Status:
         started=1_700_000_000_000_001,
         listening=("tcp 127.0.0.1:79",),
         outcomes=counters.snapshot_outcomes(),
+        refused_by_total=0,
+        leaked=0,
         kernel_dropped=None,
         wakeups=counters.wakeups,
         accounts=(Account(name="default", count=0),),
@@ -123,7 +125,7 @@ def test_what_varlink_may_leave_out_may_be_left_out() -> None:
     """A Varlink peer omits a nullable field that is null."""
     status = _status(Counters())
     plain = msgspec.to_builtins(status)
-    del plain["kernel_dropped"], plain["accounts"][0]["time"]
+    del plain["kernel_dropped"], plain["unfiltered"], plain["accounts"][0]["time"]
     assert msgspec.convert(plain, Status) == status
 
 

@@ -56,12 +56,15 @@ class AccountMap:
         )
 
     def lookup(self, family: Family, source: int, local: int | None) -> tuple[str, ...]:
-        """The accounts a notification is for; empty when it is for none.
+        """Find the accounts a notification is for.
 
         Args:
             family: of both addresses.
             source: who called, as an integer in network byte order.
             local: which address was called, likewise; None when it is not known.
+
+        Returns:
+            Their names; empty when it is for none.
         """
         names = None if local is None else self._lookup_called(family, source, local)
         return names or self._sourced.lookup(family, source) or self._unmatched

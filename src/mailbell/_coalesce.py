@@ -44,21 +44,20 @@ class Coalescer:
         """When `tick` is to be called next; None while nothing is held back."""
         return self._next if self._pending else None
 
-    def ring(self, now: float, count: int = 1) -> int:
-        """Notes accepted notifications.
+    def ring(self, now: float) -> int:
+        """Note one accepted notification.
 
         Args:
             now: monotonic time in seconds.
-            count: how many notifications there were.
 
         Returns:
             How many notifications to deliver now, in one wake-up; 0: held back until `due`.
         """
-        self._pending += count
+        self._pending += 1
         return self.tick(now)
 
     def tick(self, now: float) -> int:
-        """Releases what was held back, when it is time; too early or too late does no harm.
+        """Release what was held back, when it is time; too early or too late does no harm.
 
         Args:
             now: monotonic time in seconds.

@@ -221,6 +221,9 @@ def parse(data: bytes, overrides: Overrides = _NO_OVERRIDES) -> Configuration:
         data: the file: TOML in UTF-8, at most 1 MiB, no line over 1024 bytes.
         overrides: from the command line; what they replace must be readable too.
 
+    Returns:
+        A valid configuration; not yet held against this machine.
+
     Raises:
         ConfigurationError: with every problem in the file, on the command
             line, and between the two.
@@ -260,7 +263,7 @@ def _override(
 def _endpoints(
     listen: Listen, overrides: Overrides, transport: Literal["tcp", "udp"]
 ) -> Iterator[tuple[str, Endpoint]]:
-    """The endpoints that could be read, each with the path it has for the person."""
+    """Yield the endpoints that could be read, each with the path it has for the person."""
     option = "--listen" if transport == "tcp" else "--udp"
     overridden = overrides.listen if transport == "tcp" else overrides.udp
     for place, endpoint in each(listen.tcp if transport == "tcp" else listen.udp):

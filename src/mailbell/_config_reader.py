@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mailbell._errors import ConfigurationError, Problem
+from mailbell._escape import printable
 
 __all__ = ["INVALID", "Problems", "convert", "each", "quote", "read"]
 
@@ -58,7 +59,12 @@ class Problems:
         self._count = 0
 
     def add(self, path: str, message: str) -> None:
-        """Note a problem; path and message are printable already (see `quote`)."""
+        """Note a problem.
+
+        Args:
+            path: where, as in `limits.rate`; printable already (see `quote`).
+            message: what is wrong and which form is accepted; printable already.
+        """
         self._count += 1
         if len(self._kept) < MAX_PROBLEMS:
             self._kept.append(Problem(path, message))
@@ -83,13 +89,14 @@ def quote(value: object, longest: int = _MAX_QUOTED) -> str:
     Args:
         value: as the TOML reader gives it.
         longest: how many characters of a string to show.
+
+    Returns:
+        The value, a string in quotation marks; of an array or a table only the kind.
     """
     match value:
         case str():
-            # unicode_escape: controls, line ends, terminal sequences, look-alikes
-            escaped = value[:longest].encode("unicode_escape").decode("ascii")
             dots = "..." if len(value) > longest else ""
-            return '"' + escaped.replace('"', '\\"') + '"' + dots
+            return '"' + printable(value[:longest], also='"') + '"' + dots
         case bool() | float():
             return str(value).lower()
         case int():
@@ -99,7 +106,14 @@ def quote(value: object, longest: int = _MAX_QUOTED) -> str:
 
 
 def each(values: Sequence[T]) -> Iterator[tuple[int, T]]:
-    """The values that could be read, each with its place in the file."""
+    """Go through the values that could be read.
+
+    Args:
+        values: of an array; `INVALID` where one could not be read, or for all of it.
+
+    Yields:
+        Each with its place in the file.
+    """
     if values is not INVALID:
         yield from ((place, value) for place, value in enumerate(values) if value is not INVALID)
 
@@ -247,7 +261,7 @@ def _fields(structure: type[Struct]) -> dict[str, tuple[Any, bool]]:
 
 
 def _nothing(structure: type[S]) -> S:
-    """A structure of which nothing could be read."""
+    """Make a structure of which nothing could be read."""
     return structure(
         **{
             name: _nothing(annotation) if _is_structure(annotation) else INVALID

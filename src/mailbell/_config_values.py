@@ -15,7 +15,20 @@ from msgspec import Meta
 from mailbell._events import Family
 from mailbell._networks import format_address, parse_address
 
-__all__ = ["Duration", "Endpoint", "Mode", "Rate", "SocketPath", "array", "between", "whole"]
+__all__ = [
+    "MAX_SOCKET_PATH",
+    "Duration",
+    "Endpoint",
+    "Mode",
+    "Rate",
+    "SocketPath",
+    "array",
+    "between",
+    "whole",
+]
+
+MAX_SOCKET_PATH = 107
+"""Most bytes of a socket's path. unix(7): sun_path has 108, the last of them NUL."""
 
 # Nine digits are more than any bound allows, and few enough for an exact float.
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)", re.ASCII)
@@ -25,9 +38,6 @@ _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
 
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-# unix(7): sun_path has 108 bytes, the last of them NUL.
-_LONGEST_PATH = 107
 
 _OWNER_MAY_CONNECT = 0o600
 
@@ -41,6 +51,12 @@ class Duration(float):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a whole number with its unit: `ms`, `s`, `m` or `h`.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The duration.
 
         Raises:
             ValueError: it is something else; the message says what to write.
@@ -66,6 +82,12 @@ class Rate(float):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a whole number per `s`, `m` or `h`.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The rate.
 
         Raises:
             ValueError: it is something else; the message says what to write.
@@ -95,6 +117,12 @@ class Mode(int):
     def parse(cls, text: str) -> Self:
         """Read three octal digits, with a leading zero or without (chmod(1)).
 
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The mode.
+
         Raises:
             ValueError: it is something else, or the owner could not connect;
                 the message says what to write.
@@ -114,7 +142,7 @@ class SocketPath(str):
 
     __slots__ = ()
     form: ClassVar[str] = (
-        f"an absolute path of at most {_LONGEST_PATH} bytes such as /run/mailbell/mailbell.sock"
+        f"an absolute path of at most {MAX_SOCKET_PATH} bytes such as /run/mailbell/mailbell.sock"
     )
 
     @classmethod
@@ -124,13 +152,19 @@ class SocketPath(str):
         Abstract names (`@name`) are refused: anyone in the network namespace
         could take the name first, and no permission guards it.
 
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The path.
+
         Raises:
             ValueError: it is something else; the message says what to write.
         """
         # isprintable() also refuses NUL, newlines, and the surrogates that
         # stand for undecodable bytes of a command line.
         printable = text.isprintable() and text.startswith("/") and not text.endswith("/")
-        if not printable or len(text.encode()) > _LONGEST_PATH:
+        if not printable or len(text.encode()) > MAX_SOCKET_PATH:
             raise ValueError(f"write {cls.form}")
         return cls(text)
 
@@ -154,6 +188,12 @@ class Endpoint:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `HOST:PORT` or `[IPV6]:PORT` (RFC 3986, section 3.2.2); numeric only.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The endpoint.
 
         Raises:
             ValueError: it is something else; the message says what to write.
@@ -188,19 +228,50 @@ class Endpoint:
 
 
 def whole(least: int, most: int, example: int) -> Meta:
-    """Bounds of a whole number, with the accepted form in words."""
+    """Bound a whole number, and give the accepted form in words.
+
+    Args:
+        least: the smallest that is accepted.
+        most: the largest that is accepted.
+        example: one that is, for the message.
+
+    Returns:
+        What annotates the field.
+    """
     form = f"a whole number from {least} to {most}, such as {example}"
     return Meta(ge=least, le=most, description=form)
 
 
 def between(kind: type[Duration | Rate], least: str, most: str, example: str) -> Meta:
-    """Bounds of a duration or a rate, with the accepted form in words."""
+    """Bound a duration or a rate, and give the accepted form in words.
+
+    Args:
+        kind: which of the two.
+        least: the smallest that is accepted, as it is written.
+        most: the largest that is accepted, as it is written.
+        example: one that is, for the message.
+
+    Returns:
+        What annotates the field.
+
+    Raises:
+        ValueError: a bound is not of the kind's form; a bug of the caller.
+    """
     form = f'a {kind.__name__.lower()} from "{least}" to "{most}", such as "{example}"'
     return Meta(ge=float(kind.parse(least)), le=float(kind.parse(most)), description=form)
 
 
 def array(most: int, example: str, least: int = 0) -> Meta:
-    """How many values an array may have, with the accepted form in words."""
+    """Bound the length of an array, and give the accepted form in words.
+
+    Args:
+        most: how many values it may have.
+        example: one that is accepted, for the message.
+        least: how many values it must have.
+
+    Returns:
+        What annotates the field.
+    """
     number = f"{least} to {most}" if least else f"at most {most}"
     form = f"an array of {number} values, such as {example}"
     return Meta(min_length=least, max_length=most, description=form)

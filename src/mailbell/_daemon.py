@@ -35,6 +35,8 @@ __all__ = ["Daemon", "run"]
 
 # A status is one message; more accounts than this would make it a long one.
 ACCOUNTS_SHOWN = 256
+# Seconds; a unit that asks for more would have the daemon do nothing else.
+SHORTEST_WATCHDOG = 0.01
 
 
 def run(configuration: Configuration) -> None:
@@ -144,7 +146,10 @@ class Daemon:
             started=self._started,
             listening=self._listening,
             outcomes=self._counters.snapshot_outcomes(),
+            refused_by_total=limiter.total_refused,
+            leaked=limiter.leaked,
             kernel_dropped=self._kernel_dropped(),
+            unfiltered=self._prepared.unfiltered or None,
             wakeups=self._counters.wakeups,
             accounts=tuple(
                 Account(name=state.name, count=state.count, time=state.time)
@@ -239,7 +244,7 @@ class Daemon:
             return
         while True:
             self._prepared.notifier.watchdog()
-            await trio.sleep(self._prepared.watchdog)
+            await trio.sleep(max(self._prepared.watchdog, SHORTEST_WATCHDOG))
 
     async def _until_told(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:

@@ -75,7 +75,8 @@ class Cursor:
 
     Attributes:
         epoch: names the run; another run has another epoch.
-        sequence: number of the last wake-up seen; -1: none of this epoch.
+        sequence: number of the last wake-up of which everything was told; 0: the
+            beginning; -1: not yet told everything that this run has to say at once.
     """
 
     epoch: str

@@ -51,7 +51,7 @@ class Bucket:
         self._tat = -math.inf
 
     def take(self, now: float, cost: float = 1.0) -> bool:
-        """Takes tokens, or none when there are too few.
+        """Take tokens, or none when there are too few.
 
         Args:
             now: monotonic time in seconds.
@@ -117,11 +117,18 @@ class Table:
         self._slot, self._key, self._tat = 0, _FREE, -math.inf
 
     def key(self, source: int) -> int:
-        """Returns the source's prefix, without the bits that do not count."""
+        """Find what a source is known by.
+
+        Args:
+            source: an address as an integer.
+
+        Returns:
+            Its prefix, without the bits that do not count.
+        """
         return source >> self._shift
 
     def test(self, source: int, now: float) -> bool:
-        """Says whether a source has a token, and makes ready to `commit`, but takes nothing.
+        """Say whether a source has a token, and make ready to `commit`, but take nothing.
 
         Two steps, so that several tables can all be asked before one of them pays.
 
@@ -141,7 +148,7 @@ class Table:
         return False
 
     def commit(self, now: float) -> None:
-        """Takes the token that `test` found, in the last call to this table.
+        """Take the token that `test` found, in the last call to this table.
 
         Args:
             now: monotonic time in seconds.
@@ -152,7 +159,7 @@ class Table:
         self._tats[slot] = self._tat
 
     def penalize(self, source: int, now: float, cost: float) -> None:
-        """Takes tokens the source need not have, into a debt of one burst at most.
+        """Take tokens the source need not have, into a debt of one burst at most.
 
         Args:
             source: an address.
@@ -164,7 +171,7 @@ class Table:
         self.commit(now)
 
     def _locate(self, source: int) -> float:
-        """Finds the source's slot, else the one that would give way to it; returns its TAT."""
+        """Find the source's slot, else the one that would give way to it; return its TAT."""
         self._key = key = source >> self._shift
         first = (key * self._multiplier & _MASK64) >> self._down & -_WAYS
         try:
@@ -183,13 +190,13 @@ class Table:
         self._keys[slot] = self._key
 
     def _mend(self, known: float, now: float) -> None:
-        """Bounds the silence of a refused source; only needed after time ran backwards."""
+        """Bound the silence of a refused source; only needed after time ran backwards."""
         if known > now + self._ceiling:
             self._tats[self._slot] = now + self._ceiling
 
 
 def _increment_and_tolerance(rate: float, burst: int) -> tuple[float, float]:
-    """Returns how far one request moves the TAT, and how far ahead it may then be, in seconds."""
+    """Return how far one request moves the TAT, and how far ahead it may then be, in seconds."""
     if not 0 < rate < math.inf or burst < 1:
         raise ValueError(f"rate {rate}, burst {burst}: a positive number, and 1 at least")
     return 1 / rate, (burst + _SLACK) / rate

@@ -10,6 +10,7 @@ to write to are arguments.
 from collections.abc import Callable
 from enum import IntEnum
 
+from mailbell._escape import printable
 from mailbell._limiter import Bucket
 
 __all__ = ["Journal", "Level", "format_value"]
@@ -36,19 +37,9 @@ def format_value(value: object) -> str:
     """
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     text = text[:MAX_VALUE]
-    if text and all(c not in " =" and _escaped(c) == c for c in text):
-        return text
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character.isascii() and character.isprintable():
-        return character
-    # Not the codec "unicode_escape": Python imports a codec when it is first
-    # used, and in the sandbox nothing can be imported any more.
-    return ascii(character)[1:-1]
+    escaped = printable(text, also='"')
+    plain = text and escaped == text and not {" ", "="} & set(text)
+    return text if plain else f'"{escaped}"'
 
 
 class Journal:

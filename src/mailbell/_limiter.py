@@ -90,7 +90,7 @@ class Gate:
         self._per_source: dict[int, int] = {}  # never more keys than connections
 
     def admit(self, source: int, now: float) -> bool:
-        """Takes one token for a connection or a datagram, before any byte is looked at.
+        """Take one token for a connection or a datagram, before any byte is looked at.
 
         Args:
             source: the address it comes from.
@@ -111,7 +111,7 @@ class Gate:
         return True
 
     def penalize(self, source: int, now: float) -> None:
-        """Makes an admitted source pay more, since its input was invalid.
+        """Make an admitted source pay more, since its input was invalid.
 
         However much garbage it sent, it is not silenced for longer than two full bursts take to
         come back: the machine may be repaired, or its address be given to another.
@@ -124,7 +124,7 @@ class Gate:
         self._wide.penalize(source, now, PENALTY)
 
     def connect(self, source: int) -> Outcome | None:
-        """Takes a slot for a connection, to be given back with `disconnect`.
+        """Take a slot for a connection, to be given back with `disconnect`.
 
         Args:
             source: the address it comes from; slots are counted by its narrow prefix.
@@ -144,7 +144,7 @@ class Gate:
         return None
 
     def disconnect(self, source: int) -> None:
-        """Gives a connection's slot back.
+        """Give a connection's slot back.
 
         Args:
             source: the address that was given to `connect`.
@@ -233,7 +233,7 @@ class Limiter:
                 )
 
     def gate(self, transport: Transport, family: Family) -> Gate:
-        """Returns the limits of a transport and family: always the same object.
+        """Return the limits of a transport and family: always the same object.
 
         Args:
             transport: how the requests come.
@@ -245,7 +245,7 @@ class Limiter:
         return self._gates[transport, family]
 
     def statistics(self) -> LimiterStatistics:
-        """Returns what is known now, as a record that later requests do not change."""
+        """Return what is known now, as a record that later requests do not change."""
         return LimiterStatistics(
             tables=tuple(
                 TableStatistics(name, table.entries, table.capacity, table.evictions)

@@ -73,6 +73,9 @@ def format_address(family: Family, value: int) -> str:
     Args:
         family: of the address.
         value: the address as an integer in network byte order.
+
+    Returns:
+        Text without zone or brackets.
     """
     if family is Family.IPV4:
         return str(ipaddress.IPv4Address(value))
@@ -92,7 +95,17 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an address; see `parse_address` for the form and the errors."""
+        """Read an address.
+
+        Args:
+            text: see `parse_address`.
+
+        Returns:
+            The address.
+
+        Raises:
+            ValueError: see `parse_address`.
+        """
         return cls(*parse_address(text))
 
     def __str__(self) -> str:
@@ -122,6 +135,12 @@ class Network:
         """Read `ADDRESS` or `ADDRESS/LENGTH` (RFC 4632, section 3.1).
 
         Netmasks (`/255.255.255.0`) are not read: they have two readings.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The network.
 
         Raises:
             ValueError: it is no network, has bits beyond its length, or is
@@ -156,7 +175,14 @@ class Network:
         return cls(family, value >> shift << shift, length)
 
     def contains(self, other: "Network") -> bool:
-        """Whether every address of `other` is one of this network."""
+        """Tell whether another network lies in this one.
+
+        Args:
+            other: of any family.
+
+        Returns:
+            Whether every address of `other` is one of this network.
+        """
         shift = self.family.bits - self.length
         return (
             self.family is other.family
@@ -199,11 +225,14 @@ class NetworkMap(Generic[T]):
         }
 
     def lookup(self, family: Family, address: int) -> T | None:
-        """What belongs to the longest network with this address; None if there is none.
+        """Find what belongs to the longest network with this address.
 
         Args:
             family: of the address.
             address: as an integer in network byte order.
+
+        Returns:
+            The value; None when no network has the address.
         """
         for shift, level in self._levels[family]:
             key = address >> shift

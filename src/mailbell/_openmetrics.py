@@ -90,9 +90,15 @@ def _input_metrics(text: _Text, status: Status) -> None:
     for transport, counts in (("tcp", status.outcomes.tcp), ("udp", status.outcomes.udp)):
         for outcome, count in counts.items():
             text.sample("inputs_total", count, transport=transport, outcome=outcome)
+    refused = "Requests that only the rate of all sources together refused."
+    text.counter("total_rate_refused", refused, status.refused_by_total)
+    leaked = "Datagrams over their source's limits, let through by chance."
+    text.counter("leaked", leaked, status.leaked)
     if status.kernel_dropped is not None:
-        dropped = "Packets the kernel's filter dropped before the daemon saw them."
+        dropped = "Datagrams the kernel dropped: by the filter, or because the queue was full."
         text.counter("kernel_dropped", dropped, status.kernel_dropped)
+    unfiltered = "1: not the kernel but the daemon enforces the allowed sources."
+    text.gauge("unfiltered", unfiltered, int(status.unfiltered is not None))
     text.counter("wakeups", "Notifications handed on, after coalescing.", status.wakeups)
     text.family("local_events", "counter", "", "Events at the local socket.")
     for event, count in status.local.items():

@@ -90,7 +90,15 @@ class Rule:
     matches: tuple[Match, ...] = ()
 
     def applies(self, call: str, args: Sequence[int]) -> bool:
-        """Whether a call with these six arguments is this rule's."""
+        """Tell whether a call is this rule's.
+
+        Args:
+            call: its name.
+            args: the six argument registers, unsigned.
+
+        Returns:
+            Whether the name is this rule's and every match holds.
+        """
         return call == self.call and all(args[m.argument] & m.mask == m.value for m in self.matches)
 
 
@@ -141,20 +149,37 @@ class Condition:
         return frozenset(number for number in found if number is not None)
 
     def holds(self, args: Sequence[int]) -> bool:
-        """Whether the condition is met by these six arguments."""
+        """Tell whether a call's arguments meet the condition.
+
+        Args:
+            args: the six argument registers, unsigned.
+
+        Returns:
+            Whether the masked argument is one of the values.
+
+        Raises:
+            InternalError: a placeholder has not been filled.
+        """
         return args[self.argument] & self.mask in self.numbers
 
     def met(self) -> tuple[Match, ...]:
-        """Disjoint matches that together say: it holds."""
+        """Return disjoint matches that together say: it holds."""
         return tuple(Match(self.argument, self.mask, number) for number in sorted(self.numbers))
 
     def unmet(self) -> tuple[Match, ...]:
-        """Disjoint matches that together say: it does not hold."""
+        """Return disjoint matches that together say: it does not hold."""
         pairs = _others(self.numbers, self.mask)
         return tuple(Match(self.argument, mask, value) for mask, value in pairs)
 
     def bind(self, values: Mapping[str, int]) -> "Condition":
-        """The same with those placeholders filled that are named in `values`."""
+        """Fill placeholders.
+
+        Args:
+            values: numbers by placeholder; those not named stay open.
+
+        Returns:
+            The same condition with the named placeholders filled.
+        """
 
         def filled(value: Value) -> Value:
             if value.number is not None or value.text not in values:
@@ -187,15 +212,28 @@ class Entry:
     reason: str
 
     def answer(self, args: Sequence[int]) -> Action:
-        """What a call with these six arguments gets."""
+        """Answer a call of this entry.
+
+        Args:
+            args: the six argument registers, unsigned.
+
+        Returns:
+            What the call gets.
+
+        Raises:
+            InternalError: a placeholder has not been filled.
+        """
         held = all(condition.holds(args) for condition in self.conditions)
         return self.action if held else self.otherwise
 
     def rules(self, call: str) -> Iterator[Rule]:
-        """The same as disjoint rules; what is to be killed has none.
+        """Yield the same as disjoint rules; what is to be killed has none.
 
         The complement of "a and b and c" is taken apart into "not a", "a and
         not b", "a and b and not c", which exclude each other.
+
+        Args:
+            call: one of this entry's.
         """
         held: list[tuple[Match, ...]] = [()]
         for condition in self.conditions:
@@ -267,10 +305,13 @@ class Policy:
         )
 
     def bind(self, values: Mapping[str, int]) -> "Policy":
-        """The same policy with placeholders filled.
+        """Fill placeholders.
 
         Args:
             values: numbers by placeholder; those not named stay open.
+
+        Returns:
+            The same policy with the named placeholders filled.
 
         Raises:
             InternalError: the policy declares no such placeholder.
@@ -284,11 +325,17 @@ class Policy:
         return replace(self, entries=entries)
 
     def answer(self, call: str | int, args: Sequence[int] = (0,) * ARGUMENTS) -> Action:
-        """What a call gets, read straight from the text.
+        """Answer a call, straight from the text.
 
         Args:
             call: its name, or its number when it has no name.
             args: the six argument registers, unsigned.
+
+        Returns:
+            What the call gets.
+
+        Raises:
+            InternalError: a placeholder has not been filled.
         """
         if isinstance(call, int):
             soft = self.unknown.newest < call <= self.unknown.until
@@ -299,7 +346,7 @@ class Policy:
         return KILL
 
     def rules(self) -> tuple[Rule, ...]:
-        """Every named call as disjoint rules; no rule means the call is killed.
+        """Return every named call as disjoint rules; no rule means the call is killed.
 
         Raises:
             InternalError: a placeholder has not been filled.

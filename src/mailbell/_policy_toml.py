@@ -79,7 +79,7 @@ def _table(data: bytes) -> dict[str, Any]:
 
 
 def _plain(key: str) -> str:
-    """A key as it may be shown on a terminal: TOML allows any character in quotes."""
+    """Show a key as it may be on a terminal: TOML allows any character in quotes."""
     return ascii(key)[1:-1]
 
 
@@ -251,7 +251,7 @@ class _Reader:
         return values
 
     def _constant(self, path: str, form: object, full: int) -> Value:
-        """One value: an integer, a placeholder, or constants joined by `|`."""
+        """Read one value: an integer, a placeholder, or constants joined by `|`."""
         if isinstance(form, int) and not isinstance(form, bool):
             if -(full >> 1) - 1 <= form <= full:
                 return Value(str(form), form & full)

@@ -29,10 +29,20 @@ from mailbell._policy import Policy
 from mailbell._policy_toml import parse as parse_policy
 from mailbell._service import BATCH, local_connections
 from mailbell._sys import bpf, credentials, landlock, process, seccomp, sockets, systemd
+from mailbell._sys.listening import quick_to_accept
 from mailbell._sys.local_socket import bind_local
 from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
 
-__all__ = ["Locked", "Prepared", "Sockets", "Unprivileged", "give_up", "lock", "prepare"]
+__all__ = [
+    "Locked",
+    "Prepared",
+    "Sockets",
+    "Unprivileged",
+    "descriptors_needed",
+    "give_up",
+    "lock",
+    "prepare",
+]
 
 POLICY = os.path.join(os.path.dirname(__file__), "policy", "mailbelld.toml")
 REINSTALL = "install mailbell again: this file came with it"
@@ -153,11 +163,22 @@ def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> 
         unfiltered=_attach_filters(configuration, bound),
         notifier=systemd.Notifier(environ),
         watchdog=systemd.watchdog_interval(environ, os.getpid()),
-        descriptors=_descriptors_needed(configuration, bound),
+        descriptors=descriptors_needed(configuration, len(bound.tcp) + len(bound.udp)),
         epoch=os.urandom(8).hex(),
         seed=int.from_bytes(os.urandom(8), "big"),
         status_file=os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC),
     )
+
+
+def descriptors_needed(configuration: Configuration, listening: int) -> int:
+    """Return how many descriptors the daemon may need at once.
+
+    Args:
+        configuration: for how many connections it may hold.
+        listening: sockets it listens on, the local one not counted.
+    """
+    local = local_connections(configuration.socket.subscribers)
+    return SPARE_DESCRIPTORS + listening + 1 + configuration.limits.connections + local
 
 
 def give_up(prepared: Prepared) -> Unprivileged:
@@ -253,7 +274,8 @@ def _bind(
     if given.local is not None:
         _require_closed_to_others(given.local, configuration.socket.mode)
     local = given.local or _bind_local(configuration, identity)
-    return Sockets(tcp, udp, local, activated=bool(given.tcp or given.udp))
+    activated = bool(given.tcp or given.udp)
+    return Sockets(tuple(map(quick_to_accept, tcp)), udp, local, activated)
 
 
 def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
@@ -294,25 +316,10 @@ def _bind_local(
     local = configuration.socket
     if not local.group:
         return bind_local(local.path, local.mode, None if identity is None else identity.gid)
-    group = _local_group(local.group)
+    group = credentials.group_to_give(local.group)
     # Nobody else is let in when it cannot be the group that was meant.
     mode = local.mode if group is not None else local.mode & 0o700
     return bind_local(local.path, mode, group)
-
-
-def _local_group(name: str) -> int | None:
-    """Return the group that may use the local socket; None: it cannot be given to it.
-
-    Only root, or a member, can give a file to a group. An ordinary user who
-    tries the daemon out shall not need it.
-    """
-    try:
-        group = credentials.resolve_group(name)
-    except ConfigurationError:
-        if os.geteuid() == 0:
-            raise
-        return None
-    return group if os.geteuid() == 0 or group in os.getgroups() else None
 
 
 def _attach_filters(configuration: Configuration, bound: Sockets) -> str:
@@ -355,9 +362,3 @@ def _filter_stream(sock: socket.socket, allow: Sequence[Network], *, keep: bool)
 
 def _family(sock: socket.socket) -> Family:
     return Family.IPV4 if sock.family == socket.AF_INET else Family.IPV6
-
-
-def _descriptors_needed(configuration: Configuration, bound: Sockets) -> int:
-    listening = len(bound.tcp) + len(bound.udp) + 1
-    local = local_connections(configuration.socket.subscribers)
-    return SPARE_DESCRIPTORS + listening + configuration.limits.connections + local

@@ -129,7 +129,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         started: when, in microseconds since 1970.
         listening: what it accepts on, as in `tcp 127.0.0.1:79`.
         outcomes: how connections and datagrams ended.
-        kernel_dropped: packets the kernel's filter dropped; None: the kernel does not tell.
+        refused_by_total: requests within their source's limits that `limits.total_rate`
+            refused; they are counted `rate_limited` too.
+        leaked: datagrams over their source's limits that were let through by chance.
+        kernel_dropped: datagrams the kernel dropped, by the filter or because the queue
+            was full; None: there is no UDP, or the kernel does not tell.
+        unfiltered: why the kernel does not enforce `sources.allow` and the daemon has to;
+            None: it does, or there is nothing to enforce.
         wakeups: notifications handed on, after coalescing.
         accounts: the accounts, as many as fit a message.
         accounts_total: how many accounts there are.
@@ -149,7 +155,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     started: int
     listening: tuple[str, ...]
     outcomes: Outcomes
+    refused_by_total: int
+    leaked: int
     kernel_dropped: int | None = None
+    unfiltered: str | None = None
     wakeups: int
     accounts: tuple[Account, ...]
     accounts_total: int

@@ -21,13 +21,13 @@ class Switch:
         self._is_on = True
 
     def on(self) -> None:
-        """It works."""
+        """Note that it works."""
         if not self._is_on:
             self._is_on = True
             self._journal.log(Level.NOTICE, f"{self._what}_resumed", on=self._where)
 
     def off(self, reason: str) -> None:
-        """It does not.
+        """Note that it does not.
 
         Args:
             reason: why, as in `EMFILE`.

@@ -77,7 +77,7 @@ class Receiver:
         return MAX_INPUT - len(self._data)
 
     def receive(self, data: bytes) -> bool:
-        """Takes what the peer sent.
+        """Take what the peer sent.
 
         Args:
             data: any number of bytes; those beyond `room` are dropped, since the
@@ -93,7 +93,7 @@ class Receiver:
         return self._verdict is not None
 
     def finish(self, end: End) -> Outcome:
-        """Names the exchange, once: later calls and later bytes change nothing.
+        """Name the exchange, once: later calls and later bytes change nothing.
 
         Args:
             end: how the input came to its end. It matters only for bytes that are still
@@ -117,7 +117,7 @@ class Receiver:
 
 
 def parse_datagram(data: bytes, terminators: frozenset[Terminator] = STRICT) -> Outcome:
-    """Names one datagram: one whole line, and nothing else, is accepted.
+    """Name one datagram: one whole line, and nothing else, is accepted.
 
     Args:
         data: the payload; 16 bytes of a longer one are enough.
@@ -132,7 +132,7 @@ def parse_datagram(data: bytes, terminators: frozenset[Terminator] = STRICT) -> 
 
 
 def encode() -> bytes:
-    """Returns the bytes that a mail server sends, on TCP and UDP alike (RFC 4146, section 3)."""
+    """Return the bytes that a mail server sends, on TCP and UDP alike (RFC 4146, section 3)."""
     return LINE
 
 
@@ -143,7 +143,7 @@ def _lines(terminators: frozenset[Terminator]) -> tuple[bytes, ...]:
 
 
 def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome | None:
-    """Returns what these bytes are, or None while they can still become something."""
+    """Return what these bytes are, or None while they can still become something."""
     lines = _lines(terminators)
     if data in lines:
         return Outcome.ACCEPTED
@@ -157,7 +157,7 @@ def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome
 
 
 def _judge_stranger_untrusted(data: bytes) -> Outcome | None:
-    """Tells who looks for a finger daemon (it is finger's port) from who gets our line wrong."""
+    """Tell who looks for a finger daemon (it is finger's port) from who gets our line wrong."""
     if query := _FINGER_QUERY.match(data):
         return Outcome.MISMATCH if _resembles_token(query[0]) else Outcome.FINGER_QUERY
     if len(data) < MAX_INPUT and _FINGER_START.fullmatch(data):
@@ -166,7 +166,7 @@ def _judge_stranger_untrusted(data: bytes) -> Outcome | None:
 
 
 def _resembles_token(data: bytes) -> bool:
-    """Says whether this is a sender's slip rather than a user's name.
+    """Say whether this is a sender's slip rather than a user's name.
 
     Case, underscore and whatever else is not a letter are disregarded: printed copies of
     the RFC have lost the underscore, and no login name has "nmnot" in it by chance.

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mailbell._errors import ConfigurationError, OperatingSystemError, PrivilegeError
+from mailbell._errors import (
+    ConfigurationError,
+    MailbellError,
+    OperatingSystemError,
+    PrivilegeError,
+)
 from mailbell._sys import local_socket
-from mailbell._sys.local_socket import bind_local
+from mailbell._sys.local_socket import AlreadyRunningError, bind_local, examine_local
 
 
 @pytest.fixture
@@ -196,7 +201,7 @@ def test_a_name_swapped_after_bind_gives_no_rights(
 
 
 def test_a_name_taken_meanwhile(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_socket, "_remove_stale", lambda _: None)
+    monkeypatch.setattr(local_socket, "_find_dead", lambda _: False)
     place.write_text("")
     with pytest.raises(OperatingSystemError, match="another mailbelld is running"):
         bind_local(str(place), 0o600, None)
@@ -256,3 +261,104 @@ def test_no_permission(tmp_path: Path, place: Path, directory_mode: int) -> None
     finally:
         os.seteuid(before)
         closed.chmod(0o700)
+
+
+def refusal(path: Path, gid: int | None = None) -> str:
+    """What `bind_local` says, once `examine_local` has said the same and changed nothing."""
+    before = sorted((p, p.lstat()) for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    with pytest.raises(MailbellError) as examined:
+        examine_local(str(path), gid)
+    assert before == (
+        sorted((p, p.lstat()) for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    )
+    with pytest.raises(MailbellError) as bound:
+        bind_local(str(path), 0o600, gid)
+    assert str(examined.value) == str(bound.value)
+    assert examined.value.exit_code == bound.value.exit_code
+    return str(bound.value)
+
+
+def test_examining_says_what_binding_would(obstacle: Path) -> None:
+    assert "remove it yourself" in refusal(obstacle)
+    assert "names no file" in refusal(Path("/run/mail\0bell"))
+    assert "does not exist" in refusal(obstacle.with_name("missing") / "s")
+
+
+def test_examining_a_free_name_makes_nothing(tmp_path: Path, place: Path) -> None:
+    examine_local(str(place), os.getgid())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examining_a_dead_socket_leaves_it(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place))
+    before = place.lstat()
+    examine_local(str(place), None)
+    assert place.lstat() == before
+
+
+def test_examining_a_live_socket_tells_whose_it_is(place: Path) -> None:
+    with bind_local(str(place), 0o600, None):
+        with pytest.raises(AlreadyRunningError) as caught:
+            examine_local(str(place), None)
+        assert caught.value.pid == os.getpid()
+        assert "another mailbelld is running" in refusal(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.parametrize("mode", [0o500, 0o755, 0o1777])
+def test_examining_knows_what_this_user_may_not(tmp_path: Path, mode: int) -> None:
+    """A directory it may not write; a dead socket of another's in one it may."""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(directory / "s"))
+    (directory / "s").chmod(0o666)
+    directory.chmod(mode)
+    os.seteuid(65534)
+    try:
+        if mode == 0o1777:
+            assert "no permission to make the socket" in refusal(directory / "s")
+            examine_local(str(directory / "another"), None)
+        else:
+            with pytest.raises(PrivilegeError, match="no permission to make the socket"):
+                examine_local(str(directory / "another"), None)
+            with pytest.raises(PrivilegeError, match="no permission to make the socket"):
+                bind_local(str(directory / "another"), 0o600, None)
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_system_that_cannot_be_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(place.parent)
+
+    class ReadOnly:
+        f_flag = real.f_flag | os.ST_RDONLY
+
+    monkeypatch.setattr(os, "statvfs", lambda _: ReadOnly)
+    with pytest.raises(OperatingSystemError, match="Read-only file system; see to the file system"):
+        examine_local(str(place), None)
+
+
+def test_a_group_the_user_namespace_does_not_have(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """chown(2) answers EINVAL, which would tell nobody anything."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    table = tmp_path / "gid_map"
+    table.write_text("         0     100000          1\n       10         10          5\n")
+    monkeypatch.setattr(local_socket, "_GROUP_MAP", str(table))
+    monkeypatch.setattr(os, "chown", refuse)
+    for group in (1, 9, 15):
+        assert f"to group {group}: this user namespace has no such group; map" in refusal(
+            place, group
+        )
+    for group in (0, 10, 14):
+        examine_local(str(place), group)
+    table.unlink()
+    examine_local(str(place), 1)

@@ -61,7 +61,7 @@ def test_another_process_is_found_and_its_name_is_harmless() -> None:
     ) as child:
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        assert holder(Family.IPV4, port, Transport.TCP) == Holder(child.pid, "?[31m evil")
+        assert holder(Family.IPV4, port, Transport.TCP) == Holder(child.pid, r"\x1b[31m evil")
         child.communicate()
 
 
@@ -88,7 +88,7 @@ def add(proc: Path, pid: int, comm: bytes | None, *targets: str) -> None:
 
 @pytest.mark.parametrize(
     ("comm", "name"),
-    [(b"fingerd\n", "fingerd"), (b"\n", "?"), (None, "?"), (b"a\nb\xc3\xa9\n", "a?b??")],
+    [(b"fingerd\n", "fingerd"), (b"\n", "?"), (None, "?"), (b"a\nb\xc3\xa9\n", r"a\nb\xc3\xa9")],
 )
 def test_the_name(proc: Path, comm: bytes | None, name: str) -> None:
     add(proc, 10, b"other\n", "/dev/null", "socket:[4712]")

@@ -78,6 +78,7 @@ def test_limits() -> None:
             resource.RLIMIT_NPROC,
             resource.RLIMIT_MEMLOCK,
             resource.RLIMIT_NOFILE,
+            resource.RLIMIT_DATA,
         )
         limits = [resource.getrlimit(kind) for kind in kinds]
         try:
@@ -86,7 +87,7 @@ def test_limits() -> None:
             return limits
 
     ended = run(inside)
-    assert ended.value == [(0, 0), (0, 0), (0, 0), (64, 64)], ended
+    assert ended.value == [(0, 0), (0, 0), (0, 0), (64, 64), (1 << 30, 1 << 30)], ended
 
 
 @pytest.mark.skipif(
@@ -101,15 +102,15 @@ def test_limits_that_could_be_raised_again_are_noticed(monkeypatch: pytest.Monke
     """The same where nobody has the capability: the attempt is made to succeed."""
     set_to: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(resource, "setrlimit", set_to.__setitem__)
-    monkeypatch.setattr(resource, "getrlimit", set_to.__getitem__)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: set_to.get(kind, (64, 64)))
     with pytest.raises(PrivilegeError, match="CAP_SYS_RESOURCE"):
         process.limit_resources(64)
 
 
 def test_limits_without_effect_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "setrlimit", ignoring)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
-    with pytest.raises(InternalError, match="is 5 where 0 was set"):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    with pytest.raises(InternalError, match="RLIMIT_CORE is 64 where 0 was set"):
         process.limit_resources(64)
 
 
@@ -119,7 +120,29 @@ def test_limits_above_the_present_ones_are_refused() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
         process.limit_resources(64)
 
-    assert isinstance(run(inside).error, OperatingSystemError)
+    error = run(inside).error
+    assert isinstance(error, OperatingSystemError)
+    for said in ("RLIMIT_NOFILE: 64 open files are needed, and 32", "LimitNOFILE=64", "ulimit -n"):
+        assert said in str(error)
+
+
+def test_a_limit_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    with pytest.raises(OperatingSystemError, match=r"RLIMIT_CORE cannot be set to 0.*; leave"):
+        process.limit_resources(64)
+
+
+def test_no_limit_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    infinite = (64, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: infinite)
+    process.require_open_files(1 << 20)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 64))
+    process.require_open_files(64)
+    with pytest.raises(OperatingSystemError):
+        process.require_open_files(65)
 
 
 def test_a_single_task() -> None:

@@ -35,7 +35,7 @@ NATIVE = ARCHITECTURES.get(platform.machine(), 0)
 
 policy = parse(POLICY.read_bytes()).bind({"SELF": SELF, "STATUS": STATUS, "WAKEUP": WAKEUP})
 compiled = seccomp.compile_policy(policy)
-program: list[Code] = [*struct.iter_unpack("=HBBI", compiled.export())]
+program: list[Code] = [*struct.iter_unpack("=HBBI", compiled.program)]
 numbers = {
     pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call): call
     for entry in policy.entries
@@ -126,7 +126,7 @@ def test_only_equality_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__(arg, op, data_a, data_b)
 
     monkeypatch.setattr(pyseccomp, "Arg", Arg)
-    assert seccomp.compile_policy(policy).export() == compiled.export()
+    assert seccomp.compile_policy(policy).program == compiled.program
     assert used == {pyseccomp.EQ, pyseccomp.MASKED_EQ}
 
 
@@ -146,7 +146,7 @@ def test_calls_of_other_architectures_are_skipped() -> None:
     assert pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "send") < -1
     both = seccomp.compile_policy(made('[[allow]]\ncalls = ["send", "read"]\nreason = "x"'))
     one = seccomp.compile_policy(made('[[allow]]\ncalls = ["read"]\nreason = "x"'))
-    assert both.export() == one.export()
+    assert both.program == one.program
 
 
 def test_an_open_placeholder_is_refused() -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mailbell._errors import OperatingSystemError, PrivilegeError
-from mailbell._events import Family
+from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
+from mailbell._events import Family, Transport
 from mailbell._sys import sockets
 
 IPV6 = os.path.exists("/proc/net/if_inet6")
@@ -209,5 +209,26 @@ def test_a_peer_that_does_not_read_holds_little() -> None:
         assert 512 <= sent <= 8192
 
 
-def test_the_local_socket_is_made_here_too() -> None:
-    assert sockets.bind_local.__module__ == "mailbell._sys.local_socket"
+@pytest.mark.parametrize("transport", Transport)
+def test_an_examined_port_is_free_afterwards(loopback: Endpoint, transport: Transport) -> None:
+    bind = sockets.bind_tcp if transport is Transport.TCP else sockets.bind_udp
+    with bind(loopback) as sock:
+        taken = Endpoint(loopback.family, loopback.host, sock.getsockname()[1])
+        with pytest.raises(sockets.PortTakenError) as caught:
+            sockets.examine(taken, transport)
+        assert caught.value.holder is not None
+        assert caught.value.holder.pid == os.getpid()
+    sockets.examine(taken, transport)
+    sockets.examine(taken, transport)
+    bind(taken).close()
+
+
+def test_examining_says_what_binding_would() -> None:
+    for endpoint in (Endpoint(Family.IPV4, "192.0.2.1", 0), Endpoint(Family.IPV4, "127.0.0.1", 79)):
+        with unprivileged():
+            with pytest.raises(MailbellError) as bound:
+                sockets.bind_tcp(endpoint)
+            with pytest.raises(MailbellError) as examined:
+                sockets.examine(endpoint, Transport.TCP)
+        assert str(examined.value) == str(bound.value)
+        assert type(examined.value) is type(bound.value)

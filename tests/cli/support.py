@@ -36,6 +36,8 @@ def a_status() -> Status:
         started=1_700_000_000_000_000,
         listening=("tcp 127.0.0.1:79", "udp [::1]:79"),
         outcomes=counters.snapshot_outcomes(),
+        refused_by_total=0,
+        leaked=0,
         kernel_dropped=5,
         wakeups=1,
         accounts=(

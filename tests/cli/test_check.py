@@ -1,27 +1,35 @@
 """`mailbell check`: real files and real ports; what cannot be had here is replaced."""
 
+import contextlib
 import errno
+import io
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import child
 
+from mailbell._config_values import Endpoint
 from mailbell._errors import ConfigurationError, OperatingSystemError
-from mailbell._sys import credentials, landlock
+from mailbell._events import Transport
+from mailbell._sys import credentials, landlock, local_socket, sockets
 from mailbell._sys.port_holder import Holder
-from mailbell.cli import _group, _machine
+from mailbell.cli import _group, _machine, mailbelld
 
 _SAFE = 0o755
+_real_geteuid = os.geteuid
 
 
 @pytest.fixture(autouse=True)
 def _known_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """User and group exist, and the process is root, unless a test says otherwise."""
-    monkeypatch.setattr(credentials, "resolve_user", lambda _: None)
-    monkeypatch.setattr(credentials, "resolve_group", lambda _: 1)
+    identity = credentials.Identity("mailbell", os.getuid(), os.getgid())
+    monkeypatch.setattr(credentials, "resolve_user", lambda _: identity)
+    monkeypatch.setattr(credentials, "resolve_group", lambda _: os.getgid())
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
@@ -34,6 +42,10 @@ def taken() -> Iterator[dict[str, socket.socket]]:
     ):
         udp.bind(("127.0.0.1", 0))
         yield {"tcp": tcp, "udp": udp}
+
+
+def _lowest_free_port() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
 
 
 def _free_port() -> int:
@@ -70,7 +82,18 @@ def test_a_machine_that_is_ready(configure: Any, capsys: pytest.CaptureFixture[s
     code, out = _check(path, capsys)
     assert code == 0
     assert {line.split()[0] for line in out.splitlines()} == {"ok"}
-    for said in ("is valid", "is free", "Landlock, ABI", "seccomp", "calls permitted", "user"):
+    for said in (
+        "is valid",
+        "is free",
+        "Landlock, ABI",
+        "seccomp",
+        "calls permitted",
+        "open files are needed, and permitted",
+        "libgcc",
+        "the user mailbell exists",
+        "the group mailbell exists",
+        "run/s can be made",
+    ):
         assert said in out
 
 
@@ -97,7 +120,7 @@ def test_without_a_file_the_defaults_are_judged(
 ) -> None:
     missing = str(tmp_path / "none.toml")
     monkeypatch.setattr("mailbell.cli._file.DEFAULT_PATH", missing)
-    monkeypatch.setattr(_machine, "_try_bind", lambda *_: None)
+    monkeypatch.setattr(sockets, "examine", lambda *_: None)
     _group.run(["check"])
     out = capsys.readouterr().out
     assert f"ok   no {missing}: the built-in defaults" in out
@@ -127,16 +150,16 @@ def test_who_holds_a_port_is_named(
     listen = "" if transport == "tcp" else "tcp = []\n"
     code, out = _check(configure(f'{listen}{transport} = ["127.0.0.1:{port}"]'), capsys)
     assert code == 71
-    assert f"FAIL {transport} 127.0.0.1:{port} is taken by " in out
-    assert f"(process {os.getpid()})" in out
+    assert f"FAIL port {port} of 127.0.0.1 is taken by " in out
+    assert f", pid {os.getpid()}\n" in out
 
 
 @pytest.mark.parametrize(
     ("holder", "mark", "said"),
     [
         (Holder(7, "mailbelld"), "ok", "it is running"),
-        (Holder(7, "fingerd"), "FAIL", "taken by fingerd (process 7)"),
-        (None, "FAIL", "a process this user cannot see"),
+        (Holder(7, "fingerd"), "FAIL", "taken by fingerd, pid 7"),
+        (None, "FAIL", "is taken\n"),
     ],
 )
 def test_a_holder_is_told_by_what_it_is(
@@ -148,18 +171,19 @@ def test_a_holder_is_told_by_what_it_is(
     mark: str,
     said: str,
 ) -> None:
-    monkeypatch.setattr(_machine, "holder", lambda *_: holder)
+    monkeypatch.setattr(sockets, "holder", lambda *_: holder)
     port = taken["tcp"].getsockname()[1]
     code, out = _check(configure(f'tcp = ["127.0.0.1:{port}"]'), capsys)
     assert code == (0 if mark == "ok" else 71)
-    (line,) = (line for line in out.splitlines() if said in line)
+    (line,) = (line for line in out.splitlines(keepends=True) if said in line)
     assert line.startswith(mark)
+    assert ("run this check as root" in out) is (holder is None)
 
 
 @pytest.mark.parametrize(
     ("number", "mark", "code"),
     [
-        (errno.EACCES, "warn", 0),
+        (errno.EACCES, "FAIL", 77),
         (errno.EADDRNOTAVAIL, "FAIL", 71),
         (errno.EAFNOSUPPORT, "FAIL", 71),
         (errno.ENOBUFS, "FAIL", 71),
@@ -173,13 +197,47 @@ def test_a_port_that_cannot_be_bound(
     mark: str,
     code: int,
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(number, os.strerror(number))
+    """The daemon's own words, and its exit code."""
+    endpoint = Endpoint.parse("[::1]:79")
+    error = sockets._explain(OSError(number, os.strerror(number)), endpoint, Transport.TCP)
 
-    monkeypatch.setattr(_machine, "_try_bind", refuse)
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sockets, "examine", refuse)
     found, out = _check(configure('tcp = ["[::1]:79"]'), capsys)
+    assert found == error.exit_code == code
+    as_whom = "as this user: " if code == 77 else ""
+    assert f"\n{mark:<4} {as_whom}{error.what}\n      -> {error.remedy}\n" in out
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize(
+    ("one", "other", "code"),
+    [
+        ("127.0.0.1:{}", "0.0.0.0:{}", 71),
+        ("0.0.0.0:{}", "127.0.0.1:{}", 71),
+        ("127.0.0.1:{}", "127.0.0.2:{}", 0),
+        ("0.0.0.0:{}", "[::]:{}", 0),
+        ("0.0.0.0:0", "127.0.0.1:0", 0),
+    ],
+)
+def test_endpoints_that_exclude_each_other(
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    transport: str,
+    one: str,
+    other: str,
+    code: int,
+) -> None:
+    port = _free_port()
+    tcp = "" if transport == "tcp" else "tcp = []\n"
+    listen = f'{tcp}{transport} = ["{one.format(port)}", "{other.format(port)}"]'
+    found, out = _check(configure(listen), capsys)
+    if code == 0 and "IPv6" in out:
+        pytest.skip("no IPv6 here")
     assert found == code
-    assert f"\n{mark:<4} tcp [::1]:79" in out
+    assert ("overlaps with" in out) is (code == 71)
 
 
 def test_a_probe_leaves_the_port_free(configure: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +310,28 @@ def test_an_identity_that_is_missing(
     monkeypatch.setattr(credentials, f"resolve_{kind}", resolve)
     found, out = _check(configure(), capsys)
     assert found == code
-    assert f"{mark:<4} no {kind} mailbell\n      -> create it\n" in out
+    said = f"no {kind} mailbell\n      -> create it\n"
+    if (kind, uid) == ("group", 1000):
+        said = "the group mailbell cannot be used by this user"
+    assert f"{mark:<4} {said}" in out
+
+
+@pytest.mark.parametrize(("groups", "mark"), [([4321], "ok"), ([], "warn")])
+def test_a_group_this_user_is_not_in(
+    monkeypatch: pytest.MonkeyPatch,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    groups: list[int],
+    mark: str,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: groups)
+    monkeypatch.setattr(credentials, "resolve_group", lambda _: 4321)
+    monkeypatch.setattr(local_socket, "_is_mapped", lambda _: True)
+    code, out = _check(configure(), capsys)
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if "the group mailbell" in line)
+    assert line.split()[0] == mark
 
 
 def test_the_daemons_own_group_needs_no_name(
@@ -261,6 +340,100 @@ def test_the_daemons_own_group_needs_no_name(
     code, out = _check(configure(more='group = ""\n'), capsys)
     assert code == 0
     assert "the group" not in out
+
+
+def test_too_few_open_files(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    code, out = _check(configure(), capsys)
+    assert code == 71
+    assert "FAIL RLIMIT_NOFILE: " in out
+    assert "-> write LimitNOFILE=" in out
+
+
+def test_no_libgcc_is_71(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise OperatingSystemError("libgcc_s.so.1 cannot be loaded", "install it")
+
+    monkeypatch.setattr("mailbell._sys.process.preload_libgcc", refuse)
+    code, out = _check(configure(), capsys)
+    assert code == 71
+    assert "FAIL libgcc_s.so.1 cannot be loaded\n      -> install it\n" in out
+
+
+def test_something_else_at_the_sockets_path_is_78(
+    tmp_path: Path, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configure()
+    (tmp_path / "run" / "s").write_text("precious")
+    code, out = _check(path, capsys)
+    assert code == 78
+    assert "run/s exists and is no socket\n      -> remove it yourself" in out
+    assert (tmp_path / "run" / "s").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("name", "code"), [("mailbelld", 0), ("another", 71)])
+def test_a_socket_somebody_listens_on(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(_machine, "command_of", lambda _: name)
+    path = configure()
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(tmp_path / "run" / "s"))
+        live.listen()
+        found, out = _check(path, capsys)
+    assert found == code
+    said = f"is held by mailbelld (process {os.getpid()})" if code == 0 else "another mailbelld is"
+    assert said in out
+
+
+def _as_nobody(path: str) -> tuple[int, str, int]:
+    """Check as an ordinary user, and start; what they said, and the two exit codes."""
+
+    def inside() -> tuple[int, str, int]:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        os.geteuid = _real_geteuid
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = _group.run(["check", "--config", path])
+            started = mailbelld.run(["--config", path])
+        return code, said.getvalue(), started
+
+    ended = child.run(inside)
+    assert ended.error is None
+    result: tuple[int, str, int] = ended.value
+    return result
+
+
+@pytest.mark.skipif(_real_geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.parametrize("obstacle", ["directory", "port"])
+def test_the_daemon_says_the_same(
+    tmp_path: Path, configure: Any, capsys: pytest.CaptureFixture[str], obstacle: str
+) -> None:
+    """An ordinary user lacks a permission: the check ends as the daemon does."""
+    if obstacle == "port" and _lowest_free_port() <= 79:
+        pytest.skip("port 79 needs no privilege here")
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    path = configure('tcp = ["127.0.0.1:79"]' if obstacle == "port" else "")
+    if obstacle == "port":
+        os.chown(tmp_path / "run", 65534, 65534)
+    code, said, daemon = _as_nobody(path)
+    assert code == daemon == 77, said
+    (failed,) = (line for line in said.splitlines() if line.startswith("FAIL"))
+    what = failed.removeprefix("FAIL as this user: ")
+    assert what != failed
+    assert f"mailbelld: {what}; " in said
 
 
 @pytest.mark.parametrize(
@@ -278,8 +451,8 @@ def test_a_directory_others_may_write(
     (tmp_path / "run").chmod(mode)
     found, out = _check(path, capsys)
     assert found == code
-    (line,) = (line for line in out.splitlines() if f"{tmp_path}/run" in line and "->" not in line)
-    assert line.split()[0] == mark
+    lines = [line for line in out.splitlines() if f"{tmp_path}/run" in line and "->" not in line]
+    assert lines[-1].split()[0] == mark
 
 
 def test_no_directory_is_78(

@@ -78,6 +78,19 @@ def test_accounts_complete(
     assert run("mailbell").stdout == "plain,work\n"
 
 
+def test_a_name_that_a_shell_would_act_on_does_not_complete(
+    run: Run, environment: dict[str, str], daemon: FakeDaemon
+) -> None:
+    hostile = [{"name": name, "count": 0} for name in ("w$(id)", "w;id", "w id", "w\n")]
+    daemon.status["accounts"] = [*daemon.status["accounts"], *hostile]
+    environment |= {
+        "_MAILBELL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "mailbell notify w",
+        "COMP_CWORD": "2",
+    }
+    assert run("mailbell").stdout == "plain,work\n"
+
+
 def test_without_a_daemon_nothing_completes(run: Run, environment: dict[str, str]) -> None:
     environment |= {
         "_MAILBELL_COMPLETE": "bash_complete",
@@ -121,6 +134,8 @@ def test_no_command_is_64(run: Run) -> None:
     result = run("mailbell")
     assert result.returncode == 64
     assert result.stdout == ""
+    # The help as it is with --help, not squeezed into the one line of an error.
+    assert result.stderr == run("mailbell", "--help").stdout
 
 
 @pytest.mark.parametrize("kind", MailbellError.__subclasses__())

@@ -61,7 +61,7 @@ def test_the_table_tells_what_matters(run: Run, daemon: FakeDaemon) -> None:
     assert ["listening", "on", "tcp", "127.0.0.1:79,", "udp", "[::1]:79"] in words
     assert ["accepted", "1", "0"] in words
     assert ["mismatch", "0", "1"] in words
-    assert ["dropped", "by", "the", "kernel's", "filter", "5"] in words
+    assert ["dropped", "by", "filter", "or", "full", "queue", "5"] in words
     assert ["connections", "0", "256"] in words
     assert ["sources", "tcp/ipv4/32", "1", "8192", "3"] in words
     assert ["work", "1", "2023-11-14T22:13:20+00:00"] in words
@@ -99,6 +99,36 @@ def test_many_accounts_are_cut_and_it_says_so() -> None:
     assert "a19" in text
     assert "a20" not in text
     assert "and 980 more" in text
+
+
+def test_what_the_limits_did_is_told() -> None:
+    plain = _text(a_status())
+    assert "total_rate" not in plain
+    assert "by chance" not in plain
+    text = _text(msgspec.structs.replace(a_status(), refused_by_total=7, leaked=3))
+    assert "7 of the refused only by limits.total_rate" in text
+    assert "3 datagrams over their limit let through by chance" in text
+
+
+def test_it_is_said_when_the_kernel_does_not_filter() -> None:
+    assert "sources.allow" not in _text(a_status())
+    text = _text(msgspec.structs.replace(a_status(), unfiltered="no CAP_NET_ADMIN \x1b[2J"))
+    assert "the daemon, not the kernel, enforces sources.allow: no CAP_NET_ADMIN" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [((), "no other groups"), ((1000,), "no other groups"), ((4, 27, 1000), "also in 4, 27")],
+)
+def test_an_ordinary_users_groups_are_named_and_no_weakness(
+    groups: tuple[int, ...], said: str
+) -> None:
+    status = a_status()
+    sandbox = msgspec.structs.replace(status.sandbox, uid=1000, gid=1000, groups=groups)
+    text = _text(msgspec.structs.replace(status, sandbox=sandbox))
+    assert "WEAK" not in text
+    assert f"uid 1000, gid 1000, {said}\n" in "".join(f"{x.rstrip()}\n" for x in text.splitlines())
 
 
 def test_without_a_kernels_count_there_is_no_row() -> None:

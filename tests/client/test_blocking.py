@@ -37,6 +37,7 @@ from mailbell.varlink import (
     Notify,
     NotifyReply,
     Subscribe,
+    SubscribeReply,
     encode_reply,
     too_many_subscribers,
     unknown_account,
@@ -176,6 +177,30 @@ def test_no_answer_in_time(silent: str, call: Callable[[Client], object]) -> Non
     with pytest.raises(TemporaryError, match="did not answer within 10 seconds") as caught:
         call(client)
     assert caught.value.exit_code == 75
+
+
+def test_a_daemon_that_talks_without_end_and_says_nothing_ends_in_time(path: str) -> None:
+    def scene(peer: Peer) -> None:
+        peer.method()
+        for _ in range(10_000):  # far more than the client ever reads
+            peer.send(encode_reply(SubscribeReply(Cursor("e", 1)), continues=True))
+
+    tenths = count()
+    timing = Timing(lambda: next(tenths) / 10)
+    with FakeDaemon(path, scene), Client(path, timing=timing) as client:
+        subscription = client.subscribe()
+        with pytest.raises(TemporaryError, match="no notification came in time"):
+            subscription.next(5)
+
+
+def test_an_error_never_quotes_all_a_daemon_sends(path: str) -> None:
+    def scene(peer: Peer) -> None:
+        peer.method()
+        peer.error(unknown_account("w" * 900_000))
+
+    with FakeDaemon(path, scene), pytest.raises(UsageError) as caught:
+        Client(path).notify("work")
+    assert len(str(caught.value)) < 200
 
 
 def test_no_answer_in_time_by_the_real_clock(silent: str) -> None:

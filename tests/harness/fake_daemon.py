@@ -38,6 +38,8 @@ STATUS = Status(
     started=1_700_000_000_000_000,
     listening=("tcp 127.0.0.1:79",),
     outcomes=Outcomes(tcp={"accepted": 3}, udp={"accepted": 0}),
+    refused_by_total=0,
+    leaked=0,
     kernel_dropped=None,
     wakeups=3,
     accounts=(Account(name="work", count=3, time=1_700_000_000_000_001),),

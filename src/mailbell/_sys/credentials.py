@@ -29,6 +29,7 @@ __all__ = [
     "clear_capabilities",
     "drop_to",
     "empty_bounding_set",
+    "group_to_give",
     "held_capabilities",
     "require_identity",
     "resolve_group",
@@ -86,6 +87,12 @@ class _Sets(ctypes.Structure):
 def resolve_user(name: str) -> Identity:
     """Look up whom to become.
 
+    Args:
+        name: of the user, as in `listen.user`.
+
+    Returns:
+        The user and its primary group.
+
     Raises:
         ConfigurationError: there is no such user, or it is root in disguise.
     """
@@ -108,6 +115,12 @@ def resolve_user(name: str) -> Identity:
 def resolve_group(name: str) -> int:
     """Look up the number of a group.
 
+    Args:
+        name: of the group, as in `socket.group`.
+
+    Returns:
+        Its number.
+
     Raises:
         ConfigurationError: there is no such group.
     """
@@ -117,6 +130,31 @@ def resolve_group(name: str) -> int:
         raise ConfigurationError(
             f"socket.group: there is no group {name!r}", f"create it: groupadd --system {name}"
         ) from error
+
+
+def group_to_give(name: str) -> int | None:
+    """Look up a group for the local socket, if this process can give a file to it.
+
+    Only root, or a member, can (chown(2)). An ordinary user who tries the daemon
+    out shall not need it.
+
+    Args:
+        name: of the group.
+
+    Returns:
+        Its number; None: an ordinary user is not in it, or it does not exist.
+
+    Raises:
+        ConfigurationError: there is no such group, and root asks.
+    """
+    root = os.geteuid() == 0
+    try:
+        group = resolve_group(name)
+    except ConfigurationError:
+        if root:
+            raise
+        return None
+    return group if root or group in os.getgroups() else None
 
 
 def empty_bounding_set() -> None:
@@ -155,6 +193,9 @@ def drop_to(identity: Identity) -> None:
     because it does not when SECBIT_NO_SETUID_FIXUP or SECBIT_KEEP_CAPS was set
     by whoever started us.
 
+    Args:
+        identity: whom to become.
+
     Raises:
         PrivilegeError: this process may not change its ids.
         InternalError: there is a way back.
@@ -175,6 +216,9 @@ def drop_to(identity: Identity) -> None:
 
 def require_identity(identity: Identity) -> None:
     """Prove that this process is somebody and cannot become anybody else.
+
+    Args:
+        identity: who it must be.
 
     Raises:
         InternalError: an id differs, a group is left, or there is a way back.
@@ -204,7 +248,10 @@ def _must_fail(name: str, undo: Callable[[], None]) -> None:
 
 
 def held_capabilities() -> Capabilities:
-    """The capability sets of this thread.
+    """Ask which capabilities this thread has.
+
+    Returns:
+        Its sets, as bits.
 
     Raises:
         OperatingSystemError: the kernel does not tell.

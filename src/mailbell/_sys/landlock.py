@@ -78,7 +78,10 @@ class _Attributes(ctypes.Structure):
 
 
 def abi() -> int:
-    """The version of Landlock this kernel offers.
+    """Ask which version of Landlock this kernel offers.
+
+    Returns:
+        The version, 1 or greater.
 
     Raises:
         OperatingSystemError: none at all.
@@ -97,7 +100,14 @@ def abi() -> int:
 
 
 def plan(version: int) -> Landlock:
-    """What `restrict` puts in force on a kernel that offers this version."""
+    """Work out what `restrict` will do.
+
+    Args:
+        version: of Landlock, as the kernel offers it.
+
+    Returns:
+        What it puts in force there, and what stays uncovered.
+    """
     usable = min(version, PINNED)
     missing = tuple(what for since, what in SINCE.items() if since > usable)
     return Landlock(

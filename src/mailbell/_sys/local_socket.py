@@ -15,17 +15,35 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from mailbell._config_values import MAX_SOCKET_PATH
 from mailbell._errors import (
     ConfigurationError,
     MailbellError,
     OperatingSystemError,
     PrivilegeError,
 )
+from mailbell._sys.sockets import peer_credentials
 
-__all__ = ["bind_local"]
+__all__ = ["AlreadyRunningError", "bind_local", "examine_local"]
 
-_MAX_PATH: Final = 107  # unix(7): sun_path has 108 bytes, the last one is NUL
 _BACKLOG: Final = 128
+_GROUP_MAP: Final = "/proc/self/gid_map"  # user_namespaces(7)
+
+
+class AlreadyRunningError(OperatingSystemError):
+    """Somebody listens at the socket's path.
+
+    Args:
+        path: of the socket.
+        pid: who; 0 when it cannot be seen.
+    """
+
+    def __init__(self, path: str, pid: int = 0) -> None:
+        super().__init__(
+            f"another mailbelld is running: it listens on {path}",
+            "stop it first, or choose another path with --socket",
+        )
+        self.pid = pid
 
 
 def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
@@ -48,12 +66,8 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
         OperatingSystemError: another daemon listens there, or the system refuses.
         PrivilegeError: this process may not write there, or not give it that group.
     """
-    _require_usable(path)
-    _require_safe_directory(os.path.dirname(path) or ".")
-    try:
-        _remove_stale(path)
-    except OSError as error:
-        raise _explain(error, path) from error
+    if _find_dead(path):
+        _remove(path)
     # SOCK_CLOEXEC is Python's default (PEP 446).
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -69,8 +83,70 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
         sock.close()
         with suppress(OSError):
             os.unlink(path)
-        raise _explain(error, path) from error
+        raise _explain(error, path, gid) from error
     return sock
+
+
+def examine_local(path: str, gid: int | None) -> None:
+    """Tell whether `bind_local` would succeed for this process; change nothing.
+
+    Somebody who listens there is connected to, and left at once.
+
+    Args:
+        path: of the socket.
+        gid: group it is to be given to; None: none.
+
+    Raises:
+        ConfigurationError: as `bind_local`.
+        OperatingSystemError: as `bind_local`.
+        PrivilegeError: as `bind_local`.
+    """
+    dead = _find_dead(path)
+    directory = os.path.dirname(path) or "."
+    try:
+        _require_writable(directory)
+        if dead:
+            _require_removable(directory, path)
+        if gid is not None and not _is_mapped(gid):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    except OSError as error:
+        raise _explain(error, path, gid) from error
+
+
+def _find_dead(path: str) -> bool:
+    """Refuse a place that is not for us; return whether a dead socket is in the way."""
+    _require_usable(path)
+    _require_safe_directory(os.path.dirname(path) or ".")
+    try:
+        return _require_free_or_dead(path)
+    except OSError as error:
+        raise _explain(error, path) from error
+
+
+def _require_writable(directory: str) -> None:
+    """Refuse what the kernel would refuse with EROFS or EACCES once we write there."""
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _require_removable(directory: str, path: str) -> None:
+    """Refuse somebody else's file in a directory that keeps each to its owner (unlink(2))."""
+    status = os.stat(directory)
+    owners = {0, status.st_uid, os.lstat(path).st_uid}
+    if status.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _is_mapped(gid: int) -> bool:
+    """Tell whether a group exists in this process's user namespace (user_namespaces(7))."""
+    try:
+        with open(_GROUP_MAP, encoding="ascii") as file:
+            ranges = [tuple(map(int, line.split())) for line in file]
+    except (OSError, ValueError):  # nobody can tell: the attempt will
+        return True
+    return any(first <= gid < first + count for first, _, count in ranges)
 
 
 def _require_usable(path: str) -> None:
@@ -82,10 +158,10 @@ def _require_usable(path: str) -> None:
         raise ConfigurationError(
             f"the socket path {path!r} names no file", "write it as in /run/mailbell/mailbell.sock"
         )
-    if len(encoded) > _MAX_PATH:
+    if len(encoded) > MAX_SOCKET_PATH:
         raise ConfigurationError(
             f"the socket path {path} is {len(encoded)} bytes long",
-            f"a Unix socket's path has at most {_MAX_PATH} bytes",
+            f"a Unix socket's path has at most {MAX_SOCKET_PATH} bytes",
         )
 
 
@@ -110,34 +186,44 @@ def _require_safe_directory(directory: str) -> None:
         )
 
 
-def _remove_stale(path: str) -> None:
-    """Make room if the name is free or a dead socket's; refuse anything else."""
+def _require_free_or_dead(path: str) -> bool:
+    """Return whether the name is a dead socket's; refuse anything else that has it."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(status.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no socket"
         raise ConfigurationError(
             f"{path} exists and is {kind}", "remove it yourself, or choose another socket path"
         )
     _require_dead(path)
+    return True
+
+
+def _remove(path: str) -> None:
     # Should the name be another's by now, it is a name in this directory that
     # goes, never what it leads to.
-    with suppress(FileNotFoundError):
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _explain(error, path) from error
 
 
 def _require_dead(path: str) -> None:
     """Refuse a socket on which somebody listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         code = probe.connect_ex(path)
+        # unix(7): of a peer that was connected to, who called listen(2).
+        pid = 0 if code else peer_credentials(probe).pid
     if code == errno.EPROTOTYPE:
         raise ConfigurationError(
             f"another program receives datagrams at {path}", "choose another socket path"
         )
     if code in {0, errno.EAGAIN}:  # EAGAIN: alive, and its queue is full
-        raise _already_running(path)
+        raise AlreadyRunningError(path, pid)
     if code not in {errno.ECONNREFUSED, errno.ENOENT}:
         raise OSError(code, os.strerror(code))
 
@@ -170,20 +256,21 @@ def _grant(path: str, mode: int, gid: int | None) -> None:
         os.close(descriptor)
 
 
-def _already_running(path: str) -> MailbellError:
-    return OperatingSystemError(
-        f"another mailbelld is running: it listens on {path}",
-        "stop it first, or choose another path with --socket",
-    )
-
-
-def _explain(error: OSError, path: str) -> MailbellError:
+def _explain(error: OSError, path: str, gid: int | None = None) -> MailbellError:
     """Say why there can be no socket."""
     if error.errno == errno.EADDRINUSE:  # made since we looked
-        return _already_running(path)
+        return AlreadyRunningError(path)
+    if error.errno == errno.EINVAL and gid is not None:  # chown(2): the id is not mapped
+        return OperatingSystemError(
+            f"cannot give the socket {path} to group {gid}: this user namespace has no such group",
+            "map the group into the namespace, or name one that is, as socket.group",
+        )
     if error.errno in {errno.EACCES, errno.EPERM}:
         return PrivilegeError(
             f"no permission to make the socket {path}: {error.strerror}",
             "see who owns its directory, and that the user is in the socket's group",
         )
-    return OperatingSystemError(f"cannot make the socket {path}: {error.strerror or error}")
+    return OperatingSystemError(
+        f"cannot make the socket {path}: {error.strerror or error}",
+        "see to the file system it is on, or choose another path with --socket",
+    )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from mailbell._escape import printable
 from mailbell._events import Family, Transport
 
-__all__ = ["Holder", "holder"]
+__all__ = ["Holder", "command_of", "holder"]
 
 _MAX_ROWS: Final = 65_536
 _MAX_PROCESSES: Final = 32_768
@@ -92,7 +93,7 @@ def _process_with(inodes: frozenset[str], proc: str) -> Holder | None:
         directory = os.path.join(proc, pid, "fd")
         descriptors = islice(_names(directory), _MAX_DESCRIPTORS)
         if any(_target(os.path.join(directory, name)) in wanted for name in descriptors):
-            return Holder(int(pid), _command(os.path.join(proc, pid, "comm")))
+            return Holder(int(pid), command_of(int(pid), proc=proc))
     return None
 
 
@@ -113,11 +114,19 @@ def _target(link: str) -> str | None:
         return None
 
 
-def _command(path: str) -> str:
-    """Read a process's name. It chose it itself: let it not write to the terminal."""
+def command_of(pid: int, *, proc: str = "/proc") -> str:
+    """Read a process's name. It chose it itself, so it is no proof of anything.
+
+    Args:
+        pid: its number.
+        proc: where proc(5) is mounted.
+
+    Returns:
+        The name, escaped: it shall not write to the terminal; "?" when there is none to see.
+    """
     try:
-        with open(path, "rb") as file:
-            name = file.read(64).removesuffix(b"\n").decode("ascii", errors="replace")
+        with open(os.path.join(proc, str(pid), "comm"), "rb") as file:
+            name = file.read(64).removesuffix(b"\n").decode("latin-1")
     except OSError:
         return "?"
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name) or "?"
+    return printable(name) or "?"

@@ -20,6 +20,7 @@ __all__ = [
     "make_undumpable",
     "no_new_privileges",
     "preload_libgcc",
+    "require_open_files",
     "require_single_task",
 ]
 
@@ -34,6 +35,9 @@ PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
 
 # Dropped references unload a library; these stay for the life of the process.
 _preloaded: list[ctypes.CDLL] = []
+
+# Bytes of data: many times what the largest tables and the most connections take.
+MAX_DATA: Final = 1 << 30
 
 
 def no_new_privileges() -> None:
@@ -54,7 +58,7 @@ def no_new_privileges() -> None:
 
 
 def make_undumpable() -> None:
-    """No core dump, no ptrace(2), no /proc/PID/mem for others: PR_SET_DUMPABLE(2const).
+    """Forbid core dumps, ptrace(2) and others' /proc/PID/mem: PR_SET_DUMPABLE(2const).
 
     Call it after the last change of ids, which resets the attribute.
 
@@ -91,7 +95,10 @@ def deny_writable_executable() -> bool:
 
 
 def limit_resources(open_files: int) -> None:
-    """Lower the limits of setrlimit(2): no core, no new process, no locked memory, few files.
+    """Lower the limits of setrlimit(2).
+
+    No core, no new process, no locked memory, few files, and memory that is a
+    burden to the daemon before it is one to the machine.
 
     File size is left alone: a limit of zero would break a log that goes to a file.
 
@@ -99,26 +106,52 @@ def limit_resources(open_files: int) -> None:
         open_files: one more than the highest descriptor the process may have.
 
     Raises:
-        OperatingSystemError: the kernel refused.
+        OperatingSystemError: the kernel refused, or `open_files` are not permitted.
         PrivilegeError: this process could raise them again.
     """
-    limits = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_NOFILE: open_files,
-    }
-    for kind, limit in limits.items():
+    require_open_files(open_files)
+    data = _at_most(resource.getrlimit(resource.RLIMIT_DATA)[1])
+    limits = {"CORE": 0, "NPROC": 0, "MEMLOCK": 0, "NOFILE": open_files, "DATA": data}
+    for name, limit in limits.items():
+        kind: int = getattr(resource, f"RLIMIT_{name}")
         try:
             resource.setrlimit(kind, (limit, limit))
         except (OSError, ValueError) as error:
-            raise OperatingSystemError(f"resource limit {kind}: {error}") from error
-        _expect(f"resource limit {kind}", resource.getrlimit(kind)[1], limit)
+            raise OperatingSystemError(
+                f"RLIMIT_{name} cannot be set to {limit}: {error}",
+                f"leave Limit{name}= of the unit, or `ulimit`, as the system has it",
+            ) from error
+        _expect(f"RLIMIT_{name}", resource.getrlimit(kind)[1], limit)
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 1))
     except ValueError:  # Python's word for EPERM here
         return
     raise PrivilegeError("resource limits can be raised again", "drop CAP_SYS_RESOURCE before")
+
+
+def _at_most(permitted: int) -> int:
+    return MAX_DATA if permitted == resource.RLIM_INFINITY else min(permitted, MAX_DATA)
+
+
+def require_open_files(needed: int) -> None:
+    """Make sure that this process may have so many files open; nothing is changed.
+
+    Raising the hard limit takes CAP_SYS_RESOURCE, which nobody has any more when
+    the limits are set, not even who was root.
+
+    Args:
+        needed: one more than the highest descriptor the process may have.
+
+    Raises:
+        OperatingSystemError: the hard limit is lower.
+    """
+    permitted = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if permitted != resource.RLIM_INFINITY and permitted < needed:
+        raise OperatingSystemError(
+            f"RLIMIT_NOFILE: {needed} open files are needed, and {permitted} are permitted",
+            f"write LimitNOFILE={needed} in the unit, or run `ulimit -n {needed}` as root before"
+            " starting, or lower limits.connections",
+        )
 
 
 def require_single_task() -> None:

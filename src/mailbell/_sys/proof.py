@@ -55,6 +55,12 @@ class ProcessStatus:
 def parse_status(text: bytes) -> ProcessStatus:
     """Read the text of `/proc/PID/status`.
 
+    Args:
+        text: all of it.
+
+    Returns:
+        The lines that matter here.
+
     Raises:
         InternalError: a line is missing or is not what the kernel writes.
     """

@@ -51,7 +51,8 @@ class Filter:
     """A compiled filter.
 
     Attributes:
-        program: the BPF program, as an array of `struct sock_filter`.
+        program: what the kernel gets, an array of `struct sock_filter` in the byte order
+            of this machine.
     """
 
     def __init__(self, compiled: Any) -> None:
@@ -62,10 +63,6 @@ class Filter:
     def instructions(self) -> int:
         """Length of the program in instructions."""
         return len(self.program) // INSTRUCTION_BYTES
-
-    def export(self) -> bytes:
-        """The program as the kernel gets it, in the byte order of this machine."""
-        return self.program
 
     def load(self) -> None:
         """Put the filter in force for every thread, for ever.
@@ -87,6 +84,12 @@ def compile_policy(policy: Policy) -> Filter:
 
     The placeholder `SELF` becomes the id of this process; all others must have
     been filled before (`Policy.bind`).
+
+    Args:
+        policy: of this program.
+
+    Returns:
+        The filter, ready to be loaded.
 
     Raises:
         OperatingSystemError: libseccomp is missing, too old or fails, or the
@@ -130,7 +133,7 @@ def _library() -> Any:
 
 
 def _resolve(library: Any, policy: Policy) -> dict[str, int]:
-    """The number of each call; a negative one when this architecture lacks it."""
+    """Return the number of each call; a negative one when this architecture lacks it."""
     names = [name for entry in policy.entries for name in entry.calls]
     numbers = {name: library.resolve_syscall(library.Arch.NATIVE, name) for name in names}
     # libseccomp: -1 is a name nobody knows, -100 and below a call of other architectures.

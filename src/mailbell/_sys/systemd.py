@@ -15,7 +15,7 @@ import socket
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from mailbell._errors import ConfigurationError, OperatingSystemError
 from mailbell._sys.sockets import defer_accept
@@ -30,7 +30,6 @@ __all__ = [
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _MAX_SOCKETS: Final = 64
-_MAX_STATUS: Final = 512  # bytes
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
@@ -207,39 +206,28 @@ class Notifier:
             ) from error
 
     def ready(self) -> bool:
-        """Say that the daemon is locked in and serves."""
+        """Say that the daemon is locked in and serves.
+
+        Returns:
+            Whether the message went out.
+        """
         return self._send(b"READY=1")
 
     def watchdog(self) -> bool:
-        """Say that the daemon is alive."""
+        """Say that the daemon is alive.
+
+        Returns:
+            Whether the message went out.
+        """
         return self._send(b"WATCHDOG=1")
 
     def stopping(self) -> bool:
-        """Say that the daemon is about to end."""
-        return self._send(b"STOPPING=1")
+        """Say that the daemon is about to end.
 
-    def status(self, text: str) -> bool:
-        """Give the line that `systemctl status` shows.
-
-        Args:
-            text: plain words; cut after 512 bytes.
+        Returns:
+            Whether the message went out.
         """
-        # A line feed would begin another assignment, say MAINPID= or FDSTORE=.
-        line = "".join(c if c.isprintable() else " " for c in text)
-        cut = line.encode(errors="replace")[:_MAX_STATUS].decode(errors="ignore")
-        return self._send(b"STATUS=" + cut.encode())
-
-    def close(self) -> None:
-        """Close the connection; then nothing is said any more."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return self._send(b"STOPPING=1")
 
     def _send(self, message: bytes) -> bool:
         if self._sock is None:
@@ -279,6 +267,9 @@ def logs_to_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
     Args:
         environ: the environment.
         descriptor: standard error by default.
+
+    Returns:
+        Whether it does.
     """
     try:
         status = os.fstat(descriptor)

@@ -1,6 +1,7 @@
 """What several commands share: options, and text that is safe to show."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from math import isnan
@@ -11,7 +12,6 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from mailbell._errors import MailbellError
-from mailbell.cli._text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,6 +30,9 @@ __all__ = [
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NUMBERS = {"tcp", "udp", "now", "at most", "evicted", "notifications", "count"}
+
+# As in `mailbell._config`: no blank, no quote, nothing a shell would act on.
+ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 # A person waits at the prompt: no answer is better than a late one.
 _COMPLETION_TIMEOUT = 0.5
@@ -74,7 +77,19 @@ class Seconds(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Read a number of seconds."""
+        """Read a number of seconds.
+
+        Args:
+            value: as typed, or the default.
+            param: which option it is for.
+            ctx: of the command.
+
+        Returns:
+            The number.
+
+        Raises:
+            click.BadParameter: it is none, or out of range.
+        """
         seconds = float(super().convert(value, param, ctx))
         if isnan(seconds):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
@@ -117,7 +132,14 @@ def plain_table(*columns: str, header: bool = True) -> "Table":
 
 
 def socket_option(function: _Function) -> _Function:
-    """Give a command the option `--socket`, passed on as `socket_path`."""
+    """Give a command the option `--socket`, passed on as `socket_path`.
+
+    Args:
+        function: the command's.
+
+    Returns:
+        The same function.
+    """
     return click.option(
         "--socket",
         "socket_path",
@@ -144,4 +166,6 @@ def complete_account(ctx: click.Context, _: click.Parameter, begun: str) -> list
             names = [account.name for account in client.status().accounts]
     except (MailbellError, OSError):
         return []
-    return [CompletionItem(printable(name)) for name in names if name.startswith(begun)]
+    # The shell puts this on the command line: only what a configuration can name.
+    good = [name for name in names if ACCOUNT_NAME.fullmatch(name)]
+    return [CompletionItem(name) for name in good if name.startswith(begun)]

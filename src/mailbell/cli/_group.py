@@ -69,14 +69,25 @@ class _Group(click.Group):
         return result
 
 
-@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # Else click raises its help as an error, one paragraph that we would put on one line.
+    invoke_without_command=True,
+)
 @click.version_option(__version__, "-V", "--version", message="mailbell %(version)s")
-def _mailbell() -> None:
+@click.pass_context
+def _mailbell(context: click.Context) -> int | None:
     """Push mail without a standing connection: RFC 4146.
 
     The daemon mailbelld hears mail servers say that there is new mail; these
     commands talk to it, or speak to one elsewhere as a mail server would.
     """
+    if context.invoked_subcommand is not None:
+        return None
+    click.echo(context.get_help(), err=True)
+    return 64
 
 
 def run(arguments: Sequence[str]) -> int:

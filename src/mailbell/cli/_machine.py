@@ -1,24 +1,24 @@
 """What `mailbell check` looks at: is this machine ready for this configuration?
 
-Nothing is changed and nothing is kept: a port is tried by binding it without
-listening, which no sender can notice.
+The rules, and the words when one is broken, are those the daemon itself
+starts by. Nothing is changed and nothing is kept: a port is tried by binding it
+without listening, which no sender can notice.
 """
 
-import errno
 import os
-import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from mailbell._config import Configuration
 from mailbell._config_values import Endpoint
-from mailbell._errors import MailbellError
-from mailbell._events import Family, Transport
-from mailbell._sys import credentials, landlock, seccomp
-from mailbell._sys.port_holder import holder
+from mailbell._errors import MailbellError, PrivilegeError
+from mailbell._events import Transport
+from mailbell._startup import descriptors_needed
+from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
+from mailbell._sys.port_holder import command_of
 from mailbell.cli.policy import load_policy
 
 __all__ = ["Finding", "Mark", "findings"]
@@ -59,7 +59,9 @@ def _ok(what: str) -> Finding:
 
 
 def _failed(error: MailbellError) -> Finding:
-    return Finding(Mark.FAIL, error.what, error.remedy, error.exit_code)
+    # Whoever has more privileges may well be able to.
+    by = "as this user: " if isinstance(error, PrivilegeError) else ""
+    return Finding(Mark.FAIL, by + error.what, error.remedy, error.exit_code)
 
 
 def findings(configuration: Configuration) -> Iterator[Finding]:
@@ -72,65 +74,52 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
         One finding after the other; all of them, whatever was found before.
     """
     listen = configuration.listen
-    for endpoint in listen.tcp:
-        yield _endpoint(endpoint, Transport.TCP)
-    for endpoint in listen.udp:
-        yield _endpoint(endpoint, Transport.UDP)
+    for transport, endpoints in ((Transport.TCP, listen.tcp), (Transport.UDP, listen.udp)):
+        for place, endpoint in enumerate(endpoints):
+            yield _endpoint(endpoint, transport, endpoints[:place])
     yield _landlock()
     yield _kernel_filter()
     yield _compiled()
-    yield _identity("user", listen.user, credentials.resolve_user)
+    yield _open_files(configuration)
+    yield _library()
+    yield _user(listen.user)
     if configuration.socket.group:
-        yield _identity("group", configuration.socket.group, credentials.resolve_group)
-    yield _directory(os.path.dirname(configuration.socket.path) or ".")
+        yield _group(configuration.socket.group)
+    yield from _local_socket(configuration)
 
 
-def _endpoint(endpoint: Endpoint, transport: Transport) -> Finding:
+def _endpoint(endpoint: Endpoint, transport: Transport, earlier: Sequence[Endpoint]) -> Finding:
     where = f"{transport} {endpoint}"
+    for other in earlier:
+        if _overlap(endpoint, other):
+            what = f"{where} overlaps with {other}, which the daemon binds before it"
+            return Finding(Mark.FAIL, what, "keep one of the two", 71)
     try:
-        _try_bind(endpoint, transport)
-    except OSError as error:
-        return _refused(error, where, endpoint, transport)
+        sockets.examine(endpoint, transport)
+    except sockets.PortTakenError as error:
+        return _taken(error, where)
+    except MailbellError as error:
+        return _failed(error)
     return _ok(f"{where} is free")
 
 
-def _try_bind(endpoint: Endpoint, transport: Transport) -> None:
-    family = socket.AF_INET if endpoint.family is Family.IPV4 else socket.AF_INET6
-    kind = socket.SOCK_STREAM if transport is Transport.TCP else socket.SOCK_DGRAM
-    with socket.socket(family, kind) as probe:
-        if transport is Transport.TCP:
-            # As the daemon does: connections that linger after a restart do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        probe.bind((endpoint.host, endpoint.port))
+def _overlap(one: Endpoint, other: Endpoint) -> bool:
+    """Tell what cannot be tried without listening: whether the kernel would bind both."""
+    same = (one.family, one.port) == (other.family, other.port) and one.port != 0
+    return same and (one.wildcard or other.wildcard)
 
 
-def _refused(error: OSError, where: str, endpoint: Endpoint, transport: Transport) -> Finding:
-    if error.errno == errno.EADDRINUSE:
-        return _held(where, endpoint, transport)
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        remedy = (
-            "start the daemon as root (it drops to its user), by socket activation, "
-            "or with CAP_NET_BIND_SERVICE"
-        )
-        return Finding(Mark.WARN, f"{where} may not be bound by this user", remedy)
-    if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
-        remedy = "remove it from listen, or give this machine that address"
-        return Finding(Mark.FAIL, f"{where} is not on this machine", remedy, 71)
-    return Finding(Mark.FAIL, f"{where}: {error.strerror}", "check the system", 71)
+def _taken(error: sockets.PortTakenError, where: str) -> Finding:
+    if error.holder is None:
+        remedy = f"{error.remedy}; run this check as root to see who it is"
+        return Finding(Mark.FAIL, error.what, remedy, error.exit_code)
+    if error.holder.name == _PROGRAM:
+        return _ok(f"{where} is held by {_running(error.holder.pid)}")
+    return _failed(error)
 
 
-def _held(where: str, endpoint: Endpoint, transport: Transport) -> Finding:
-    process = holder(endpoint.family, endpoint.port, transport)
-    if process is None:
-        remedy = "run this check as root to see whose it is"
-        return Finding(Mark.FAIL, f"{where} is taken by a process this user cannot see", remedy, 71)
-    by = f"{process.name} (process {process.pid})"
-    if process.name == _PROGRAM:
-        return _ok(f"{where} is held by {by}: it is running")
-    remedy = f"stop {process.name}: no other program may use this port (RFC 4146, section 2)"
-    return Finding(Mark.FAIL, f"{where} is taken by {by}", remedy, 71)
+def _running(pid: int) -> str:
+    return f"{_PROGRAM} (process {pid}): it is running, and a restart frees it"
 
 
 def _landlock() -> Finding:
@@ -163,29 +152,80 @@ def _compiled() -> Finding:
     return _ok(f"libseccomp compiles the policy: {len(policy.permitted)} calls permitted")
 
 
-def _identity(kind: str, name: str, resolve: Callable[[str], object]) -> Finding:
+def _open_files(configuration: Configuration) -> Finding:
+    listening = len(configuration.listen.tcp) + len(configuration.listen.udp)
+    needed = descriptors_needed(configuration, listening)
+    return _tried(
+        f"{needed} open files are needed, and permitted",
+        lambda: process.require_open_files(needed),
+    )
+
+
+def _library() -> Finding:
+    return _tried("libgcc_s.so.1 can be loaded", process.preload_libgcc)
+
+
+def _tried(what: str, attempt: Callable[[], object]) -> Finding:
     try:
-        resolve(name)
+        attempt()
     except MailbellError as error:
-        if os.geteuid() == 0:
-            return _failed(error)
+        return _failed(error)
+    return _ok(what)
+
+
+def _user(name: str) -> Finding:
+    if os.geteuid() == 0:
+        return _tried(f"the user {name} exists", lambda: credentials.resolve_user(name))
+    try:
+        credentials.resolve_user(name)
+    except MailbellError as error:
         # Only a daemon started as root needs it; this user may mean to run its own.
         return Finding(Mark.WARN, error.what, error.remedy)
-    return _ok(f"the {kind} {name} exists")
+    return _ok(f"the user {name} exists")
 
 
-def _directory(path: str) -> Finding:
+def _group(name: str) -> Finding:
     try:
-        status = os.stat(path)
-    except OSError as error:
-        remedy = f"create it: mkdir -m 0755 {path}, or let the service manager (RuntimeDirectory=)"
-        return Finding(Mark.FAIL, f"socket directory {path}: {error.strerror}", remedy, 78)
-    if not stat.S_ISDIR(status.st_mode):
-        return Finding(Mark.FAIL, f"{path} is no directory", "choose another socket.path", 78)
-    if not status.st_mode & stat.S_IWOTH:
-        return _ok(f"the socket directory {path} is there, and closed to others")
-    if status.st_mode & stat.S_ISVTX:
+        group = credentials.group_to_give(name)
+    except MailbellError as error:
+        return _failed(error)
+    if group is None:
+        what = f"the group {name} cannot be used by this user: the socket will be its own alone"
+        return Finding(Mark.WARN, what, "create it, join it, or let root start the daemon")
+    return _ok(f"the group {name} exists")
+
+
+def _local_socket(configuration: Configuration) -> Iterator[Finding]:
+    path = configuration.socket.path
+    try:
+        local_socket.examine_local(path, _group_of_socket(configuration))
+    except local_socket.AlreadyRunningError as error:
+        running = error.pid and command_of(error.pid) == _PROGRAM
+        yield _ok(f"{path} is held by {_running(error.pid)}") if running else _failed(error)
+    except MailbellError as error:
+        yield _failed(error)
+    else:
+        yield _ok(f"the local socket {path} can be made")
+        yield from _directory(os.path.dirname(path))
+
+
+def _group_of_socket(configuration: Configuration) -> int | None:
+    name = configuration.socket.group
+    try:
+        if name:
+            return credentials.group_to_give(name)
+        if os.geteuid() == 0:
+            return credentials.resolve_user(configuration.listen.user).gid
+    except MailbellError:  # said already, of the user or the group
+        pass
+    return None
+
+
+def _directory(path: str) -> Iterator[Finding]:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # gone since it was looked at
+        return
+    if mode & stat.S_IWOTH:
         what = f"anyone may write to the socket directory {path}, though not replace the socket"
-        return Finding(Mark.WARN, what, "choose a directory of the daemon's own")
-    what = f"anyone may replace the socket in {path}"
-    return Finding(Mark.FAIL, what, f"chmod o-w {path}, or choose another directory", 78)
+        yield Finding(Mark.WARN, what, "choose a directory of the daemon's own")

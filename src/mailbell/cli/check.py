@@ -9,10 +9,10 @@ from rich.text import Text
 
 from mailbell._config import Overrides
 from mailbell._errors import ConfigurationError, MailbellError
+from mailbell._escape import printable
 from mailbell.cli import _file
 from mailbell.cli._common import show
 from mailbell.cli._machine import Finding, Mark, findings
-from mailbell.cli._text import printable
 
 __all__ = ["command"]
 
@@ -38,10 +38,10 @@ def _bad_configuration(error: MailbellError) -> Iterator[Finding]:
 
 
 def _source(path: str | None) -> Finding:
-    name, data = _file.read(path)
-    if data is None:
-        return Finding(Mark.OK, f"no {name}: the built-in defaults")
-    return Finding(Mark.OK, f"{name} is valid")
+    # Not read again: it may be a pipe.
+    if path is None and not os.path.exists(_file.DEFAULT_PATH):
+        return Finding(Mark.OK, f"no {_file.DEFAULT_PATH}: the built-in defaults")
+    return Finding(Mark.OK, f"{path or _file.DEFAULT_PATH} is valid")
 
 
 def _permissions(path: str | None) -> Iterator[Finding]:
@@ -87,8 +87,9 @@ def command(path: str | None) -> int:
     """Validate the configuration and this machine; each finding with its remedy.
 
     Looks at the ports (free, or who holds them), the kernel's Landlock and
-    seccomp, libseccomp, user and group, and the socket's directory. Run it as
-    the user who starts the daemon. Exit code 0: it would start.
+    seccomp, libseccomp, resource limits, user and group, and the place of the
+    local socket. Run it as the user who starts the daemon. Exit code 0: it
+    would start, or start again where it is running; else the daemon's own.
     """
     found = []
     for finding in _examine(path):

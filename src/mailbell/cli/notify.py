@@ -2,11 +2,15 @@
 
 import click
 
+from mailbell._errors import UsageError
+from mailbell._stats import Status
 from mailbell.cli._common import complete_account, socket_option
 from mailbell.client import Client
 
 __all__ = ["command"]
 
+# More names than this do not help a reader.
+_NAMED = 20
 
 _EXAMPLES = """\b
 Examples:
@@ -15,13 +19,21 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("account", default="default", shell_complete=complete_account)
+@click.argument("account", required=False, shell_complete=complete_account)
 @socket_option
-def command(account: str, socket_path: str | None) -> None:
+def command(account: str | None, socket_path: str | None) -> None:
     """Ring ACCOUNT by hand (cause: manual).
 
     Every subscriber of the account is told to look for mail, as if a mail
-    server had rung. Without ACCOUNT: the account "default".
+    server had rung. Without ACCOUNT: the only account there is.
     """
     with Client(socket_path) as client:
-        client.notify(account)
+        client.notify(_only_account(client.status()) if account is None else account)
+
+
+def _only_account(status: Status) -> str:
+    if len(status.accounts) == status.accounts_total == 1:
+        return status.accounts[0].name
+    names = ", ".join(account.name for account in status.accounts[:_NAMED])
+    more = ", ..." if status.accounts_total > _NAMED else ""
+    raise UsageError(f"there are {status.accounts_total} accounts", f"name one of {names}{more}")

@@ -1,4 +1,4 @@
-"""`mailbell send`: one notification, as a mail server sends it (RFC 4146, section 2)."""
+"""`mailbell send`: one notification, as a mail server sends it (RFC 4146, section 3)."""
 
 import errno
 import socket

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mailbell._errors import DataError, UsageError
+from mailbell._escape import printable
 from mailbell._openmetrics import openmetrics
 from mailbell._stats import Account, Sandbox, Status
 from mailbell.cli._common import json_line, local_time, plain_table, show, socket_option
-from mailbell.cli._text import printable
 from mailbell.client import Client
 
 __all__ = ["command", "render"]
@@ -50,6 +50,9 @@ def _heading(status: Status, now: float) -> Iterable[Text]:
     up = _duration(now - status.started / 1e6)
     yield Text(f"mailbelld {printable(status.version)}, process {status.pid}, up {up}")
     yield Text("listening on " + (", ".join(map(printable, status.listening)) or "nothing"))
+    if status.unfiltered is not None:
+        why = printable(status.unfiltered)
+        yield Text(f"the daemon, not the kernel, enforces sources.allow: {why}", style="yellow")
 
 
 def _duration(seconds: float) -> str:
@@ -69,9 +72,18 @@ def _outcomes(status: Status) -> RenderableType:
     for name in shown:
         table.add_row(printable(name), _count(tcp.get(name, 0)), _count(udp.get(name, 0)))
     if status.kernel_dropped is not None:
-        table.add_row("dropped by the kernel's filter", "", _count(status.kernel_dropped))
-    rest = len(names) - len(shown)
-    return Group(table, Text(f"{rest} other outcomes at zero", style="dim")) if rest else table
+        # Which of the two, the kernel does not tell.
+        table.add_row("dropped by filter or full queue", "", _count(status.kernel_dropped))
+    return Group(table, *_notes(status, len(names) - len(shown)))
+
+
+def _notes(status: Status, rest: int) -> Iterable[Text]:
+    if status.refused_by_total:
+        yield Text(f"{status.refused_by_total} of the refused only by limits.total_rate")
+    if status.leaked:
+        yield Text(f"{status.leaked} datagrams over their limit let through by chance")
+    if rest:
+        yield Text(f"{rest} other outcomes at zero", style="dim")
 
 
 def _count(number: int) -> Text:
@@ -118,9 +130,12 @@ def _sandbox(sandbox: Sandbox) -> Table:
 
 
 def _sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
-    groups = ", ".join(map(str, sandbox.groups)) or "no others"
-    identity = f"uid {sandbox.uid}, gid {sandbox.gid}, groups: {groups}"
-    yield bool(sandbox.uid and sandbox.gid and not sandbox.groups), "identity", identity
+    # The kernel may list the group itself among the others (getgroups(2)), and an
+    # ordinary user cannot leave its own; only root's group is worth a warning.
+    others = [group for group in sandbox.groups if group != sandbox.gid]
+    groups = f"also in {', '.join(map(str, others))}" if others else "no other groups"
+    identity = f"uid {sandbox.uid}, gid {sandbox.gid}, {groups}"
+    yield bool(sandbox.uid and sandbox.gid and 0 not in others), "identity", identity
     held = _capabilities(sandbox.capabilities)
     yield held == "none", "capabilities", held
     yield sandbox.no_new_privs, "no_new_privs", "set" if sandbox.no_new_privs else "not set"
@@ -151,7 +166,7 @@ _EXAMPLES = """\b
 Examples:
   mailbell status
   mailbell status --json | jq .outcomes.tcp.accepted
-  mailbell status --prometheus > /var/lib/node_exporter/mailbell.prom"""
+  mailbell status --prometheus | grep '^mailbell_inputs_total'"""
 
 
 @click.command(epilog=_EXAMPLES)

@@ -7,9 +7,10 @@ from math import inf
 
 import click
 
+from mailbell._escape import printable
 from mailbell._events import Cause, Notification
 from mailbell.cli._common import Seconds, complete_account, json_line, local_time, socket_option
-from mailbell.cli._text import one_line, printable
+from mailbell.cli._text import one_line
 from mailbell.client import Client, State, Subscription
 
 __all__ = ["command", "describe"]

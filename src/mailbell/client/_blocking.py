@@ -70,7 +70,7 @@ class Subscription(Iterator[Notification]):
         return self.next()
 
     def next(self, timeout: float | None = None) -> Notification:
-        """Waits for the next notification, across restarts of the daemon.
+        """Wait for the next notification, across restarts of the daemon.
 
         Args:
             timeout: seconds; None: for ever; 0: only what is there.
@@ -91,16 +91,19 @@ class Subscription(Iterator[Notification]):
             notification = self._step(deadline)
             if notification is not None:
                 return notification
+            if self._timing.monotonic() >= deadline:
+                # A daemon that never stops answering, and says nothing.
+                raise TemporaryError("no notification came in time")
         raise UnavailableError("the subscription is closed")
 
     def close(self) -> None:
-        """Ends the subscription. Closing it again does nothing."""
+        """End the subscription. Closing it again does nothing."""
         self._closed = True
         self._disconnect()
         self._client._forget(self)  # noqa: SLF001  two halves of one public object
 
     def _start(self) -> None:
-        """Makes the first connection; a failure here is final."""
+        """Make the first connection; a failure here is final."""
         try:
             self._connect()
             while not self._follower.established:
@@ -113,7 +116,7 @@ class Subscription(Iterator[Notification]):
             raise
 
     def _pause(self, deadline: float) -> None:
-        """Waits for the next attempt to connect, if there is one to wait for."""
+        """Wait for the next attempt to connect, if there is one to wait for."""
         if self._channel is not None:
             return
         now = self._timing.monotonic()
@@ -123,7 +126,7 @@ class Subscription(Iterator[Notification]):
             raise TemporaryError("no notification came in time, the daemon is away")
 
     def _step(self, deadline: float) -> Notification | None:
-        """Does one thing: connects, reads, or hands over."""
+        """Do one thing: connect, read, or hand over."""
         try:
             if self._channel is None:
                 self._connect()
@@ -208,12 +211,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends every subscription of this client."""
+        """End every subscription of this client."""
         for subscription in tuple(self._subscriptions):
             subscription.close()
 
     def status(self) -> Status:
-        """Asks how the daemon is.
+        """Ask how the daemon is.
 
         Returns:
             Its counters, limits and the state of its sandbox.
@@ -227,7 +230,7 @@ class Client:
         return self._call(GetStatus(), GetStatusReply).status
 
     def notify(self, account: str) -> Cursor:
-        """Rings by hand: every subscriber of the account is told to look.
+        """Ring by hand: every subscriber of the account is told to look.
 
         Args:
             account: name of the account.
@@ -252,7 +255,7 @@ class Client:
         reconnect: bool = True,
         on_state: Callable[[State], None] | None = None,
     ) -> Subscription:
-        """Asks to be told, from now on. When this returns, the daemon has agreed.
+        """Ask to be told, from now on. When this returns, the daemon has agreed.
 
         Args:
             accounts: names of the accounts; empty: all.

@@ -43,7 +43,16 @@ class Channel:
             raise
 
     def send(self, data: bytes, deadline: float) -> None:
-        """Sends all of it."""
+        """Send all of it.
+
+        Args:
+            data: the bytes.
+            deadline: on the clock of this channel; `FOREVER` for none.
+
+        Raises:
+            TimeoutError: not all of it was taken in time.
+            UnavailableError: the daemon is gone.
+        """
         self._wait_until(deadline)
         try:
             # A caller that gave SIGPIPE its default action must not die of us.
@@ -54,7 +63,17 @@ class Channel:
             raise gone() from None
 
     def receive(self, deadline: float) -> bytes:
-        """Waits for bytes; none at the end of the stream, however it came about."""
+        """Wait for bytes.
+
+        Args:
+            deadline: on the clock of this channel; `FOREVER` for none.
+
+        Returns:
+            What is there; empty at the end of the stream, however it came about.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
         self._wait_until(deadline)
         try:
             return self._socket.recv(READ_SIZE)
@@ -64,7 +83,7 @@ class Channel:
             return b""
 
     def close(self) -> None:
-        """Closes the socket. Closing it again does nothing."""
+        """Close the socket. Closing it again does nothing."""
         self._socket.close()
 
     def _wait_until(self, deadline: float) -> None:

@@ -59,7 +59,7 @@ class State(StrEnum):
 
 
 def encode_call_checked(method: Method) -> bytes:
-    """Writes a call, if the daemon would take it.
+    """Write a call, if the daemon would take it.
 
     Args:
         method: what to ask for.
@@ -94,7 +94,7 @@ class Exchange:
         self.replies: deque[bytes] = deque()
 
     def receive_untrusted(self, data: bytes) -> None:
-        """Takes what was read.
+        """Take what was read.
 
         Args:
             data: the bytes; empty when the daemon closed the connection.
@@ -117,7 +117,7 @@ class Exchange:
         return bool(self.replies) or self._fault is not None
 
     def take_untrusted(self, kind: type[_T]) -> tuple[_T, Reply]:
-        """Reads the next reply; only when `ready`.
+        """Read the next reply; only when `ready`.
 
         Args:
             kind: the type of its parameters.
@@ -154,7 +154,7 @@ class Backoff:
         self._next = self.SHORTEST
 
     def lost(self, lived: float) -> float:
-        """Counts a connection that ended or never was.
+        """Count a connection that ended or never was.
 
         Args:
             lived: how long it was there, in seconds; 0 when it never was.
@@ -204,7 +204,7 @@ class Follower:
         self.retry_at = 0.0
 
     def connect(self, now: float) -> bytes:
-        """Begins with a new connection.
+        """Begin with a new connection.
 
         Args:
             now: monotonic clock, in seconds.
@@ -231,7 +231,7 @@ class Follower:
         return self._held is not None or self._exchange.ready
 
     def receive_untrusted(self, data: bytes) -> None:
-        """Takes what was read.
+        """Take what was read.
 
         Args:
             data: the bytes; empty when the daemon closed the connection.
@@ -242,7 +242,7 @@ class Follower:
         self._exchange.receive_untrusted(data)
 
     def establish_untrusted(self) -> None:
-        """Reads the first answer of a connection, when `ready`; hands nothing over.
+        """Read the first answer of a connection, when `ready`; hand nothing over.
 
         Raises:
             MailbellError: an error reply, garbage, or the end of the subscription.
@@ -256,7 +256,7 @@ class Follower:
         self._tell(State.CONNECTED)
 
     def take_untrusted(self) -> Notification | None:
-        """Hands over the next notification, when `ready` and `established`.
+        """Hand over the next notification, when `ready` and `established`.
 
         Returns:
             The notification; None for an answer without one.
@@ -272,7 +272,7 @@ class Follower:
         return answer.notification
 
     def lost(self, now: float) -> None:
-        """Notes that the connection ended, or could not be made.
+        """Note that the connection ended, or could not be made.
 
         Args:
             now: monotonic clock, in seconds.

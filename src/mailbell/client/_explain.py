@@ -10,16 +10,15 @@ from mailbell._errors import (
     UnavailableError,
     UsageError,
 )
-from mailbell.varlink import ProtocolError, ServiceError
+from mailbell.varlink import LISTENER, SERVICE, ProtocolError, ServiceError
 
 __all__ = ["explain_connect", "explain_reply", "explain_silence", "garbage", "gone"]
 
-_LISTENER = "org.mailbell.Listener"
-_SERVICE = "org.varlink.service"
+_LONGEST = 80  # characters of one value in an error
 
 
 def explain_connect(error: OSError, path: str) -> MailbellError:
-    """Turns the failure of a connection into words.
+    """Turn the failure of a connection into words.
 
     Args:
         error: as the system reported it.
@@ -41,7 +40,7 @@ def explain_connect(error: OSError, path: str) -> MailbellError:
 
 
 def explain_reply(error: ServiceError) -> MailbellError:
-    """Turns the daemon's error reply into words.
+    """Turn the daemon's error reply into words.
 
     Args:
         error: as the daemon sent it; what it holds is shown escaped.
@@ -51,26 +50,32 @@ def explain_reply(error: ServiceError) -> MailbellError:
     """
     interface, _, name = error.name.rpartition(".")
     given = error.parameters
-    if interface == _LISTENER:
+    if interface == LISTENER:
         if name == "UnknownAccount":
-            what = f"the daemon has no account {given.get('account')!r}"
+            what = f"the daemon has no account {_cut(given.get('account'))}"
             return UsageError(what, "`mailbell status` lists the accounts")
         if name == "TooManySubscribers":
-            what = f"the daemon takes no more than {given.get('limit')!r} subscribers"
+            what = f"the daemon takes no more than {_cut(given.get('limit'))} subscribers"
             return TemporaryError(what, "raise `socket.subscribers`, or try again")
-    if interface == _SERVICE:
+    if interface == SERVICE:
         if name == "InvalidParameter":
-            return UsageError(f"the daemon refuses the parameter {given.get('parameter')!r}")
+            return UsageError(f"the daemon refuses the parameter {_cut(given.get('parameter'))}")
         if name == "PermissionDenied":
             return PrivilegeError("the daemon does not permit this")
     return DataError(
-        f"the daemon answered with the error {error.name!r}",
+        f"the daemon answered with the error {_cut(error.name)}",
         "is it mailbelld, and of the same version?",
     )
 
 
+def _cut(value: object) -> str:
+    """Quote what the daemon sent; a reply may be a megabyte, an error is one line."""
+    quoted = repr(value)
+    return quoted if len(quoted) <= _LONGEST else f"{quoted[:_LONGEST]}..."
+
+
 def explain_silence(timeout: float) -> TemporaryError:
-    """Makes the error for an answer that did not come.
+    """Make the error for an answer that did not come.
 
     Args:
         timeout: how long it was waited for, in seconds.
@@ -82,12 +87,16 @@ def explain_silence(timeout: float) -> TemporaryError:
 
 
 def gone() -> UnavailableError:
-    """Makes the error for a connection that ended."""
+    """Make the error for a connection that ended.
+
+    Returns:
+        The error to raise.
+    """
     return UnavailableError("the daemon closed the connection", "see its log for the reason")
 
 
 def garbage(error: ProtocolError) -> DataError:
-    """Makes the error for bytes that are no answer.
+    """Make the error for bytes that are no answer.
 
     Args:
         error: what was wrong with them.

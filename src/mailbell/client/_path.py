@@ -8,7 +8,7 @@ SYSTEM_PATH = "/run/mailbell/mailbell.sock"
 
 
 def default_path() -> str:
-    """Finds the path of the local socket.
+    """Find the path of the local socket.
 
     Returns:
         $MAILBELL_SOCKET; else the system's socket when it exists; else the

@@ -58,7 +58,7 @@ class _Channel:
             raise gone() from None
 
     async def receive(self) -> bytes:
-        """Waits for bytes; none at the end of the stream, however it came about."""
+        """Wait for bytes; none at the end of the stream, however it came about."""
         try:
             return await self._socket.recv(READ_SIZE)
         except OSError:
@@ -103,7 +103,7 @@ class Subscription(AsyncIterator[Notification]):
         return await self.next()
 
     async def next(self, timeout: float | None = None) -> Notification:
-        """Waits for the next notification, across restarts of the daemon.
+        """Wait for the next notification, across restarts of the daemon.
 
         Args:
             timeout: seconds; None: for ever.
@@ -126,13 +126,13 @@ class Subscription(AsyncIterator[Notification]):
         raise TemporaryError("no notification came in time")
 
     def close(self) -> None:
-        """Ends the subscription. Closing it again does nothing."""
+        """End the subscription. Closing it again does nothing."""
         self._closed = True
         self._disconnect()
         self._client._forget(self)  # noqa: SLF001  two halves of one public object
 
     async def _start(self) -> None:
-        """Makes the first connection; a failure here is final."""
+        """Make the first connection; a failure here is final."""
         try:
             while not self._follower.established:
                 await self._advance()
@@ -144,7 +144,7 @@ class Subscription(AsyncIterator[Notification]):
             raise
 
     async def _step(self) -> Notification | None:
-        """Does one thing: connects, reads, or hands over."""
+        """Do one thing: connect, read, or hand over."""
         try:
             return await self._advance()
         except trio.TooSlowError:
@@ -223,12 +223,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends every subscription of this client."""
+        """End every subscription of this client."""
         for subscription in tuple(self._subscriptions):
             subscription.close()
 
     async def status(self) -> Status:
-        """Asks how the daemon is.
+        """Ask how the daemon is.
 
         Returns:
             Its counters, limits and the state of its sandbox.
@@ -239,7 +239,7 @@ class Client:
         return (await self._call(GetStatus(), GetStatusReply)).status
 
     async def notify(self, account: str) -> Cursor:
-        """Rings by hand: every subscriber of the account is told to look.
+        """Ring by hand: every subscriber of the account is told to look.
 
         Args:
             account: name of the account.
@@ -260,7 +260,7 @@ class Client:
         reconnect: bool = True,
         on_state: Callable[[State], None] | None = None,
     ) -> Subscription:
-        """Asks to be told, from now on. When this returns, the daemon has agreed.
+        """Ask to be told, from now on. When this returns, the daemon has agreed.
 
         Args:
             accounts: names of the accounts; empty: all.

@@ -29,6 +29,7 @@ from mailbell.varlink._message import (
     read_parameters_untrusted,
 )
 from mailbell.varlink._methods import Method, decode_method_untrusted, encode_method
+from mailbell.varlink._names import LISTENER, SERVICE
 from mailbell.varlink.interfaces import describe, service_information
 from mailbell.varlink.types import (
     GetInfo,
@@ -45,7 +46,9 @@ from mailbell.varlink.types import (
 
 __all__ = [
     "CALL_LIMIT",
+    "LISTENER",
     "REPLY_LIMIT",
+    "SERVICE",
     "Call",
     "Decoder",
     "GetInfo",

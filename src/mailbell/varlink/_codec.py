@@ -33,13 +33,8 @@ class Decoder:
         self._held = bytearray()
         self._failed = False
 
-    @property
-    def pending(self) -> int:
-        """How many bytes of an unfinished message are held."""
-        return len(self._held)
-
     def feed_untrusted(self, data: bytes) -> list[bytes]:
-        """Takes what was read and gives back the messages it completes.
+        """Take what was read and give back the messages it completes.
 
         Args:
             data: any number of bytes, as they came.

@@ -7,6 +7,8 @@ had gets an error reply and may ask again: `ServiceError`.
 
 from collections.abc import Mapping
 
+from mailbell.varlink._names import LISTENER, SERVICE
+
 __all__ = [
     "MessageTooLong",
     "ProtocolError",
@@ -16,13 +18,9 @@ __all__ = [
     "invalid_parameter",
     "method_not_found",
     "method_not_implemented",
-    "permission_denied",
     "too_many_subscribers",
     "unknown_account",
 ]
-
-_SERVICE = "org.varlink.service"
-_LISTENER = "org.mailbell.Listener"
 
 
 class ProtocolError(Exception):
@@ -62,40 +60,81 @@ class ServiceError(Exception):
 
 
 def interface_not_found(interface: str) -> ServiceError:
-    """The error for an interface that is not served, by its name."""
-    return ServiceError(f"{_SERVICE}.InterfaceNotFound", {"interface": interface})
+    """Make the error for an interface that is not served.
+
+    Args:
+        interface: its name, as the peer sent it.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{SERVICE}.InterfaceNotFound", {"interface": interface})
 
 
 def method_not_found(method: str) -> ServiceError:
-    """The error for a method its interface does not have, by its full name."""
-    return ServiceError(f"{_SERVICE}.MethodNotFound", {"method": method})
+    """Make the error for a method its interface does not have.
+
+    Args:
+        method: its full name, as the peer sent it.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{SERVICE}.MethodNotFound", {"method": method})
 
 
 def method_not_implemented(method: str) -> ServiceError:
-    """The error for a way of calling that is not offered (`upgrade`), by the full name."""
-    return ServiceError(f"{_SERVICE}.MethodNotImplemented", {"method": method})
+    """Make the error for a way of calling that is not offered (`upgrade`).
+
+    Args:
+        method: the full name of the method, as the peer sent it.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{SERVICE}.MethodNotImplemented", {"method": method})
 
 
 def invalid_parameter(parameter: str) -> ServiceError:
-    """The error for a parameter that is unknown, missing or out of range, by its path."""
-    return ServiceError(f"{_SERVICE}.InvalidParameter", {"parameter": parameter})
+    """Make the error for a parameter that is unknown, missing or out of range.
 
+    Args:
+        parameter: its path, as in `after.sequence`.
 
-def permission_denied() -> ServiceError:
-    """The error for a caller that may not do this."""
-    return ServiceError(f"{_SERVICE}.PermissionDenied")
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{SERVICE}.InvalidParameter", {"parameter": parameter})
 
 
 def expected_more() -> ServiceError:
-    """The error for a method that answers more than once, called without `more`."""
-    return ServiceError(f"{_SERVICE}.ExpectedMore")
+    """Make the error for a method that answers more than once, called without `more`.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{SERVICE}.ExpectedMore")
 
 
 def unknown_account(account: str) -> ServiceError:
-    """The error for an account this daemon does not have, by its name."""
-    return ServiceError(f"{_LISTENER}.UnknownAccount", {"account": account})
+    """Make the error for an account this daemon does not have.
+
+    Args:
+        account: its name, as the peer sent it.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{LISTENER}.UnknownAccount", {"account": account})
 
 
 def too_many_subscribers(limit: int) -> ServiceError:
-    """The error for one subscriber too many; `limit` is how many there may be."""
-    return ServiceError(f"{_LISTENER}.TooManySubscribers", {"limit": limit})
+    """Make the error for one subscriber too many.
+
+    Args:
+        limit: how many there may be.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{LISTENER}.TooManySubscribers", {"limit": limit})

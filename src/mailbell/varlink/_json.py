@@ -24,7 +24,7 @@ _decoder = msgspec.json.Decoder()
 
 
 def decode_object_untrusted(message: bytes) -> dict[str, object]:
-    """Reads one JSON object.
+    """Read one JSON object.
 
     Args:
         message: the message without its NUL.
@@ -66,7 +66,7 @@ def _depth(bare: bytes) -> int:
 
 
 def _members(value: object) -> int:
-    """Counts the members of all objects in it, and looks at every integer."""
+    """Count the members of all objects in it, and look at every integer."""
     if isinstance(value, dict):
         return len(value) + sum(map(_members, value.values()))
     if isinstance(value, list):

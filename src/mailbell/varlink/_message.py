@@ -61,7 +61,7 @@ class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def parse_call_untrusted(message: bytes) -> Call:
-    """Reads one call.
+    """Read one call.
 
     Members of the envelope that we do not know are ignored, as other services
     do: Varlink grows by adding members. A null member counts as absent, which
@@ -83,7 +83,7 @@ def parse_call_untrusted(message: bytes) -> Call:
 
 
 def decode_reply_untrusted(message: bytes) -> Reply:
-    """Reads one reply.
+    """Read one reply.
 
     Args:
         message: the message without its NUL.
@@ -102,7 +102,7 @@ def decode_reply_untrusted(message: bytes) -> Reply:
 
 
 def read_parameters_untrusted(reply: Reply, kind: type[_T]) -> _T:
-    """Gives the parameters of a reply their type.
+    """Give the parameters of a reply their type.
 
     Members we do not know are ignored: the daemon may be newer than the client.
 
@@ -122,7 +122,7 @@ def read_parameters_untrusted(reply: Reply, kind: type[_T]) -> _T:
 def encode_call(
     method: str, parameters: object, *, more: bool = False, oneway: bool = False
 ) -> bytes:
-    """Writes one call, its NUL included; `encode_method` is the typed form.
+    """Write one call, its NUL included; `encode_method` is the typed form.
 
     Args:
         method: fully qualified name.
@@ -139,7 +139,7 @@ def encode_call(
 
 
 def encode_reply(parameters: object, *, continues: bool = False) -> bytes:
-    """Writes one reply, its NUL included.
+    """Write one reply, its NUL included.
 
     Args:
         parameters: one of the `...Reply` types of `mailbell.varlink.types`.
@@ -152,7 +152,7 @@ def encode_reply(parameters: object, *, continues: bool = False) -> bytes:
 
 
 def encode_error(error: ServiceError) -> bytes:
-    """Writes one error reply, its NUL included.
+    """Write one error reply, its NUL included.
 
     Args:
         error: the error to report.

@@ -10,7 +10,7 @@ import msgspec
 from mailbell.varlink import _errors, types
 from mailbell.varlink._errors import ProtocolError
 from mailbell.varlink._message import Call, encode_call
-from mailbell.varlink.interfaces import LISTENER, SERVICE
+from mailbell.varlink._names import LISTENER, SERVICE
 
 __all__ = ["MAX_ACCOUNT_NAME", "Method", "decode_method_untrusted", "encode_method"]
 
@@ -36,7 +36,7 @@ _CURSOR = {"epoch": True, "sequence": True}
 
 
 def decode_method_untrusted(call: Call) -> Method:
-    """Gives a call its type.
+    """Give a call its type.
 
     Args:
         call: as `parse_call_untrusted` gave it.
@@ -64,7 +64,7 @@ def decode_method_untrusted(call: Call) -> Method:
 
 
 def encode_method(method: Method, *, oneway: bool = False) -> bytes:
-    """Writes one call, its NUL included: the client's side.
+    """Write one call, its NUL included: the client's side.
 
     Args:
         method: what to ask for. `Subscribe` asks for more than one reply.
@@ -89,7 +89,7 @@ def _find(name: str) -> type[Method]:
 def _named(
     given: dict[str, object], required: dict[str, bool], path: str = ""
 ) -> dict[str, object]:
-    """Refuses unknown and missing names; drops null where a field may be absent."""
+    """Refuse unknown and missing names; drop null where a field may be absent."""
     for name in given:
         if name not in required:
             raise _errors.invalid_parameter(path + name)

@@ -6,19 +6,15 @@ there. Source of the first: https://varlink.org/Service
 
 from mailbell import __version__
 from mailbell.varlink._errors import interface_not_found
+from mailbell.varlink._names import LISTENER, SERVICE
 from mailbell.varlink.types import GetInfoReply, GetInterfaceDescriptionReply
 
 __all__ = [
-    "LISTENER",
     "LISTENER_TEXT",
-    "SERVICE",
     "SERVICE_TEXT",
     "describe",
     "service_information",
 ]
-
-SERVICE = "org.varlink.service"
-LISTENER = "org.mailbell.Listener"
 
 SERVICE_TEXT = """\
 # What every Varlink service answers: who it is, and what it can do.
@@ -60,8 +56,9 @@ LISTENER_TEXT = """\
 interface org.mailbell.Listener
 
 # A place in the history of one run of the daemon. The epoch names the run, and
-# another run has another one; sequence is the number of the last wake-up seen,
-# -1 before the first.
+# another run has another one; sequence is the number of the last wake-up of
+# which everything was told. A run begins at 0; -1 is given to who comes from
+# another run and was not yet told everything that this one has to say at once.
 type Cursor (epoch: string, sequence: int)
 
 # Look for mail of this account. The cause is "network" when a mail server rang,
@@ -104,9 +101,14 @@ type Sandbox (
   landlock_uncovered: []string
 )
 
-# How the daemon is. started is in microseconds since 1970; kernel_dropped is
-# null where the kernel does not tell; accounts may be cut short, accounts_total
-# is how many there are.
+# How the daemon is. started is in microseconds since 1970; refused_by_total are
+# the requests that only the rate of all sources together refused; leaked are
+# datagrams over their source's limits that were let through by chance;
+# kernel_dropped are datagrams the kernel dropped, by the filter or because the
+# queue was full, and null where there is no UDP or the kernel does not tell;
+# unfiltered says why the kernel does not enforce the allowed sources, and is
+# null when it does or need not; accounts may be cut short, accounts_total is
+# how many there are.
 type Status (
   version: string,
   pid: int,
@@ -114,7 +116,10 @@ type Status (
   started: int,
   listening: []string,
   outcomes: Outcomes,
+  refused_by_total: int,
+  leaked: int,
   kernel_dropped: ?int,
+  unfiltered: ?string,
   wakeups: int,
   accounts: []Account,
   accounts_total: int,
@@ -154,7 +159,7 @@ _TEXTS = {SERVICE: SERVICE_TEXT, LISTENER: LISTENER_TEXT}
 
 
 def service_information() -> GetInfoReply:
-    """The answer to `GetInfo`.
+    """Make the answer to `GetInfo`.
 
     Returns:
         Our name, version and the names of our interfaces.
@@ -169,7 +174,7 @@ def service_information() -> GetInfoReply:
 
 
 def describe(interface: str) -> GetInterfaceDescriptionReply:
-    """The answer to `GetInterfaceDescription`.
+    """Make the answer to `GetInterfaceDescription`.
 
     Args:
         interface: name of the interface, as the peer sent it.

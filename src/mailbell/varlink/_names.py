@@ -1,0 +1,6 @@
+"""The names of the interfaces we serve."""
+
+__all__ = ["LISTENER", "SERVICE"]
+
+SERVICE = "org.varlink.service"
+LISTENER = "org.mailbell.Listener"
