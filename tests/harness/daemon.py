@@ -18,16 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from harness.sender import LINE, PATIENCE, ring
 
 from mailbell._stats import Status
 from mailbell.client import Client
 
 __all__ = ["LINE", "PATIENCE", "Daemon", "configuration", "ring", "started", "until"]
-
-LINE = b"nm_notifyuser\r\n"
-# Seconds until a test gives up: a bound for a machine that hangs, never a
-# duration that a test relies on.
-PATIENCE = 30.0
 
 
 def until(done: Callable[[], object], what: str = "it") -> None:
@@ -133,6 +129,7 @@ def started(
     command: Sequence[str] = (),
     environ: dict[str, str] | None = None,
     descriptors: Sequence[int] = (),
+    program: Sequence[str] = ("-m", "mailbell.cli.mailbelld"),
 ) -> Iterator[Daemon]:
     """Run a daemon until the end of the block.
 
@@ -142,6 +139,7 @@ def started(
         command: what to run it through, as in `nsenter ...`.
         environ: added to its environment.
         descriptors: passed on to it.
+        program: what the interpreter runs; another one ends as the daemon.
     """
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory) if toml is None else toml)
@@ -151,7 +149,7 @@ def started(
         notify.bind(str(notify_path))
         notify_path.chmod(0o666)  # as a service manager's is: the daemon may be another user
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)],
+            [*command, sys.executable, *program, "--config", str(file)],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **(environ or {})},
@@ -176,19 +174,3 @@ def _await_ready(daemon: Daemon) -> None:
         if daemon.process.poll() is not None:
             pytest.fail(f"mailbelld ended: {daemon.lines()}")
     pytest.fail(f"mailbelld is not ready: {daemon.lines()}")
-
-
-def ring(endpoint: tuple[str, int], data: bytes = LINE, source: str | None = None) -> bytes:
-    """Ring as a mail server does; return what came back before the close, b"" as it must be."""
-    family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
-    with socket.socket(family) as sock:
-        sock.settimeout(PATIENCE)
-        if source:
-            sock.bind((source, 0))
-        sock.connect(endpoint)
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        try:
-            return sock.recv(4096)
-        except ConnectionResetError:
-            return b""

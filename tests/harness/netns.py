@@ -38,11 +38,21 @@ while request := control.recv(64):
 
 @dataclass(frozen=True)
 class Namespace:
-    """One network namespace."""
+    """One network namespace.
+
+    Attributes:
+        agent: a process that lives in it.
+        control: how the agent is told to make sockets.
+        enter: what to run a program through so that it may set up the network:
+            as root, if only in a user namespace.
+        visit: the same for a program that is to be who the tests are: root, or an
+            ordinary user, who then has no privilege in the namespace either.
+    """
 
     agent: "subprocess.Popen[bytes]"
     control: socket.socket
     enter: tuple[str, ...]
+    visit: tuple[str, ...]
 
     @property
     def pid(self) -> int:
@@ -129,7 +139,10 @@ def _start(
         assert agent.stderr is not None
         raise OSError(agent.stderr.read().decode().strip())
     user = ("-U", "--preserve-credentials") if ordinary else ()
-    return Namespace(agent, ours, ("nsenter", *user, "-n", "-t", str(agent.pid)))
+    enter = ("nsenter", *user, "-n", "-t", str(agent.pid))
+    # One user namespace further in, root has their own number again.
+    ids = (f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}")
+    return Namespace(agent, ours, enter, (*enter, "unshare", *ids) if ordinary else enter)
 
 
 def _end(agent: "subprocess.Popen[bytes]", control: socket.socket) -> None:

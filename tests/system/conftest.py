@@ -14,3 +14,10 @@ def open_path() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
         os.chmod(name, 0o755)
         yield Path(name)
+
+
+@pytest.fixture
+def empty_path() -> Iterator[Path]:
+    """A directory to mount something on, outside of what may be closed to others."""
+    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
+        yield Path(name)

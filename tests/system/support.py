@@ -5,12 +5,12 @@ import os
 import resource
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from harness import child
-from harness.daemon import PATIENCE, Daemon
+from harness.daemon import Daemon
+from harness.sender import PATIENCE, unread
 
 __all__ = [
     "GENEROUS",
@@ -20,11 +20,8 @@ __all__ = [
     "limit_descriptors",
     "loopback",
     "program",
-    "pushed",
     "rss",
-    "sent",
     "switches",
-    "unread",
 ]
 
 LISTENER: Final = "org.mailbell.Listener."
@@ -89,38 +86,6 @@ class Local:
     def said_before_the_end(self) -> bytes:
         """Everything that comes until the daemon hangs up."""
         return unread(self.socket)
-
-
-def unread(sock: socket.socket) -> bytes:
-    """What comes until the other end closes; a test fails when it does not."""
-    sock.settimeout(PATIENCE)
-    heard = b""
-    try:
-        while chunk := sock.recv(4096):
-            heard += chunk
-    except (ConnectionResetError, BrokenPipeError):
-        pass  # a close with our bytes unread is a reset
-    return heard
-
-
-def sent(endpoint: tuple[str, int], data: bytes, source: str | None = None) -> socket.socket:
-    """A connection on which this was sent and nothing closed. Whoever gets it closes it."""
-    sock = socket.socket(socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET)
-    sock.settimeout(PATIENCE)
-    if source:
-        sock.bind((source, 0))
-    sock.connect(endpoint)
-    sock.sendall(data)
-    return sock
-
-
-def pushed(endpoint: tuple[str, int], data: bytes, source: str | None = None) -> bytes:
-    """Send this to somebody who may hang up at any time; return what came back."""
-    with sent(endpoint, b"", source) as sock:
-        with suppress(OSError):  # closed with bytes unread: a reset, whatever we do next
-            sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
-        return unread(sock)
 
 
 def cpu_ticks(pid: int) -> int:

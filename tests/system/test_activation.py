@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import LINE, Daemon, configuration, ring, started, until
+from harness.ordinary import NOBODY, as_nobody
 
 # Becomes what a service manager starts: descriptors from 3 on, and LISTEN_PID
 # set to the process that the program will be.
@@ -105,40 +106,37 @@ def test_no_connection_is_lost_while_an_activated_daemon_restarts(tmp_path: Path
 
 
 ONLY_TO_BIND = (
-    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
     "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service",
     "--bounding-set=-all,+net_bind_service",
 )  # fmt: skip
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
 
 
-def prepare_for_nobody(directory: Path) -> None:
-    os.chown(directory, 65534, 65534)
-    for parent in directory.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    probe = [*ONLY_TO_BIND, sys.executable, "-c", "import mailbell, trio"]
-    if subprocess.run(probe, check=False, capture_output=True).returncode:
-        pytest.skip("this interpreter lies where an ordinary user cannot reach it")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
-def test_a_user_with_only_the_capability_to_bind_drops_that_too(tmp_path: Path) -> None:
-    prepare_for_nobody(tmp_path)
-    toml = configuration(tmp_path, tcp=["127.0.79.1:79"])
-    with started(tmp_path, toml, command=ONLY_TO_BIND) as daemon:
+@ROOT
+def test_a_user_with_only_the_capability_to_bind_drops_that_too(
+    open_path: Path, empty_path: Path
+) -> None:
+    os.chown(open_path, NOBODY, NOBODY)
+    toml = configuration(open_path, tcp=["127.0.79.1:79"])
+    command = as_nobody(empty_path, *ONLY_TO_BIND)
+    with started(open_path, toml, command=command) as daemon:
         ring(("127.0.79.1", 79))
         until(lambda: daemon.counted() == {"accepted": 1})
         says = daemon.kernel_says()
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
             assert int(says[name], 16) == 0, name
-        assert set(says["Uid"].split()) == {"65534"}
+        assert set(says["Uid"].split()) == {str(NOBODY)}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
-def test_without_the_privilege_to_filter_the_daemon_itself_holds_the_list(tmp_path: Path) -> None:
+@ROOT
+def test_without_the_privilege_to_filter_the_daemon_itself_holds_the_list(
+    open_path: Path, empty_path: Path
+) -> None:
     """Newer kernels filter a TCP socket for CAP_NET_ADMIN only; the list counts all the same."""
-    prepare_for_nobody(tmp_path)
-    toml = configuration(tmp_path, tcp=["127.0.79.1:79"], more='[sources]\nallow = ["127.0.79.2"]')
-    with started(tmp_path, toml, command=ONLY_TO_BIND) as daemon:
+    os.chown(open_path, NOBODY, NOBODY)
+    toml = configuration(open_path, tcp=["127.0.79.1:79"], more='[sources]\nallow = ["127.0.79.2"]')
+    command = as_nobody(empty_path, *ONLY_TO_BIND)
+    with started(open_path, toml, command=command) as daemon:
         if not any("kernel_filter_missing" in line for line in daemon.lines()):
             pytest.skip("this kernel lets anyone filter a TCP socket")
         assert ring(("127.0.79.1", 79), source="127.0.79.3") == b""

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
-from harness.daemon import LINE, PATIENCE, configuration, ring, started, until
-from system.support import GENEROUS, pushed
+from harness.daemon import LINE, PATIENCE, Daemon, configuration, ring, started, until
+from system.support import GENEROUS
 
 from mailbell._errors import TemporaryError
-from mailbell.client import Client
+from mailbell.client import Client, Subscription
 
 ACCOUNTS = """
 [[account]]
@@ -87,9 +87,100 @@ def test_a_flood_that_is_refused_does_not_delay_another_source(tmp_path: Path) -
     ):
         endpoint = daemon.endpoint()
         for _ in range(RUNG):
-            assert pushed(endpoint, LINE, "127.0.0.2") == b""
+            assert ring(endpoint, LINE, "127.0.0.2") == b""
         ring(endpoint, source="127.0.0.3")
         assert mine.next(PATIENCE).source == "127.0.0.3"
         until(lambda: sum(daemon.counted().values()) == RUNG + 1)
         assert daemon.counted()["rate_limited"] >= RUNG // 2
         assert [a.count for a in daemon.status().accounts] == [1, 1]
+
+
+def ring_last(daemon: Daemon, endpoint: tuple[str, int]) -> int:
+    """Ring once more; return the number of the last wake-up from before that.
+
+    When there was one while it rang, nobody can say which came first; then it
+    rings again.
+    """
+    for _ in range(100):
+        before = daemon.status().cursor.sequence
+        ring(endpoint, source="127.0.0.2")
+        # The answer comes after the ring was dealt with: the daemon closes and
+        # counts a connection in one go.
+        if daemon.status().cursor.sequence == before:
+            return before
+    pytest.fail("no ring comes between two wake-ups")
+
+
+def told_after(subscription: Subscription, sequence: int) -> int:
+    """Read until something later than this wake-up is told; return how much was read."""
+    read = 0
+    while not read or last_told(subscription) <= sequence:
+        subscription.next(PATIENCE)
+        read += 1
+    return read
+
+
+def last_told(subscription: Subscription) -> int:
+    assert subscription.cursor
+    return subscription.cursor.sequence
+
+
+@pytest.mark.parametrize(
+    ("seconds", "more"),
+    [
+        pytest.param(0.0, "", id="at-once"),
+        pytest.param(3.0, "", id="for-three-seconds"),
+        # Here nothing but the first is accepted, so that nothing else can
+        # happen to wake anybody after the last one.
+        pytest.param(0.0, '[limits]\nrate = "1/h"\nburst = 1\n', id="one-an-hour"),
+        pytest.param(
+            3.0, '[limits]\nrate = "1/h"\nburst = 1\n', id="one-an-hour-for-three-seconds"
+        ),
+    ],
+)
+def test_the_last_of_a_storm_is_told_although_most_are_refused(
+    tmp_path: Path, seconds: float, more: str
+) -> None:
+    """200, or as many as fit into the time, from one source, with the limits as shipped."""
+    with (
+        started(tmp_path, toml(tmp_path, more)) as daemon,
+        Client(str(daemon.path)) as client,
+        client.subscribe() as subscription,
+    ):
+        endpoint = daemon.endpoint()
+        begin = time.monotonic()
+        rung = 0
+        while rung < RUNG - 1 or time.monotonic() - begin < seconds:
+            assert ring(endpoint, source="127.0.0.2") == b""
+            rung += 1
+        after = ring_last(daemon, endpoint)
+        told = told_after(subscription, after)
+        passed = time.monotonic() - begin
+        outcomes = daemon.counted()
+        print(f"{rung} rung in {passed:.2f} s: {told} times told, {outcomes}")
+        assert told <= 1 + int(passed)
+        assert daemon.status().wakeups <= 1 + int(time.monotonic() - begin)
+        assert outcomes["rate_limited"] > RUNG // 2
+        assert set(outcomes) == {"accepted", "rate_limited"}
+
+
+def test_whoever_never_rang_wakes_nobody_by_being_refused(tmp_path: Path) -> None:
+    """Garbage until the source is not even read, then the line, which is not read either."""
+    with (
+        started(tmp_path, toml(tmp_path, '[coalesce]\ninterval = "10ms"\n')) as daemon,
+        Client(str(daemon.path)) as client,
+        client.subscribe() as subscription,
+    ):
+        endpoint = daemon.endpoint()
+        for _ in range(RUNG):
+            assert ring(endpoint, b"garbage\r\n", "127.0.0.2") == b""
+        before = daemon.counted()["rate_limited"]
+        assert before > RUNG // 2
+        assert ring(endpoint, LINE, "127.0.0.2") == b""
+        assert daemon.counted()["rate_limited"] == before + 1
+        # The first of an account is told at once: whatever the flood had caused
+        # would come before this.
+        ring(endpoint, source="127.0.0.3")
+        assert subscription.next(PATIENCE).account == "private"
+        status = daemon.status()
+        assert (status.wakeups, [a.count for a in status.accounts]) == (1, [0, 1])

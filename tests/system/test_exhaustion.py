@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from harness.daemon import LINE, PATIENCE, Daemon, configuration, started, until
-from system.support import GENEROUS, Local, cpu_ticks, limit_descriptors, sent, switches, unread
+from harness.daemon import Daemon, configuration, started, until
+from harness.sender import LINE, PATIENCE, sent, unread
+from system.support import GENEROUS, Local, cpu_ticks, limit_descriptors, switches
 
 # As many descriptors as the standard streams: the daemon has more than that
 # already, so that every accept fails.

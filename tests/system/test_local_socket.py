@@ -2,25 +2,20 @@
 
 import errno
 import grp
-import json
 import os
 import socket
 import stat
 import subprocess
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from harness import child
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from system.support import GENEROUS, LISTENER, Local, program, rss
+from system.wrong_calls import WRONG
 
 ONE = ("127.0.0.1:0",)
-
-
-def call(method: str, parameters: object = None, **more: Any) -> bytes:
-    return json.dumps({"method": method, "parameters": parameters or {}, **more}).encode() + b"\0"
 
 
 def events(daemon: Daemon) -> dict[str, int]:
@@ -29,40 +24,6 @@ def events(daemon: Daemon) -> dict[str, int]:
         return counts
 
 
-NOTIFY, SUBSCRIBE = f"{LISTENER}Notify", f"{LISTENER}Subscribe"
-
-# What is said, and how the connection ends.
-WRONG = {
-    "noise": (bytes(range(1, 256)) + b"\0", "garbage"),
-    "a finger query": (b"root\r\n\0", "garbage"),
-    "an empty message": (b"\0", "garbage"),
-    "not UTF-8": (b'{"method":"\xff\xfe"}\0', "garbage"),
-    "half an object": (b'{"method":\0', "garbage"),
-    "a list": (b"[]\0", "garbage"),
-    "a number with 4,000 digits": (b'{"method":' + b"9" * 4000 + b"}\0", "garbage"),
-    "deep arrays": (b"[" * 4000 + b"\0", "garbage"),
-    "deep and well formed": (b"[" * 2000 + b"]" * 2000 + b"\0", "garbage"),
-    "deep objects": (
-        b'{"method":"x","parameters":' + b'{"a":' * 600 + b"1" + b"}" * 601 + b"\0",
-        "garbage",
-    ),
-    "a key twice": (b'{"method":"a","method":"b"}\0', "garbage"),
-    "a method that is a number": (b'{"method":1}\0', "garbage"),
-    "parameters that are a list": (b'{"method":"' + NOTIFY.encode() + b'","parameters":[]}\0', ""),
-    "more that is text": (call(SUBSCRIBE, more="yes"), ""),
-    "an account that is a number": (call(NOTIFY, {"account": 1}), ""),
-    "an account that is null": (call(NOTIFY, {"account": None}), ""),
-    "accounts that are text": (call(SUBSCRIBE, {"accounts": "work"}, more=True), ""),
-    "a cursor that is a list": (call(SUBSCRIBE, {"after": [1]}, more=True), ""),
-    "a sequence that is a fraction": (
-        call(SUBSCRIBE, {"after": {"epoch": "e", "sequence": 0.5}}, more=True),
-        "",
-    ),
-    "10 MiB without a NUL": (b"x" * (10 << 20), "too_long"),
-    "10 MiB of blanks": (b" " * (10 << 20), "too_long"),
-    "one byte too many": (b'{"method":"' + b"x" * 4084 + b'"}\0', "too_long"),
-    "eleven calls at once": (call("org.varlink.service.GetInfo") * 11, "too_fast"),
-}
 ENDS = {
     "disconnected", "garbage", "too_long", "bad_call", "too_fast", "idle", "displaced", "unread",
     "failed",
@@ -83,21 +44,31 @@ def test_whoever_is_wrong_is_hung_up_on_and_counted(tmp_path: Path) -> None:
     toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
     with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
         watcher.subscribe()
-        endpoint, memory = daemon.endpoint(), rss(daemon)
-        for what, (data, expected) in WRONG.items():
-            before = events(daemon)
-            with Local(daemon.path) as bad:
-                bad.goes_on(data)
-                bad.said_before_the_end()
-            until(partial(has_ended, daemon, before), what)
-            how = ended(before, events(daemon))
-            assert sum(how.values()) == 1, (what, how)
-            assert set(how) <= ({expected} if expected else {"garbage", "bad_call"}), (what, how)
-        assert rss(daemon) - memory < 2048
+        endpoint, memory = daemon.endpoint(), []
+        for _ in range(2):
+            for what in WRONG:
+                require_hung_up_on(daemon, what)
+            memory.append(rss(daemon))
+        print("RSS", memory, "KiB")
+        # What the first round has made room for serves the second as well. Of
+        # one message of 10 MiB a tenth would show.
+        assert memory[1] - memory[0] < 1024
         ring(endpoint)
         assert watcher.reply()["notification"]["count"] == 1
         assert daemon.status().subscribers == 1
         assert all(line.isascii() and line.isprintable() for line in daemon.lines())
+
+
+def require_hung_up_on(daemon: Daemon, what: str) -> None:
+    data, expected = WRONG[what]
+    before = events(daemon)
+    with Local(daemon.path) as bad:
+        bad.goes_on(data)
+        bad.said_before_the_end()
+    until(partial(has_ended, daemon, before), what)
+    how = ended(before, events(daemon))
+    assert sum(how.values()) == 1, (what, how)
+    assert set(how) <= ({expected} if expected else {"garbage", "bad_call"}), (what, how)
 
 
 def test_an_answer_that_is_an_error_is_no_reason_to_hang_up(tmp_path: Path) -> None:
@@ -111,32 +82,41 @@ def test_a_thousand_connections_displace_each_other_and_no_subscriber(tmp_path: 
     toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
     with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
         watcher.subscribe()
-        endpoint, before, memory = daemon.endpoint(), events(daemon), rss(daemon)
-        crowd = [Local(daemon.path) for _ in range(1000)]
-        try:
+        endpoint, before = daemon.endpoint(), events(daemon)
+        memory = []
+        for number in (200, 1000):
             # 64 subscribers and 32 others have a place; the watcher has one of them.
-            until(lambda: events(daemon)["displaced"] - before["displaced"] >= 1000 - 96)
-            ring(endpoint)
-            assert watcher.reply()["notification"]["count"] == 1
-            grown = rss(daemon) - memory
-        finally:
-            for one in crowd:
-                one.socket.close()
-
-        def over() -> bool:
-            now = events(daemon)
-            ends = sum(now[end] - before[end] for end in ENDS)
-            return ends == now["connected"] - before["connected"]
-
-        until(over, "the end of each connection")
+            wanted = events(daemon)["displaced"] + number - 96
+            crowd = [Local(daemon.path) for _ in range(number)]
+            try:
+                until(partial(have_been_displaced, daemon, wanted))
+                ring(endpoint)
+                assert watcher.reply()["notification"]["count"] == 1
+                memory.append(rss(daemon))
+            finally:
+                for one in crowd:
+                    one.socket.close()
+        until(partial(all_have_ended, daemon, before), "the end of each connection")
         now = events(daemon)
         assert now["refused_full"] == before["refused_full"]
         assert now["failed"] == 0
         # Nobody but the oldest of those who said nothing had to go.
         assert now["garbage"] == now["bad_call"] == now["too_fast"] == 0
         assert daemon.status().subscribers == 1
-        print("RSS grew by", grown, "KiB")
-        assert grown < 4096
+        print("RSS", memory, "KiB")
+        # The first crowd filled every place; five times as many need no more
+        # than it, give or take how the allocator was left.
+        assert memory[1] - memory[0] < 1024
+
+
+def have_been_displaced(daemon: Daemon, wanted: int) -> bool:
+    return events(daemon)["displaced"] >= wanted
+
+
+def all_have_ended(daemon: Daemon, before: dict[str, int]) -> bool:
+    """Whether as many have gone as have come, between two looks."""
+    now = events(daemon)
+    return sum(now[e] - before[e] for e in ENDS) == now["connected"] - before["connected"]
 
 
 def test_subscribers_have_a_limit_of_their_own(tmp_path: Path) -> None:
@@ -157,7 +137,7 @@ def test_subscribers_have_a_limit_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_subscriber_that_never_reads_gets_it_all_in_one(tmp_path: Path) -> None:
-    """3,000 notifications in a hundred wake-ups, and nothing is kept of them but their sum."""
+    """Hundreds of notifications in a hundred wake-ups, and nothing is kept but their sum."""
     more = GENEROUS + '[coalesce]\ninterval = "10ms"\n'
     with started(tmp_path, configuration(tmp_path, tcp=ONE, more=more)) as daemon:
         endpoint = daemon.endpoint()
@@ -165,29 +145,35 @@ def test_a_subscriber_that_never_reads_gets_it_all_in_one(tmp_path: Path) -> Non
             sleeper.call("Subscribe", more=True)
             watcher.subscribe()
             until(lambda: daemon.status().subscribers == 2)
-            for _ in range(100):
-                ring(endpoint)
-            memory = rss(daemon)
-            rung = 3000
-            for _ in range(rung - 100):
-                ring(endpoint)
-            seen = 0
-            while seen < rung:
-                seen += watcher.reply()["notification"]["count"]
-            until(lambda: daemon.counted() == {"accepted": rung})
-            wakeups, grown = daemon.status().wakeups, rss(daemon) - memory
-            # Now it reads.
-            assert sleeper.reply()["notification"] is None
-            counts: list[int] = []
-            while sum(counts) < rung:
-                counts.append(sleeper.reply()["notification"]["count"])
-            print(wakeups, "wake-ups, to the sleeper:", counts, "RSS grew by", grown, "KiB")
-            assert sum(counts) == rung
-            assert wakeups >= 100
+
+            def ring_until_woken(wakeups: int) -> bool:
+                for _ in range(20):
+                    ring(endpoint)
+                return daemon.status().wakeups >= wakeups
+
+            memory = []
+            for wakeups in (100, 300):
+                until(partial(ring_until_woken, wakeups), f"wake-up {wakeups}")
+                memory.append(rss(daemon))
+            rung = daemon.counted()["accepted"]
+            assert told_until(watcher, rung)[-1] < rung
+            counts = told_until(sleeper, rung)
+            print(rung, "rung; to the sleeper:", counts, "RSS", memory, "KiB")
             # What the kernel's buffer took at once, then one for all the rest.
             assert len(counts) <= 4
-            assert counts[-1] >= rung - 10 * len(counts)
-            assert grown < 1024
+            assert counts[-1] > rung / 2
+            # Two hundred merged wake-ups kept apart would be a message each, and more.
+            assert memory[1] - memory[0] < 512
+
+
+def told_until(local: Local, rung: int) -> list[int]:
+    """Read notifications until they stand for so many; return what each stood for."""
+    counts: list[int] = []
+    while sum(counts) < rung:
+        if notification := local.reply()["notification"]:
+            counts.append(notification["count"])
+    assert sum(counts) == rung
+    return counts
 
 
 def test_the_peer_is_named_in_the_log(tmp_path: Path) -> None:

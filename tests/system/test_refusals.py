@@ -19,6 +19,7 @@ from typing import Final
 
 import pytest
 from harness.daemon import LINE, PATIENCE, configuration
+from harness.ordinary import as_nobody
 
 import mailbell
 
@@ -205,31 +206,32 @@ def test_with_one_port_taken_the_other_is_not_served(tmp_path: Path) -> None:
     require_closed(port)
 
 
-def nobody() -> list[str]:
+def nobody(hold: Path) -> list[str]:
     """What to run a program through, so that it has no privilege at all."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("setpriv is not installed")
-    ordinary = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--bounding-set=-all",
-    ]
-    probe = [*ordinary, sys.executable, "-c", "import mailbell, trio"]
-    if subprocess.run(probe, capture_output=True, check=False, timeout=PATIENCE).returncode:
-        pytest.skip("the interpreter or the sources are not readable for an ordinary user")
-    return ordinary
+    return as_nobody(hold) if os.geteuid() == 0 else []
 
 
-def test_without_the_privilege_for_port_79_it_says_how_to_get_it(open_path: Path) -> None:
+def where_port_79_is_privileged() -> list[str]:
+    """What to run a program through, so that not anyone may bind port 79.
+
+    Containers often let anyone. It is a property of the network namespace,
+    and a new one has the kernel's default.
+    """
     start = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
-    if int(start) <= 79:
-        pytest.skip("on this machine anyone may bind port 79")
+    if int(start) > 79:
+        return []
+    command = ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("on this machine anyone may bind port 79, in the only network there is")
+    return command
+
+
+def test_without_the_privilege_for_port_79_it_says_how_to_get_it(
+    open_path: Path, empty_path: Path
+) -> None:
     toml = configuration(open_path, tcp=("127.0.0.1:79",))
-    ended = mailbelld(written(open_path, toml), command=nobody(), cwd=Path("/"))
+    command = [*where_port_79_is_privileged(), *nobody(empty_path)]
+    ended = mailbelld(written(open_path, toml), command=command, cwd=Path("/"))
     require(
         ended, 77, "no permission to bind port 79 of 127.0.0.1",
         "start as root, let the service manager bind it", "above 1023",
@@ -237,10 +239,12 @@ def test_without_the_privilege_for_port_79_it_says_how_to_get_it(open_path: Path
 
 
 @ROOT
-def test_without_permission_for_the_socket_it_says_where_to_look(open_path: Path) -> None:
+def test_without_permission_for_the_socket_it_says_where_to_look(
+    open_path: Path, empty_path: Path
+) -> None:
     port = free_port()
     toml = configuration(open_path, tcp=(f"127.0.0.1:{port}",))
-    ended = mailbelld(written(open_path, toml), command=nobody(), cwd=Path("/"))
+    ended = mailbelld(written(open_path, toml), command=nobody(empty_path), cwd=Path("/"))
     require(ended, 77, f"no permission to make the socket {open_path}/mailbell.sock", "who owns")
     require_closed(port)
 

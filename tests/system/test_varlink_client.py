@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.daemon import PATIENCE, Daemon, ring, started
+from system.support import Local
+
+from mailbell import __version__
+from mailbell.varlink import describe
 
 INTERFACE = "org.mailbell.Listener"
 
@@ -55,10 +59,32 @@ def next_object(stream: "IO[str]") -> Any:
     raise EOFError(text)
 
 
+def described(daemon: Daemon, name: str) -> str:
+    """The text of an interface as it goes over the socket, read without any library."""
+    with Local(daemon.path) as local:
+        method = "org.varlink.service.GetInterfaceDescription"
+        call = {"method": method, "parameters": {"interface": name}}
+        local.goes_on(json.dumps(call).encode() + b"\0")
+        text: str = local.reply()["description"]
+        return text
+
+
 def test_information_and_interface_text(tmp_path: Path) -> None:
     with started(tmp_path) as daemon:
-        assert INTERFACE in output(daemon, "info", "")
-        assert "method Subscribe" in output(daemon, "help", INTERFACE)
+        told, _, interfaces = output(daemon, "info", "").partition("Interfaces:\n")
+        pairs = (line.partition(": ") for line in told.splitlines())
+        assert {name: value for name, _, value in pairs} == {
+            "Vendor": "mailbell",
+            "Product": "mailbelld",
+            "Version": __version__,
+            "URL": "https://www.rfc-editor.org/rfc/rfc4146",
+        }
+        assert interfaces.split() == ["org.varlink.service", INTERFACE]
+        for name in interfaces.split():
+            printed = output(daemon, "help", name)
+            assert printed.strip() == described(daemon, name).strip()
+            assert printed.strip() == describe(name).description.strip()
+            assert f"\ninterface {name}\n" in printed
 
 
 def test_status(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""For all tests: what a skip may hide, and what is inherited from whoever starts them.
+
+A skipped test shows nothing, and nobody reads the list of the skipped. With
+`MAILBELL_STRICT=1` in the environment a skip is therefore a failure, unless its
+reason stands in `ALLOWED`. `.ci/run` sets it for root: on a machine for tests
+everything that has to be shown is shown.
+"""
+
+import os
+import re
+import signal
+from collections.abc import Generator
+from typing import Final, TypeVar
+
+import pytest
+
+STRICT: Final = os.environ.get("MAILBELL_STRICT") == "1"
+
+# The reason of a skip, as a regular expression of all of it, and why the claim is shown
+# all the same or is none on such a machine. Nothing else belongs here: a program that
+# is not installed, or a privilege that is not given, is to be had on a machine for tests.
+ALLOWED: Final = {
+    # Containers keep CAP_SYS_RESOURCE even from root. The test after it shows the
+    # same with a kernel that is made to grant the attempt.
+    r"needs CAP_SYS_RESOURCE; .*": "test_limits_that_could_be_raised_again_are_noticed",
+    # Some containers let everyone bind low ports. The refusal is shown by a daemon
+    # in a network namespace of its own, where nobody has changed that.
+    r"port 79 needs no privilege here": "test_without_the_privilege_for_port_79_it_says_how",
+    # The kernel is older than what would be tested, or was built without it.
+    r"this kernel lets anyone filter a TCP socket": "there is no refusal to recover from",
+    r"this kernel offers version \d+": "a rule that its Landlock does not have",
+    r"(TCP|scopes) came with version \d+": "a rule that its Landlock does not have",
+    r"this kernel makes no 32-bit calls": "there is no second architecture to keep out",
+    r"no MPTCP here: .*": "there is no such socket to refuse",
+    r"SO_PASSRIGHTS needs Linux 6.16: .*": "SECURITY.md claims it for such kernels only",
+    # The architecture has no such thing, nor a claim about it.
+    r"x32 is of x86-64|of x86-64 only": "there is no second way to call the kernel",
+    r"this architecture has no such call": "a call that cannot be made",
+    r"the names are chosen for x86-64": "test_abi has the names of every architecture",
+    # Not ours to raise; what the daemon says then has a test of its own.
+    r".*net\.core\.optmem_max.*": "test_too_large_for_the_kernels_memory_says_what_to_raise",
+}
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_configure() -> None:
+    """Let SIGINT mean what it does in a terminal, for us and for whatever we start.
+
+    A shell ignores it for what it starts in the background. That is inherited,
+    and Python leaves it so; the daemon would then not end on it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Judge a test that was skipped."""
+    return _judged((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Judge a file that was skipped."""
+    return _judged((yield))
+
+
+def _judged(report: Report) -> Report:
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        reason = _reason(report)
+        if not any(re.fullmatch(allowed, reason, re.DOTALL) for allowed in ALLOWED):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, and MAILBELL_STRICT does not allow that: {reason}"
+    return report
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    # pytest: for a skip this is the file, the line, and "Skipped: " with the reason.
+    where = report.longrepr
+    text = str(where[2] if isinstance(where, tuple) else where)
+    return text.removeprefix("Skipped: ")

@@ -1,0 +1,76 @@
+"""Started without standard streams: no socket may take their places.
+
+Descriptor 2 is the log. A daemon whose first connection got that number would
+write its log to whoever has connected, and the policy permits writing to it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from harness.daemon import Daemon, configuration, ring, started, until
+from system.support import Local
+
+from mailbell.client import Client
+
+# Becomes the program, with these descriptors closed.
+CLOSER = """
+import os, sys
+for number in sys.argv[1].split(","):
+    os.close(int(number))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+WHICH = pytest.mark.parametrize(
+    "closed", [(0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=lambda numbers: "".join(map(str, numbers))
+)
+
+
+@contextmanager
+def started_without(directory: Path, closed: tuple[int, ...]) -> Iterator[Daemon]:
+    command = (sys.executable, "-c", CLOSER, ",".join(map(str, closed)))
+    toml = configuration(directory, tcp=["127.0.0.1:0"], udp=["127.0.0.1:0"])
+    with started(directory, toml, command=command) as daemon:
+        yield daemon
+
+
+@WHICH
+def test_it_serves_and_says_nothing_to_the_network(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    with started_without(tmp_path, closed) as daemon:
+        # Garbage makes a line of the log each, while the connection is open.
+        with Local(daemon.path) as watcher:
+            watcher.subscribe()
+            for data in (b"garbage\r\n", b"", b"/W root\r\n"):
+                assert ring(daemon.endpoint(), data, "127.0.0.2") == b""
+            assert ring(daemon.endpoint()) == b""
+            assert watcher.reply()["notification"]["count"] == 1
+        with Client(str(daemon.path)) as client:
+            assert client.status().pid == daemon.pid
+        until(lambda: sum(daemon.counted().values()) == 4)
+        with Local(daemon.path) as bad:
+            bad.goes_on(b"nonsense\0")  # this one is logged as well
+            assert bad.said_before_the_end() == b""
+        assert daemon.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into an undumpable process")
+@WHICH
+def test_what_is_missing_is_dev_null(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    with started_without(tmp_path, closed) as daemon:
+        ring(daemon.endpoint())
+        with Local(daemon.path) as watcher:
+            watcher.subscribe()
+            links = {
+                int(entry.name): os.readlink(entry)
+                for entry in Path(f"/proc/{daemon.pid}/fd").iterdir()
+            }
+        assert {number: links[number] for number in closed} == dict.fromkeys(closed, "/dev/null")
+        sockets = {number for number, link in links.items() if link.startswith("socket:")}
+        assert len(sockets) > 4  # what it listens on, the event loop's pair, the watcher
+        assert min(sockets) > 2
+        if 2 not in closed:
+            assert links[2].startswith("pipe:")
+        assert daemon.stop() == 0
