@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # 3 Trio (and the blocking client): the doors of the machine
     ("_listener", "_local_peer", "_service", "client"),
     # 4 composition
-    ("_startup", "_daemon"),
+    ("_binding", "_startup", "_daemon"),
     # 5 doors
     ("cli",),
 )

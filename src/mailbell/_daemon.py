@@ -149,7 +149,7 @@ class Daemon:
             refused_by_total=limiter.total_refused,
             leaked=limiter.leaked,
             kernel_dropped=self._kernel_dropped(),
-            unfiltered=self._prepared.unfiltered or None,
+            unfiltered=self._prepared.sockets.unfiltered or None,
             wakeups=self._counters.wakeups,
             accounts=tuple(
                 Account(name=state.name, count=state.count, time=state.time)
@@ -272,10 +272,13 @@ class Daemon:
         status, landlock = self._locked.status, self._locked.unprivileged.landlock
         for name in self._listening:
             self._journal.log(Level.INFO, "listening", on=name)
-        if self._prepared.sockets.activated:
+        sockets = self._prepared.sockets
+        if sockets.activated:
             self._journal.log(Level.INFO, "activated", ignored="listen.tcp, listen.udp")
-        if self._prepared.unfiltered:
-            self._journal.log(Level.WARNING, "kernel_filter_missing", why=self._prepared.unfiltered)
+        if self._prepared.sockets.unfiltered:
+            self._journal.log(
+                Level.WARNING, "kernel_filter_missing", why=self._prepared.sockets.unfiltered
+            )
         for what in self._uncovered():
             self._journal.log(Level.NOTICE, "uncovered", what=what)
         self._journal.log(
@@ -293,7 +296,7 @@ class Daemon:
         more = []
         if not unprivileged.writable_executable_denied:
             more.append("memory that is writable and executable: the filter alone forbids it")
-        if not self._prepared.descriptors_refused:
+        if not self._prepared.sockets.descriptors_refused:
             more.append("descriptors passed by local peers: closing one can take long")
         return (*(f"Landlock: {what}" for what in unprivileged.landlock.uncovered), *more)
 

@@ -10,33 +10,25 @@ The order and its reasons are in docs/architecture.md, "The lock".
 
 import os
 import signal
-import socket
-import stat
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 
+from mailbell._binding import Sockets, open_sockets
 from mailbell._config import Configuration
 from mailbell._errors import (
     ConfigurationError,
     InternalError,
     OperatingSystemError,
-    PrivilegeError,
 )
-from mailbell._events import Family
-from mailbell._networks import Network
-from mailbell._packet_filter import line_filter, source_filter
 from mailbell._policy import Policy
 from mailbell._policy_toml import parse as parse_policy
 from mailbell._service import BATCH, local_connections
-from mailbell._sys import bpf, credentials, landlock, process, seccomp, sockets, systemd
-from mailbell._sys.listening import quick_to_accept
-from mailbell._sys.local_socket import bind_local
+from mailbell._sys import credentials, landlock, process, seccomp, systemd
 from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
 
 __all__ = [
     "Locked",
     "Prepared",
-    "Sockets",
     "Unprivileged",
     "descriptors_needed",
     "give_up",
@@ -55,33 +47,14 @@ SPARE_DESCRIPTORS = 24 + BATCH
 
 
 @dataclass(frozen=True, slots=True)
-class Sockets:
-    """What the daemon listens on, all of it bound before the lock.
-
-    Attributes:
-        tcp: listening stream sockets, each of one family.
-        udp: bound datagram sockets, each of one family.
-        local: the listening Unix socket.
-        activated: whether a service manager bound them.
-    """
-
-    tcp: tuple[socket.socket, ...]
-    udp: tuple[socket.socket, ...]
-    local: socket.socket
-    activated: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """Everything opened that will ever be opened; all privileges still held.
 
     Attributes:
         sockets: what is listened on.
-        descriptors_refused: whether the kernel keeps local peers from passing descriptors.
         started_as: who this process is.
         identity: whom it will become; None: it has no privilege to change that.
         policy: what the filter will permit.
-        unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
         notifier: the connection to the service manager.
         watchdog: seconds between signs of life; None: nobody asks for any.
         descriptors: how many this process may need at once.
@@ -91,11 +64,9 @@ class Prepared:
     """
 
     sockets: Sockets
-    descriptors_refused: bool
     started_as: credentials.Identity
     identity: credentials.Identity | None
     policy: Policy
-    unfiltered: str
     notifier: systemd.Notifier
     watchdog: float | None
     descriptors: int
@@ -151,16 +122,12 @@ def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> 
     if os.geteuid() == 0:
         identity = credentials.resolve_user(configuration.listen.user)
     policy = _read_policy()
-    given = systemd.activated_sockets(environ, os.getpid())
-    bound = _bind(configuration, given, identity)
-    _require_called_addresses(configuration, bound)
+    bound = open_sockets(configuration, environ, identity)
     return Prepared(
         sockets=bound,
-        descriptors_refused=sockets.refuse_descriptors(bound.local),
         started_as=credentials.Identity("the user it was started as", os.getuid(), os.getgid()),
         identity=identity,
         policy=policy,
-        unfiltered=_attach_filters(configuration, bound),
         notifier=systemd.Notifier(environ),
         watchdog=systemd.watchdog_interval(environ, os.getpid()),
         descriptors=descriptors_needed(configuration, len(bound.tcp) + len(bound.udp)),
@@ -257,108 +224,3 @@ def _read_policy() -> Policy:
         return parse_policy(data)
     except ConfigurationError as error:
         raise ConfigurationError(f"{POLICY}: {error.what}", REINSTALL) from error
-
-
-def _bind(
-    configuration: Configuration,
-    given: systemd.ActivatedSockets,
-    identity: credentials.Identity | None,
-) -> Sockets:
-    """Take the sockets a service manager gives; bind whatever it does not."""
-    listen = configuration.listen
-    if given.tcp or given.udp:
-        tcp, udp = given.tcp, given.udp
-    else:
-        tcp = tuple(map(sockets.bind_tcp, listen.tcp))
-        udp = tuple(map(sockets.bind_udp, listen.udp))
-    if given.local is not None:
-        _require_closed_to_others(given.local, configuration.socket.mode)
-    local = given.local or _bind_local(configuration, identity)
-    activated = bool(given.tcp or given.udp)
-    return Sockets(tuple(map(quick_to_accept, tcp)), udp, local, activated)
-
-
-def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
-    """Refuse a local socket that lets more people in than `socket.mode` says.
-
-    A service manager's default is to let everybody in.
-    """
-    path = sock.getsockname()
-    if not isinstance(path, str) or not path:
-        raise ConfigurationError(
-            "the service manager's local socket has no path, so nobody could be kept out",
-            "write ListenStream= with a path in its unit",
-        )
-    found = stat.S_IMODE(os.lstat(path).st_mode)
-    if found & ~mode & 0o777:
-        raise ConfigurationError(
-            f"{path} has mode {found:04o}, socket.mode is {mode:04o}",
-            f"write SocketMode={mode:04o} and SocketGroup= in its unit",
-        )
-
-
-def _require_called_addresses(configuration: Configuration, bound: Sockets) -> None:
-    """Hold passed sockets to what `mailbell._config` holds configured ones to."""
-    if not any(account.addresses for account in configuration.account):
-        return
-    for sock in bound.udp:
-        if sock.getsockname()[0] in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-            raise ConfigurationError(
-                "an account has addresses, and a datagram socket is bound to all of them, "
-                "so that nobody knows which was called",
-                "write ListenDatagram= with one address in its unit",
-            )
-
-
-def _bind_local(
-    configuration: Configuration, identity: credentials.Identity | None
-) -> socket.socket:
-    local = configuration.socket
-    if not local.group:
-        return bind_local(local.path, local.mode, None if identity is None else identity.gid)
-    group = credentials.group_to_give(local.group)
-    # Nobody else is let in when it cannot be the group that was meant.
-    mode = local.mode if group is not None else local.mode & 0o700
-    return bind_local(local.path, mode, group)
-
-
-def _attach_filters(configuration: Configuration, bound: Sockets) -> str:
-    """Give the kernel what it can decide before us; return why it would not, "" when it did.
-
-    A list that the kernel does not enforce is still enforced by the daemon
-    itself (`mailbell._admission`), only later: newer kernels want
-    CAP_NET_ADMIN to filter a TCP socket, and it would be wrong to demand it.
-    """
-    refused = ""
-    for sock in bound.tcp:
-        try:
-            _filter_stream(sock, configuration.sources.allow, keep=bound.activated)
-        except PrivilegeError as error:
-            refused = str(error)
-    for sock in bound.udp:
-        terminators = configuration.protocol.terminators
-        bpf.attach(sock, line_filter(_family(sock), configuration.sources.allow, terminators))
-        if not bound.activated:
-            bpf.lock(sock)
-    return refused
-
-
-def _filter_stream(sock: socket.socket, allow: Sequence[Network], *, keep: bool) -> None:
-    """Filter one listening socket.
-
-    Args:
-        sock: of one family.
-        allow: the listed networks; empty for no filter.
-        keep: the service manager keeps this socket for the next run, whose list
-            may be another: no lock then. The policy forbids us to change it anyway.
-    """
-    if allow:
-        bpf.attach(sock, source_filter(_family(sock), allow))
-        if not keep:
-            bpf.lock(sock)
-    elif keep:
-        bpf.detach(sock)
-
-
-def _family(sock: socket.socket) -> Family:
-    return Family.IPV4 if sock.family == socket.AF_INET else Family.IPV6
