@@ -7,15 +7,17 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find src policy -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: run test lint fuzz bench coverage clean
+.PHONY: run test suite lint fuzz bench clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
 	@$(BIN)/python -u scripts/run.py
 
 ## test: lint, then every test, with the branches of the pure layers counted
-##       (TESTS=path runs those alone, and counts nothing)
-test: lint
+test: lint suite
+
+## suite: the tests alone (TESTS=path runs those, and counts no branches)
+suite: $(BIN)/.test
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
