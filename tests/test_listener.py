@@ -13,7 +13,7 @@ from mailbell._events import Outcome, Transport
 from mailbell._listener import DatagramListener, StreamListener, name_of
 from mailbell._switch import Switch
 from mailbell._waiting import WaitingRoom
-from mailbell._wire import STRICT
+from mailbell._wire import STRICT, Terminator
 
 LINE = b"nm_notifyuser\r\n"
 
@@ -46,14 +46,16 @@ def heard(peer: socket.socket) -> bytes | None:
 class Front:
     """A listener on a socket of its own, in a nursery of the test's."""
 
-    def __init__(self, it: House, sock: socket.socket) -> None:
+    def __init__(
+        self, it: House, sock: socket.socket, terminators: frozenset[Terminator] = STRICT
+    ) -> None:
         self.house = it
         self.socket = sock
         self.listener = StreamListener(
             sock,
             it.admission,
             it.limiter,
-            terminators=STRICT,
+            terminators=terminators,
             deadline=5.0,
             waiting=WaitingRoom(Switch(it.journal, "waiting", "tcp")),
             journal=it.journal,
@@ -70,9 +72,12 @@ class Front:
 
 
 async def with_front(
-    body: Callable[[Front], Awaitable[None]], toml: str = "", host: str = "127.0.0.1"
+    body: Callable[[Front], Awaitable[None]],
+    toml: str = "",
+    host: str = "127.0.0.1",
+    terminators: frozenset[Terminator] = STRICT,
 ) -> Front:
-    front = Front(house(toml), bound(socket.SOCK_STREAM, host))
+    front = Front(house(toml), bound(socket.SOCK_STREAM, host), terminators)
     with front.socket:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(front.listener.serve)
@@ -92,6 +97,20 @@ async def test_a_line_rings_and_gets_no_answer(autojump_clock: MockClock, host: 
     front = await with_front(body, host=host)
     assert front.house.counted() == {Outcome.ACCEPTED: 1}
     assert [n.source for n in front.house.woken] == [host]
+
+
+async def test_an_operator_who_permits_only_another_end_gets_no_other(
+    autojump_clock: MockClock,
+) -> None:
+    async def body(front: Front) -> None:
+        by_lf = LINE[:-2] + b"\n"
+        for line, outcome in ((LINE, Outcome.BAD_TERMINATOR), (by_lf, Outcome.ACCEPTED)):
+            with connected(front.socket) as peer:
+                peer.sendall(line)
+                await front.settled(outcome)
+
+    front = await with_front(body, terminators=frozenset({Terminator.LF}))
+    assert front.house.counted() == {Outcome.BAD_TERMINATOR: 1, Outcome.ACCEPTED: 1}
 
 
 async def test_a_line_byte_by_byte_rings(autojump_clock: MockClock) -> None:

@@ -22,7 +22,7 @@ from mailbell._journal import Journal, Level
 from mailbell._limiter import Limiter
 from mailbell._switch import Switch
 from mailbell._waiting import Place, WaitingRoom
-from mailbell._wire import MAX_INPUT, Receiver, Terminator, parse_datagram
+from mailbell._wire import LINE, MAX_INPUT, Receiver, Terminator, parse_datagram
 
 __all__ = ["DatagramListener", "StreamListener"]
 
@@ -69,6 +69,7 @@ class StreamListener:
         self._gate = limiter.gate(Transport.TCP, self._family)
         self._admission = admission
         self._terminators = terminators
+        self._line_counts = Terminator.CRLF in terminators
         self._deadline = deadline
         self._journal = journal
         self._accepting = Switch(journal, "accepting", name_of(sock))
@@ -111,8 +112,13 @@ class StreamListener:
         if refusal:
             self._conclude(connection, source, now, refusal, b"")
             return
+        data = _read_untrusted(connection, MAX_INPUT)
+        if data == LINE and self._line_counts:
+            # Nearly all there is to do in a day: what the receiver would say, without one.
+            self._conclude(connection, source, now, Outcome.ACCEPTED, data)
+            return
         receiver = Receiver(self._terminators)
-        end = _receive_untrusted(connection, receiver)
+        end = _feed_untrusted(receiver, data)
         if end:
             self._finish(connection, source, now, receiver, end)
             return
@@ -180,15 +186,23 @@ class StreamListener:
 
 def _receive_untrusted(connection: socket.socket, receiver: Receiver) -> End | None:
     """Feed what is there to the receiver; say how the input ended, None if it has not."""
+    return _feed_untrusted(receiver, _read_untrusted(connection, receiver.room))
+
+
+def _read_untrusted(connection: socket.socket, room: int) -> bytes | End | None:
+    """Return what is there, or how the input ended; None: there may be more to come."""
     try:
-        data = connection.recv(receiver.room, socket.MSG_DONTWAIT)
+        return connection.recv(room, socket.MSG_DONTWAIT) or End.EOF
     except BlockingIOError:
         return None
     except OSError:
         return End.RESET
-    if not data:
-        return End.EOF
-    return End.CLOSED if receiver.receive(data) else None
+
+
+def _feed_untrusted(receiver: Receiver, data: bytes | End | None) -> End | None:
+    if isinstance(data, bytes):
+        return End.CLOSED if receiver.receive(data) else None
+    return data
 
 
 def _is_closed(connection: socket.socket) -> bool:
@@ -263,10 +277,8 @@ def _log_bug(journal: Journal, error: Exception) -> None:
 
 
 def _number(family: Family, host: str) -> int:
-    packed = socket.inet_pton(
-        socket.AF_INET if family is Family.IPV4 else socket.AF_INET6, host.partition("%")[0]
-    )
-    return int.from_bytes(packed, "big")
+    kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
+    return int.from_bytes(socket.inet_pton(kind, host), "big")
 
 
 def _called_address(family: Family, sock: socket.socket) -> int:
