@@ -34,6 +34,7 @@ class Sockets:
         activated: whether a service manager bound those of the network.
         unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
         descriptors_refused: whether the kernel keeps local peers from passing descriptors.
+        withheld: the group that `socket.group` names and this user cannot let in; "": none.
     """
 
     tcp: tuple[socket.socket, ...]
@@ -42,6 +43,7 @@ class Sockets:
     activated: bool
     unfiltered: str
     descriptors_refused: bool
+    withheld: str
 
 
 def open_sockets(
@@ -69,26 +71,36 @@ def open_sockets(
     udp = given.udp if activated else tuple(map(sockets.bind_udp, listen.udp))
     _require_called_addresses(configuration, udp)
     unfiltered = _filter(configuration, tcp, udp, keep=activated)
-    local = _local(configuration, given.local, identity)
-    refused = sockets.refuse_descriptors(local)
-    return Sockets(tuple(map(quick_to_accept, tcp)), udp, local, activated, unfiltered, refused)
+    local, withheld = _local(configuration, given.local, identity)
+    return Sockets(
+        tcp=tuple(map(quick_to_accept, tcp)),
+        udp=udp,
+        local=local,
+        activated=activated,
+        unfiltered=unfiltered,
+        descriptors_refused=sockets.refuse_descriptors(local),
+        withheld=withheld,
+    )
 
 
 def _local(
     configuration: Configuration,
     given: socket.socket | None,
     identity: credentials.Identity | None,
-) -> socket.socket:
+) -> tuple[socket.socket, str]:
+    """Return the local socket, and the group that could not be let in; "": none."""
     local = configuration.socket
     if given is not None:
         _require_closed_to_others(given, local.mode)
-        return given
+        return given, ""
     if not local.group:
-        return bind_local(local.path, local.mode, None if identity is None else identity.gid)
+        own = None if identity is None else identity.gid
+        return bind_local(local.path, local.mode, own), ""
     group = credentials.group_to_give(local.group)
-    # Nobody else is let in when it cannot be the group that was meant.
-    mode = local.mode if group is not None else local.mode & 0o700
-    return bind_local(local.path, mode, group)
+    if group is None:
+        # Then nobody else is let in either: the user's own group was not meant.
+        return bind_local(local.path, local.mode & 0o700, None), local.group
+    return bind_local(local.path, local.mode, group), ""
 
 
 def _require_closed_to_others(sock: socket.socket, mode: int) -> None:

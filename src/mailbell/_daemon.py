@@ -275,10 +275,10 @@ class Daemon:
         sockets = self._prepared.sockets
         if sockets.activated:
             self._journal.log(Level.INFO, "activated", ignored="listen.tcp, listen.udp")
-        if self._prepared.sockets.unfiltered:
-            self._journal.log(
-                Level.WARNING, "kernel_filter_missing", why=self._prepared.sockets.unfiltered
-            )
+        if sockets.withheld:
+            self._journal.log(Level.NOTICE, "socket_group_withheld", group=sockets.withheld)
+        if sockets.unfiltered:
+            self._journal.log(Level.WARNING, "kernel_filter_missing", why=sockets.unfiltered)
         for what in self._uncovered():
             self._journal.log(Level.NOTICE, "uncovered", what=what)
         self._journal.log(

@@ -99,7 +99,7 @@ class StreamListener:
             self._accepting.on()
             try:
                 self._serve_untrusted(connection, address[0], now, nursery)
-            except Exception as error:
+            except Exception as error:  # see _log_bug
                 connection.close()
                 _log_bug(self._journal, error)
         return True
@@ -143,7 +143,7 @@ class StreamListener:
             if not _is_closed(connection):
                 now = trio.current_time()
                 self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
-        except Exception as error:
+        except Exception as error:  # see _log_bug
             _log_bug(self._journal, error)
         finally:
             connection.close()
@@ -256,7 +256,7 @@ class DatagramListener:
                 continue  # udp(7): an error of an earlier packet is told once and is over
             try:
                 self._serve_untrusted(data, address[0], now)
-            except Exception as error:
+            except Exception as error:  # see _log_bug
                 _log_bug(self._journal, error)
 
     def _serve_untrusted(self, data: bytes, host: str, now: float) -> None:

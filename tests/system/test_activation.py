@@ -2,9 +2,10 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -126,6 +127,20 @@ def test_a_user_with_only_the_capability_to_bind_drops_that_too(
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
             assert int(says[name], 16) == 0, name
         assert set(says["Uid"].split()) == {str(NOBODY)}
+
+
+def test_a_group_that_cannot_be_let_in_is_said_and_no_other_is(
+    open_path: Path, empty_path: Path
+) -> None:
+    """The group exists, and who starts the daemon is not in it: the user's own was not meant."""
+    toml = configuration(open_path).replace('group = ""', 'group = "daemon"')
+    command: Sequence[str] = ()
+    if os.geteuid() == 0:
+        os.chown(open_path, NOBODY, NOBODY)
+        command = as_nobody(empty_path)
+    with started(open_path, toml, command=command) as daemon:
+        assert stat.S_IMODE(daemon.path.stat().st_mode) == 0o600
+        daemon.until_logged("event=socket_group_withheld group=daemon")
 
 
 @ROOT
