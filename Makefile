@@ -3,8 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 SECONDS ?= 60
+# Tests at a time: most of them wait for a daemon or a kernel, so more than there are cores.
+WORKERS ?= 3
 
 BIN := $(VENV)/bin
+PARALLEL := -n $(WORKERS) --dist worksteal
 SOURCES := pyproject.toml README.md $(shell find src policy -type f -not -name '*.pyc' 2>/dev/null)
 
 .PHONY: run test suite lint fuzz bench clean
@@ -19,9 +22,9 @@ test: lint suite
 ## suite: the tests alone (TESTS=path runs those, and counts no branches)
 suite: $(BIN)/.test
 ifdef TESTS
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 else
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100 --include="$$($(BIN)/python tests/test_layers.py)"
 endif
 

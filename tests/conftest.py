@@ -1,4 +1,4 @@
-"""For all tests: what a skip may hide, and what is inherited from whoever starts them.
+"""For all tests: what a skip may hide, what is inherited, what is told at the end.
 
 A skipped test shows nothing, and nobody reads the list of the skipped. With
 `MAILBELL_STRICT=1` in the environment a skip is therefore a failure, unless its
@@ -9,7 +9,9 @@ everything that has to be shown is shown.
 import os
 import re
 import signal
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Final, TypeVar
 
 import pytest
@@ -40,6 +42,8 @@ ALLOWED: Final = {
     # Not ours to raise; what the daemon says then has a test of its own.
     r".*net\.core\.optmem_max.*": "test_too_large_for_the_kernels_memory_says_what_to_raise",
 }
+
+FIGURE: Final = "sandbox: "
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -80,3 +84,33 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     where = report.longrepr
     text = str(where[2] if isinstance(where, tuple) else where)
     return text.removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests of the sandbox have counted (their `record_property`)."""
+    figures = {
+        name.removeprefix(FIGURE): value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name.startswith(FIGURE)
+    }
+    if figures:
+        terminalreporter.section("the sandbox in figures")
+        for name, value in sorted(figures.items()):
+            terminalreporter.line(f"{name}: {value}")
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that other users can reach too; pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def empty_path() -> Iterator[Path]:
+    """A directory to mount something on, outside of what may be closed to others."""
+    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
+        yield Path(name)

@@ -63,6 +63,7 @@ def test_entries() -> None:
         args.0 = [0]
         else = "EBADF"
         reason = " because "
+        unused = "write: never "
         [[deny]]
         calls = ["open"]
         answer = "EACCES"
@@ -71,7 +72,8 @@ def test_entries() -> None:
     first, second = made.entries
     assert (first.calls, first.action, first.otherwise.name) == (("read", "write"), ALLOW, "EBADF")
     assert [condition.argument for condition in first.conditions] == [0, 5]
-    assert first.reason == "because"
+    assert (first.reason, first.unused) == ("because", "write: never")
+    assert second.unused == ""
     assert (second.calls, second.action.errno, second.otherwise) == (("open",), 13, KILL)
 
 
@@ -174,7 +176,11 @@ def test_too_many_rules() -> None:
         ),
         (
             'calls = ["read"]\nreason = "x"\nanswer = "EPERM"',
-            ["allow[0].answer: unknown key; accepted are args, calls, else, reason"],
+            ["allow[0].answer: unknown key; accepted are args, calls, else, reason, unused"],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nunused = ""',
+            ["allow[0].unused: missing: say in words why"],
         ),
     ],
 )

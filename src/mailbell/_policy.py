@@ -203,6 +203,8 @@ class Entry:
         action: what the calls get then.
         otherwise: what they get with any other arguments.
         reason: why, in words.
+        unused: why it is granted all the same, where no run of the tests ever
+            needs a call or a value of it; names each of them. Else empty.
     """
 
     calls: tuple[str, ...]
@@ -210,6 +212,7 @@ class Entry:
     action: Action
     otherwise: Action
     reason: str
+    unused: str = ""
 
     def answer(self, args: Sequence[int]) -> Action:
         """Answer a call of this entry.

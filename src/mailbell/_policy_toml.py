@@ -176,7 +176,7 @@ class _Reader:
         return []
 
     def _entry(self, path: str, kind: str, table: dict[str, Any]) -> Entry:
-        known = {"calls", "args", "else", "reason"} | ({"answer"} if kind == "deny" else set())
+        known = {"calls", "args", "else", "reason", "unused" if kind == "allow" else "answer"}
         self._keys(path, table, known)
         conditions = self._conditions(f"{path}.args", table.get("args", {}))
         entry = Entry(
@@ -185,6 +185,7 @@ class _Reader:
             action=ALLOW if kind == "allow" else self._error(f"{path}.answer", table.get("answer")),
             otherwise=self._error(f"{path}.else", table["else"]) if "else" in table else KILL,
             reason=self._reason(f"{path}.reason", table.get("reason")),
+            unused=self._reason(f"{path}.unused", table["unused"]) if "unused" in table else "",
         )
         if "else" in table and not conditions:
             self._problem(f"{path}.else", "needs args: without them it never happens")

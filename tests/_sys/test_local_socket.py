@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.ordinary import let_in
 
 from mailbell._errors import (
     ConfigurationError,
@@ -249,8 +250,7 @@ def test_no_permission(tmp_path: Path, place: Path, directory_mode: int) -> None
     closed.chmod(directory_mode)
     tmp_path.chmod(0o711)
     if before == 0:
-        for parent in tmp_path.parents[:2]:
-            parent.chmod(parent.stat().st_mode | 0o011)
+        let_in(tmp_path.parent)
         os.chown(closed, 65534, -1)
         os.seteuid(65534)
     try:
@@ -309,8 +309,7 @@ def test_examining_a_live_socket_tells_whose_it_is(place: Path) -> None:
 @pytest.mark.parametrize("mode", [0o500, 0o755, 0o1777])
 def test_examining_knows_what_this_user_may_not(tmp_path: Path, mode: int) -> None:
     """A directory it may not write; a dead socket of another's in one it may."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
+    let_in(tmp_path)
     directory = tmp_path / "directory"
     directory.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:

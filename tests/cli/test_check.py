@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from harness import child
+from harness.ordinary import let_in
 
 from mailbell._config_values import Endpoint
 from mailbell._errors import ConfigurationError, OperatingSystemError
@@ -423,8 +424,7 @@ def test_the_daemon_says_the_same(
     """An ordinary user lacks a permission: the check ends as the daemon does."""
     if obstacle == "port" and _lowest_free_port() <= 79:
         pytest.skip("port 79 needs no privilege here")
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
+    let_in(tmp_path)
     path = configure('tcp = ["127.0.0.1:79"]' if obstacle == "port" else "")
     if obstacle == "port":
         os.chown(tmp_path / "run", 65534, 65534)

@@ -2,18 +2,20 @@
 
 Run as a program, with the words of mailbelld. Every import, opened file, new
 socket, thread, process and piece of compiled code is an audit event (PEP 578).
-From the last step of the lock on each is a line on standard error, whatever it
-is, unless it is known to be harmless:
+From the last step of the lock on each is a line in the file that
+`AUDITED_REPORT` names, whatever it is, unless it is known to be harmless:
 
-    audit EVENT by FUNCTION: ARGUMENTS
+    EVENT by FUNCTION: ARGUMENTS
 
-What happens before is of no interest: then all of it is permitted.
+The file is mapped into memory before the lock, so that reporting takes no system
+call, and a line stands there once however often it happens.
 
-So that what the daemon does about bugs can be seen too, two are planted:
-ringing the account "faulty" raises; and with `AUDITED_FATAL` in the environment
-so does SIGHUP, where nothing but the end of the process can follow.
+So that what the daemon does about bugs can be seen too, `AUDITED_BUGS` plants
+them: ringing the account "faulty" raises; and with "fatal" so does SIGHUP, where
+nothing but the end of the process can follow.
 """
 
+import mmap
 import os
 import sys
 from types import FrameType, NoneType
@@ -27,35 +29,56 @@ HARMLESS: Final = {
     "sys.set_asyncgen_hook_finalizer", "sys.set_asyncgen_hook_firstiter",
 }  # fmt: skip
 
-locked = False
-reporting = False
+
+class Report:
+    """Lines in a file that is as long as it will ever be."""
+
+    def __init__(self, path: str) -> None:
+        with open(path, "r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+        self._seen: set[str] = set()
+        self._end = 0
+
+    def add(self, line: str) -> None:
+        data = line.encode(errors="backslashreplace") + b"\n"
+        # What has no room any more is not lost silently: the last byte says so.
+        if line not in self._seen:
+            self._seen.add(line)
+            room = len(self._memory) - self._end
+            self._memory[self._end : self._end + min(room, len(data))] = data[:room]
+            self._end += min(room, len(data))
 
 
-def hook(event: str, arguments: tuple[object, ...]) -> None:
-    """See sys.addaudithook. It must not raise, and cannot be taken away again."""
-    global locked, reporting  # noqa: PLW0603 - a hook is told nothing but the event
-    if not locked and event == "open" and arguments[0] == "/":
-        # The proof that the filter is loaded (`mailbell._startup`): the last step.
-        locked = True
-        event = "begins"
-    if locked and not reporting and event not in HARMLESS:
-        reporting = True  # what follows makes events of its own
-        report(event, arguments)
-        reporting = False
+class Hook:
+    """See sys.addaudithook. A hook must not raise, and cannot be taken away again."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._locked = False
+        self._reporting = False
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if not self._locked and event == "open" and arguments[0] == "/":
+            # The proof that the filter is loaded (`mailbell._startup`): the last step.
+            self._locked = True
+            event = "begins"
+        if self._locked and not self._reporting and event not in HARMLESS:
+            self._reporting = True  # what follows makes events of its own
+            self._report.add(described(event, arguments))
+            self._reporting = False
 
 
-def report(event: str, arguments: tuple[object, ...]) -> None:
+def described(event: str, arguments: tuple[object, ...]) -> str:
     frame: FrameType | None = sys._getframe(2)
     if event == "socket.__new__" and frame:  # by the constructor: who called that?
         frame = frame.f_back
     caller = frame.f_code.co_name if frame else "nobody"
     # Objects by their type: what a socket is called, for one, must be asked of the kernel.
     shown = [a if isinstance(a, PLAIN) else type(a).__name__ for a in arguments]
-    line = f"audit {event} by {caller}: {shown!r:.200}"
-    os.write(2, line.encode(errors="replace") + b"\n")
+    return f"{event} by {caller}: {shown!r:.200}".replace("\n", " ")
 
 
-def plant_bugs() -> None:
+def plant_bugs(kind: str) -> None:
     """Make the daemon one with bugs, before it is locked in."""
     from mailbell._hub import AccountState, Hub
     from mailbell._journal import Journal, Level
@@ -68,7 +91,7 @@ def plant_bugs() -> None:
         ring(hub, state, *rest)  # type: ignore[arg-type]  # passed on as it is
 
     def fatal(journal: Journal, level: Level, event: str, **fields: object) -> None:
-        if event == "reload_ignored" and "AUDITED_FATAL" in os.environ:
+        if event == "reload_ignored" and kind == "fatal":
             raise RuntimeError("a fatal planted bug")
         log(journal, level, event, **fields)
 
@@ -77,8 +100,9 @@ def plant_bugs() -> None:
 
 
 if __name__ == "__main__":
-    sys.addaudithook(hook)
+    sys.addaudithook(Hook(Report(os.environ["AUDITED_REPORT"])))
     from mailbell.cli import mailbelld
 
-    plant_bugs()
+    if bugs := os.environ.get("AUDITED_BUGS"):
+        plant_bugs(bugs)
     mailbelld.main()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from harness.sender import LINE, PATIENCE, ring
+from harness.watch import watched
 
 from mailbell._stats import Status
 from mailbell.client import Client
@@ -129,7 +130,7 @@ def started(
     command: Sequence[str] = (),
     environ: dict[str, str] | None = None,
     descriptors: Sequence[int] = (),
-    program: Sequence[str] = ("-m", "mailbell.cli.mailbelld"),
+    program: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """Run a daemon until the end of the block.
 
@@ -139,8 +140,9 @@ def started(
         command: what to run it through, as in `nsenter ...`.
         environ: added to its environment.
         descriptors: passed on to it.
-        program: what the interpreter runs; another one ends as the daemon.
+        program: what the interpreter runs instead; it ends as the daemon.
     """
+    watch = watched()
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory) if toml is None else toml)
     notify_path = directory / "notify"
@@ -149,12 +151,17 @@ def started(
         notify.bind(str(notify_path))
         notify_path.chmod(0o666)  # as a service manager's is: the daemon may be another user
         process = subprocess.Popen(
-            [*command, sys.executable, *program, "--config", str(file)],
+            [
+                *command, *watch.command,
+                sys.executable, *(program or watch.program), "--config", str(file),
+            ],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **(environ or {})},
+            env={
+                **os.environ, "NOTIFY_SOCKET": str(notify_path), **watch.environ, **(environ or {}),
+            },
             pass_fds=tuple(descriptors),
-        )
+        )  # fmt: skip
         daemon = Daemon(process, directory / "mailbell.sock", notify)
         try:
             _await_ready(daemon)

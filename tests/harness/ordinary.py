@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from harness.sender import PATIENCE
 
 import mailbell
 
-__all__ = ["NOBODY", "as_nobody"]
+__all__ = ["NOBODY", "as_nobody", "let_in"]
 
 # uid and gid of "nobody", who owns no file.
 NOBODY: Final = 65534
@@ -84,3 +85,10 @@ def _closed(path: Path) -> Path | None:
         if not folder.stat().st_mode & 0o001:
             return folder
     return None
+
+
+def let_in(path: Path) -> None:
+    """Let everybody pass through folders that pytest made for us alone."""
+    outside = {Path(tempfile.gettempdir()), *Path(tempfile.gettempdir()).parents}
+    for folder in {path, *path.parents} - outside:
+        folder.chmod(folder.stat().st_mode | 0o011)

@@ -1,23 +1,15 @@
-"""Fixtures of the tests with a whole daemon."""
+"""Which of these tests run while their daemons are watched."""
 
 import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A directory that other users can reach too; pytest's own are closed to them."""
-    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def empty_path() -> Iterator[Path]:
-    """A directory to mount something on, outside of what may be closed to others."""
-    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
-        yield Path(name)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what cannot be watched (`harness.watch`); the marker says why."""
+    way = os.environ.get("MAILBELL_WATCH", "").partition(":")[0]
+    left_out = [
+        item for item in items if any(way in mark.args for mark in item.iter_markers("unwatched"))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

@@ -6,7 +6,6 @@ The interpreter itself reports them (`harness.audited`), whatever the policy say
 """
 
 import os
-import re
 import signal
 import socket
 import struct
@@ -16,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import audited
 from harness.daemon import Daemon, configuration, started, until
 from harness.sender import LINE, PATIENCE, ring, sent, unread
+from harness.watch import ALLOWED, AUDITED, TRACEBACK, events, new_report, unexpected
 from system.support import LISTENER, Local, limit_descriptors
 from system.wrong_calls import WRONG
 
@@ -46,32 +45,24 @@ name = "faulty"
 sources = ["127.0.0.66"]
 """
 
-# The event, and why it may happen.
-ALLOWED = {
-    r"begins by .*": "said by the hook itself",
-    r"socket\.__new__ by accept: .*": "an object for a descriptor that accept4(2) has made",
-    r"cpython\._PySys_ClearAuditHooks by .*": "the end of the interpreter",
-}
-# CPython looks for the sources of what it shows, and does without (policy: "deny").
-TRACEBACK = {r"open by (get_data|updatecache): \['\S+\.py', 'rb?', \d+]": "for a traceback"}
-
 
 @contextmanager
-def watched(directory: Path, **environ: str) -> Iterator[Daemon]:
-    """A daemon that reports, with all it can have."""
+def audited(directory: Path, bugs: str = "some", **environ: str) -> Iterator[Daemon]:
+    """A daemon with planted bugs that reports, with all it can have."""
     tcp, udp = [*(f"{host}:0" for host in HOSTS), "[::1]:0"], ["127.0.0.1:0", "[::1]:0"]
     toml = configuration(directory, tcp=tcp, udp=udp, more=CONFIGURATION)
-    program = ("-P", str(audited.__file__))
-    with started(directory, toml, program=program, environ=environ) as daemon:
+    report = new_report(directory)
+    environ |= {"AUDITED_REPORT": str(report), "AUDITED_BUGS": bugs}
+    with started(directory, toml, program=AUDITED, environ=environ) as daemon:
         yield daemon
 
 
-def reported(daemon: Daemon, allowed: dict[str, str]) -> list[str]:
+def reported(daemon: Daemon, *allowed: dict[str, str]) -> list[str]:
     """What the daemon did and should not have done."""
-    events = [line[6:] for line in daemon.lines() if line.startswith("audit ")]
-    assert events, "nothing is reported at all"
-    assert events[0].startswith("begins "), events
-    return [e for e in events if not any(re.fullmatch(pattern, e) for pattern in allowed)]
+    (report,) = daemon.path.parent.glob("report-*")
+    seen = events(report)
+    assert seen, "nothing is reported at all"
+    return unexpected(seen, {pattern for each in allowed for pattern in each})
 
 
 def counted_once_more(daemon: Daemon, before: dict[str, int], outcome: str) -> bool:
@@ -178,8 +169,8 @@ def use_the_local_socket(daemon: Daemon) -> None:
     until(lambda: daemon.status().local["displaced"] > 0)
     for one in crowd:
         one.socket.close()
-    events = daemon.status().local
-    assert min(events[name] for name in ("garbage", "too_long", "bad_call", "failed")) > 0
+    local = daemon.status().local
+    assert min(local[name] for name in ("garbage", "too_long", "bad_call", "failed")) > 0
 
 
 def run_out_of_descriptors(daemon: Daemon) -> None:
@@ -193,7 +184,7 @@ def run_out_of_descriptors(daemon: Daemon) -> None:
 
 
 def test_nothing_is_imported_opened_or_started(tmp_path: Path) -> None:
-    with watched(tmp_path, WATCHDOG_USEC="100000") as daemon:
+    with audited(tmp_path, WATCHDOG_USEC="100000") as daemon:
         ring_in_every_way(daemon)
         send_in_every_way(daemon)
         use_the_local_socket(daemon)
@@ -208,7 +199,7 @@ def test_nothing_is_imported_opened_or_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nor_when_it_is_told_to_stop_while_busy(tmp_path: Path, number: signal.Signals) -> None:
     with (
-        watched(tmp_path) as daemon,
+        audited(tmp_path) as daemon,
         Local(daemon.path) as watcher,
         sent(daemon.endpoint(), LINE[:1]),
     ):
@@ -220,9 +211,9 @@ def test_nor_when_it_is_told_to_stop_while_busy(tmp_path: Path, number: signal.S
 
 
 def test_nor_when_it_dies_of_a_bug_but_for_the_traceback(tmp_path: Path) -> None:
-    with watched(tmp_path, AUDITED_FATAL="1") as daemon:
+    with audited(tmp_path, bugs="fatal") as daemon:
         daemon.process.send_signal(signal.SIGHUP)
         assert daemon.process.wait(PATIENCE) == os.EX_SOFTWARE
         assert "this is a bug in mailbelld" in daemon.lines()[-1]
         assert "RuntimeError: a fatal planted bug" in "".join(daemon.lines())
-        assert reported(daemon, {**ALLOWED, **TRACEBACK}) == []
+        assert reported(daemon, ALLOWED, TRACEBACK) == []

@@ -262,6 +262,7 @@ def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
     pytest.fail("a good sender is not served")
 
 
+@pytest.mark.unwatched("trace", reason="traced, the daemon takes longer than they may wait")
 @pytest.mark.parametrize(
     "limits",
     [

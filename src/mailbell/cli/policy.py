@@ -58,13 +58,20 @@ def _what(entry: Entry) -> Text:
     return text
 
 
+def _why(entry: Entry) -> Text:
+    text = Text(entry.reason)
+    if entry.unused:
+        text.append(f"\nunused: {entry.unused}", style="dim")
+    return text
+
+
 def _table(policy: Policy) -> RenderableType:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 1, 0))
     table.add_column("answer", no_wrap=True)
     table.add_column("calls and conditions", ratio=1, overflow="fold")
     table.add_column("reason", ratio=1)
     for entry in policy.entries:
-        table.add_row(str(entry.action), _what(entry), Text(entry.reason))
+        table.add_row(str(entry.action), _what(entry), _why(entry))
     unknown = policy.unknown
     numbers = f"numbers {unknown.newest + 1} to {unknown.until}"
     table.add_row(str(unknown.action), numbers, Text(unknown.reason))
@@ -93,6 +100,7 @@ def _record(policy: Policy) -> dict[str, object]:
                 "conditions": _conditions(entry),
                 "otherwise": str(entry.otherwise) if entry.conditions else None,
                 "reason": entry.reason,
+                "unused": entry.unused or None,
             }
             for entry in policy.entries
             for call in entry.calls

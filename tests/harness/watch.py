@@ -1,0 +1,113 @@
+"""Watching each daemon that a run of tests starts, without the tests knowing.
+
+`MAILBELL_WATCH` in the environment of the run names a way and a directory for what
+is seen, as in "trace:/somewhere":
+
+- trace: the daemon runs under strace, which writes down its system calls;
+- audit: the daemon runs with an audit hook (`harness.audited`), which writes down
+  what Python does after the lock.
+
+`tests/sandbox/test_whole_suite.py` runs the system tests so and judges what was seen.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+__all__ = ["ALLOWED", "TRACEBACK", "Watched", "calls_after_the_lock", "events", "new_report",
+           "unexpected", "watched"]  # fmt: skip
+
+MAILBELLD: Final = ("-m", "mailbell.cli.mailbelld")
+AUDITED: Final = ("-P", str(Path(__file__).parent / "audited.py"))
+REPORT_BYTES: Final = 1 << 18
+
+# Audit events after the lock, and why each may happen.
+ALLOWED: Final = {
+    r"begins by .*": "said by the hook itself",
+    r"socket\.__new__ by accept: .*": "an object for a descriptor that accept4(2) has made",
+    r"cpython\._PySys_ClearAuditHooks by .*": "the end of the interpreter",
+}
+# CPython looks for the sources of what it shows, and does without (policy: "deny").
+TRACEBACK: Final = {r"open by (get_data|updatecache): \['\S+\.py', 'rb?', \d+]": "for a traceback"}
+
+CALL: Final = re.compile(r"(\w+)\(([^)]*)\) ")
+# seccomp(SECCOMP_SET_MODE_FILTER, flags, program) that was granted.
+LOADED: Final = re.compile(r"seccomp\(0x1, \w+, 0x\w+\) += 0$")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How to start a daemon so that it is watched.
+
+    Attributes:
+        command: what to run the interpreter through.
+        program: what the interpreter runs.
+        environ: added to the environment.
+    """
+
+    command: Sequence[str] = ()
+    program: Sequence[str] = MAILBELLD
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def watched() -> Watched:
+    """Return how this run of tests starts its daemons."""
+    way, _, directory = os.environ.get("MAILBELL_WATCH", "").partition(":")
+    if not way:
+        return Watched()
+    report = new_report(Path(directory))
+    if way == "audit":
+        return Watched(program=AUDITED, environ={"AUDITED_REPORT": str(report)})
+    assert way == "trace", way
+    # -D: the daemon stays the child that it is without; raw: numbers, as the filter sees.
+    strace = (
+        shutil.which("strace") or "strace",
+        "-D",
+        "-qq",
+        "-e",
+        "raw=all",
+        "-e",
+        "signal=none",
+        "-o",
+        str(report),
+    )
+    return Watched(command=strace)
+
+
+def new_report(directory: Path) -> Path:
+    """Make an empty report that a daemon may write whoever it is at that time."""
+    descriptor, name = tempfile.mkstemp(prefix="report-", dir=directory)
+    os.fchmod(descriptor, 0o666)
+    os.truncate(descriptor, REPORT_BYTES)
+    os.close(descriptor)
+    return Path(name)
+
+
+def events(report: Path) -> list[str]:
+    """Return what the audit hook reported, once each, or nothing: it never was locked."""
+    text = report.read_bytes()
+    assert text.endswith(b"\0"), f"{report} is full"
+    lines = text.rstrip(b"\0").decode().splitlines()
+    assert not lines or lines[0].startswith("begins by "), lines
+    return lines
+
+
+def unexpected(lines: Iterable[str], allowed: Iterable[str]) -> list[str]:
+    """Return those events that are none of the allowed ones."""
+    return [line for line in lines if not any(re.fullmatch(each, line) for each in allowed)]
+
+
+def calls_after_the_lock(trace: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield what a daemon asked of the kernel once its filter was loaded: name and arguments."""
+    with trace.open() as lines:
+        for line in lines:
+            if LOADED.match(line):
+                break
+        for line in lines:
+            if found := CALL.match(line):
+                yield found[1], tuple(int(word, 0) for word in found[2].split(", ") if word)

@@ -1,0 +1,116 @@
+"""The whole system suite again, with every daemon in it watched.
+
+What the daemon needs once it is locked in is not a matter of opinion: the tests
+of tests/system drive it through everything that it does, and here they run once
+more, under strace and with an audit hook (`harness.watch`).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from harness.watch import ALLOWED, calls_after_the_lock, events, unexpected
+
+from mailbell._policy import ALLOW, Entry
+from mailbell._policy_toml import parse
+from mailbell._sys import seccomp
+
+SUITE: Final = Path(__file__).parent.parent / "system"
+POLICY: Final = parse((Path(seccomp.__file__).parent.parent / "policy/mailbelld.toml").read_bytes())
+PERMITTED: Final = 40  # calls, at most
+MINUTES: Final = 8
+# Whether it is needed is a property of the machine and not of the daemon.
+DEPENDS: Final = {"clock_gettime"}
+
+Seen = dict[str, Counter[tuple[int, ...]]]
+
+
+def run_suite(directory: Path, way: str, **environ: str) -> Iterator[Path]:
+    """Run tests/system with its daemons watched; yield what was written of each."""
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+    directory.chmod(0o777)  # the daemon may be another user
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(SUITE)],
+        env={**inherited, **environ, "MAILBELL_WATCH": f"{way}:{directory}"},
+        cwd=SUITE.parent.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False, timeout=MINUTES * 60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    yield from directory.glob("report-*")
+
+
+@pytest.mark.parametrize("allocator", ["malloc", "debug"])
+def test_nothing_is_imported_opened_made_or_started(open_path: Path, allocator: str) -> None:
+    """With the C library's allocator and the interpreter's checking one, too."""
+    reports = [events(each) for each in run_suite(open_path, "audit", PYTHONMALLOC=allocator)]
+    locked = [report for report in reports if report]
+    assert len(locked) > 50
+    assert unexpected({line for report in locked for line in report}, ALLOWED) == []
+
+
+def calls_of_all(traces: Iterator[Path]) -> Seen:
+    """Return what all the daemons asked of the kernel once they were locked."""
+    found: Seen = {}
+    for trace in traces:
+        for call, arguments in calls_after_the_lock(trace):
+            found.setdefault(call, Counter())[arguments] += 1
+    return found
+
+
+def unused(entry: Entry, seen: Seen) -> Iterator[str]:
+    """Name the calls of an entry that were not used, and of the others the values."""
+    for call in entry.calls:
+        if call not in seen:
+            yield call
+    for condition in entry.conditions:
+        taken = {a[condition.argument] & condition.mask for each in used(entry, seen) for a in each}
+        for value in condition.values if taken else ():
+            if value.number is not None and value.number not in taken:
+                yield value.text
+
+
+def used(entry: Entry, seen: Seen) -> list[Counter[tuple[int, ...]]]:
+    return [seen[call] for call in entry.calls if call in seen]
+
+
+def silent(seen: Seen) -> list[str]:
+    """Name what is permitted and was not used, and has no word that says so."""
+    return [
+        f"{name} of {', '.join(entry.calls)}"
+        for entry in POLICY.entries
+        if entry.action == ALLOW
+        for name in unused(entry, seen)
+        if not re.search(rf"(^|[ ,]){re.escape(name)}($|[ ,:;])", entry.unused)
+    ]
+
+
+def stale(seen: Seen) -> list[str]:
+    """Name the paragraphs that call something unused where all of it was used."""
+    return [
+        ", ".join(entry.calls)
+        for entry in POLICY.entries
+        if entry.unused and not DEPENDS & set(entry.calls) and not list(unused(entry, seen))
+    ]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_what_is_permitted_is_used_or_says_why_not(
+    open_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    seen = calls_of_all(run_suite(open_path, "trace"))
+    assert seen.keys() >= {"accept4", "recvfrom", "sendto", "exit_group"}, "nothing was seen"
+    assert silent(seen) == []
+    assert stale(seen) == []
+    assert seen.keys() <= {call for entry in POLICY.entries for call in entry.calls}
+    assert len(POLICY.permitted) <= PERMITTED
+    record_property("sandbox: permitted calls", len(POLICY.permitted))
+    record_property(
+        "sandbox: of these, used by any test", sum(call in seen for call in POLICY.permitted)
+    )
