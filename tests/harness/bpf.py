@@ -138,7 +138,7 @@ def evaluate(
     network: bytes | None = None,
     byteorder: Literal["big", "little"] = "big",
 ) -> int:
-    """Run a program.
+    """Check a program and run it.
 
     Args:
         program: (code, jt, jf, k) each.
@@ -150,6 +150,17 @@ def evaluate(
         What the program returns, 32 bits.
     """
     check(program)
+    return run(program, data, network=network, byteorder=byteorder)
+
+
+def run(
+    program: Sequence[Code],
+    data: bytes,
+    *,
+    network: bytes | None = None,
+    byteorder: Literal["big", "little"] = "big",
+) -> int:
+    """Run a program that has been checked, as `evaluate` does."""
     machine = _Machine(data, network, byteorder)
     at = 0
     try:

@@ -79,17 +79,20 @@ class Filter:
             ) from error
 
 
-def compile_policy(policy: Policy) -> Filter:
-    """Compile a policy for this machine; nothing is in force yet.
+def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
+    """Compile a policy; nothing is in force yet.
 
     The placeholder `SELF` becomes the id of this process; all others must have
     been filled before (`Policy.bind`).
 
     Args:
         policy: of this program.
+        architecture: as in `mailbell._abi.ARCHITECTURES`, this machine's by default.
+            For another one libseccomp goes by the names of calls, so that it cannot
+            compile what becomes of the unknown ones, which have none.
 
     Returns:
-        The filter, ready to be loaded.
+        The filter, ready to be loaded on a machine of that architecture.
 
     Raises:
         OperatingSystemError: libseccomp is missing, too old or fails, or the
@@ -100,9 +103,10 @@ def compile_policy(policy: Policy) -> Filter:
     library = _library()
     if "SELF" in policy.unbound:
         policy = policy.bind({"SELF": os.getpid()})
-    numbers = _resolve(library, policy)
+    target = _target(library, architecture)
+    numbers = _resolve(library, policy, target)
     try:
-        compiled = _empty(library)
+        compiled = _empty(library, target)
         _add_rules(library, compiled, policy, numbers)
         found = Filter(compiled)
     except OSError as error:
@@ -124,31 +128,43 @@ def compile_policy(policy: Policy) -> Filter:
 def _library() -> Any:
     if _pyseccomp is None:
         raise OperatingSystemError(f"{LIBRARY} cannot be loaded", REMEDY)
-    known = {name: getattr(_pyseccomp.Arch, name.upper()) for name in ARCHITECTURES}
-    if _pyseccomp.system_arch() not in known.values():
-        raise OperatingSystemError(
-            "there is no policy for this architecture", f"use one of {', '.join(sorted(known))}"
-        )
     return _pyseccomp
 
 
-def _resolve(library: Any, policy: Policy) -> dict[str, int]:
-    """Return the number of each call; a negative one when this architecture lacks it."""
+def _target(library: Any, architecture: str | None) -> int:
+    known = {name: getattr(library.Arch, name.upper()) for name in ARCHITECTURES}
+    target = int(library.system_arch() if architecture is None else known.get(architecture, 0))
+    if target not in known.values():
+        raise OperatingSystemError(
+            "there is no policy for this architecture", f"use one of {', '.join(sorted(known))}"
+        )
+    return target
+
+
+def _resolve(library: Any, policy: Policy, target: int) -> dict[str, int]:
+    """Return this machine's number of each call that the target has; libseccomp translates."""
     names = [name for entry in policy.entries for name in entry.calls]
-    numbers = {name: library.resolve_syscall(library.Arch.NATIVE, name) for name in names}
+    there = {name: library.resolve_syscall(target, name) for name in names}
     # libseccomp: -1 is a name nobody knows, -100 and below a call of other architectures.
     unknown = tuple(
-        Problem(name, "no such system call") for name, number in numbers.items() if number == -1
+        Problem(name, "no such system call") for name, number in there.items() if number == -1
     )
     if unknown:
         raise ConfigurationError(
             f"policy of {policy.program}: {unknown[0]}", "correct the policy", problems=unknown
         )
-    return numbers
+    return {
+        name: library.resolve_syscall(library.Arch.NATIVE, name)
+        for name, number in there.items()
+        if number >= 0
+    }
 
 
-def _empty(library: Any) -> Any:
+def _empty(library: Any, target: int) -> Any:
     compiled = library.SyscallFilter(library.KILL_PROCESS)
+    if target != library.system_arch():
+        compiled.add_arch(target)
+        compiled.remove_arch(library.Arch.NATIVE)
     # Another architecture's numbers mean other calls; x32 counts as one.
     compiled.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
     # A thread that exists already must not stay outside.
@@ -164,7 +180,7 @@ def _empty(library: Any) -> Any:
 
 def _add_rules(library: Any, compiled: Any, policy: Policy, numbers: dict[str, int]) -> None:
     for rule in policy.rules():
-        if (number := numbers[rule.call]) >= 0:
+        if (number := numbers.get(rule.call)) is not None:
             matches = (_comparison(library, match) for match in rule.matches)
             compiled.add_rule_exactly(_action(library, rule.action), number, *matches)
     unknown = policy.unknown

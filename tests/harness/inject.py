@@ -1,0 +1,172 @@
+"""Code of ours in the running, unmodified daemon, as an intruder would have it.
+
+No hook in the product helps. The daemon is stopped from outside while it sleeps in
+epoll_wait(2), and its own thread, with its own memory and descriptors, is made to
+execute what we like: a system call by its number, any instruction, or Python in its
+own interpreter. Then it gets its registers back and goes on.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from harness.daemon import Daemon, until
+from harness.tracee import ARGUMENTS, Gone, Registers, Tracee, mappings
+
+__all__ = ["Gone", "Intruder", "intruding"]
+
+EPOLL_WAIT, MMAP, MUNMAP = 232, 9, 11
+EINTR: Final = -4  # of a call that was interrupted
+NO_CALL: Final = (1 << 64) - 1  # orig_rax: there is none that could have to be restarted
+SYSCALL_INSTRUCTION: Final = 2  # bytes
+RED_ZONE: Final = 128  # bytes below the stack pointer that are in use
+# Where the first arguments of a function are.
+PARAMETERS: Final = ("rdi", "rsi", "rdx", "rcx")
+
+PAGE: Final = mmap.PAGESIZE
+ROOM: Final = 1024 * PAGE
+
+
+class Intruder:
+    """Sits in a stopped daemon; made by `intruding`.
+
+    Where bytes are passed as an argument, what is passed is the address of fresh,
+    writable memory, a page or more, that begins with them.
+    """
+
+    def __init__(self, tracee: Tracee, own: Registers) -> None:
+        self._tracee = tracee
+        self._own = own.but(orig_rax=NO_CALL)
+        self._room = range(0)
+        self.read, self.write = tracee.read, tracee.write
+
+    @property
+    def door(self) -> int:
+        """The address of a `syscall` instruction: that with which the daemon went to sleep."""
+        return int(self._own.rip) - SYSCALL_INSTRUCTION
+
+    def call(self, number: int, *arguments: int | bytes) -> int:
+        """Make a raw system call.
+
+        Returns:
+            What the kernel says: a negative number is an error.
+
+        Raises:
+            Gone: it was the last.
+        """
+        unused = (0,) * (len(ARGUMENTS) - len(arguments))
+        passed = self._passed(ARGUMENTS, (*arguments, *unused))
+        return self.step(rip=self.door, rax=number, **passed).result
+
+    def step(self, **registers: int) -> Registers:
+        """Execute one instruction; return what comes of it.
+
+        Raises:
+            Gone: it was the last.
+        """
+        self._tracee.change(self._own.but(**registers))
+        return self.next_step()
+
+    def next_step(self) -> Registers:
+        """Execute the instruction that comes after the last one; as `step`."""
+        return self._tracee.step()
+
+    def python(self, source: str) -> None:
+        """Execute Python, which must not raise anything.
+
+        Raises:
+            Gone: the daemon did not come to the end of it.
+        """
+        # Whoever sleeps in epoll_wait has given Python's lock back.
+        state = self.function("PyGILState_Ensure")
+        result = self.function("PyRun_SimpleString", source.encode() + b"\0")
+        self.function("PyGILState_Release", state)
+        assert ctypes.c_int(result).value == 0, "an exception; its traceback is in the log"
+
+    def function(self, name: str, *arguments: int | bytes) -> int:
+        """Call a function of Python's C API; as `call`."""
+        stack = ((self._own.rsp - RED_ZONE) & -16) - 8
+        self.write(stack, bytes(8))  # the address to return to: nothing is there
+        passed = self._passed(PARAMETERS, arguments)
+        self._tracee.change(self._own.but(rip=self._address(name), rsp=stack, **passed))
+        number = 0
+        while True:
+            number = self._tracee.go_on(number)
+            registers = self._tracee.registers()
+            if number == signal.SIGSEGV and not registers.rip:
+                return registers.result
+
+    def place(self, data: bytes) -> int:
+        """Put something into fresh memory of the daemon; return the address."""
+        size = (len(data) // PAGE + 1) * PAGE
+        assert len(self._room) > size, "more room is needed"
+        address, self._room = self._room[0], self._room[size:]
+        self.write(address, data)
+        return address
+
+    def enter(self) -> None:
+        """Have memory of one's own: whatever the daemon does, it may do that."""
+        rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        address = self.call(MMAP, 0, ROOM, rights, kind, -1, 0)
+        assert address > 0, os.strerror(-address)
+        self._room = range(address, address + ROOM)
+
+    def leave(self) -> None:
+        """Let the daemon go on as if nothing had been."""
+        self.call(MUNMAP, self._room.stop - ROOM, ROOM)
+        self._tracee.change(self._own)
+        self._tracee.detach()
+
+    def _passed(self, names: tuple[str, ...], values: tuple[int | bytes, ...]) -> dict[str, int]:
+        numbers = (each if isinstance(each, int) else self.place(each) for each in values)
+        return dict(zip(names, numbers, strict=False))
+
+    def _address(self, name: str) -> int:
+        """Where the daemon has a function of Python: it runs the files that we run."""
+        function = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+        assert function
+        (ours,) = (m for m in mappings("self") if m.start <= function < m.end)
+        same = (ours.path, ours.offset, ours.rights)
+        (its,) = (m for m in mappings(self._tracee.pid) if (m.path, m.offset, m.rights) == same)
+        return its.start + function - ours.start
+
+
+@contextmanager
+def intruding(daemon: Daemon) -> Iterator[Intruder]:
+    """Be inside until the end of the block; then the daemon goes on, if it still can.
+
+    Raises:
+        Gone: it died, of whatever was done in the block.
+    """
+    tracee = Tracee(daemon.pid)
+    intruder = Intruder(tracee, _asleep(tracee))
+    intruder.enter()
+    try:
+        yield intruder
+    except Gone:
+        raise
+    except BaseException:
+        with suppress(OSError, Gone):  # the test has failed already
+            intruder.leave()
+        raise
+    intruder.leave()
+
+
+def _asleep(tracee: Tracee) -> Registers:
+    """Stop the daemon in epoll_wait, which then begins anew: Python sees to that (PEP 475)."""
+    found = Registers()
+
+    def sleeps() -> bool:
+        nonlocal found
+        found = tracee.interrupt()
+        if found.orig_rax == EPOLL_WAIT and found.result == EINTR:
+            return True
+        tracee.release()
+        return False
+
+    until(sleeps, "sleep")
+    return found

@@ -1,0 +1,76 @@
+"""Run a function in a process that the daemon's own code has locked in.
+
+The daemon is run as it is, from closing what it inherited to its own end; only
+instead of serving it calls the function. Whatever it does before, in whatever
+order, is done here too. Works as root, and as an ordinary user.
+"""
+
+import faulthandler
+import gc
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from harness.child import Ended, run
+from harness.daemon import configuration
+
+from mailbell import _daemon
+from mailbell._config import parse
+from mailbell._policy import Policy
+
+__all__ = ["locked"]
+
+# As in sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3): meant for whoever runs us.
+FROM_A_SERVICE_MANAGER: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "JOURNAL_STREAM")
+
+
+def locked(
+    function: Callable[[Mapping[str, int]], object], *, before: Callable[[], object] | None = None
+) -> Ended:
+    """Run a function in a child that is locked in as the daemon is.
+
+    Args:
+        function: called with what the policy's placeholders mean in that process;
+            what it returns must be picklable.
+        before: called in the child before anything of the daemon's.
+    """
+    with tempfile.TemporaryDirectory(prefix="mailbell-") as directory:
+        return run(partial(_locked, Path(directory), function, before))
+
+
+def _locked(
+    directory: Path,
+    function: Callable[[Mapping[str, int]], object],
+    before: Callable[[], object] | None,
+) -> object:
+    returned: list[object] = []
+
+    async def instead(self: _daemon.Daemon, signals: AsyncIterator[int]) -> None:
+        returned.append(function(_placeholders(self._locked.policy)))
+
+    _forget_the_tests()
+    if before:
+        before()
+    _daemon.Daemon.serve = instead  # type: ignore[method-assign]  # it is this child's only
+    _daemon.run(parse(configuration(directory, tcp=["127.0.0.1:0"]).encode()))
+    return returned[0]
+
+
+def _forget_the_tests() -> None:
+    """Put away what a daemon would not have inherited."""
+    # It writes to a descriptor of its own, which the policy does not permit.
+    faulthandler.disable()
+    # The daemon closes all descriptors that it inherits. An object that is collected
+    # later would close its own again, which may be one of the daemon's by then.
+    gc.freeze()
+    for name in FROM_A_SERVICE_MANAGER:
+        os.environ.pop(name, None)
+
+
+def _placeholders(policy: Policy) -> dict[str, int]:
+    values = [v for entry in policy.entries for c in entry.conditions for v in c.values]
+    bound = {v.text: v.number for v in values if v.text in policy.placeholders}
+    return {"SELF": os.getpid(), **{name: n for name, n in bound.items() if n is not None}}

@@ -1,0 +1,244 @@
+"""A process under ptrace(2): its registers, its memory, and how it comes to its end. x86-64 only.
+
+Only root may trace an undumpable process, or who is root enough: an ordinary user in a
+user namespace in which that process was started.
+"""
+
+import ctypes
+import functools
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+import pytest
+from harness import child
+from harness.daemon import until
+
+__all__ = [
+    "ARGUMENTS",
+    "Gone",
+    "Mapping",
+    "Registers",
+    "Tracee",
+    "mappings",
+    "require_tracing",
+    "traced",
+]
+
+# linux/ptrace.h, asm/ptrace-abi.h
+CONT, SINGLESTEP, GETREGS, SETREGS, DETACH = 7, 9, 12, 13, 17
+SEIZE, INTERRUPT = 0x4206, 0x4207
+OPTION_TRACEEXIT: Final = 0x40
+EXITS, INTERRUPTED = signal.SIGTRAP | 6 << 8, signal.SIGTRAP | 128 << 8
+
+# Where the arguments of a system call are.
+ARGUMENTS: Final = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+
+GLANCES: Final = 500  # before we wait as for other things: most stops take microseconds
+
+Parameters = ParamSpec("Parameters")
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+
+
+class Registers(ctypes.Structure):
+    """`struct user_regs_struct`, sys/user.h."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8",
+            "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss",
+            "fs_base", "gs_base", "ds", "es", "fs", "gs",
+        )
+    ]  # fmt: skip
+
+    def but(self, **changed: int) -> "Registers":
+        """The same with some changed."""
+        copied = Registers.from_buffer_copy(self)
+        for name, value in changed.items():
+            setattr(copied, name, value)
+        return copied
+
+    @property
+    def result(self) -> int:
+        """What a call or a function has returned."""
+        return ctypes.c_int64(self.rax).value
+
+    @property
+    def arguments(self) -> list[int]:
+        """Those of a system call."""
+        return [getattr(self, name) for name in ARGUMENTS]
+
+
+class Gone(Exception):  # noqa: N818 - what is to be shown, rarely an error
+    """The process has ended.
+
+    Attributes:
+        last: its registers at the end, with the call in them that it died of.
+    """
+
+    def __init__(self, last: Registers) -> None:
+        super().__init__(f"of call {last.orig_rax}")
+        self.last = last
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A line of `/proc/PID/maps`."""
+
+    start: int
+    end: int
+    rights: str
+    offset: int
+    path: str
+
+
+def mappings(pid: int | str) -> list[Mapping]:
+    """What a process has in its memory, see proc_pid_maps(5)."""
+    found = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        place, rights, offset, _, _, *path = line.split(maxsplit=5)
+        start, end = (int(address, 16) for address in place.split("-"))
+        found.append(Mapping(start, end, rights, int(offset, 16), "".join(path)))
+    return found
+
+
+class Tracee:
+    """A child of ours that we trace. While it is stopped it can be looked at and changed."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ptrace(SEIZE, OPTION_TRACEEXIT)
+
+    def interrupt(self) -> Registers:
+        """Stop it, wherever it is."""
+        self._ptrace(INTERRUPT)
+        assert self._stopped() == INTERRUPTED
+        return self.registers()
+
+    def go_on(self, number: int = 0) -> int:
+        """Let it run, with a signal; return that with which it stops again."""
+        self._ptrace(CONT, number)
+        return self._stopped()
+
+    def release(self) -> None:
+        """Let it run, stopped no more; it can be interrupted."""
+        self._ptrace(CONT)
+
+    def step(self) -> Registers:
+        """Let it execute one instruction; signals that come meanwhile it gets."""
+        number = 0
+        while number != signal.SIGTRAP:
+            self._ptrace(SINGLESTEP, number)
+            number = self._stopped()
+        return self.registers()
+
+    def detach(self) -> None:
+        """Let it run, as if it had never been traced."""
+        self._ptrace(DETACH)
+
+    def registers(self) -> Registers:
+        found = Registers()
+        self._ptrace(GETREGS, ctypes.addressof(found))
+        return found
+
+    def change(self, registers: Registers) -> None:
+        self._ptrace(SETREGS, ctypes.addressof(registers))
+
+    def read(self, address: int, length: int) -> bytes:
+        """Look into its memory."""
+        buffer = ctypes.create_string_buffer(length)
+        self._copy(_libc.process_vm_readv, buffer, address, length)
+        return buffer.raw
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change its memory, where it could do that itself."""
+        self._copy(_libc.process_vm_writev, ctypes.create_string_buffer(data), address, len(data))
+
+    def _copy(self, how: Any, ours: Any, address: int, length: int) -> None:
+        near, far = _Vector(ctypes.addressof(ours), length), _Vector(address, length)
+        done = how(self.pid, ctypes.byref(near), 1, ctypes.byref(far), 1, 0)
+        if done != length:
+            raise OSError(ctypes.get_errno(), f"{done} of {length} bytes at {address:#x}")
+
+    def _stopped(self) -> int:
+        """Wait until it stops; return the signal, with the event where it is one."""
+        self._until(os.WSTOPPED)
+        stop = os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+        assert stop
+        if stop.si_status == EXITS:
+            last = self.registers()
+            self._ptrace(CONT)
+            # The end itself is left to be seen by whoever has started it.
+            self._until(os.WEXITED)
+            raise Gone(last)
+        return stop.si_status
+
+    def _until(self, what: int) -> None:
+        def happened() -> bool:
+            os.sched_yield()
+            return os.waitid(os.P_PID, self.pid, what | os.WNOWAIT | os.WNOHANG) is not None
+
+        if not any(happened() for _ in range(GLANCES)):
+            until(happened, "a stop")
+
+    def _ptrace(self, request: int, data: int = 0) -> None:
+        if _libc.ptrace(request, self.pid, None, ctypes.c_void_p(data)) == -1:
+            number = ctypes.get_errno()
+            raise OSError(number, f"ptrace({request:#x}): {os.strerror(number)}")
+
+
+class _Vector(ctypes.Structure):
+    """`struct iovec`, sys/uio.h."""
+
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def require_tracing() -> None:
+    """Skip the test where `traced` ones are skipped."""
+    if os.uname().machine != "x86_64":
+        pytest.skip("of x86-64 only")
+    if os.geteuid() != 0 and child.run(_enter_user_namespace).error is not None:
+        pytest.skip("needs root, or a user namespace, which this system does not grant")
+
+
+def traced(test: Callable[Parameters, object]) -> Callable[Parameters, None]:
+    """Run a test where it may trace what it starts.
+
+    As an ordinary user it is a child that runs it, and nothing comes back but its failure.
+    """
+
+    @functools.wraps(test)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        require_tracing()
+        if os.geteuid() == 0:
+            test(*args, **kwargs)
+            return
+
+        def inside() -> None:
+            _enter_user_namespace()
+            test(*args, **kwargs)
+
+        ended = child.run(inside, seconds=120)
+        if ended.error is not None:
+            raise ended.error
+
+    return run
+
+
+def _enter_user_namespace() -> None:
+    """Have every capability over what is started from now on.
+
+    Who we are stays: the daemon could not become another user there.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    if _libc.unshare(child.CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "unshare")
+    texts = {"setgroups": "deny", "uid_map": f"{uid} {uid} 1", "gid_map": f"{gid} {gid} 1"}
+    for name, text in texts.items():
+        Path(f"/proc/self/{name}").write_text(text)

@@ -1,0 +1,181 @@
+"""The daemon's layers one by one, entered with the functions the daemon itself uses.
+
+Beside the four steps of `mailbell._startup.give_up` and `lock` there is the lock on the
+packet filters of its sockets, which are attached before.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from socket import socket
+from typing import Final
+
+from sandbox.attacks.catalogue import number
+
+from mailbell._errors import PrivilegeError
+from mailbell._policy_toml import parse
+from mailbell._sys import bpf, credentials, landlock, process, seccomp
+from mailbell._sys._libc import syscall
+
+__all__ = [
+    "ALL",
+    "KILLED",
+    "LIMIT_OF_FILES",
+    "LOGGING",
+    "NOBODY",
+    "NONE",
+    "ROOT",
+    "RUNS",
+    "Layer",
+    "Run",
+    "compile_filters",
+    "enter",
+]
+
+NOBODY: Final = credentials.Identity("nobody", 65534, 65534)
+KILLED: Final = "killed"
+LIMIT_OF_FILES: Final = 64
+BPF_RETURN: Final = 0x06
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 1
+SECCOMP_RET_ALLOW, SECCOMP_RET_LOG = 0x7FFF0000, 0x7FFC0000
+
+
+def _is_root() -> bool:
+    """Whether we may become nobody: root of a user namespace may know only itself."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    ranges = (map(int, line.split()) for line in lines)
+    known = any(first <= NOBODY.uid < first + count for first, _, count in ranges)
+    return os.geteuid() == 0 and known
+
+
+ROOT: Final = _is_root()
+
+
+class Layer(StrEnum):
+    """What stands between an intruder and the machine."""
+
+    FILTER = "filter"
+    USER = "user"
+    LANDLOCK = "Landlock"
+    MEMORY = "memory"
+    LIMITS = "limits"
+    SOCKETS = "locked sockets"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which layers are in force.
+
+    Attributes:
+        name: for whoever reads a failure.
+        layers: in force.
+        logs: the filter is there too, but only logs.
+    """
+
+    name: str
+    layers: frozenset[Layer]
+    logs: bool = False
+
+
+_ALL: Final = frozenset(Layer)
+NONE: Final = Run("none", frozenset())
+LOGGING: Final = Run("all, but the filter only logs", _ALL - {Layer.FILTER}, logs=True)
+ALL: Final = Run("all", _ALL)
+RUNS: Final = (
+    NONE,
+    *(Run(f"{layer} alone", frozenset({layer})) for layer in Layer),
+    LOGGING,
+    Run("all but Landlock", _ALL - {Layer.LANDLOCK}),
+    ALL,
+)
+
+
+def enter(run: Run, sockets: Sequence[socket]) -> None:
+    """Put the layers of a run in force, in the daemon's order, for good.
+
+    Args:
+        run: which ones.
+        sockets: those the daemon would listen on, with a packet filter each.
+    """
+    steps: dict[Layer, Callable[[], object]] = {
+        Layer.SOCKETS: lambda: _lock(sockets),
+        Layer.USER: _become_the_user,
+        Layer.MEMORY: process.deny_writable_executable,
+        Layer.LIMITS: _limit,
+        Layer.LANDLOCK: _enter_landlock,
+        Layer.FILTER: lambda: _compiled().load(),
+    }
+    for layer, step in steps.items():
+        if layer in run.layers:
+            step()
+    if run.logs:
+        _load_logging()
+
+
+def _lock(sockets: Sequence[socket]) -> None:
+    for sock in sockets:
+        bpf.lock(sock)
+
+
+def _become_the_user() -> None:
+    if ROOT:
+        credentials.empty_bounding_set()
+        credentials.drop_to(NOBODY)
+    credentials.clear_capabilities()
+    process.no_new_privileges()
+    process.make_undumpable()
+
+
+def _limit() -> None:
+    # Alone it does not bind a root that has CAP_SYS_RESOURCE, and says so.
+    with suppress(PrivilegeError):
+        process.limit_resources(LIMIT_OF_FILES)
+
+
+def _enter_landlock() -> None:
+    process.no_new_privileges()  # without it the kernel grants Landlock to root only
+    landlock.restrict()
+
+
+def compile_filters() -> None:
+    """Do once what each child would have to do by itself."""
+    _compiled()
+    _logging_program()
+
+
+@cache
+def _compiled() -> seccomp.Filter:
+    """The daemon's filter. SELF is nobody: none of the attacks is on oneself."""
+    text = (Path(seccomp.__file__).parent.parent / "policy" / "mailbelld.toml").read_bytes()
+    policy = parse(text).bind({"SELF": 0, "STATUS": 99, "WAKEUP": 2})
+    return seccomp.compile_policy(policy)
+
+
+@cache
+def _logging_program() -> bytes:
+    """The daemon's filter with each answer but "allow" replaced by "log, and go on"."""
+    changed = bytearray()
+    for code, jump, otherwise, value in struct.iter_unpack("=HBBI", _compiled().program):
+        refuses = code == BPF_RETURN and value != SECCOMP_RET_ALLOW
+        answer = SECCOMP_RET_LOG if refuses else value
+        changed += struct.pack("=HBBI", code, jump, otherwise, answer)
+    return bytes(changed)
+
+
+def _load_logging() -> None:
+    process.no_new_privileges()  # as libseccomp does
+    program = _logging_program()
+    memory = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(memory))
+    syscall(
+        number("seccomp"),
+        ctypes.c_uint(SECCOMP_SET_MODE_FILTER),
+        ctypes.c_uint(SECCOMP_FILTER_FLAG_TSYNC),
+        ctypes.c_char_p(fprog),
+    )

@@ -1,0 +1,202 @@
+"""What an intruder finds out about the daemon that it is in, and what becomes of the daemon."""
+
+import ast
+import errno
+import signal
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pyseccomp
+import pytest
+from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
+from harness.inject import Gone, Intruder, intruding
+from sandbox.attacks.aim import number
+
+from mailbell._policy import ALL_BITS, ARGUMENTS, KILL, Policy
+from mailbell._policy_toml import parse
+from mailbell._sys import seccomp
+
+__all__ = [
+    "POLICY",
+    "accepted",
+    "broken_into",
+    "descriptor_of",
+    "descriptors",
+    "ends",
+    "errors",
+    "is_killed",
+    "policy_of",
+    "registers",
+    "said",
+    "serves",
+]
+
+POLICY: Final = parse((Path(seccomp.__file__).parent.parent / "policy/mailbelld.toml").read_bytes())
+
+EPOLL_CTL_DEL: Final = 2
+MANY: Final = 64  # more descriptors than the daemon has in these tests
+
+# The number has two names, and it depends on the version of Python which of them is told.
+_ERRORS: Final = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
+
+# The names of the sockets, by their family and what accept4(2) says of them.
+_NAMES: Final = {
+    (socket.AF_INET, "EAGAIN"): "tcp",
+    (socket.AF_INET, "EOPNOTSUPP"): "udp",
+    (socket.AF_INET, "EINVAL"): "stranger",
+    (socket.AF_UNIX, "EAGAIN"): "local",
+    (socket.AF_UNIX, "EOPNOTSUPP"): "manager",
+}
+
+_PLACEHOLDERS: Final = """
+import gc
+policy = next(one for one in gc.get_objects() if type(one).__name__ == "Locked").policy
+values = [v for entry in policy.entries for c in entry.conditions for v in c.values]
+outcome = {v.text: v.number for v in values if v.text in policy.placeholders and v.number}
+"""
+
+# Everything stays referenced: a socket object closes its descriptor, which is the daemon's.
+_REPORTED: Final = """
+def report():
+    import builtins, os
+    names = {{}}
+    builtins.__dict__.setdefault("kept", []).append(names)
+    try:
+        exec({source!r}, names)
+        outcome = names.get("outcome")
+    except BaseException as error:
+        names["error"] = error
+        outcome = type(error).__name__, getattr(error, "errno", None), str(error)
+    os.write(2, b"outcome " + ascii(outcome).encode() + b"\\n")
+report()
+"""
+
+
+@contextmanager
+def broken_into(directory: Path, more: str = "") -> Iterator[Daemon]:
+    """A daemon with one socket of each kind."""
+    toml = configuration(directory, tcp=["127.0.0.1:0"], udp=["127.0.0.1:0"], more=more)
+    with started(directory, toml) as daemon:
+        yield daemon
+
+
+def registers(args: Sequence[int]) -> list[int]:
+    """The arguments of a call as a filter sees them."""
+    return [arg & ALL_BITS for arg in (*args, *(0,) * (ARGUMENTS - len(args)))]
+
+
+def errors(result: int) -> str:
+    """The name of the error that a raw call returned, "" for success."""
+    return _ERRORS[-result] if result < 0 else ""
+
+
+def said(daemon: Daemon, source: str) -> object:
+    """Execute Python in the daemon; return what it left in `outcome`, or what was raised.
+
+    What is raised comes as a tuple: the exception's name, its number, its text.
+
+    Raises:
+        Gone: the daemon did not come to the end of it.
+    """
+    before = len(daemon.lines())
+    with intruding(daemon) as intruder:
+        intruder.python(_REPORTED.format(source=source))
+    (line,) = [line for line in daemon.lines()[before:] if line.startswith("outcome ")]
+    return ast.literal_eval(line.removeprefix("outcome "))
+
+
+def policy_of(daemon: Daemon) -> Policy:
+    """The policy with the numbers that its placeholders have in this daemon."""
+    found = said(daemon, _PLACEHOLDERS)
+    assert isinstance(found, dict), found
+    return POLICY.bind({"SELF": daemon.pid, **found})
+
+
+def descriptors(intruder: Intruder) -> dict[int, str]:
+    """What is open, found out with permitted calls alone."""
+    kinds = ((descriptor, _kind(intruder, descriptor)) for descriptor in range(MANY))
+    return {descriptor: kind for descriptor, kind in kinds if kind}
+
+
+def descriptor_of(intruder: Intruder, kind: str) -> int:
+    """The one descriptor of a kind."""
+    (found,) = [number for number, its in descriptors(intruder).items() if its == kind]
+    return found
+
+
+def accepted(intruder: Intruder, listener: int) -> int:
+    """Accept a connection that is about to come; return the descriptor."""
+    results: list[int] = []
+
+    def comes() -> bool:
+        results.append(intruder.call(number("accept4"), listener, 0, 0, int(socket.SOCK_CLOEXEC)))
+        return results[-1] >= 0
+
+    until(comes, "a connection")
+    return results[-1]
+
+
+def _kind(intruder: Intruder, descriptor: int) -> str:
+    length, address = struct.pack("<I", 128), intruder.place(bytes(128))
+    failed = errors(intruder.call(number("getsockname"), descriptor, address, length))
+    if failed == "ENOTSOCK":
+        return _kind_of_file(intruder, descriptor)
+    if failed:
+        assert failed == "EBADF"
+        return ""
+    (family,) = struct.unpack("<H", intruder.read(address, 2))
+    accept = (number("accept4"), descriptor, 0, 0, int(socket.SOCK_CLOEXEC))
+    answer = errors(intruder.call(*accept))
+    if family == socket.AF_UNIX and answer == "EINVAL":
+        # Accepted sockets have the name of the listener.
+        return "subscriber" if any(intruder.read(address + 2, 8)) else "wake-up"
+    return _NAMES[family, answer]
+
+
+def _kind_of_file(intruder: Intruder, descriptor: int) -> str:
+    # Only an event loop can say that something is not in it.
+    asked = intruder.call(number("epoll_ctl"), descriptor, EPOLL_CTL_DEL, 2, 0)
+    if errors(asked) == "ENOENT":
+        return "event loop"
+    return "log" if descriptor == 2 else "nothing"
+
+
+def serves(daemon: Daemon) -> None:
+    """Require that it goes on as if nothing had been."""
+    before = daemon.counted().get("accepted", 0)
+    assert ring(daemon.endpoint()) == b""
+    until(lambda: daemon.counted().get("accepted", 0) == before + 1)
+
+
+@contextmanager
+def ends(daemon: Daemon, status: int) -> Iterator[None]:
+    """Require that what is done in the block is the end of the whole daemon.
+
+    Args:
+        status: how it ends: an exit status, or a signal, negative.
+    """
+    endpoint = daemon.endpoint()
+    with pytest.raises(Gone):
+        yield
+    assert daemon.process.wait(PATIENCE) == status
+    assert not Path(f"/proc/{daemon.pid}").exists()
+    for family, address in ((socket.AF_INET, endpoint), (socket.AF_UNIX, str(daemon.path))):
+        with socket.socket(family) as sock, pytest.raises(ConnectionRefusedError):
+            sock.connect(address)
+
+
+@contextmanager
+def is_killed(daemon: Daemon) -> Iterator[None]:
+    """Require that the daemon dies of a call in the block, as the policy says of that very call."""
+    policy = policy_of(daemon)
+    with ends(daemon, -signal.SIGSYS):
+        with pytest.raises(Gone) as caught:
+            yield
+        last = caught.value.last
+        name = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, last.orig_rax).decode()
+        assert policy.answer(name, last.arguments) == KILL, name
+        raise caught.value

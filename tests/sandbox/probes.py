@@ -1,0 +1,173 @@
+"""Probes made from a policy: for each call, permitted arguments and arguments one bit off.
+
+`BASES` is what a policy does not say: arguments with which a call, once it gets
+through, does nothing that blocks or matters. Descriptors are -1, addresses lead to
+memory of our own or nowhere. What a condition is about is replaced by its values.
+"""
+
+import ctypes
+import mmap
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from socket import SOCK_STREAM
+from typing import Final
+
+from mailbell._policy import ARGUMENTS, Action, Condition, Entry, Policy
+
+__all__ = ["BASES", "Probe", "probes", "unprobed"]
+
+NONE: Final = (1 << 64) - 1  # no descriptor
+HERE: Final = NONE - 99  # AT_FDCWD, linux/fcntl.h
+SIGSET_BYTES: Final = 8
+EPOLL_CTL_DEL: Final = 2  # linux/eventpoll.h
+
+_memory: Final = mmap.mmap(-1, 3 * mmap.PAGESIZE)
+PAGE: Final = ctypes.addressof(ctypes.c_char.from_buffer(_memory))
+BUFFER: Final = PAGE + mmap.PAGESIZE
+# Given back to the system in the child that tries it; whatever it would hold is nobody's.
+GIVEN_BACK: Final = PAGE + 2 * mmap.PAGESIZE
+RW: Final = mmap.PROT_READ | mmap.PROT_WRITE
+
+# Where a call is refused, the kernel itself would have another answer to these.
+BASES: Final[dict[str, tuple[int, ...]]] = {
+    # the network
+    "accept4": (NONE,),
+    "connect": (NONE,),
+    "getpeername": (NONE,),
+    "getsockname": (NONE,),
+    "getsockopt": (NONE, 0, 0, BUFFER, BUFFER),
+    "recvfrom": (NONE, BUFFER, 8),
+    "sendto": (NONE, BUFFER, 8),
+    "setsockopt": (NONE, 0, 0, BUFFER, 4),
+    "socket": (0, SOCK_STREAM),
+    # the event loop
+    "epoll_ctl": (NONE, EPOLL_CTL_DEL, NONE),
+    "epoll_pwait": (NONE, BUFFER, 1, 0, 0, SIGSET_BYTES),
+    "epoll_wait": (NONE, BUFFER, 1),
+    # descriptors
+    "close": (NONE,),
+    "ioctl": (NONE, 0, BUFFER),
+    "read": (0, BUFFER),
+    "write": (0, BUFFER),
+    "writev": (0, BUFFER),
+    # files
+    "access": (),
+    "creat": (),
+    "faccessat": (HERE,),
+    "faccessat2": (HERE,),
+    "fstat": (NONE,),
+    "getcwd": (BUFFER, mmap.PAGESIZE),
+    "lstat": (),
+    "newfstatat": (HERE,),
+    "open": (),
+    "openat": (HERE,),
+    "openat2": (HERE,),
+    "readlink": (0, BUFFER, 8),
+    "readlinkat": (HERE, 0, BUFFER, 8),
+    "stat": (),
+    "statx": (HERE,),
+    # memory
+    "brk": (),
+    "futex": (BUFFER,),
+    "madvise": (PAGE, mmap.PAGESIZE),
+    "mmap": (0, mmap.PAGESIZE, 0, 0, NONE),
+    "mprotect": (PAGE, mmap.PAGESIZE, RW),
+    "mremap": (PAGE, mmap.PAGESIZE, mmap.PAGESIZE),
+    "munmap": (GIVEN_BACK, mmap.PAGESIZE),
+    # signals
+    "kill": (),
+    "rt_sigaction": (0, 0, 0, SIGSET_BYTES),
+    "rt_sigprocmask": (0, 0, 0, SIGSET_BYTES),
+    "sigaltstack": (),
+    "tgkill": (),
+    # the rest
+    "clock_gettime": (0, BUFFER),
+    "clone3": (),
+    "getpid": (),
+    "getrandom": (BUFFER, 8),
+    "gettid": (),
+    "uname": (BUFFER,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A call, and the answer that the policy's paragraph gives.
+
+    Attributes:
+        call: its name.
+        args: all six.
+        answer: what it must get.
+        other: what the paragraph would give if it held the arguments for others.
+        argument: the one that is not as permitted; None: they all are.
+    """
+
+    call: str
+    args: tuple[int, ...]
+    answer: Action
+    other: Action
+    argument: int | None = None
+
+
+def probes(policy: Policy) -> Iterator[Probe]:
+    """Make the probes of a policy whose placeholders are all filled."""
+    for entry in policy.entries:
+        for call in entry.calls:
+            if call in BASES:
+                yield from _probes(entry, call)
+
+
+def _probes(entry: Entry, call: str) -> Iterator[Probe]:
+    for args in _permitted(entry.conditions, BASES[call]):
+        held = Probe(call, args, entry.action, entry.otherwise)
+        yield held
+        for condition in entry.conditions:
+            yield from _one_bit_off(held, condition)
+
+
+def _permitted(conditions: Sequence[Condition], base: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Every combination of the values of the conditions."""
+    padded = (*base, *(0,) * (ARGUMENTS - len(base)))
+    for numbers in product(*(sorted(condition.numbers) for condition in conditions)):
+        args = list(padded)
+        for condition, number in zip(conditions, numbers, strict=True):
+            args[condition.argument] = args[condition.argument] & ~condition.mask | number
+        yield tuple(args)
+
+
+def _one_bit_off(held: Probe, condition: Condition) -> Iterator[Probe]:
+    """Each bit of an argument changed: where it counts, and where it must not."""
+    at = condition.argument
+    for bit in range(64):
+        args = list(held.args)
+        args[at] ^= 1 << bit
+        if not condition.mask >> bit & 1:
+            yield replace(held, args=tuple(args))
+        elif args[at] & condition.mask not in condition.numbers:
+            yield Probe(held.call, tuple(args), held.other, held.answer, at)
+
+
+def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:
+    """Compare a policy with what is tried of it.
+
+    Args:
+        policy: its placeholders all filled.
+        apart: calls that are tried in another way than by a probe.
+
+    Returns:
+        Calls and conditions of the policy without a probe, and calls that are
+        provided for and not in the policy.
+    """
+    tried: set[tuple[str, int | None]] = {(p.call, p.argument) for p in probes(policy)}
+    tried |= {(call, None) for call in apart}
+    said: set[tuple[str, int | None]] = set()
+    for entry in policy.entries:
+        for call in entry.calls:
+            said |= {(call, None), *((call, c.argument) for c in entry.conditions)}
+    stale = {*BASES, *apart} - {call for call, _ in said}
+    return {_named(*what) for what in said - tried} | {f"{call} of no policy" for call in stale}
+
+
+def _named(call: str, argument: int | None) -> str:
+    return call if argument is None else f"{call} args.{argument}"

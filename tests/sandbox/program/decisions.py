@@ -1,0 +1,95 @@
+"""A seccomp program turned into a tree of questions, to be asked a million times.
+
+Forward jumps only, and nothing in the accumulator but a masked word: so every
+instruction of a program by libseccomp is a question about one word, an answer, or
+neither. Anything else is refused. `harness.bpf` runs the same programs as they
+stand, slowly, and is what this is compared with.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from harness.bpf import Code, InvalidProgramError, check
+
+__all__ = ["Decisions", "words"]
+
+ALL: Final = 0xFFFFFFFF
+LOAD, AND, JUMP, RETURN = 0x20, 0x54, 0x05, 0x06
+JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL = 0x15, 0x25, 0x35
+
+# Of no account, and so not zero.
+INSTRUCTION_POINTER: Final = (0x89ABCDEF, 0x00007FFF)
+
+# Is this word, under this mask, between these two? One way if so, else the other.
+Question = tuple[int, int, int, int, "Question | int", "Question | int"]
+# The place of an instruction, and the word and mask of what is in the accumulator.
+Place = tuple[int, int, int]
+
+
+def words(architecture: int, number: int, args: Sequence[int]) -> tuple[int, ...]:
+    """`struct seccomp_data` of a little-endian machine, as the words that a program loads."""
+    a, b, c, d, e, f = args
+    return (
+        number & ALL, architecture, *INSTRUCTION_POINTER,
+        a & ALL, a >> 32, b & ALL, b >> 32, c & ALL, c >> 32,
+        d & ALL, d >> 32, e & ALL, e >> 32, f & ALL, f >> 32,
+    )  # fmt: skip
+
+
+class Decisions:
+    """A program, ready to be run."""
+
+    def __init__(self, program: Sequence[Code]) -> None:
+        check(program)
+        self._program = program
+        self._first = self._tree()
+
+    def answer(self, data: Sequence[int]) -> int:
+        """What the program returns for these words."""
+        node = self._first
+        while isinstance(node, tuple):
+            word, mask, low, high, yes, no = node
+            node = yes if low <= data[word] & mask <= high else no
+        return node
+
+    def _tree(self) -> Question | int:
+        """Every jump is forward, so from the last place to the first all targets are known."""
+        nodes: dict[Place, Question | int] = {}
+        for place in sorted(self._places(), reverse=True):
+            code, _, _, k = self._program[place[0]]
+            targets = [nodes[target] for target in self._next(place)]
+            if code == RETURN:
+                nodes[place] = k
+            elif len(targets) == 1:
+                nodes[place] = targets[0]
+            else:
+                low = k + 1 if code == JUMP_GREATER else k
+                high = k if code == JUMP_EQUAL else ALL
+                nodes[place] = (*place[1:], low, high, targets[0], targets[1])
+        return nodes[0, 0, 0]
+
+    def _places(self) -> set[Place]:
+        found: set[Place] = set()
+        todo: list[Place] = [(0, 0, 0)]
+        while todo:
+            place = todo.pop()
+            if place not in found:
+                found.add(place)
+                todo += self._next(place)
+        return found
+
+    def _next(self, place: Place) -> Iterator[Place]:
+        """Where it goes from here: if the question is answered with yes, and with no."""
+        at, word, mask = place
+        code, jump_true, jump_false, k = self._program[at]
+        if code == LOAD and k % 4 == 0 and k < 64:
+            yield at + 1, k // 4, ALL
+        elif code == AND:
+            yield at + 1, word, mask & k
+        elif code == JUMP:
+            yield at + 1 + k, word, mask
+        elif code in {JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL}:
+            yield at + 1 + jump_true, word, mask
+            yield at + 1 + jump_false, word, mask
+        elif code != RETURN:
+            raise InvalidProgramError(f"instruction {at}: code {code:#x}")

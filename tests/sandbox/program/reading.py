@@ -1,0 +1,203 @@
+"""The policy read a second time, by other means, so that our own reading can be wrong.
+
+Nothing here is the product's: the text is taken apart by `tomllib`, its names mean
+what a C compiler makes of them with the kernel's headers, and the meaning is written
+down once more, as the policy's own head explains it to a reviewer.
+"""
+
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+__all__ = ["GENERIC_CALLS", "NATIVE_CALLS", "Condition", "Paragraph", "Reading"]
+
+NATIVE_CALLS: Final = "#include <asm/unistd.h>"
+# arch/arm64/include/uapi/asm/unistd.h: the generic table, with these.
+GENERIC_CALLS: Final = """
+#define __ARCH_WANT_RENAMEAT
+#define __ARCH_WANT_NEW_STAT
+#define __ARCH_WANT_SET_GET_RLIMIT
+#define __ARCH_WANT_TIME32_SYSCALLS
+#define __ARCH_WANT_SYS_CLONE3
+#include <asm-generic/unistd.h>
+"""
+CONSTANTS: Final = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#define STDERR STDERR_FILENO
+"""
+ALLOW: Final = "SECCOMP_RET_ALLOW"
+KILL: Final = "SECCOMP_RET_KILL_PROCESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Of one argument, the bits that count, and what they may be."""
+
+    argument: int
+    bits: int
+    permitted: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """What the filter returns for a call, as in linux/seccomp.h."""
+
+    conditions: tuple[Condition, ...]
+    met: int
+    unmet: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The whole policy for one architecture.
+
+    Attributes:
+        calls: the names of those that the architecture has, by number.
+        lacking: those that it lacks.
+        paragraphs: by the number of the call.
+        newer: the numbers that are answered softly.
+        softly: with this.
+        kill: everything else.
+        architectures: all that the kernel's headers name, as in linux/audit.h.
+    """
+
+    calls: Mapping[int, str]
+    lacking: frozenset[str]
+    paragraphs: Mapping[int, Paragraph]
+    newer: range
+    softly: int
+    kill: int
+    architectures: Mapping[str, int]
+
+    def answer(self, number: int, args: Sequence[int]) -> int:
+        """What the filter has to return for a call of this architecture."""
+        paragraph = self.paragraphs.get(number)
+        if paragraph is None:
+            return self.softly if number in self.newer else self.kill
+        for condition in paragraph.conditions:
+            if args[condition.argument] & condition.bits not in condition.permitted:
+                return paragraph.unmet
+        return paragraph.met
+
+    @staticmethod
+    def of(text: bytes, placeholders: Mapping[str, int], unistd: str, directory: Path) -> "Reading":
+        """Read a policy.
+
+        Args:
+            text: TOML.
+            placeholders: their values.
+            unistd: C that defines the call numbers of the architecture.
+            directory: for the C compiler's files.
+        """
+        table = tomllib.loads(text.decode())
+        paragraphs = [(kind, one) for kind in ("allow", "deny") for one in table[kind]]
+        names = {call for _, one in paragraphs for call in one["calls"]}
+        architectures = _audit_names()
+        words = {*_words(table), *architectures, ALLOW, KILL} - placeholders.keys()
+        numbers = _compute([*words, *(f"__NR_{name}" for name in names)], unistd, directory)
+        calls = {name: numbers.get(f"__NR_{name}") for name in names}
+        meanings = {**numbers, **placeholders}
+        return Reading(
+            calls={number: name for name, number in calls.items() if number is not None},
+            lacking=frozenset(name for name, number in calls.items() if number is None),
+            paragraphs={
+                number: _paragraph(kind, one, meanings)
+                for kind, one in paragraphs
+                for name in one["calls"]
+                if (number := calls[name]) is not None
+            },
+            newer=range(table["unknown"]["newest"] + 1, table["unknown"]["until"] + 1),
+            softly=numbers[_error(table["unknown"]["answer"])],
+            kill=numbers[KILL],
+            architectures={name: numbers[name] for name in architectures},
+        )
+
+
+def _audit_names() -> list[str]:
+    """Every architecture that the kernel's headers name."""
+    said = _gcc("-E", "-dM", "-include", "linux/audit.h", "-xc", "/dev/null")
+    names = (line.split()[1] for line in said.splitlines())
+    return sorted(name for name in names if name.startswith("AUDIT_ARCH_"))
+
+
+def _paragraph(kind: str, one: dict[str, Any], meanings: Mapping[str, int]) -> Paragraph:
+    return Paragraph(
+        conditions=tuple(
+            _condition(int(argument), form, meanings)
+            for argument, form in one.get("args", {}).items()
+        ),
+        met=meanings[ALLOW if kind == "allow" else _error(one["answer"])],
+        unmet=meanings[_error(one["else"]) if "else" in one else KILL],
+    )
+
+
+def _condition(argument: int, form: Any, meanings: Mapping[str, int]) -> Condition:
+    def number(value: int | str) -> int:
+        return value if isinstance(value, int) else meanings[value]
+
+    form = form if isinstance(form, dict) else {"equals": form}
+    equals = form["equals"] if isinstance(form["equals"], list) else [form["equals"]]
+    width = (1 << form.get("width", 32)) - 1
+    bits = number(form.get("mask", width)) & width
+    return Condition(argument, bits, frozenset(number(value) & width for value in equals))
+
+
+def _error(name: str) -> str:
+    return f"SECCOMP_RET_ERRNO|{name}"
+
+
+def _words(table: dict[str, Any]) -> Iterator[str]:
+    """Everything in a policy that C has to explain."""
+    yield _error(table["unknown"]["answer"])
+    for one in (*table["allow"], *table["deny"]):
+        yield from (_error(one[key]) for key in ("answer", "else") if key in one)
+        for form in one.get("args", {}).values():
+            parts = [form["equals"], form.get("mask")] if isinstance(form, dict) else [form]
+            for part in parts:
+                values = part if isinstance(part, list) else [part]
+                yield from (value for value in values if isinstance(value, str))
+
+
+def _compute(expressions: Iterable[str], unistd: str, directory: Path) -> dict[str, int]:
+    """What C makes of each expression; without the calls that the architecture lacks."""
+    body = "".join(map(_printed, sorted(expressions)))
+    source = directory / "numbers.c"
+    source.write_text(f"{CONSTANTS}{unistd}\nint main(void)\n{{\n{body}return 0;\n}}\n")
+    program = directory / "numbers"
+    _gcc("-o", str(program), str(source))
+    said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    pairs = (line.split("\t") for line in said.splitlines())
+    return {expression: int(number) for expression, number in pairs}
+
+
+def _printed(expression: str) -> str:
+    statement = f'printf("%s\\t%lld\\n", "{expression}", (long long) ({expression}));\n'
+    if expression.startswith("__NR_"):
+        return f"#ifdef {expression}\n{statement}#endif\n"
+    return statement
+
+
+def _gcc(*arguments: str) -> str:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    done = subprocess.run(["gcc", *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

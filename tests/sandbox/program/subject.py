@@ -1,0 +1,188 @@
+"""The programs that are put to the test, and the comparison.
+
+For aarch64 there are two. One is compiled by this machine's libseccomp, which goes by
+names and so must leave out the numbers that have none. The other is compiled by
+aarch64's own Python and libseccomp, in an emulator, and leaves out nothing.
+"""
+
+import platform
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pyseccomp
+import pytest
+from harness.bpf import Code
+from sandbox.program.cases import Args
+from sandbox.program.decisions import Decisions, words
+from sandbox.program.reading import GENERIC_CALLS, NATIVE_CALLS, Reading
+
+import mailbell
+from mailbell._policy import ALLOW, KILL, Action, Policy
+from mailbell._policy_toml import parse
+from mailbell._sys import seccomp
+
+__all__ = [
+    "AARCH64",
+    "NATIVE",
+    "X86_64",
+    "Publish",
+    "Subject",
+    "Tally",
+    "cross_compiled",
+    "decoded",
+    "emulated",
+    "native",
+    "native_with",
+    "returned",
+]
+
+Publish = Callable[[str, object], None]
+
+FILE: Final = Path(mailbell.__file__).parent / "policy" / "mailbelld.toml"
+PLACEHOLDERS: Final = {"SELF": 4321, "STATUS": 7, "WAKEUP": 11}
+# linux/audit.h
+X86_64: Final = 0xC000003E
+AARCH64: Final = 0xC00000B7
+NATIVE: Final = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), 0)
+
+HERE: Final = Path(__file__).parent
+# Python and libseccomp as Debian has them for aarch64, unpacked by .ci/run.
+AARCH64_ROOT: Final = HERE.parents[2] / ".cache" / "aarch64"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program, and what it has to be.
+
+    Attributes:
+        architecture: whose calls it judges, as in linux/audit.h.
+        code: what the kernel gets.
+        policy: with every placeholder filled.
+        reading: of the same text with the same placeholders.
+    """
+
+    architecture: int
+    code: bytes
+    policy: Policy
+    reading: Reading
+
+    @property
+    def program(self) -> tuple[Code, ...]:
+        return decoded(self.code)
+
+
+@dataclass
+class Tally:
+    """Inputs evaluated, and those for which not all three agree."""
+
+    subject: Subject
+    evaluations: int = 0
+    mismatches: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._decisions = Decisions(self.subject.program)
+
+    def add(self, number: int, args: Args) -> None:
+        """Evaluate a call of the program's own architecture."""
+        subject = self.subject
+        said = self._decisions.answer(words(subject.architecture, number, args))
+        action = subject.policy.answer(subject.reading.calls.get(number, number), args)
+        self._count(said, returned(action), subject.reading.answer(number, args), (number, *args))
+
+    def add_foreign(self, architecture: int, number: int, args: Args) -> None:
+        """Evaluate a call of another architecture: no policy permits any."""
+        said = self._decisions.answer(words(architecture, number, args))
+        self._count(said, returned(KILL), self.subject.reading.kill, (architecture, number, *args))
+
+    def _count(self, said: int, by_policy: int, by_text: int, case: tuple[int, ...]) -> None:
+        self.evaluations += 1
+        if not said == by_policy == by_text:
+            self.mismatches += 1
+            if len(self.examples) < 10:
+                call = " ".join(map(hex, case))
+                self.examples.append(f"{call}: {said:#x}, {by_policy:#x}, {by_text:#x}")
+
+    def publish(self, record: Publish) -> None:
+        record("sandbox: evaluations", self.evaluations)
+        record("sandbox: mismatches", self.mismatches)
+        assert self.evaluations
+        assert not self.mismatches, self.examples
+
+
+def decoded(code: bytes) -> tuple[Code, ...]:
+    """`struct sock_filter` each, as little-endian as the architectures we have a policy for."""
+    return tuple(struct.iter_unpack("<HBBI", code))
+
+
+def returned(action: Action) -> int:
+    """As in linux/seccomp.h."""
+    if action == ALLOW:
+        return 0x7FFF0000
+    return 0x80000000 if action == KILL else 0x00050000 | action.errno
+
+
+def native(directory: Path) -> Subject:
+    """This machine's."""
+    return native_with(PLACEHOLDERS, directory)
+
+
+def native_with(placeholders: dict[str, int], directory: Path) -> Subject:
+    policy = _policy(placeholders)
+    code = seccomp.compile_policy(policy).program
+    reading = Reading.of(FILE.read_bytes(), placeholders, NATIVE_CALLS, directory)
+    return Subject(NATIVE, code, policy, reading)
+
+
+def cross_compiled(directory: Path) -> Subject:
+    """For aarch64 with one difference: `[unknown]` is left out, its numbers are killed."""
+    _only_on_x86_64()
+    policy = _policy(PLACEHOLDERS)
+    policy = replace(policy, unknown=replace(policy.unknown, until=policy.unknown.newest))
+    code = seccomp.compile_policy(policy, "aarch64").program
+    return Subject(AARCH64, code, policy, replace(_generic(directory), newer=range(0)))
+
+
+def emulated(directory: Path) -> Subject:
+    """What aarch64 itself compiles, and would load."""
+    _only_on_x86_64()
+    return Subject(AARCH64, _compiled_there(), _policy(PLACEHOLDERS), _generic(directory))
+
+
+def _policy(placeholders: dict[str, int]) -> Policy:
+    return parse(FILE.read_bytes()).bind(placeholders)
+
+
+def _generic(directory: Path) -> Reading:
+    return Reading.of(FILE.read_bytes(), PLACEHOLDERS, GENERIC_CALLS, directory)
+
+
+def _only_on_x86_64() -> None:
+    """On aarch64 the native program is that of aarch64."""
+    if platform.machine() != "x86_64":
+        pytest.skip("of x86-64 only")
+
+
+@cache
+def _compiled_there() -> bytes:
+    emulator = shutil.which("qemu-aarch64")
+    python = AARCH64_ROOT / "usr" / "bin" / "python3"
+    if emulator is None or not python.exists():
+        pytest.skip("needs qemu-user and a Python for aarch64 in .cache, as .ci/run has them")
+    modules = (Path(mailbell.__file__).parents[1], Path(pyseccomp.__file__).parent)
+    done = subprocess.run(
+        [
+            emulator, "-L", AARCH64_ROOT, python, "-B", HERE / "export.py", FILE,
+            *(f"{name}={number}" for name, number in PLACEHOLDERS.items()),
+        ],
+        env={"PYTHONPATH": ":".join(map(str, modules))},
+        check=False, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,198 @@
+"""Each layer of the sandbox alone: what it stops, and what stops an attack without it."""
+
+import ctypes
+import os
+import platform
+import re
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from harness.child import run as run_child
+from sandbox.attacks.attempts import SUCCEEDED, Site, attempt, attempt_in_python, site
+from sandbox.attacks.catalogue import ATTACKS, Attack
+from sandbox.attacks.layers import (
+    ALL,
+    LIMIT_OF_FILES,
+    LOGGING,
+    NOBODY,
+    NONE,
+    ROOT,
+    RUNS,
+    Layer,
+    Run,
+    enter,
+)
+from sandbox.attacks.matrix import EXPECTED, Stop, only_one_stops, table
+
+from mailbell import _startup
+from mailbell._sys import landlock
+from mailbell._sys._libc import libc, prctl
+
+Publish = Callable[[str, object], None]
+
+PR_GET_DUMPABLE, PR_GET_MDWE = 3, 66
+DOCUMENT: Final = Path(__file__).parent.parent.parent / "docs" / "sandbox.md"
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() == 0 and not ROOT,
+    reason="needs root that may become nobody, or an ordinary user",
+)
+each_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Site]:
+    with site() as made:
+        yield made
+
+
+@each_attack
+def test_each_layer_stops_what_it_should_and_nothing_else(
+    attack: Attack, place: Site, record_property: Publish
+) -> None:
+    _skip_what_was_not_written_for_this_machine(attack)
+    found = {run: attempt(attack, run, place) for run in RUNS}
+    works = _works(attack, found[NONE])
+    for run, outcome in found.items():
+        assert outcome in possible(attack, run, works), f"{run.name}: {outcome}"
+    record_property("sandbox: attacks", 1)
+    record_property("sandbox: attempts, layer by layer", len(found))
+    if not works:
+        record_property("sandbox: attacks that nobody can make here", f"{attack.name}; ")
+
+
+@each_attack
+def test_the_same_in_python_succeeds_without_layers_and_fails_with_all(
+    attack: Attack, place: Site
+) -> None:
+    works = _works(attack, attempt_in_python(attack, NONE, place))
+    assert attempt_in_python(attack, ALL, place) in possible(attack, ALL, works)
+
+
+def _skip_what_was_not_written_for_this_machine(attack: Attack) -> None:
+    if attack.aims_at("thread_exit") and platform.machine() != "x86_64":
+        pytest.skip("of x86-64 only")
+
+
+def _works(attack: Attack, outcome: str) -> bool:
+    """Whether the attack succeeds without any layer, as it must to show something."""
+    excused = attack.may_be_off or (attack.control_needs == "root" and not ROOT)
+    assert outcome == SUCCEEDED or excused, f"nothing stops it, and yet: {outcome}"
+    return outcome == SUCCEEDED
+
+
+class _Anything:
+    def __contains__(self, outcome: object) -> bool:
+        return True
+
+
+def possible(attack: Attack, run: Run, works: bool) -> set[str] | _Anything:
+    """What may come of an attack.
+
+    Of the layers in force, the first one that stops it answers. It may be one that
+    not every kernel has; then also the next one, and so on.
+    """
+    stops = [stop for stop in EXPECTED[attack.name] if stop.layer in run.layers]
+    if not works and (not stops or stops[0].layer is not Layer.FILTER):
+        return _Anything()  # it failed before, for another reason
+    outcomes = set()
+    for stop in stops:
+        outcomes.add(stop.how)
+        if _is_there(stop):
+            return outcomes
+    return outcomes | {SUCCEEDED}
+
+
+def _is_there(stop: Stop) -> bool:
+    """Whether this kernel is sure to have it."""
+    if stop.layer is Layer.LANDLOCK and stop.since > landlock.abi():
+        return False
+    if stop.layer is Layer.MEMORY and not _has_mdwe():
+        return False
+    if stop.setting and int(Path("/proc/sys", stop.setting).read_text()) <= 0:
+        return False
+    return stop.reliable
+
+
+def _has_mdwe() -> bool:
+    try:
+        prctl(PR_GET_MDWE)
+    except OSError:
+        return False
+    return True
+
+
+def test_every_attack_has_its_line_in_the_table() -> None:
+    assert [attack.name for attack in ATTACKS] == list(EXPECTED)
+
+
+def test_something_stops_every_attack_and_the_filter_comes_first(
+    record_property: Publish,
+) -> None:
+    for stops in EXPECTED.values():
+        assert all(stop.layer is not Layer.FILTER for stop in stops[1:])
+        assert any(stop.reliable for stop in stops)
+    names = only_one_stops()
+    record_property("sandbox: attacks only one layer stops", "; ".join(names))
+
+
+def test_the_document_shows_the_table() -> None:
+    found = re.search(r"<!-- attacks -->\n(.*)<!-- /attacks -->", DOCUMENT.read_text(), re.DOTALL)
+    assert found
+    shown = [line for line in found[1].splitlines() if line]
+    assert shown == list(table()), "paste what tests/sandbox/attacks/table.py prints"
+
+
+def test_the_layers_are_the_daemons() -> None:
+    """One by one they come to the same as `give_up`, which the daemon calls."""
+    nothing = dict.fromkeys(each.name for each in fields(_startup.Prepared))
+    identity = NOBODY if ROOT else None
+    needed: dict[str, Any] = {"identity": identity, "descriptors": LIMIT_OF_FILES}
+    prepared = _startup.Prepared(**{**nothing, **needed})  # the rest is not used
+    one_by_one = Run("all but the filter", ALL.layers - {Layer.FILTER})
+    expected = run_child(lambda: _state_after(lambda: _startup.give_up(prepared)))
+    found = run_child(lambda: _state_after(lambda: enter(one_by_one, [])))
+    assert found.value == expected.value
+    assert len(found.value) == 20
+    assert found.value["a file"] == "PermissionError"
+
+
+def _state_after(step: Callable[[], object]) -> dict[str, object]:
+    """What the kernel says of this process, as far as a layer changes it."""
+    status = os.open("/proc/self/status", os.O_RDONLY)
+    step()
+    lines = os.read(status, 16384).decode().splitlines()
+    names = {"Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp", "Threads"}
+    state: dict[str, object] = {
+        name: value for name, _, value in (line.partition(":\t") for line in lines)
+        if name in names or name.startswith("Cap")
+    }  # fmt: skip
+    for name in ("CORE", "NPROC", "MEMLOCK", "NOFILE", "DATA", "FSIZE"):
+        state[name] = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+    state["dumpable"] = prctl(PR_GET_DUMPABLE)
+    state["memory"] = libc.prctl(PR_GET_MDWE, *(ctypes.c_ulong(0),) * 4)
+    state["a file"] = _opened()
+    return state
+
+
+def _opened() -> str:
+    try:
+        os.close(os.open("/", os.O_RDONLY))
+    except OSError as error:
+        return type(error).__name__
+    return "opened"
+
+
+def test_a_filter_that_only_logs_is_in_force_and_refuses_nothing() -> None:
+    def inside() -> tuple[str, int]:
+        status = os.open("/proc/self/status", os.O_RDONLY)
+        enter(Run(LOGGING.name, frozenset(), logs=True), [])
+        text = os.read(status, 16384).decode()
+        found = re.search(r"Seccomp:\t(\d)", text)
+        return found[1] if found else text, os.getppid()
+
+    assert run_child(inside).value == ("2", os.getpid())

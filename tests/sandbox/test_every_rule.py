@@ -1,0 +1,283 @@
+"""Every rule of the shipped policy, both ways, and every other call: asked of the kernel.
+
+The probes are made from the policy's text (`probes.py`). What does not kill is tried in
+one process that the daemon's own code has locked in, and in one that is not locked: what
+is allowed has to get the kernel's answer, the same in both. What kills takes a process
+each. Once for each condition that is one the daemon's code has locked in; for each bit it
+is one with the same filter and nothing else.
+"""
+
+import errno
+import os
+import platform
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Final
+
+import pyseccomp
+import pytest
+from harness.alone import Call, ask, each_alone
+from harness.child import run
+from harness.daemon import until
+from harness.locked import locked
+from sandbox.probes import Probe, probes, unprobed
+
+from mailbell._policy import ALLOW, KILL, Policy
+from mailbell._policy_toml import parse
+from mailbell._sys import seccomp
+
+RecordProperty = Callable[[str, object], None]
+
+TEXT: Final = (Path(seccomp.__file__).parent.parent / "policy" / "mailbelld.toml").read_text()
+POLICY: Final = parse(TEXT.encode())
+# Numbers for processes that are only filtered. No process has this id, nor one that
+# differs in a bit: a broken filter shall not hit anybody. Above PID_MAX_LIMIT,
+# linux/threads.h.
+ELSEWHERE: Final = {"SELF": 0x3FFF0000, "STATUS": 98, "WAKEUP": 99}
+
+X32: Final = 0x40000000  # asm/unistd.h: __X32_SYSCALL_BIT
+DEAD: Final = -int(signal.SIGSYS)
+# Linux since 6.14 asks no filter about the calls with which it enters its own probes
+# of user space, kernel/seccomp.c: seccomp_uprobe_exception. From anywhere but its
+# trampoline they do nothing: the first kills, the second is an error.
+PAST_EVERY_FILTER: Final = (
+    {335: -int(signal.SIGILL), 336: errno.ENXIO} if platform.machine() == "x86_64" else {}
+)
+only_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-64 only")
+
+
+def number(call: str) -> int:
+    return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call))
+
+
+NUMBERS: Final = {call: number(call) for entry in POLICY.entries for call in entry.calls}
+
+
+def made(numbers: Mapping[str, int]) -> list[Probe]:
+    """The probes of all calls that this architecture has."""
+    return [probe for probe in probes(POLICY.bind(numbers)) if NUMBERS[probe.call] >= 0]
+
+
+def deadly(numbers: Mapping[str, int]) -> list[Probe]:
+    return [probe for probe in made(numbers) if probe.answer == KILL]
+
+
+def call_of(probe: Probe) -> Call:
+    return NUMBERS[probe.call], probe.args
+
+
+def rule_of(probe: Probe) -> tuple[str, int | None]:
+    return probe.call, probe.argument
+
+
+# --- what does not kill --------------------------------------------------------------
+
+
+def harmless_signals() -> None:
+    """Let what is sent to oneself end nothing, so that there is an answer to see."""
+    signal.signal(signal.SIGABRT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def answers(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
+    found = []
+    for probe in made(numbers):
+        if probe.answer != KILL:
+            # So that after a death there is something to read about it.
+            os.write(2, f"{probe}\n".encode())
+            found.append((probe, ask(call_of(probe))))
+    return found
+
+
+def answers_of_the_kernel(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
+    """The same calls, with the same descriptors, in a process that is free to make them."""
+    harmless_signals()
+    os.dup2(2, numbers["WAKEUP"])
+    os.closerange(numbers["STATUS"], numbers["STATUS"] + 1)
+    return answers({**numbers, "SELF": os.getpid()})
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a probe was told by the locked process, and by the kernel itself."""
+
+    probe: Probe
+    locked: int
+    free: int
+
+
+@cache
+def told() -> list[Told]:
+    """The answers to each probe that does not kill."""
+    inside = locked(lambda numbers: (numbers, answers(numbers)), before=harmless_signals)
+    assert (inside.error, inside.signal) == (None, None), inside.output.splitlines()[-1:]
+    numbers, found = inside.value
+    free = run(partial(answers_of_the_kernel, numbers))
+    assert free.error is None, free
+    return [Told(p, said, own) for (p, said), (_, own) in zip(found, free.value, strict=True)]
+
+
+def test_what_is_allowed_goes_through(record_property: RecordProperty) -> None:
+    allowed = [one for one in told() if one.probe.answer == ALLOW]
+    assert [one for one in allowed if one.locked != one.free] == []
+    # Where that is also what the filter says to other arguments, nothing would be shown.
+    softly = [one for one in allowed if one.probe.other != KILL]
+    assert [one for one in softly if one.free == one.probe.other.errno] == []
+    record_property("sandbox: live probes, allowed", len(allowed))
+
+
+def test_what_is_refused_gets_its_error(record_property: RecordProperty) -> None:
+    refused = [one for one in told() if one.probe.answer not in {ALLOW, KILL}]
+    assert [one for one in refused if one.locked != one.probe.answer.errno] == []
+    # Some nonsense gets the same error from the kernel itself, but never all of a rule's.
+    shown = {rule_of(one.probe) for one in refused if one.locked != one.free}
+    assert {rule_of(one.probe) for one in refused} - shown == set()
+    record_property("sandbox: live probes, refused with an error", len(refused))
+
+
+# --- what does not return to its caller -------------------------------------------------
+
+
+def returned_from_a_handler() -> bool:
+    """rt_sigreturn(2), which nothing but the end of a handler may call."""
+    came: list[int] = []
+
+    def before() -> None:
+        signal.signal(signal.SIGABRT, lambda number, _: came.append(number))
+
+    def inside(numbers: Mapping[str, int]) -> list[int]:
+        ask((NUMBERS["tgkill"], (numbers["SELF"], numbers["SELF"], signal.SIGABRT, 0, 0, 0)))
+        return came
+
+    return bool(locked(inside, before=before).value == [signal.SIGABRT])
+
+
+def ended_with_its_code() -> bool:
+    ended = locked(lambda _: ask((NUMBERS["exit_group"], (7, 0, 0, 0, 0, 0))))
+    return (ended.code, ended.output) == (7, b"")
+
+
+APART: Final = {"rt_sigreturn": returned_from_a_handler, "exit_group": ended_with_its_code}
+
+
+@pytest.mark.parametrize("call", APART)
+def test_what_does_not_return_goes_through(call: str) -> None:
+    assert APART[call]()
+
+
+# --- what kills -----------------------------------------------------------------------
+
+
+def filtered(calls: list[Call]) -> list[int]:
+    return each_alone(seccomp.compile_policy(POLICY.bind(ELSEWHERE)).program, calls)
+
+
+def test_one_bit_off_kills(record_property: RecordProperty) -> None:
+    tried = deadly(ELSEWHERE)
+    ended = filtered([call_of(probe) for probe in tried])
+    assert [(p, end) for p, end in zip(tried, ended, strict=True) if end != DEAD] == []
+    record_property("sandbox: live probes, killed", len(tried))
+
+
+def test_each_condition_kills_in_a_process_locked_by_the_daemon(
+    record_property: RecordProperty,
+) -> None:
+    rules = {rule_of(probe) for probe in deadly(ELSEWHERE)}
+
+    def inside(rule: tuple[str, int | None], numbers: Mapping[str, int]) -> int:
+        # The last is the highest bit, with which no id of a process is another's.
+        *_, last = (probe for probe in deadly(numbers) if rule_of(probe) == rule)
+        return ask(call_of(last))
+
+    ended = {rule: locked(partial(inside, rule)) for rule in rules}
+    assert {rule: end for rule, end in ended.items() if end.signal is not signal.SIGSYS} == {}
+    record_property("sandbox: live probes, killed in the locked daemon", len(rules))
+
+
+@pytest.mark.parametrize("bit", [0, pytest.param(X32, marks=only_x86_64, id="x32")])
+def test_a_kill_takes_every_thread(bit: int) -> None:
+    """Were it one thread alone, this process would stay, as would a daemon with its port."""
+
+    def inside() -> None:
+        blocked, _ = os.pipe()
+        threading.Thread(target=os.read, args=(blocked, 1), daemon=True).start()
+        (other,) = {int(task) for task in os.listdir("/proc/self/task")} - {os.getpid()}
+        # Until it sleeps in read(2) it may hold Python's lock.
+        reading = f"{NUMBERS['read']} "
+        where = Path(f"/proc/self/task/{other}/syscall")
+        until(lambda: where.read_text().startswith(reading), "read")
+        seccomp.compile_policy(POLICY.bind(ELSEWHERE)).load()
+        ask((bit | number("getppid"), (0,) * 6))
+
+    assert run(inside, seconds=10).signal is signal.SIGSYS
+
+
+# --- every other call --------------------------------------------------------------------
+
+NAMED: Final = set(NUMBERS.values())
+BEYOND: Final = (1024, 1025, 1535, 2047, 4096, 65536, X32 - 1, 1 << 31, 0xFFFFFFFF)
+
+
+def said_of(number: int) -> int:
+    """What the policy says of a number that it does not name."""
+    unknown = POLICY.unknown
+    return unknown.action.errno if unknown.newest < number <= unknown.until else DEAD
+
+
+def test_every_number_without_a_name(record_property: RecordProperty) -> None:
+    numbers = [n for n in (*range(1024), *BEYOND) if n not in NAMED]
+    ended = filtered([(n, (0,) * 6) for n in numbers])
+    wrong = {
+        n: end
+        for n, end in zip(numbers, ended, strict=True)
+        if end != said_of(n) and end != PAST_EVERY_FILTER.get(n)
+    }
+    assert wrong == {}
+    record_property("sandbox: live call numbers", len(numbers))
+
+
+def test_the_kernel_reads_32_bits_of_a_number_and_so_does_the_filter() -> None:
+    above = 1 << 32
+    ended = filtered([(above | number(call), (0,) * 6) for call in ("getpid", "execve")])
+    assert ended == [0, DEAD]
+
+
+@only_x86_64
+def test_every_number_of_x32_kills(record_property: RecordProperty) -> None:
+    ended = filtered([(X32 | n, (0,) * 6) for n in range(1024)])
+    assert {n: end for n, end in enumerate(ended) if end != DEAD} == {}
+    record_property("sandbox: live call numbers of x32", len(ended))
+
+
+# --- that there is a probe for everything ------------------------------------------
+
+
+def parsed(text: str) -> Policy:
+    return parse(text.encode()).bind(ELSEWHERE)
+
+
+def test_every_call_and_every_condition_has_its_probes() -> None:
+    assert unprobed(parsed(TEXT), APART) == set()
+
+
+def test_a_rule_without_a_probe_is_noticed() -> None:
+    more = '[[allow]]\ncalls = ["getppid"]\nargs.0 = [1]\nreason = "one more"\n'
+    assert unprobed(parsed(TEXT + more), APART) == {"getppid", "getppid args.0"}
+
+
+def test_a_condition_without_a_probe_is_noticed() -> None:
+    end = 'calls = ["exit_group"]\n'
+    assert TEXT.count(end) == 1
+    policy = parsed(TEXT.replace(end, end + "args.0 = [0]\n"))
+    assert unprobed(policy, APART) == {"exit_group args.0"}
+
+
+def test_a_probe_without_a_rule_is_noticed() -> None:
+    policy = parsed(TEXT)
+    *others, last = policy.entries
+    fewer = replace(policy, entries=tuple(others))
+    assert unprobed(fewer, APART) == {f"{call} of no policy" for call in last.calls}

@@ -1,0 +1,161 @@
+"""Code execution inside: what each descriptor that the daemon has open is good for.
+
+`GOOD_FOR` is all of it. With every other call the policy or the kernel refuses each
+of them, or the whole process is killed.
+"""
+
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from harness.daemon import Daemon, until
+from harness.inject import Intruder, intruding
+from harness.sender import sent
+from harness.tracee import traced
+from sandbox.attacks.aim import number
+from sandbox.inside import (
+    accepted,
+    broken_into,
+    descriptor_of,
+    descriptors,
+    errors,
+    is_killed,
+    policy_of,
+    registers,
+    serves,
+)
+from system.support import Local
+
+from mailbell._policy import ALLOW, KILL, Policy
+
+SOL_SOCKET: Final = int(socket.SOL_SOCKET)
+SOCK_CLOEXEC: Final = int(socket.SOCK_CLOEXEC)
+# asm-generic/ioctls.h, asm-generic/socket.h
+FIONREAD, FIONBIO, TIOCSTI = 0x541B, 0x5421, 0x5412
+SO_SNDBUF, SO_PEERCRED, SO_GET_FILTER, SO_DETACH_FILTER, SO_PEERPIDFD = 7, 17, 26, 27, 77
+YES: Final = struct.pack("<I", 1)
+
+# What comes after the descriptor. What comes after the name of the call tells two
+# of the same apart.
+CALLS: Final[dict[str, tuple[int | bytes, ...]]] = {
+    "read": (bytes(64), 64),
+    "write": (b"x", 1),
+    "sendto": (b"x", 1, int(socket.MSG_NOSIGNAL), 0, 0),
+    "recvfrom": (bytes(64), 64, int(socket.MSG_DONTWAIT), 0, 0),
+    "accept4": (0, 0, SOCK_CLOEXEC),
+    "getsockname": (bytes(128), struct.pack("<I", 128)),
+    "ioctl: do not block": (FIONBIO, YES),
+    "ioctl: how much is there": (FIONREAD, bytes(4)),
+    "ioctl: type": (TIOCSTI, b"x"),
+    "getsockopt: whose": (SOL_SOCKET, SO_PEERCRED, bytes(12), struct.pack("<I", 12)),
+    "getsockopt: a process": (SOL_SOCKET, SO_PEERPIDFD, bytes(4), struct.pack("<I", 4)),
+    "getsockopt: the filter": (SOL_SOCKET, SO_GET_FILTER, bytes(4096), struct.pack("<I", 100)),
+    "setsockopt: the buffer": (SOL_SOCKET, SO_SNDBUF, struct.pack("<I", 4096), 4),
+    "setsockopt: no filter": (SOL_SOCKET, SO_DETACH_FILTER, YES, 4),
+    "setsockopt: signs of life": (SOL_SOCKET, int(socket.SO_KEEPALIVE), YES, 4),
+    "setsockopt: TCP": (int(socket.SOL_TCP), int(socket.TCP_NODELAY), YES, 4),
+}
+
+ANY: Final = {"ioctl: do not block"}
+SOCKET: Final = ANY | {"getsockname", "getsockopt: whose", "setsockopt: the buffer"}
+GOOD_FOR: Final[dict[str, set[str]]] = {
+    "nothing": ANY,
+    "log": ANY | {"write"},
+    "event loop": ANY,
+    "tcp": SOCKET | {"accept4"},
+    "udp": SOCKET | {"recvfrom"},
+    "local": SOCKET | {"accept4"},
+    "manager": SOCKET | {"sendto", "recvfrom"},
+    "wake-up": SOCKET | {"sendto", "recvfrom"},
+    # By the one of them that the handlers of signals write to.
+    "wake-up by signals": SOCKET | {"sendto", "recvfrom", "write"},
+    "subscriber": SOCKET | {"sendto", "recvfrom"},
+    "stranger": SOCKET | {"sendto", "recvfrom"},
+    # Its number is that of the file which was the proof, and has been closed.
+    "whoever came first": SOCKET | {"sendto", "recvfrom", "read"},
+}
+DEADLY: Final = [
+    (kind, call)
+    for call in ("read", "write")
+    for kind, uses in GOOD_FOR.items()
+    if call not in uses
+]
+
+
+@contextmanager
+def busy(directory: Path) -> Iterator[Daemon]:
+    """A daemon that has a descriptor of every kind."""
+    with broken_into(directory) as daemon, Local(daemon.path), Local(daemon.path) as subscriber:
+        subscriber.subscribe()
+        with sent(daemon.endpoint(), b"nm_"):
+            until(lambda: daemon.status().connections == 1)
+            yield daemon
+
+
+def kinds(intruder: Intruder, policy: Policy) -> dict[int, str]:
+    """What is open, with what is special about some numbers."""
+    found = descriptors(intruder)
+    for descriptor, kind in found.items():
+        if kind == "wake-up" and policy.answer("write", registers([descriptor])) == ALLOW:
+            found[descriptor] = "wake-up by signals"
+        if policy.answer("read", registers([descriptor])) == ALLOW:
+            found[descriptor] = "whoever came first"
+    return found
+
+
+def works(intruder: Intruder, policy: Policy, descriptor: int, call: str) -> bool:
+    """Make a call that does not kill; tell whether it goes through, or would with more there."""
+    name = call.partition(":")[0]
+    arguments = (a if isinstance(a, int) else intruder.place(a) for a in CALLS[call])
+    passed = (descriptor, *arguments)
+    action = policy.answer(name, registers(passed))
+    if action == KILL:
+        return False
+    result = intruder.call(number(name), *passed)
+    if action != ALLOW:
+        assert -result == action.errno, (descriptor, call)
+    return errors(result) in {"", "EAGAIN"}
+
+
+@traced
+def test_a_descriptor_is_good_for_what_is_documented_and_nothing_else(open_path: Path) -> None:
+    with busy(open_path) as daemon:
+        policy = policy_of(daemon)
+        with intruding(daemon) as intruder:
+            found = {
+                (descriptor, kind): {c for c in CALLS if works(intruder, policy, descriptor, c)}
+                for descriptor, kind in kinds(intruder, policy).items()
+            }
+        several = {"nothing": 2, "wake-up": 3}  # standard input and output; two pairs of sockets
+        assert Counter(kind for _, kind in found) == {k: several.get(k, 1) for k in GOOD_FOR}
+        assert found == {(number, kind): GOOD_FOR[kind] for number, kind in found}
+        serves(daemon)
+
+
+@pytest.mark.parametrize(("kind", "call"), DEADLY)
+@traced
+def test_reading_and_writing_kill(open_path: Path, kind: str, call: str) -> None:
+    with busy(open_path) as daemon:
+        policy = policy_of(daemon)
+        with is_killed(daemon), intruding(daemon) as intruder:
+            descriptor = min(d for d, k in kinds(intruder, policy).items() if k == kind)
+            intruder.call(number(call), descriptor, *CALLS[call])
+
+
+@traced
+def test_a_number_stands_for_whatever_has_it_and_wins_nothing(open_path: Path) -> None:
+    """A connection can take the place of the log: what is written to it could be sent too."""
+    with broken_into(open_path) as daemon:
+        endpoint = daemon.endpoint()
+        with intruding(daemon) as intruder:
+            listener = descriptor_of(intruder, "tcp")
+            assert intruder.call(number("close"), 2) == 0
+            with sent(endpoint, b"nm_") as stranger:
+                assert accepted(intruder, listener) == 2
+                assert intruder.call(number("write"), 2, b"to the log", 10) == 10
+                assert stranger.recv(64) == b"to the log"

@@ -1,0 +1,181 @@
+"""The compiled program does what `policy/*.toml` says: every call number, around every condition.
+
+Three answers are compared for each input: the program's, that of `Policy.answer`, and
+that of a second reading of the text which shares nothing with the product
+(`sandbox.program.reading`). A running daemon shows that this program is the one in force.
+"""
+
+import os
+import struct
+from pathlib import Path
+
+import pyseccomp
+import pytest
+from harness.bpf import run
+from harness.daemon import ring, started, until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sandbox.program.cases import (
+    LOW,
+    NUMBERS,
+    X32,
+    ZEROES,
+    Args,
+    arguments,
+    near,
+    noise,
+    permitted,
+)
+from sandbox.program.decisions import Decisions, words
+from sandbox.program.running import filters_of
+from sandbox.program.subject import (
+    AARCH64,
+    NATIVE,
+    X86_64,
+    Publish,
+    Subject,
+    Tally,
+    cross_compiled,
+    decoded,
+    emulated,
+    native,
+    native_with,
+    returned,
+)
+
+from mailbell._policy import ALLOW
+
+STDERR = 2
+
+
+@pytest.fixture(
+    scope="module",
+    params=[native, cross_compiled, emulated],
+    ids=["native", "aarch64 cross-compiled", "aarch64"],
+)
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    made: Subject = request.param(tmp_path_factory.mktemp("headers"))
+    return made
+
+
+def test_every_call_number(subject: Subject, record_property: Publish) -> None:
+    """Also with arguments that some other call is permitted with."""
+    tally = Tally(subject)
+    tempting = {args for one in subject.reading.paragraphs.values() for args in permitted(one)}
+    for number in NUMBERS:
+        for args in (*tempting, ZEROES, noise(number)):
+            tally.add(number, args)
+    tally.publish(record_property)
+
+
+def test_every_foreign_architecture(subject: Subject, record_property: Publish) -> None:
+    tally = Tally(subject)
+    named = subject.reading.architectures.values()
+    garbage = (0, 0xFFFFFFFF, *(subject.architecture ^ 1 << bit for bit in range(32)))
+    for architecture in {*named, *garbage} - {subject.architecture}:
+        for number in range(1024):
+            tally.add_foreign(architecture, number, ZEROES)
+            tally.add_foreign(architecture, X32 | number, noise(number))
+        for number, one in subject.reading.paragraphs.items():
+            for args in permitted(one):
+                tally.add_foreign(architecture, number, args)
+    tally.publish(record_property)
+
+
+def test_around_every_condition(subject: Subject, record_property: Publish) -> None:
+    tally = Tally(subject)
+    add_around_every_condition(tally)
+    tally.publish(record_property)
+
+
+def add_around_every_condition(tally: Tally) -> None:
+    for number, one in tally.subject.reading.paragraphs.items():
+        for args in arguments(one):
+            tally.add(number, args)
+
+
+def test_whatever_else_there_is(subject: Subject, record_property: Publish) -> None:
+    tally = Tally(subject)
+    paragraphs = subject.reading.paragraphs.items()
+    named = [(number, args) for number, one in paragraphs for args in permitted(one)]
+    registers = st.integers(0, (1 << 64) - 1)
+    flips = st.dictionaries(st.integers(0, 5), registers, max_size=3)
+
+    @settings(deadline=None)  # how fast it is depends on who else is on the machine
+    @given(st.lists(st.tuples(st.sampled_from(named), flips), min_size=10), st.integers(0, LOW))
+    def add(made: list[tuple[tuple[int, Args], dict[int, int]]], other: int) -> None:
+        for (number, args), flipped in made:
+            changed = tuple(arg ^ flipped.get(at, 0) for at, arg in enumerate(args))
+            tally.add(number, changed)
+            tally.add(other, changed)
+        assert not tally.mismatches, tally.examples
+
+    add()
+    tally.publish(record_property)
+
+
+def test_an_evaluator_that_takes_the_program_as_it_stands_agrees(subject: Subject) -> None:
+    """The tree of decisions is a translation, and might be wrong."""
+    program, decisions = subject.program, Decisions(subject.program)
+
+    def agree(number: int, args: Args, architecture: int = subject.architecture) -> None:
+        data = words(architecture, number, args)
+        packed = struct.pack("<16I", *data)
+        assert decisions.answer(data) == run(program, packed, byteorder="little"), data
+
+    for number in NUMBERS:
+        agree(number, noise(number))
+    for number, one in subject.reading.paragraphs.items():
+        for args in near(one):
+            agree(number, args)
+    for architecture in subject.reading.architectures.values():
+        agree(0, ZEROES, architecture)
+
+
+def test_the_kernels_headers_and_libseccomp_number_calls_alike(subject: Subject) -> None:
+    """What an architecture lacks has no number in either, so that it means no other call."""
+    numbers = {
+        name: pyseccomp.resolve_syscall(subject.architecture, name)
+        for entry in subject.policy.entries
+        for name in entry.calls
+    }
+    assert subject.reading.calls == {n: name for name, n in numbers.items() if n >= 0}
+    assert subject.reading.lacking == {name for name, n in numbers.items() if n < 0}
+
+
+def test_every_architecture_of_the_headers_is_tried(subject: Subject) -> None:
+    named = subject.reading.architectures
+    assert (named["AUDIT_ARCH_X86_64"], named["AUDIT_ARCH_AARCH64"]) == (X86_64, AARCH64)
+    assert {"AUDIT_ARCH_I386", "AUDIT_ARCH_ARM", "AUDIT_ARCH_S390X"} <= named.keys()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel shows a filter in force to root only")
+def test_the_program_in_force_is_the_one_evaluated(
+    tmp_path: Path, record_property: Publish
+) -> None:
+    with started(tmp_path) as daemon:
+        (code,) = filters_of(daemon.pid)
+        status, wakeup = descriptors_permitted_by(code)
+        assert os.readlink(f"/proc/{daemon.pid}/fd/{wakeup}").startswith("socket:")
+        ring(daemon.endpoint())  # being looked at has not changed it
+        until(lambda: daemon.counted() == {"accepted": 1})
+    placeholders = {"SELF": daemon.pid, "STATUS": status, "WAKEUP": wakeup}
+    subject = native_with(placeholders, tmp_path)
+    assert subject.code == code
+    tally = Tally(subject)
+    add_around_every_condition(tally)
+    tally.publish(record_property)
+
+
+def descriptors_permitted_by(code: bytes) -> tuple[int, int]:
+    """What a filter lets its process read, and write to beside standard error."""
+    decisions = Decisions(decoded(code))
+
+    def permitted_to(call: str) -> set[int]:
+        number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call)
+        asked = {fd: words(NATIVE, number, (fd, *ZEROES[1:])) for fd in range(4096)}
+        return {fd for fd, data in asked.items() if decisions.answer(data) == returned(ALLOW)}
+
+    (status,) = permitted_to("read")
+    (wakeup,) = permitted_to("write") - {STDERR}
+    return status, wakeup
