@@ -22,9 +22,10 @@ from mailbell._hub import Hub
 from mailbell._journal import Journal, Level
 from mailbell._limiter import Limiter
 from mailbell._listener import DatagramListener, StreamListener, name_of
+from mailbell._networks import Network
 from mailbell._service import Service
-from mailbell._startup import Locked, Unprivileged, give_up, lock, prepare
-from mailbell._stats import Account, Counters, Sandbox, Status, Table
+from mailbell._startup import Locked, Unprivileged, give_up, lock, prepare, step
+from mailbell._stats import Account, Counters, Limited, Sandbox, Status, Table
 from mailbell._switch import Switch
 from mailbell._sys.inheritance import shed
 from mailbell._sys.sockets import kernel_drops
@@ -48,10 +49,14 @@ def run(configuration: Configuration) -> None:
     Raises:
         MailbellError: it could not start; nothing was accepted.
     """
-    shed(os.environ, os.getpid())
+    with step("shed"):
+        shed(os.environ, os.getpid())
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
-    prepared = prepare(configuration, os.environ)
-    trio.run(_serve, configuration, give_up(prepared), journal)
+    unprivileged = give_up(prepare(configuration, os.environ))
+    # Whatever a task raises once it serves comes in a group, so that this names
+    # the start of the event loop and nothing else.
+    with step("the event loop starts"):
+        trio.run(_serve, configuration, unprivileged, journal)
 
 
 async def _serve(
@@ -130,7 +135,7 @@ class Daemon:
             nursery.start_soon(self._service.serve)
             nursery.start_soon(self._deliver_trailing)
             nursery.start_soon(self._feed_watchdog)
-            self._prepared.notifier.ready()
+            self._say_ready()
             await self._until_told(signals)
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
@@ -169,9 +174,21 @@ class Daemon:
                 )
                 for table in limiter.tables
             ),
+            limited=self._limited(),
             local=self._counters.snapshot_local(),
             log_suppressed=self._journal.suppressed,
             sandbox=self._sandbox(),
+        )
+
+    def _limited(self) -> tuple[Limited, ...]:
+        return tuple(
+            Limited(
+                table=source.table,
+                source=str(Network(source.family, source.prefix, source.length)),
+                refused=source.refused,
+                wait=round(source.wait * 1_000_000),
+            )
+            for source in self._limiter.limited(trio.current_time())
         )
 
     def _sandbox(self) -> Sandbox:
@@ -267,6 +284,13 @@ class Daemon:
             transport=notification.transport,
             source=notification.source,
         )
+
+    def _say_ready(self) -> None:
+        notifier = self._prepared.notifier
+        if not notifier.ready() and notifier.connected:
+            # It works, and must not end for want of a listener; whoever waits for the
+            # message will end it, and wonder why.
+            self._journal.log(Level.WARNING, "ready_untold", why="NOTIFY_SOCKET takes no message")
 
     def _log_start(self) -> None:
         status, landlock = self._locked.status, self._locked.unprivileged.landlock

@@ -62,6 +62,9 @@ class InternalError(MailbellError):
 
     exit_code = 70
 
+    def __init__(self, what: str, remedy: str = "report this") -> None:
+        super().__init__(what, remedy)
+
 
 class OperatingSystemError(MailbellError):
     """The system refuses what is needed: a port is taken, a kernel feature is missing."""

@@ -170,7 +170,7 @@ class Service:
                 return varlink.GetStatusReply(self._status())
             case varlink.Notify(account):
                 return self._notify(account, peer)
-        raise InternalError(f"no answer to {type(method).__name__}", "report this")
+        raise InternalError(f"no answer to {type(method).__name__}")
 
     def _notify(self, account: str, peer: LocalPeer) -> varlink.NotifyReply:
         if account not in self._hub:

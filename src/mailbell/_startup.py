@@ -8,9 +8,11 @@ process; there is no "carry on without".
 The order and its reasons are in docs/architecture.md, "The lock".
 """
 
+import errno
 import os
 import signal
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mailbell._binding import Sockets, open_sockets
@@ -34,10 +36,12 @@ __all__ = [
     "give_up",
     "lock",
     "prepare",
+    "step",
 ]
 
 POLICY = os.path.join(os.path.dirname(__file__), "policy", "mailbelld.toml")
 REINSTALL = "install mailbell again: this file came with it"
+REFUSED = "see what the system lacks, or which other sandbox is around this process"
 MAX_POLICY = 64 * 1024
 MAX_STATUS = 16 * 1024
 # Descriptors beyond the places of connections: standard streams, epoll, wake-up
@@ -105,6 +109,28 @@ class Locked:
     status: ProcessStatus
 
 
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say in which step the system refused what it does not refuse elsewhere.
+
+    What can be foreseen has a message of its own, with a better remedy.
+
+    Args:
+        name: of the step, as in docs/architecture.md, "The lock".
+
+    Raises:
+        OperatingSystemError: for any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        file = f": {error.filename}" if error.filename else ""
+        raise OperatingSystemError(
+            f"cannot start ({name}): {error.strerror or error}{file}", REFUSED
+        ) from error
+
+
+@step("prepare")
 def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> Prepared:
     """Open all there is to open.
 
@@ -148,6 +174,7 @@ def descriptors_needed(configuration: Configuration, listening: int) -> int:
     return SPARE_DESCRIPTORS + listening + 1 + configuration.limits.connections + local
 
 
+@step("give_up")
 def give_up(prepared: Prepared) -> Unprivileged:
     """Drop every privilege and enter Landlock. No way back.
 
@@ -170,6 +197,7 @@ def give_up(prepared: Prepared) -> Unprivileged:
     return Unprivileged(prepared, landlock.restrict(), writable_executable_denied)
 
 
+@step("lock")
 def lock(unprivileged: Unprivileged) -> Locked:
     """Load the system call filter and prove that the process is locked.
 
@@ -200,8 +228,8 @@ def _prove(prepared: Prepared) -> ProcessStatus:
     os.close(prepared.status_file)
     dropped = prepared.identity is not None
     require_locked(status, prepared.identity or prepared.started_as, dropped=dropped)
-    # Landlock and the filter would both refuse to open; to stat, the filter alone.
-    _require_refused("opened", lambda: os.close(os.open("/", os.O_RDONLY)))
+    # Landlock, which has been proven, knows neither of these: the filter alone refuses.
+    _require_refused("opened", lambda: os.close(os.open("/", os.O_PATH)))
     _require_refused("looked at", lambda: os.stat("/"))
     return status
 
@@ -209,9 +237,11 @@ def _prove(prepared: Prepared) -> ProcessStatus:
 def _require_refused(what: str, attempt: Callable[[], object]) -> None:
     try:
         attempt()
-    except PermissionError:
-        return
-    raise InternalError(f"the sandbox is in force, and yet a file could be {what}", "report this")
+    except OSError as error:
+        if error.errno == errno.EACCES:  # what the policy says; other sandboxes say EPERM
+            return
+        raise
+    raise InternalError(f"the sandbox is in force, and yet a file could be {what}")
 
 
 def _read_policy() -> Policy:

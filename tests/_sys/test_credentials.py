@@ -141,7 +141,7 @@ def test_a_way_back_is_noticed() -> None:
 
     ended = run(inside)
     assert isinstance(ended.error, InternalError)
-    assert str(ended.error) == "setresuid succeeded after every privilege was dropped"
+    assert ended.error.what == "setresuid succeeded after every privilege was dropped"
 
 
 def test_an_unexpected_failure_is_no_proof() -> None:

@@ -1,6 +1,7 @@
 """What a process keeps of what it was started with."""
 
 import os
+import resource
 import signal
 import socket
 from itertools import chain, combinations
@@ -53,6 +54,16 @@ def test_a_missing_standard_error_is_filled_before_a_socket_can_take_its_number(
         assert taken == "/dev/null", taken
 
     assert run(body).error is None
+
+
+def test_what_was_opened_before_the_limit_was_lowered_is_not_kept() -> None:
+    def body() -> set[int]:
+        os.dup2(2, 200)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        shed({}, os.getpid())
+        return set(opened())
+
+    assert run(body).value == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

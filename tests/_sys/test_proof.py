@@ -90,7 +90,7 @@ def test_locked() -> None:
 def test_not_locked(change: dict[str, object], message: str) -> None:
     with pytest.raises(InternalError) as caught:
         require_locked(replace(LOCKED, **change), IDENTITY, dropped=True)  # type: ignore[arg-type]  # a table of fields
-    assert str(caught.value) == f"the process is not locked: {message}"
+    assert caught.value.what == f"the process is not locked: {message}"
 
 
 def test_an_ordinary_user_keeps_groups_and_bounding_set() -> None:

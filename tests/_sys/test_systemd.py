@@ -264,14 +264,16 @@ def test_the_manager_hears_the_news(manager: tuple[socket.socket, str]) -> None:
     with connected({"NOTIFY_SOCKET": address}) as notifier:
         assert notifier.ready()
         assert notifier.watchdog()
+        assert notifier.status("deaf:\nREADY=1")
         assert notifier.stopping()
-    expected = [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
+    expected = [b"READY=1", b"WATCHDOG=1", b"STATUS=deaf:\\nREADY=1", b"STOPPING=1"]
     assert [sock.recv(1000) for _ in expected] == expected
 
 
 def test_without_a_manager_it_is_silent() -> None:
     with connected({}) as notifier:
-        assert not any([notifier.ready(), notifier.watchdog(), notifier.stopping()])
+        said = (notifier.ready(), notifier.watchdog(), notifier.status("x"), notifier.stopping())
+        assert not any(said)
 
 
 def test_a_manager_that_is_gone_or_deaf_stops_nobody(manager: tuple[socket.socket, str]) -> None:

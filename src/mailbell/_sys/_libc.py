@@ -4,7 +4,10 @@ import ctypes
 import os
 from typing import Any, Final
 
-__all__ = ["check", "libc", "prctl", "syscall"]
+__all__ = ["ANOTHER_SANDBOX", "check", "libc", "prctl", "syscall"]
+
+# The remedy where the kernel refuses what it grants to everybody.
+ANOTHER_SANDBOX: Final = "is another sandbox around this process?"
 
 # None means the libraries this process already has: no search, no new file.
 libc: Final = ctypes.CDLL(None, use_errno=True)

@@ -18,6 +18,7 @@ from typing import Final
 
 from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
 from mailbell._packet_filter import MAX_INSTRUCTIONS, Program
+from mailbell._sys._libc import ANOTHER_SANDBOX
 
 __all__ = ["attach", "detach", "lock"]
 
@@ -104,7 +105,9 @@ def lock(sock: socket.socket) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
     except OSError as error:
-        raise OperatingSystemError(f"the packet filter cannot be locked: {error}") from error
+        raise OperatingSystemError(
+            f"the packet filter cannot be locked: {error.strerror}", ANOTHER_SANDBOX
+        ) from error
 
 
 def _refused(error: OSError, sock: socket.socket, length: int) -> MailbellError:
@@ -116,7 +119,9 @@ def _refused(error: OSError, sock: socket.socket, length: int) -> MailbellError:
             " or list fewer or wider networks in sources.allow",
         )
     if error.errno != errno.EPERM:
-        return OperatingSystemError(f"the kernel refuses the packet filter: {error}")
+        return OperatingSystemError(
+            f"the kernel refuses the packet filter: {error.strerror}", ANOTHER_SANDBOX
+        )
     if sock.getsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER):
         return OperatingSystemError(
             "the socket has a packet filter already, locked by an earlier run",

@@ -21,7 +21,7 @@ from mailbell._errors import (
     OperatingSystemError,
     PrivilegeError,
 )
-from mailbell._sys._libc import check, libc, prctl
+from mailbell._sys._libc import ANOTHER_SANDBOX, check, libc, prctl
 
 __all__ = [
     "Capabilities",
@@ -70,6 +70,9 @@ class Capabilities:
     effective: int
     permitted: int
     inheritable: int
+
+
+NO_CAPABILITIES: Final = Capabilities(0, 0, 0)
 
 
 class _Header(ctypes.Structure):
@@ -161,14 +164,17 @@ def empty_bounding_set() -> None:
     """Make sure no capability can ever be gained again, whatever is executed.
 
     Raises:
+        OSError: the kernel does not tell what is in it.
         PrivilegeError: this process lacks CAP_SETPCAP.
         InternalError: something is left.
     """
     for capability in range(CAPABILITY_BITS):
         try:
             held = prctl(PR_CAPBSET_READ, capability)
-        except OSError:  # EINVAL: the kernel knows no more
-            break
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            break  # the kernel knows no more
         if held:
             _drop_from_bounding_set(capability)
             if prctl(PR_CAPBSET_READ, capability):
@@ -260,7 +266,7 @@ def held_capabilities() -> Capabilities:
     try:
         check(libc.capget(ctypes.byref(_Header(CAPABILITY_VERSION_3, 0)), sets))
     except OSError as error:
-        raise OperatingSystemError(f"capabilities: {error.strerror}") from error
+        raise OperatingSystemError(f"capabilities: {error.strerror}", ANOTHER_SANDBOX) from error
     low, high = sets
     return Capabilities(
         low.effective | high.effective << 32,
@@ -280,10 +286,12 @@ def clear_capabilities() -> None:
     """
     try:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-        _capset(Capabilities(0, 0, 0))
+        if held_capabilities() != NO_CAPABILITIES:
+            # Only then: a service manager that has given none need not permit the call.
+            _capset(NO_CAPABILITIES)
     except OSError as error:
-        raise OperatingSystemError(f"capabilities: {error.strerror}") from error
-    if held_capabilities() != Capabilities(0, 0, 0):
+        raise OperatingSystemError(f"capabilities: {error.strerror}", ANOTHER_SANDBOX) from error
+    if held_capabilities() != NO_CAPABILITIES:
         raise InternalError(f"capabilities are left: {held_capabilities()}")
     wanted = 1 << CAP_SETPCAP
     _must_fail("capset", lambda: _capset(Capabilities(wanted, wanted, 0)))

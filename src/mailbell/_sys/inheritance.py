@@ -11,6 +11,7 @@ Source: execve(2), "Effect on process attributes"; sd_listen_fds(3).
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 
 __all__ = ["shed"]
 
@@ -26,9 +27,12 @@ def shed(environ: Mapping[str, str], pid: int) -> None:
     Args:
         environ: the environment, for what a service manager passes.
         pid: of this process; descriptors meant for another are closed.
+
+    Raises:
+        OSError: there is no /dev/null, or no /proc.
     """
     _fill_standard_streams()
-    os.closerange(_FIRST_PASSED + _passed(environ, pid), os.sysconf("SC_OPEN_MAX"))
+    _close_from(_FIRST_PASSED + _passed(environ, pid))
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -40,6 +44,14 @@ def _fill_standard_streams() -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
+
+
+def _close_from(first: int) -> None:
+    # Not up to the limit of today: what was opened before it was lowered stays open.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) >= first:
+            with suppress(OSError):  # the listing's own is closed already
+                os.close(int(name))
 
 
 def _passed(environ: Mapping[str, str], pid: int) -> int:

@@ -13,8 +13,8 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from mailbell._errors import OperatingSystemError
-from mailbell._sys._libc import syscall
+from mailbell._errors import InternalError, OperatingSystemError
+from mailbell._sys._libc import ANOTHER_SANDBOX, syscall
 
 __all__ = ["PINNED", "Landlock", "abi", "restrict"]
 
@@ -32,6 +32,9 @@ PINNED: Final = 7
 FS_BITS: Final = {1: 13, 2: 14, 3: 15, 5: 16}  # refer, truncate, ioctl_dev
 NET_BITS: Final = {4: 2}  # bind_tcp, connect_tcp
 SCOPE_BITS: Final = {6: 2}  # abstract_unix_socket, signal
+
+# A file this process can open, else it would not have come this far.
+WITNESS: Final = "/proc/self/status"
 
 # What each version was the first to cover. Moving files between directories
 # is not here: version 1 always denies it.
@@ -87,7 +90,7 @@ def abi() -> int:
         OperatingSystemError: none at all.
     """
     try:
-        return _create_ruleset(None, CREATE_RULESET_VERSION)
+        version = _create_ruleset(None, CREATE_RULESET_VERSION)
     except OSError as error:
         remedies = {
             errno.ENOSYS: "it needs Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK",
@@ -95,8 +98,13 @@ def abi() -> int:
         }
         raise OperatingSystemError(
             f"the kernel offers no Landlock: {error.strerror}",
-            remedies.get(error.errno or 0, "is another sandbox around this process?"),
+            remedies.get(error.errno or 0, ANOTHER_SANDBOX),
         ) from error
+    if version < 1:
+        raise OperatingSystemError(
+            f"the kernel offers version {version} of Landlock", ANOTHER_SANDBOX
+        )
+    return version
 
 
 def plan(version: int) -> Landlock:
@@ -126,11 +134,14 @@ def restrict() -> Landlock:
     Landlock binds the calling thread and what it starts later, no other.
 
     Returns:
-        What is now in force. Prove it: opening any file fails with EACCES.
+        What is now in force.
 
     Raises:
+        OSError: no file can be opened, so that nothing could be proven.
         OperatingSystemError: there is no Landlock, or it refused.
+        InternalError: a file can be opened all the same.
     """
+    _open_witness()
     planned = plan(abi())
     attributes = _Attributes(planned.handled_fs, planned.handled_net, planned.scoped)
     try:
@@ -143,7 +154,21 @@ def restrict() -> Landlock:
         raise OperatingSystemError(
             f"Landlock refused: {error.strerror}", "no_new_privs must be set before"
         ) from error
+    _require_in_force()
     return planned
+
+
+def _open_witness() -> None:
+    os.close(os.open(WITNESS, os.O_RDONLY))
+
+
+def _require_in_force() -> None:
+    """Prove it here: once the system call filter is loaded, that would refuse already."""
+    try:
+        _open_witness()
+    except PermissionError:
+        return
+    raise InternalError("Landlock was entered, and yet a file can be opened")
 
 
 def _mask(bits: dict[int, int], version: int) -> int:

@@ -12,7 +12,7 @@ import resource
 from typing import Final
 
 from mailbell._errors import InternalError, OperatingSystemError, PrivilegeError
-from mailbell._sys._libc import prctl
+from mailbell._sys._libc import ANOTHER_SANDBOX, prctl
 
 __all__ = [
     "deny_writable_executable",
@@ -85,7 +85,9 @@ def deny_writable_executable() -> bool:
     except OSError as error:
         if error.errno in {errno.EINVAL, errno.ENOTSUP}:
             return False
-        raise OperatingSystemError(f"memory protection: {error.strerror}") from error
+        raise OperatingSystemError(
+            f"memory protection: {error.strerror}", ANOTHER_SANDBOX
+        ) from error
     _expect("memory protection", prctl(PR_GET_MDWE), PR_MDWE_REFUSE_EXEC_GAIN)
     try:
         mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
@@ -196,7 +198,7 @@ def _prctl(what: str, option: int, value: int) -> None:
     try:
         prctl(option, value)
     except OSError as error:
-        raise OperatingSystemError(f"{what}: {error.strerror}") from error
+        raise OperatingSystemError(f"{what}: {error.strerror}", ANOTHER_SANDBOX) from error
 
 
 def _expect(what: str, found: int, wanted: int) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailbell._errors import ConfigurationError, OperatingSystemError
+from mailbell._escape import printable
 from mailbell._sys.sockets import defer_accept
 
 __all__ = [
@@ -110,7 +111,9 @@ def _take(descriptor: int, name: str) -> socket.socket:
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ConfigurationError(f"{where} is no socket: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{where} is no socket: {error.strerror}", "pass nothing else under these names"
+        ) from error
     try:
         problem = check(sock) or _dual_stack(sock)
         if problem:
@@ -205,6 +208,11 @@ class Notifier:
                 "let the service manager set it (Type=notify), or unset it",
             ) from error
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a service manager to tell."""
+        return self._sock is not None
+
     def ready(self) -> bool:
         """Say that the daemon is locked in and serves.
 
@@ -228,6 +236,17 @@ class Notifier:
             Whether the message went out.
         """
         return self._send(b"STOPPING=1")
+
+    def status(self, text: str) -> bool:
+        """Say in words how things stand, for who asks the service manager.
+
+        Args:
+            text: one line; what could begin another message is escaped.
+
+        Returns:
+            Whether the message went out.
+        """
+        return self._send(b"STATUS=" + printable(text).encode("ascii")[:1000])
 
     def _send(self, message: bytes) -> bool:
         if self._sock is None:

@@ -8,6 +8,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from mailbell._sys import no_search  # noqa: F401 - before Trio is imported, which searches
+
+# isort: split
 from mailbell import __version__, _daemon
 from mailbell._errors import ConfigurationError, MailbellError
 from mailbell._sys.systemd import logs_to_journal

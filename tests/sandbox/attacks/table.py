@@ -1,6 +1,6 @@
 """Print which layers stop which attack, for docs/sandbox.md.
 
-    python tests/sandbox/attacks/table.py
+python tests/sandbox/attacks/table.py
 """
 
 import sys

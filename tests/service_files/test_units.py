@@ -1,0 +1,182 @@
+"""The units say what the daemon expects, nothing is misspelt, and little is left open."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.sender import PATIENCE
+from service_files.units import POLICY, SYSTEMD, Unit, read, require, words_of
+
+from mailbell._binding import Sockets
+from mailbell._config import parse
+from mailbell._errors import ConfigurationError
+from mailbell._startup import descriptors_needed
+from mailbell._sys import systemd
+from mailbell.cli._file import DEFAULT_PATH
+from mailbell.client._path import SYSTEM_PATH
+
+SERVICE = "mailbelld.service"
+TCP, UDP, LOCAL = "mailbelld.socket", "mailbelld-udp.socket", "mailbelld-local.socket"
+DEFAULTS = parse(b"")
+ROOT = Path(__file__).parent.parent.parent
+
+Record = Callable[[str, object], None]
+
+
+def analyze(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    require("systemd-analyze")
+    return subprocess.run(
+        ["systemd-analyze", "--no-pager", *words],
+        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+
+
+def exposure(path: Path) -> float:
+    """The overall figure, from 0 to 10."""
+    said = analyze("security", "--offline=true", str(path))
+    (figure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d)", said.stdout)
+    return float(figure)
+
+
+def copied(directory: Path, old: str = "", new: str = "") -> Path:
+    """A copy of the units that could run on this machine; one line of the service changed."""
+    program = directory / "mailbelld"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for path in SYSTEMD.iterdir():
+        shutil.copy(path, directory)
+    service = directory / SERVICE
+    text = service.read_text()
+    assert old in text
+    text = text.replace(old, new, 1) if old else text
+    service.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", text))
+    return service
+
+
+def test_exposure_is_two_tenths_at_most(record_property: Record) -> None:
+    figure = exposure(SYSTEMD / SERVICE)
+    record_property("sandbox: exposure of the service (0 to 10)", figure)
+    assert 0 < figure <= 0.2
+
+
+@pytest.mark.parametrize(
+    "line", ["PrivateUsers=yes", "PrivateNetwork=yes", "ProtectSystem=strict", "User=mailbell"]
+)
+def test_what_is_measured_would_show(line: str, tmp_path: Path) -> None:
+    """The control: without a line it is worse."""
+    assert exposure(copied(tmp_path, line)) > 0.2
+
+
+def test_the_one_family_of_addresses_costs_nothing_in_the_figure(tmp_path: Path) -> None:
+    """So there would be nothing to gain with "none", with which it cannot say that it is ready."""
+    none = copied(tmp_path, "RestrictAddressFamilies=AF_UNIX", "RestrictAddressFamilies=none")
+    assert exposure(none) == exposure(SYSTEMD / SERVICE)
+
+
+def test_nothing_is_misspelt(tmp_path: Path) -> None:
+    directory = copied(tmp_path).parent
+    units = sorted(path.name for path in SYSTEMD.iterdir())
+    assert units == sorted({SERVICE, TCP, UDP, LOCAL})
+    done = analyze("verify", "--man=no", *(f"./{name}" for name in units), cwd=directory)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_is_misspelt_would_show(tmp_path: Path) -> None:
+    directory = copied(tmp_path, "ProtectSystem=", "ProtectSytem=").parent
+    done = analyze("verify", "--man=no", f"./{SERVICE}", cwd=directory)
+    assert "ProtectSytem" in done.stderr
+
+
+# --- what the units say is what the daemon expects ----------------------------
+
+
+def endpoints(unit: Unit, setting: str) -> list[str]:
+    return unit.values(f"Socket.{setting}")
+
+
+def test_the_sockets_have_the_names_that_the_daemon_knows() -> None:
+    names = {name: read(name).value("Socket.FileDescriptorName") for name in (TCP, UDP, LOCAL)}
+    assert names == {TCP: "tcp", UDP: "udp", LOCAL: "local"}
+    assert set(names.values()) == set(systemd._CHECKS) <= set(Sockets.__dataclass_fields__)
+
+
+def test_they_are_the_endpoints_of_the_default_configuration() -> None:
+    tcp, udp = read(TCP), read(UDP)
+    configured = [f"{endpoint}" for endpoint in DEFAULTS.listen.tcp]
+    assert endpoints(tcp, "ListenStream") == configured
+    assert not DEFAULTS.listen.udp
+    # Should UDP be enabled: the same, by the other protocol.
+    assert endpoints(udp, "ListenDatagram") == configured
+    for unit in (tcp, udp):
+        assert unit.value("Socket.BindIPv6Only") == "ipv6-only"
+
+
+def test_the_local_socket_is_that_of_the_default_configuration() -> None:
+    local = read(LOCAL)
+    assert endpoints(local, "ListenStream") == [DEFAULTS.socket.path] == [SYSTEM_PATH]
+    assert local.value("Socket.SocketGroup") == DEFAULTS.socket.group
+    assert int(local.value("Socket.SocketMode"), 8) == DEFAULTS.socket.mode
+    folder = Path(DEFAULTS.socket.path).parent
+    (line,) = words_of(POLICY / "tmpfiles.d" / "mailbell.conf")
+    assert line.split() == ["d", str(folder), local.value("Socket.DirectoryMode"), "root", "root",
+                            "-"]  # fmt: skip
+
+
+def test_user_and_group_are_those_of_the_default_configuration() -> None:
+    (line,) = words_of(POLICY / "sysusers.d" / "mailbell.conf")
+    kind, name, number, _ = line.split(maxsplit=3)
+    assert (kind, number) == ("u", "-")
+    assert read(SERVICE).value("Service.User") == name == DEFAULTS.listen.user
+    assert name == DEFAULTS.socket.group
+
+
+def test_the_service_has_its_sockets_and_only_udp_is_left_to_choose() -> None:
+    service = read(SERVICE)
+    assert set(service.words("Unit.Requires")) == {TCP, LOCAL}
+    assert set(service.words("Install.Also")) == {TCP, LOCAL}
+    for name in (UDP, LOCAL):  # the third has the service's own name
+        assert read(name).value("Socket.Service") == SERVICE
+    for name in (TCP, UDP, LOCAL):
+        assert read(name).value("Install.WantedBy") == "sockets.target"
+        assert "Socket.Accept" not in dict(read(name).settings)
+
+
+def test_it_may_open_as_many_files_as_any_configuration_needs() -> None:
+    largest = "[limits]\nconnections = 16384\n[socket]\nsubscribers = 1024\n"
+    needed = descriptors_needed(parse(largest.encode()), systemd._MAX_SOCKETS)
+    assert needed <= int(read(SERVICE).value("Service.LimitNOFILE"))
+    for most in (16384, 1024):  # it is the largest
+        with pytest.raises(ConfigurationError):
+            parse(largest.replace(str(most), str(most + 1)).encode())
+
+
+def test_the_program_is_where_the_readme_installs_it() -> None:
+    program = read(SERVICE).value("Service.ExecStart")
+    folder = Path(program).parent.parent
+    assert f"-m venv {folder} " in (ROOT / "README.md").read_text()
+    assert str(folder) in read(SERVICE).words("Service.ExecPaths")
+    profile = (POLICY / "apparmor" / "mailbelld").read_text()
+    for path in (f"{folder}/{{,**}}", f"{Path(DEFAULT_PATH).parent}/{{,**}}",
+                 DEFAULTS.socket.path):  # fmt: skip
+        assert f"  {path} r" in profile
+
+
+def test_the_profile_that_the_service_asks_for_is_the_one_that_is_shipped() -> None:
+    asked = read(SERVICE).value("Service.AppArmorProfile")
+    (named,) = re.findall(r"^profile (\S+) \{$", (POLICY / "apparmor" / "mailbelld").read_text(),
+                          re.MULTILINE)  # fmt: skip
+    # With "-" it starts where there is no AppArmor, or where the profile was not loaded.
+    assert asked == f"-{named}"
+
+
+def test_every_file_stands_in_the_wheel_as_in_the_repository() -> None:
+    def files(folder: Path) -> dict[str, bytes]:
+        found = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+    assert files(POLICY) == files(ROOT / "policy")

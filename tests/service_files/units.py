@@ -1,0 +1,80 @@
+"""The shipped service files, as the tests read them."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+from harness.sender import PATIENCE
+
+import mailbell
+
+__all__ = ["POLICY", "SYSTEMD", "Unit", "calls", "read", "require", "words_of"]
+
+# As installed, so that a wheel without them fails.
+POLICY: Final = Path(mailbell.__file__).parent / "policy"
+SYSTEMD: Final = POLICY / "systemd"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit file: its settings in their order, `Section.Key` and value."""
+
+    settings: tuple[tuple[str, str], ...]
+
+    def values(self, name: str) -> list[str]:
+        """Every value of a setting that may be repeated."""
+        return [value for key, value in self.settings if key == name]
+
+    def value(self, name: str) -> str:
+        """The value of a setting that is there once."""
+        (value,) = self.values(name)
+        return value
+
+    def words(self, name: str) -> list[str]:
+        """The words of all values of a setting."""
+        return [word for value in self.values(name) for word in value.split()]
+
+
+def read(name: str) -> Unit:
+    """Read a shipped unit by its name."""
+    section, settings = "", []
+    for line in words_of(SYSTEMD / name):
+        if line.startswith("["):
+            section = line.strip("[]")
+        else:
+            key, _, value = line.partition("=")
+            settings.append((f"{section}.{key}", value))
+    return Unit(tuple(settings))
+
+
+def words_of(path: Path) -> list[str]:
+    """The lines of a file that say something."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def require(*programs: str) -> None:
+    """Skip the test where a program is missing, for root as for others."""
+    for program in programs:
+        if shutil.which(program, path="/usr/bin:/usr/sbin:/bin:/sbin") is None:
+            pytest.skip(f"{program} is not installed")
+
+
+@cache
+def calls(group: str) -> frozenset[str]:
+    """The system calls that a word of `SystemCallFilter=` stands for, as systemd has them."""
+    if not group.startswith("@"):
+        return frozenset({group})
+    require("systemd-analyze")
+    done = subprocess.run(
+        ["systemd-analyze", "--no-pager", "syscall-filter", group],
+        check=True, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    lines = [line.strip() for line in done.stdout.splitlines()[1:]]
+    members = [line for line in lines if line and not line.startswith("#")]
+    assert members, group
+    return frozenset().union(*map(calls, members))
