@@ -169,8 +169,8 @@ def use_the_local_socket(daemon: Daemon) -> None:
     until(lambda: daemon.status().local["displaced"] > 0)
     for one in crowd:
         one.socket.close()
-    local = daemon.status().local
-    assert min(local[name] for name in ("garbage", "too_long", "bad_call", "failed")) > 0
+    counts = daemon.status().local
+    assert min(counts[name] for name in ("garbage", "too_long", "bad_call", "failed")) > 0
 
 
 def run_out_of_descriptors(daemon: Daemon) -> None:
