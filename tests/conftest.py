@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
+from hypothesis import settings
 
 STRICT: Final = os.environ.get("MAILBELL_STRICT") == "1"
 
@@ -46,6 +47,10 @@ ALLOWED: Final = {
 
 FIGURE: Final = "sandbox: "
 
+# How long an example takes says nothing on a machine that runs other tests beside.
+settings.register_profile("mailbell", deadline=None)
+settings.load_profile("mailbell")
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
@@ -57,6 +62,16 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, one for each worker: what begins last ends last."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if item not in long]
+    share = len(others) // max(1, len(long))
+    for number, item in enumerate(long):
+        others.insert(number * (share + 1), item)
+    items[:] = others
 
 
 @pytest.hookimpl(wrapper=True)

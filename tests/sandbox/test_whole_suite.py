@@ -29,6 +29,8 @@ MINUTES: Final = 8
 # Whether it is needed is a property of the machine and not of the daemon.
 DEPENDS: Final = {"clock_gettime"}
 
+pytestmark = pytest.mark.long
+
 Seen = dict[str, Counter[tuple[int, ...]]]
 
 
