@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 from harness.daemon import until
-from harness.manager import CLIENTS, SERVER, SOCKET, Manager, managers
+from harness.manager import CLIENTS, LOG, SERVER, SOCKET, Manager, managers
 from harness.netns import Namespace
 from harness.ordinary import NOBODY
 from harness.sender import LINE, PATIENCE
@@ -51,14 +51,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
 
 
 @pytest.fixture
-def service(installed: Manager) -> Manager:
-    """The service as installed, just started, with the default configuration."""
+def service(installed: Manager) -> Iterator[Manager]:
+    """The service as installed and just started, for a test that changes something of it."""
+    yield installed
     configured(installed, "")
     installed.change("")
     installed.systemctl("stop", "mailbelld-udp.socket", SERVICE)
-    installed.path("/run/mailbelld.log").unlink(missing_ok=True)
+    installed.path(LOG).unlink()
     installed.systemctl("start", SERVICE)
-    return installed
 
 
 def configured(manager: Manager, toml: str) -> None:
@@ -89,14 +89,14 @@ def state(manager: Manager, unit: str = SERVICE) -> str:
     return manager.shows(unit)["ActiveState"]
 
 
-def test_the_documented_steps_install_all_but_udp(service: Manager) -> None:
+def test_the_documented_steps_install_all_but_udp(installed: Manager) -> None:
     for unit in (SERVICE, "mailbelld.socket", "mailbelld-local.socket"):
-        shown = service.shows(unit)
+        shown = installed.shows(unit)
         assert (shown["ActiveState"], shown["UnitFileState"]) == ("active", "enabled"), unit
-    shown = service.shows("mailbelld-udp.socket")
+    shown = installed.shows("mailbelld-udp.socket")
     assert (shown["ActiveState"], shown["UnitFileState"]) == ("inactive", "disabled")
-    assert service.status().listening == ("tcp 0.0.0.0:79", "tcp [::]:79")
-    assert service.path("/run/mailbell").stat().st_uid == 0
+    assert installed.status().listening == ("tcp 0.0.0.0:79", "tcp [::]:79")
+    assert installed.path("/run/mailbell").stat().st_uid == 0
 
 
 @ADDRESSES
@@ -150,10 +150,12 @@ def kernel_says(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def test_it_is_nobody_and_can_do_nothing(service: Manager) -> None:
-    pid = service.daemon()
+def test_it_is_nobody_and_can_do_nothing(installed: Manager) -> None:
+    pid = installed.daemon()
     says = kernel_says(pid)
-    (entry,) = re.findall(r"(?m)^mailbell:x:(\d+):(\d+):", service.path("/etc/passwd").read_text())
+    (entry,) = re.findall(
+        r"(?m)^mailbell:x:(\d+):(\d+):", installed.path("/etc/passwd").read_text()
+    )
     assert set(says["Uid"].split()) == {entry[0]}
     assert set(says["Gid"].split()) == {entry[1]}
     assert set(says["Groups"].split()) <= {entry[1]}
@@ -162,14 +164,14 @@ def test_it_is_nobody_and_can_do_nothing(service: Manager) -> None:
     assert (says["NoNewPrivs"], says["Seccomp"], says["Threads"]) == ("1", "2", "1")
     # Our own filter is one of them.
     assert int(says["Seccomp_filters"]) > 1
-    sandbox = service.status().sandbox
+    sandbox = installed.status().sandbox
     assert (sandbox.seccomp, sandbox.no_new_privs, int(sandbox.capabilities, 16)) == (2, True, 0)
 
 
-def test_it_lives_in_namespaces_of_its_own_and_in_no_network(service: Manager) -> None:
-    pid = service.daemon()
+def test_it_lives_in_namespaces_of_its_own_and_in_no_network(installed: Manager) -> None:
+    pid = installed.daemon()
     for kind in ("net", "mnt", "user", "ipc", "uts"):
-        own, outer = (os.readlink(f"/proc/{each}/ns/{kind}") for each in (pid, service.pid))
+        own, outer = (os.readlink(f"/proc/{each}/ns/{kind}") for each in (pid, installed.pid))
         assert own != outer, kind
     links = subprocess.run(
         ["nsenter", "-n", "-t", str(pid), "ip", "-brief", "link"],
@@ -178,9 +180,9 @@ def test_it_lives_in_namespaces_of_its_own_and_in_no_network(service: Manager) -
     assert [line.split()[0] for line in links] == ["lo"]
 
 
-def test_what_the_manager_was_asked_for_is_in_force(service: Manager) -> None:
+def test_what_the_manager_was_asked_for_is_in_force(installed: Manager) -> None:
     """By its own account: a setting that it does not know it would ignore."""
-    shown = service.shows()
+    shown = installed.shows()
     wanted = {name.partition(".")[2]: value for name, value in read(SERVICE).settings
               if name.startswith("Service.") and value in {"yes", "strict", "invisible", "closed",
                                                            "pid", "private", "native"}}  # fmt: skip
@@ -193,14 +195,14 @@ def test_what_the_manager_was_asked_for_is_in_force(service: Manager) -> None:
     assert (shown["Type"], shown["Restart"], shown["WatchdogUSec"]) == ("notify", "always", "30s")
 
 
-def test_only_the_group_may_connect_locally(service: Manager) -> None:
-    found = service.path(SOCKET).stat()
+def test_only_the_group_may_connect_locally(installed: Manager) -> None:
+    found = installed.path(SOCKET).stat()
     assert stat.S_IMODE(found.st_mode) == 0o660
-    (gid,) = re.findall(r"(?m)^mailbell:x:(\d+):", service.path("/etc/group").read_text())
+    (gid,) = re.findall(r"(?m)^mailbell:x:(\d+):", installed.path("/etc/group").read_text())
     assert (found.st_uid, found.st_gid) == (0, int(gid))
     connect = f"import socket; print(socket.socket(socket.AF_UNIX).connect_ex({SOCKET!r}))"
-    assert run_as(service, NOBODY, NOBODY, connect) == str(errno.EACCES)
-    assert run_as(service, NOBODY, int(gid), connect) == "0"
+    assert run_as(installed, NOBODY, NOBODY, connect) == str(errno.EACCES)
+    assert run_as(installed, NOBODY, int(gid), connect) == "0"
 
 
 def run_as(manager: Manager, uid: int, gid: int, code: str) -> str:
