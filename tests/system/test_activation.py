@@ -187,6 +187,9 @@ ONLY_TO_BIND = (
     "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service",
     "--bounding-set=-all,+net_bind_service",
 )  # fmt: skip
+# Port 79 of an address of our own: the same test may run twice at a time.
+NETWORK = f"127.79.{os.getpid() // 256 % 256}"
+HOST = f"{NETWORK}.{os.getpid() % 128 + 1}"
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
 
 
@@ -195,10 +198,10 @@ def test_a_user_with_only_the_capability_to_bind_drops_that_too(
     open_path: Path, empty_path: Path
 ) -> None:
     os.chown(open_path, NOBODY, NOBODY)
-    toml = configuration(open_path, tcp=["127.0.79.1:79"])
+    toml = configuration(open_path, tcp=[f"{HOST}:79"])
     command = as_nobody(empty_path, *ONLY_TO_BIND)
     with started(open_path, toml, command=command) as daemon:
-        ring(("127.0.79.1", 79))
+        ring((HOST, 79))
         until(lambda: daemon.counted() == {"accepted": 1})
         says = daemon.kernel_says()
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
@@ -226,11 +229,13 @@ def test_without_the_privilege_to_filter_the_daemon_itself_holds_the_list(
 ) -> None:
     """Newer kernels filter a TCP socket for CAP_NET_ADMIN only; the list counts all the same."""
     os.chown(open_path, NOBODY, NOBODY)
-    toml = configuration(open_path, tcp=["127.0.79.1:79"], more='[sources]\nallow = ["127.0.79.2"]')
+    toml = configuration(
+        open_path, tcp=[f"{HOST}:79"], more=f'[sources]\nallow = ["{NETWORK}.201"]'
+    )
     command = as_nobody(empty_path, *ONLY_TO_BIND)
     with started(open_path, toml, command=command) as daemon:
         if not any("kernel_filter_missing" in line for line in daemon.lines()):
             pytest.skip("this kernel lets anyone filter a TCP socket")
-        assert ring(("127.0.79.1", 79), source="127.0.79.3") == b""
-        ring(("127.0.79.1", 79), source="127.0.79.2")
+        assert ring((HOST, 79), source=f"{NETWORK}.202") == b""
+        ring((HOST, 79), source=f"{NETWORK}.201")
         until(lambda: daemon.counted() == {"unlisted_source": 1, "accepted": 1})
