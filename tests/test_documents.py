@@ -44,7 +44,7 @@ def test_a_test_that_proves_a_claim_exists(test: str) -> None:
 )
 def test_files_that_a_document_names_exist(document: Path) -> None:
     text = document.read_text()
-    places = re.findall(r"`((?:src|tests|policy|fuzz|bench|docs|scripts)/[\w./-]*)`", text)
+    places = re.findall(r"`((?:src|tests|policy|fuzz|bench|docs|scripts|examples)/[\w./-]*)`", text)
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     # What git ignores is there on some machines, after some commands.
     missing = [p for p in places if not (ROOT / p).exists() or p.startswith(IGNORED)]

@@ -128,6 +128,58 @@ def test_refused_and_merely_tested_leave_nothing_behind() -> None:
     assert (table._keys, table._tats) == before
 
 
+def test_who_was_refused_and_would_be_now_is_named_with_its_wait() -> None:
+    table = Table(8, 8, 1, 0.5, 2)
+    fill(table, range(0x100, 0x101), 10.0, cost=2)
+    fill(table, range(0x2FF, 0x300), 10.0, cost=2)
+    fill(table, range(0x300, 0x301), 10.0, cost=2)  # has no token either, but asks for none
+    assert table.refused(10.0) == []
+    assert not table.test(0x1FF, 10.0)
+    assert not table.test(0x200, 10.0)
+    assert not table.test(0x123, 10.0)
+    first, second = sorted(table.refused(11.0))
+    assert (first.source, first.times, second.source, second.times) == (0x100, 2, 0x200, 1)
+    assert first.wait == second.wait == pytest.approx(1.0, abs=0.01)
+    assert table.refused(12.0) == []
+
+
+def test_the_last_refusals_are_remembered_and_no_more() -> None:
+    table = Table(0, 8, 1, 1.0, 1)
+    fill(table, range(3), 0.0)
+    for key, times in ((0, 1000), (1, 60), (2, 4)):
+        assert not any(table.test(key, 0.0) for _ in range(times))
+    assert sorted((refused.source, refused.times) for refused in table.refused(0.0)) == [
+        (1, 60),
+        (2, 4),
+    ]
+
+
+@given(asked=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=200))
+def test_nobody_is_named_who_would_be_heard_and_nobody_refused_is_left_out(
+    asked: list[tuple[int, int]],
+) -> None:
+    table, now = Table(0, 8, 0xFEED, 1.0, 2), 0.0
+    refused = []
+    for key, wait in asked:
+        now += wait / 4
+        if table.test(key, now):
+            table.commit(now)
+        else:
+            refused.append(key)
+    now += 0.375  # no token comes at such a time: rounding decides nothing
+    named = {one.source: one.times for one in table.refused(now)}
+    late = refused[-64:]
+    assert named == {key: late.count(key) for key in late if not table.test(key, now)}
+
+
+def test_whoever_was_forgotten_is_not_named() -> None:
+    table = Table(0, 8, 1, 1.0, 2)
+    fill(table, range(8), 0.0, cost=2)
+    assert not table.test(3, 0.0)
+    fill(table, range(100, 108), 1.0, cost=2)
+    assert table.refused(1.0) == []
+
+
 @pytest.mark.parametrize("key", [0, (1 << 64) - 1])
 def test_no_key_is_mistaken_for_a_free_slot(key: int) -> None:
     table = Table(0, 8, 1, 1.0, 1)

@@ -31,6 +31,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_config_values",
         "_config_reader",
         "_config",
+        "_pace",
+        "_presets",
+        "_agent_config",
         "_accounts",
         "_stats",
         "_openmetrics",
@@ -40,6 +43,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_hub",
         "_admission",
         "_packet_filter",
+        "_sleep",
+        "_rtnetlink",
         "_policy",
         "_policy_toml",
         "varlink",
@@ -47,7 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # 2 operating system: the only home of ctypes, ids and raw socket options
     ("_sys",),
     # 3 Trio (and the blocking client): the doors of the machine
-    ("_listener", "_local_peer", "_service", "client"),
+    ("_listener", "_local_peer", "_service", "client", "agent"),
     # 4 composition
     ("_binding", "_startup", "_daemon"),
     # 5 doors

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fuzz.fuzz_limiter import check
 from mailbell._events import Family, Outcome, Transport
-from mailbell._limiter import Limiter, LimiterStatistics
+from mailbell._limiter import LimitedSource, Limiter, LimiterStatistics
 
 TCP, UDP = Transport.TCP, Transport.UDP
 V4, V6 = Family.IPV4, Family.IPV6
@@ -204,6 +204,42 @@ def test_statistics_is_a_record() -> None:
     limiter.gate(TCP, V4).admit(HOST + 1, 0.0)
     assert [table.entries for table in before.tables] == [0] * 8
     assert [table.entries for table in limiter.statistics().tables] == [2, 1, *[0] * 6]
+
+
+def test_who_is_refused_is_named_by_network_and_table() -> None:
+    limiter = make()
+    assert limiter.limited(100.0) == ()
+    assert admitted(limiter, TCP, V4, HOST, 6) == 4
+    for last in range(16):
+        admitted(limiter, UDP, V6, NETWORK | last << 64, 4)
+    assert admitted(limiter, UDP, V6, NETWORK | 99 << 64, 3) == 0
+    wide, narrow = limiter.limited(100.0)
+    assert wide == LimitedSource("udp/ipv6/48", V6, NETWORK, 48, 3, wide.wait)
+    assert narrow == LimitedSource("tcp/ipv4/32", V4, HOST, 32, 2, narrow.wait)
+    assert wide.wait == pytest.approx(1 / 16, 0.1)
+    assert narrow.wait == pytest.approx(1.0, 0.1)
+
+
+def test_those_refused_most_are_named_first_and_no_more_than_eight() -> None:
+    limiter = make(total_rate=1e6, sources=1024)
+    for source in range(1, 11):
+        assert admitted(limiter, TCP, V4, source << 8, 4 + source) == 4
+    named = limiter.limited(100.0)
+    assert [(source.prefix >> 8, source.refused) for source in named] == [
+        (source, source) for source in range(10, 2, -1)
+    ]
+
+
+def test_of_those_refused_as_often_the_one_who_waits_longest_is_first() -> None:
+    limiter = make(total_rate=1e6)
+    gate = limiter.gate(TCP, V4)
+    for source, admitted_first, penalties in ((1, 4, 0), (2, 1, 2), (3, 1, 1)):
+        assert admitted(limiter, TCP, V4, source << 8, admitted_first) == admitted_first
+        for _ in range(penalties):
+            gate.penalize(source << 8, 100.0)
+        assert not gate.admit(source << 8, 100.0)
+    named = limiter.limited(100.0)
+    assert [(source.prefix >> 8, source.refused) for source in named] == [(2, 1), (3, 1), (1, 1)]
 
 
 def test_without_udp_there_are_no_tables_for_it() -> None:

@@ -8,17 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell._events import Cursor, Outcome, Transport
-from mailbell._stats import Account, Counters, LocalEvent, Outcomes, Sandbox, Status, Table
+from mailbell._stats import (
+    Account,
+    Counters,
+    Limited,
+    LocalEvent,
+    Outcomes,
+    Sandbox,
+    Status,
+    Table,
+)
 
 _FIELDS = {
     Outcomes: "tcp udp",
     Table: "name entries capacity evicted",
+    Limited: "table source refused wait",
     Account: "name count time",
     Sandbox: "uid gid groups capabilities no_new_privs seccomp threads permitted_calls "
     "landlock_abi landlock_uncovered",
     Status: "version pid cursor started listening outcomes refused_by_total leaked kernel_dropped "
     "unfiltered wakeups accounts accounts_total connections connections_limit subscribers "
-    "subscribers_limit tables local log_suppressed sandbox",
+    "subscribers_limit tables limited local log_suppressed sandbox",
 }
 
 
@@ -56,6 +66,7 @@ def _status(counters: Counters) -> Status:
         subscribers=0,
         subscribers_limit=64,
         tables=(Table(name="tcp/ipv4/32", entries=1, capacity=8192, evicted=0),),
+        limited=(Limited(table="tcp/ipv4/32", source="192.0.2.25", refused=3, wait=1),),
         local=counters.snapshot_local(),
         log_suppressed=0,
         sandbox=_sandbox(),
@@ -119,6 +130,13 @@ def test_a_snapshot_does_not_move() -> None:
 def test_a_status_survives_json() -> None:
     status = _status(Counters())
     assert msgspec.json.decode(msgspec.json.encode(status), type=Status) == status
+
+
+def test_a_daemon_that_tells_no_limited_sources_is_understood() -> None:
+    """One that is older than the client."""
+    plain = msgspec.to_builtins(_status(Counters()))
+    del plain["limited"]
+    assert msgspec.convert(plain, Status).limited == ()
 
 
 def test_what_varlink_may_leave_out_may_be_left_out() -> None:

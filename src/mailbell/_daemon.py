@@ -22,9 +22,10 @@ from mailbell._hub import Hub
 from mailbell._journal import Journal, Level
 from mailbell._limiter import Limiter
 from mailbell._listener import DatagramListener, StreamListener, name_of
+from mailbell._networks import Network
 from mailbell._service import Service
 from mailbell._startup import Locked, Unprivileged, give_up, lock, prepare, step
-from mailbell._stats import Account, Counters, Sandbox, Status, Table
+from mailbell._stats import Account, Counters, Limited, Sandbox, Status, Table
 from mailbell._switch import Switch
 from mailbell._sys.inheritance import shed
 from mailbell._sys.sockets import kernel_drops
@@ -173,9 +174,21 @@ class Daemon:
                 )
                 for table in limiter.tables
             ),
+            limited=self._limited(),
             local=self._counters.snapshot_local(),
             log_suppressed=self._journal.suppressed,
             sandbox=self._sandbox(),
+        )
+
+    def _limited(self) -> tuple[Limited, ...]:
+        return tuple(
+            Limited(
+                table=source.table,
+                source=str(Network(source.family, source.prefix, source.length)),
+                refused=source.refused,
+                wait=round(source.wait * 1_000_000),
+            )
+            for source in self._limiter.limited(trio.current_time())
         )
 
     def _sandbox(self) -> Sandbox:

@@ -18,9 +18,10 @@ Why `Table` is set-associative and not an ordered dictionary with LRU eviction:
 
 import math
 from array import array
-from typing import Final
+from collections import Counter, deque
+from typing import Final, NamedTuple
 
-__all__ = ["Bucket", "Table"]
+__all__ = ["Bucket", "Refused", "Table"]
 
 _WAYS: Final = 8
 _MASK64: Final = (1 << 64) - 1
@@ -28,6 +29,9 @@ _MASK64: Final = (1 << 64) - 1
 _FREE: Final = _MASK64
 # 2**64 divided by the golden ratio, an odd number of no special merit: it spreads small seeds.
 _SPREAD: Final = 0x9E3779B97F4A7C15
+# Refusals remembered. Debts do not tell who knocks most: a refused request costs
+# nothing, so all who knock without end are equally short of one token.
+_REMEMBERED: Final = 64
 # A TAT is a sum of rounded increments: without a thousandth of a token to spare, the
 # last request of a burst would be refused at some times and not at others.
 _SLACK: Final = 1 / 1024
@@ -69,6 +73,20 @@ class Bucket:
         return True
 
 
+class Refused(NamedTuple):
+    """A prefix without a token that was refused of late.
+
+    Attributes:
+        source: its lowest address.
+        times: how many of the table's last refusals were its own.
+        wait: seconds until it has a token again.
+    """
+
+    source: int
+    times: int
+    wait: float
+
+
 class Table:
     """A bucket for each source prefix it knows, in two flat arrays that never grow.
 
@@ -95,8 +113,8 @@ class Table:
     """
 
     __slots__ = (
-        "_ceiling", "_down", "_increment", "_index", "_key", "_keys", "_multiplier", "_shift",
-        "_slot", "_tat", "_tats", "_tolerance", "capacity", "entries", "evictions",
+        "_ceiling", "_down", "_increment", "_index", "_key", "_keys", "_multiplier", "_refused",
+        "_shift", "_slot", "_tat", "_tats", "_tolerance", "capacity", "entries", "evictions",
     )  # fmt: skip
 
     def __init__(self, shift: int, capacity: int, seed: int, rate: float, burst: int) -> None:
@@ -114,6 +132,7 @@ class Table:
         self._keys = array("Q", [_FREE]) * self.capacity
         self._tats = array("d", [-math.inf]) * self.capacity
         self._index = self._keys.index
+        self._refused: deque[int] = deque(maxlen=_REMEMBERED)
         self._slot, self._key, self._tat = 0, _FREE, -math.inf
 
     def key(self, source: int) -> int:
@@ -145,6 +164,7 @@ class Table:
         if tat <= now + self._tolerance:
             return True
         self._mend(known, now)
+        self._refused.append(self._key)
         return False
 
     def commit(self, now: float) -> None:
@@ -169,6 +189,26 @@ class Table:
         tat = max(self._locate(source), now) + cost * self._increment
         self._tat = min(tat, now + self._ceiling)
         self.commit(now)
+
+    def refused(self, now: float) -> list[Refused]:
+        """Say who was refused of late and would be now.
+
+        It asks for those alone, at most as many as are remembered: what this costs does not
+        depend on how large the table is, so that nobody can keep us busy by asking.
+
+        Args:
+            now: monotonic time in seconds.
+
+        Returns:
+            They, in no order.
+        """
+        found = []
+        for key, times in Counter(self._refused).items():
+            source = key << self._shift
+            wait = self._locate(source) + self._increment - now - self._tolerance
+            if wait > 0:
+                found.append(Refused(source, times, wait))
+        return found
 
     def _locate(self, source: int) -> float:
         """Find the source's slot, else the one that would give way to it; return its TAT."""

@@ -29,14 +29,15 @@ class Level(IntEnum):
     INFO = 6
 
 
-def format_value(value: object) -> str:
+def format_value(value: object, limit: int = MAX_VALUE) -> str:
     """Return a value as it stands in a log line: printable ASCII, quoted if need be.
 
     Args:
         value: bytes are escaped byte by byte; anything else through its text.
+        limit: characters; the rest is left out.
     """
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    text = text[:MAX_VALUE]
+    text = text[:limit]
     escaped = printable(text, also='"')
     plain = text and escaped == text and not {" ", "="} & set(text)
     return text if plain else f'"{escaped}"'

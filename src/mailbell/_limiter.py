@@ -15,12 +15,12 @@ A table that is full lets a new source pass. The effect of a notification is bou
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mailbell._events import Family, Outcome, Transport
-from mailbell._gcra import Bucket, Table
+from mailbell._gcra import Bucket, Refused, Table
 
-__all__ = ["Bucket", "Gate", "Limiter", "LimiterStatistics", "TableStatistics"]
+__all__ = ["Bucket", "Gate", "LimitedSource", "Limiter", "LimiterStatistics", "TableStatistics"]
 
 # What invalid input costs beyond the token it paid when it was let in: with the default burst of
 # 10, a source that only sends garbage is heard twice, then once in five seconds.
@@ -32,6 +32,8 @@ WIDER: Final = 16
 # is the "leak" of chrony's rate limiting.
 LEAK: Final = 0.25
 
+# Of the sources that are refused, so many are named.
+_NAMED: Final = 8
 # Lengths of the narrow and the wide prefix: both fit in 64 bits exactly.
 _PREFIXES: Final = {Family.IPV4: (32, 24), Family.IPV6: (64, 48)}
 
@@ -70,6 +72,38 @@ class LimiterStatistics:
     connections_limit: int
     total_refused: int
     leaked: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedSource:
+    """A prefix that has no token, and was refused of late.
+
+    Attributes:
+        table: its table's name.
+        family: of its addresses.
+        prefix: its lowest address.
+        length: of the prefix, in bits.
+        refused: how many of its table's last 64 refusals were its own.
+        wait: seconds until it has a token again.
+    """
+
+    table: str
+    family: Family
+    prefix: int
+    length: int
+    refused: int
+    wait: float
+
+
+class _Kept(NamedTuple):
+    family: Family
+    length: int
+    table: Table
+
+    def named(self, name: str, refused: Refused) -> LimitedSource:
+        return LimitedSource(
+            name, self.family, refused.source, self.length, refused.times, refused.wait
+        )
 
 
 class Gate:
@@ -214,12 +248,12 @@ class Limiter:
         self.random = random
         self.total_refused = 0
         self.leaked = 0
-        self._tables: dict[str, Table] = {}
+        self._tables: dict[str, _Kept] = {}
         self._gates: dict[tuple[Transport, Family], Gate] = {}
 
         def table(transport: Transport, family: Family, length: int, factor: int) -> Table:
             made = Table(family.bits - length, sources, seed, rate * factor, burst * factor)
-            self._tables[f"{transport}/ipv{family}/{length}"] = made
+            self._tables[f"{transport}/ipv{family}/{length}"] = _Kept(family, length, made)
             return made
 
         for transport in Transport if udp else (Transport.TCP,):
@@ -249,10 +283,28 @@ class Limiter:
         return LimiterStatistics(
             tables=tuple(
                 TableStatistics(name, table.entries, table.capacity, table.evictions)
-                for name, table in self._tables.items()
+                for name, (_, _, table) in self._tables.items()
             ),
             connections=self.connections,
             connections_limit=self.connections_limit,
             total_refused=self.total_refused,
             leaked=self.leaked,
         )
+
+    def limited(self, now: float) -> tuple[LimitedSource, ...]:
+        """Name those who are refused most.
+
+        Args:
+            now: monotonic time in seconds.
+
+        Returns:
+            At most eight that have no token, most often refused first, then by how
+            long they will have none.
+        """
+        found = [
+            kept.named(name, refused)
+            for name, kept in self._tables.items()
+            for refused in kept.table.refused(now)
+        ]
+        found.sort(key=lambda source: (source.refused, source.wait), reverse=True)
+        return tuple(found[:_NAMED])

@@ -15,6 +15,7 @@ from mailbell._events import Cursor, Outcome, Transport
 __all__ = [
     "Account",
     "Counters",
+    "Limited",
     "LocalEvent",
     "Outcomes",
     "Sandbox",
@@ -75,6 +76,22 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     capacity: int
     evicted: int
+
+
+class Limited(msgspec.Struct, frozen=True, kw_only=True):
+    """A source that is over its limit now.
+
+    Attributes:
+        table: name of the table that refuses it.
+        source: its address or network, as in `192.0.2.25` or `2001:db8::/64`.
+        refused: how many of the table's last 64 refusals were its own.
+        wait: microseconds until it is heard again.
+    """
+
+    table: str
+    source: str
+    refused: int
+    wait: int
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +161,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         subscribers: subscribers now.
         subscribers_limit: at most.
         tables: the tables of sources.
+        limited: the sources over their limits now, most often refused first, at most
+            eight; a daemon older than this client does not tell.
         local: count of each `LocalEvent`, by name; every name is present.
         log_suppressed: log lines held back by the log's own limit.
         sandbox: the lock-down.
@@ -167,6 +186,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     subscribers: int
     subscribers_limit: int
     tables: tuple[Table, ...]
+    limited: tuple[Limited, ...] = ()
     local: dict[str, int]
     log_suppressed: int
     sandbox: Sandbox

@@ -255,8 +255,9 @@ def connected(environ: dict[str, str]) -> Iterator[Notifier]:
     """A notifier; the daemon's lives as long as the daemon, a test's must not."""
     notifier = Notifier(environ)
     yield notifier
-    if notifier._sock is not None:
-        notifier._sock.close()
+    notifier.close()
+    assert not notifier.connected
+    assert not notifier.ready()
 
 
 def test_the_manager_hears_the_news(manager: tuple[socket.socket, str]) -> None:

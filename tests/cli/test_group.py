@@ -12,7 +12,7 @@ from mailbell import __version__
 from mailbell._errors import ConfigurationError, MailbellError, Problem, TemporaryError
 from mailbell.cli import _group, notify
 
-_COMMANDS = ["watch", "status", "send", "notify", "check", "policy"]
+_COMMANDS = ["run", "clients", "watch", "top", "status", "send", "notify", "check", "policy"]
 
 
 @pytest.fixture

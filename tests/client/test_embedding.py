@@ -54,7 +54,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
 
 
 def test_the_exchange_is_what_is_spoken() -> None:
-    block = TEXT[TEXT.index("    > ") : TEXT.index("`varlinkctl call")]
+    block = TEXT[TEXT.index("    > ") : TEXT.index("A Varlink library does")]
     joined = re.sub(r"\n {7}", "", block)
     call, *replies = [line[6:] for line in joined.splitlines() if line.strip()]
     asked = decode_method_untrusted(parse_call_untrusted(call.encode()))

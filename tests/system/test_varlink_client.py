@@ -1,15 +1,27 @@
-"""The local socket, spoken to by a Varlink client that is not ours: `varlink` from PyPI."""
+"""The local socket, spoken to by Varlink clients that are not ours: `varlink`, `asyncvarlink`."""
 
+import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, TypedDict
 
-from harness.daemon import PATIENCE, Daemon, ring, started
-from system.support import Local
+import pytest
+from asyncvarlink import (
+    GenericVarlinkErrorReply,
+    VarlinkClientProtocol,
+    VarlinkInterface,
+    connect_unix_varlink,
+    varlinkmethod,
+)
+from harness.daemon import PATIENCE, Daemon, configuration, ring, started
+from system.support import GENEROUS, Local
 
 from mailbell import __version__
 from mailbell.varlink import describe
@@ -39,10 +51,15 @@ def streaming(daemon: Daemon) -> Iterator["IO[str]"]:
         env={"PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout
+    # Of one that prints nothing more, every wait ends so, and then fails.
+    guard = threading.Timer(PATIENCE, process.kill)
+    guard.start()
     try:
         yield process.stdout
     finally:
         process.kill()
+        guard.cancel()
+        guard.join()
         process.wait()
         process.stdout.close()
 
@@ -94,12 +111,141 @@ def test_status(tmp_path: Path) -> None:
         assert status["sandbox"]["seccomp"] == 2
 
 
-def test_a_stream_of_notifications(tmp_path: Path) -> None:
-    with started(tmp_path) as daemon, streaming(daemon) as stream:
-        assert next_object(stream)["notification"] is None
-        for sequence in (1, 2, 3):
-            ring(daemon.endpoint())
+# How often a test run rings: far more often than one reply can be by chance.
+RUNG: Final = 60
+OFTEN: Final = """
+[coalesce]
+interval = "10ms"
+[[account]]
+name = "work"
+sources = ["127.0.0.2"]
+[[account]]
+name = "private"
+sources = ["127.0.0.3"]
+"""
+ACCOUNTS: Final = ("work", "private")
+
+
+def often(directory: Path) -> str:
+    return configuration(directory, tcp=("127.0.0.1:0",), more=GENEROUS + OFTEN)
+
+
+def ring_for(daemon: Daemon, account: str) -> None:
+    ring(daemon.endpoint(), source=f"127.0.0.{2 + ACCOUNTS.index(account)}")
+
+
+def test_varlink_gets_every_notification(tmp_path: Path) -> None:
+    with started(tmp_path, often(tmp_path)) as daemon, streaming(daemon) as stream:
+        cursors = [next_object(stream)["cursor"]]
+        for number in range(RUNG):
+            account = ACCOUNTS[number % 2]
+            ring_for(daemon, account)
             told = next_object(stream)
-            assert told["notification"]["transport"] == "tcp"
-            assert told["notification"]["source"] == "127.0.0.1"
-            assert told["cursor"]["sequence"] == sequence
+            notification = told["notification"]
+            assert (notification["account"], notification["count"]) == (account, 1)
+            assert notification["transport"] == "tcp"
+            assert notification["source"] == f"127.0.0.{2 + number % 2}"
+            cursors.append(told["cursor"])
+        assert [cursor["sequence"] for cursor in cursors] == list(range(RUNG + 1))
+        assert len({cursor["epoch"] for cursor in cursors}) == 1
+
+
+# What asyncvarlink wants to know of the interface: types, from which it checks each reply.
+class Cause(Enum):
+    network = "network"
+    manual = "manual"
+    resync = "resync"
+
+
+class Transport(Enum):
+    tcp = "tcp"
+    udp = "udp"
+
+
+@dataclass
+class Cursor:
+    epoch: str
+    sequence: int
+
+
+@dataclass
+class Notification:
+    account: str
+    cause: Cause
+    count: int
+    transport: Transport | None
+    source: str | None
+    time: int
+
+
+class Told(TypedDict):
+    cursor: Cursor
+    notification: Notification | None
+
+
+class Rung(TypedDict):
+    cursor: Cursor
+
+
+class Listener(VarlinkInterface, name=INTERFACE):
+    # Neither is ever called: what counts are the types, and that the first yields.
+    @varlinkmethod
+    async def Subscribe(  # noqa: N802  the method's name
+        self, *, accounts: list[str] | None = None, after: Cursor | None = None
+    ) -> AsyncIterator[Told]:
+        del accounts
+        yield Told(cursor=after or Cursor("", 0), notification=None)
+
+    @varlinkmethod
+    async def Notify(self, *, account: str) -> Rung:  # noqa: N802  the method's name
+        raise NotImplementedError
+
+
+async def connected(daemon: Daemon) -> Any:
+    transport, protocol = await connect_unix_varlink(VarlinkClientProtocol, str(daemon.path))
+    return transport, protocol.make_proxy(Listener)
+
+
+def test_asyncvarlink_gets_every_notification(tmp_path: Path) -> None:
+    async def body(daemon: Daemon) -> list[Told]:
+        transport, listener = await connected(daemon)
+        told: list[Told] = []
+        async with aclosing(listener.Subscribe()) as stream:
+            told.append(await anext(stream))
+            for number in range(RUNG):
+                ring_for(daemon, ACCOUNTS[number % 2])
+                told.append(await anext(stream))
+        transport.close()
+        return told
+
+    with started(tmp_path, often(tmp_path)) as daemon:
+        first, *told = asyncio.run(asyncio.wait_for(body(daemon), PATIENCE))
+        assert first["notification"] is None
+        assert [one["cursor"].sequence for one in told] == list(range(1, RUNG + 1))
+        for number, one in enumerate(told):
+            notification = one["notification"]
+            assert notification is not None
+            assert notification.account == ACCOUNTS[number % 2]
+            assert (notification.cause, notification.count) == (Cause.network, 1)
+            assert notification.transport is Transport.tcp
+            assert notification.source == f"127.0.0.{2 + number % 2}"
+
+
+def test_asyncvarlink_takes_up_where_it_was_rings_by_hand_and_is_told_errors(
+    tmp_path: Path,
+) -> None:
+    async def body(daemon: Daemon) -> None:
+        transport, listener = await connected(daemon)
+        before = (await listener.Notify(account="work"))["cursor"]
+        await listener.Notify(account="private")
+        with pytest.raises(GenericVarlinkErrorReply, match="UnknownAccount"):
+            await listener.Notify(account="nobody")
+        async with aclosing(listener.Subscribe(accounts=list(ACCOUNTS), after=before)) as stream:
+            told = await anext(stream)
+        assert told["notification"].account == "private"
+        assert told["notification"].cause is Cause.resync
+        assert told["notification"].transport is None
+        transport.close()
+
+    with started(tmp_path, often(tmp_path)) as daemon:
+        asyncio.run(asyncio.wait_for(body(daemon), PATIENCE))

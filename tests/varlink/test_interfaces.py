@@ -10,7 +10,7 @@ import pytest
 
 import mailbell
 from mailbell._events import Cursor, Notification
-from mailbell._stats import Account, Outcomes, Sandbox, Status, Table
+from mailbell._stats import Account, Limited, Outcomes, Sandbox, Status, Table
 from mailbell.varlink import (
     LISTENER,
     SERVICE,
@@ -81,7 +81,9 @@ def fields_typed(cls: type) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("cls", [Cursor, Notification, Outcomes, Table, Account, Sandbox, Status])
+@pytest.mark.parametrize(
+    "cls", [Cursor, Notification, Outcomes, Table, Limited, Account, Sandbox, Status]
+)
 def test_types_match_the_text(cls: type) -> None:
     declared = LISTENER_PARSED.members[cls.__name__]
     assert isinstance(declared, scanner._Alias)
@@ -129,7 +131,7 @@ def test_errors_match_the_text() -> None:
 
 def test_nothing_else_is_declared() -> None:
     kinds = [type(member).__name__ for member in LISTENER_PARSED.members.values()]
-    assert (kinds.count("_Alias"), kinds.count("_Method"), kinds.count("_Error")) == (7, 3, 2)
+    assert (kinds.count("_Alias"), kinds.count("_Method"), kinds.count("_Error")) == (8, 3, 2)
 
 
 @pytest.mark.parametrize("parsed", [SERVICE_PARSED, LISTENER_PARSED])

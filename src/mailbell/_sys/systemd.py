@@ -248,6 +248,12 @@ class Notifier:
         """
         return self._send(b"STATUS=" + printable(text).encode("ascii")[:1000])
 
+    def close(self) -> None:
+        """Say nothing any more. The daemon never does: its end closes everything."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
     def _send(self, message: bytes) -> bool:
         if self._sock is None:
             return False

@@ -29,7 +29,9 @@ __all__ = [
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_NUMBERS = {"tcp", "udp", "now", "at most", "evicted", "notifications", "count"}
+_NUMBERS = {
+    *("tcp", "udp", "now", "at most", "evicted", "notifications", "count", "of the last 64"),
+}
 
 # As in `mailbell._config`: no blank, no quote, nothing a shell would act on.
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")

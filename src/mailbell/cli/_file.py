@@ -3,7 +3,7 @@
 from mailbell._config import Configuration, Overrides, parse
 from mailbell._errors import ConfigurationError, MailbellError, PrivilegeError, Problem
 
-__all__ = ["DEFAULT_PATH", "load", "read"]
+__all__ = ["DEFAULT_PATH", "in_file", "load", "read"]
 
 DEFAULT_PATH = "/etc/mailbell/mailbelld.toml"
 
@@ -63,11 +63,20 @@ def load(path: str | None, overrides: Overrides) -> Configuration:
     try:
         return parse(data or b"", overrides)
     except ConfigurationError as error:
-        problems = tuple(_in_file(name, problem) for problem in error.problems)
+        problems = tuple(in_file(name, problem) for problem in error.problems)
         raise ConfigurationError(error.what, error.remedy, problems) from error
 
 
-def _in_file(name: str, problem: Problem) -> Problem:
+def in_file(name: str, problem: Problem) -> Problem:
+    """Say of a problem which file it is in.
+
+    Args:
+        name: of the file.
+        problem: of the file, or of the command line.
+
+    Returns:
+        The problem; its path begins with the file's name, unless it is an option.
+    """
     if problem.path.startswith("--"):
         return problem
     return Problem(f"{name}: {problem.path}" if problem.path else name, problem.message)

@@ -20,7 +20,7 @@ from mailbell.cli._text import one_line
 
 __all__ = ["run"]
 
-_COMMANDS = ("watch", "status", "send", "notify", "check", "policy")
+_COMMANDS = ("run", "clients", "watch", "top", "status", "send", "notify", "check", "policy")
 
 # What a shell reports for a process that SIGINT or SIGPIPE has ended.
 _INTERRUPTED = 128 + 2

@@ -1,7 +1,8 @@
 """`mailbell status`: what the daemon tells of itself, for people and for collectors."""
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Group, RenderableType
@@ -12,11 +13,11 @@ from rich.text import Text
 from mailbell._errors import DataError, UsageError
 from mailbell._escape import printable
 from mailbell._openmetrics import openmetrics
-from mailbell._stats import Account, Sandbox, Status
+from mailbell._stats import Account, Limited, Sandbox, Status
 from mailbell.cli._common import json_line, local_time, plain_table, show, socket_option
 from mailbell.client import Client
 
-__all__ = ["command", "render"]
+__all__ = ["command", "duration", "limited_sources", "render", "sandbox_facts"]
 
 # More accounts than this do not help a reader; --json has them all.
 _ACCOUNTS_SHOWN = 20
@@ -47,7 +48,7 @@ def _section(title: str, body: RenderableType) -> RenderableType:
 
 
 def _heading(status: Status, now: float) -> Iterable[Text]:
-    up = _duration(now - status.started / 1e6)
+    up = duration(now - status.started / 1e6)
     yield Text(f"mailbelld {printable(status.version)}, process {status.pid}, up {up}")
     yield Text("listening on " + (", ".join(map(printable, status.listening)) or "nothing"))
     if status.unfiltered is not None:
@@ -55,7 +56,15 @@ def _heading(status: Status, now: float) -> Iterable[Text]:
         yield Text(f"the daemon, not the kernel, enforces sources.allow: {why}", style="yellow")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say how long something takes, or took, in its two largest units.
+
+    Args:
+        seconds: how long; less than none is none.
+
+    Returns:
+        As in `1 d 2 h`.
+    """
     minutes, seconds = divmod(max(int(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -97,6 +106,25 @@ def _limits(status: Status) -> RenderableType:
     for row in status.tables:
         name = f"sources {printable(row.name)}"
         table.add_row(name, _count(row.entries), str(row.capacity), _count(row.evicted))
+    if not status.limited:
+        return table
+    return Group(table, Text(), limited_sources(status.limited))
+
+
+def limited_sources(limited: Sequence[Limited]) -> Table:
+    """Lay out who is over its limit.
+
+    Args:
+        limited: as the daemon told.
+
+    Returns:
+        A table with a row for each.
+    """
+    table = plain_table("over its limit", "refused by", "of the last 64", "heard again in")
+    for source in limited:
+        wait = duration(math.ceil(source.wait / 1_000_000))
+        name, refused = printable(source.source), str(source.refused)
+        table.add_row(name, printable(source.table), refused, wait)
     return table
 
 
@@ -122,14 +150,22 @@ def _local(status: Status) -> RenderableType:
 
 def _sandbox(sandbox: Sandbox) -> Table:
     table = plain_table("", "", "", header=False)
-    for good, name, value in _sandbox_facts(sandbox):
+    for good, name, value in sandbox_facts(sandbox):
         # A word beside the colour: not everyone sees one, and pipes carry none.
         mark = Text("ok", style="green") if good else Text("WEAK", style="bold red")
         table.add_row(mark, name, Text(printable(value)))
     return table
 
 
-def _sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
+def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
+    """Judge the lock-down, one fact after the other.
+
+    Args:
+        sandbox: as the daemon told.
+
+    Yields:
+        Whether it is as it should be, what it is of, and how it is: not yet safe to show.
+    """
     # The kernel may list the group itself among the others (getgroups(2)), and an
     # ordinary user cannot leave its own; only root's group is worth a warning.
     others = [group for group in sandbox.groups if group != sandbox.gid]

@@ -13,7 +13,7 @@ from mailbell.cli._common import Seconds, complete_account, json_line, local_tim
 from mailbell.cli._text import one_line
 from mailbell.client import Client, State, Subscription
 
-__all__ = ["command", "describe"]
+__all__ = ["command", "describe", "how"]
 
 
 def describe(notification: Notification) -> str:
@@ -26,13 +26,21 @@ def describe(notification: Notification) -> str:
         Local time, account, how it came, and how many it stands for if several;
         printable ASCII only.
     """
-    parts = [local_time(notification.time), printable(notification.account), _how(notification)]
+    parts = [local_time(notification.time), printable(notification.account), how(notification)]
     if notification.count > 1:
         parts.append(f"({notification.count} times)")
     return "  ".join(parts)
 
 
-def _how(notification: Notification) -> str:
+def how(notification: Notification) -> str:
+    """Say how a notification came.
+
+    Args:
+        notification: as the daemon sent it.
+
+    Returns:
+        A few words; printable ASCII only.
+    """
     if notification.cause is Cause.MANUAL:
         return "by hand"
     if notification.cause is Cause.RESYNC:

@@ -83,6 +83,11 @@ type Outcomes (tcp: [string]int, udp: [string]int)
 # many it gave up while they still counted.
 type Table (name: string, entries: int, capacity: int, evicted: int)
 
+# A source that is over its limit now: the table that refuses it, its address or
+# network, how many of that table's last 64 refusals were its own, and after how
+# many microseconds it is heard again.
+type Limited (table: string, source: string, refused: int, wait: int)
+
 # One account: notifications so far, and the time of the last one in
 # microseconds since 1970.
 type Account (name: string, count: int, time: ?int)
@@ -108,7 +113,8 @@ type Sandbox (
 # queue was full, and null where there is no UDP or the kernel does not tell;
 # unfiltered says why the kernel does not enforce the allowed sources, and is
 # null when it does or need not; accounts may be cut short, accounts_total is
-# how many there are.
+# how many there are; limited has at most eight sources, the most often refused
+# first.
 type Status (
   version: string,
   pid: int,
@@ -128,6 +134,7 @@ type Status (
   subscribers: int,
   subscribers_limit: int,
   tables: []Table,
+  limited: []Limited,
   local: [string]int,
   log_suppressed: int,
   sandbox: Sandbox

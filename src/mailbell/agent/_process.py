@@ -1,0 +1,184 @@
+"""One run of one command, from its start to the end of the last process of it.
+
+Whoever asks for a run decides how long it may take (`Control`); here is only how
+it is ended. In whatever way that happens, also when the agent itself is told to
+stop, nothing of the command stays behind in its session, and nothing it does can
+keep us from going on.
+"""
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from mailbell._errors import OperatingSystemError
+from mailbell.agent._child import Child, start
+from mailbell.agent._lines import Lines
+
+__all__ = ["Control", "Ended", "run"]
+
+_CHUNK: Final = 65_536  # bytes; what a pipe holds
+
+# All in seconds.
+KILL_AFTER: Final = 10.0
+# A helper that sees its end of file needs a moment, and is nothing to speak of.
+GRACE = 0.5
+# A process that was killed is gone by then, unless the kernel cannot end it.
+KILLED_WITHIN = 2.0
+# From the end of the command to that of its output, when somebody else holds the pipe.
+LAST_WORDS = 0.5
+# Between two looks at the session, growing.
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        code: the exit status; None if a signal ended the command, or it never began.
+        signal: the signal that ended it.
+        timed_out: whether it was told to end while it ran.
+        problem: why it could not be started, and what to do; else empty.
+        seconds: how long the command ran.
+        dropped: bytes of its output that were not told.
+        left_over: whether processes that it left in its session had to be ended.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+    problem: str = ""
+    seconds: float = 0.0
+    dropped: int = 0
+    left_over: bool = False
+
+
+class Control:
+    """Ends one run. May be used at any time: before it begins, and after it has ended."""
+
+    def __init__(self) -> None:
+        self.terminating = trio.Event()
+        self.killing = trio.Event()
+
+    def terminate(self) -> None:
+        """Ask the command to end: SIGTERM."""
+        self.terminating.set()
+
+    def kill(self) -> None:
+        """End the command: SIGKILL."""
+        self.killing.set()
+
+
+async def run(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    output: Callable[[bytes], None],
+    control: Control,
+    kill_after: float = KILL_AFTER,
+) -> Ended:
+    """Run a command until nothing of it is left.
+
+    Cancelling ends it as well, in at most `kill_after` and three seconds.
+
+    Args:
+        argv: the program and its arguments.
+        environ: its whole environment.
+        output: called with each line it prints: any bytes, without the line's
+            end. At most `MAX_OUTPUT` bytes are told. It must not raise.
+        control: to end it early.
+        kill_after: seconds from SIGTERM to SIGKILL, where `control` does not
+            decide: when cancelled, and for what the command leaves behind.
+
+    Returns:
+        How it ended. A command that cannot be started is no exception.
+    """
+    await trio.lowlevel.checkpoint()  # told to stop already: it does not even begin
+    try:
+        child = start(argv, environ)
+    except OperatingSystemError as error:
+        return Ended(problem=str(error))
+    return await _Run(child, output, kill_after).until_ended(control)
+
+
+class _Run:
+    def __init__(self, child: Child, output: Callable[[bytes], None], kill_after: float) -> None:
+        self._child = child
+        self._lines = Lines(output)
+        self._kill_after = kill_after
+        self._began = trio.current_time()
+        self._seconds: float | None = None  # known when the command has ended
+        self._timed_out = False
+        self._left_over = False
+        # What the command prints is read to its end, also when we are cancelled: it
+        # could wait for us otherwise, and not end.
+        self._reading = trio.CancelScope(shield=True)
+        self._read_all = trio.Event()
+
+    async def until_ended(self, control: Control) -> Ended:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read)
+                nursery.start_soon(self._obey, control.terminating, signal.SIGTERM)
+                nursery.start_soon(self._obey, control.killing, signal.SIGKILL)
+                try:
+                    await self._command_ended()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._clear_up()
+                    self._reading.cancel()
+                    nursery.cancel_scope.cancel()
+        finally:
+            code, killer = self._child.close()
+        return Ended(
+            code=code,
+            signal=killer,
+            timed_out=self._timed_out,
+            seconds=self._seconds or 0.0,
+            dropped=self._lines.dropped,
+            left_over=self._left_over,
+        )
+
+    async def _read(self) -> None:
+        with self._reading:
+            async with trio.lowlevel.FdStream(self._child.output) as stream:
+                while data := await stream.receive_some(_CHUNK):
+                    self._lines.feed(data)
+        self._lines.finish()
+        self._read_all.set()
+
+    async def _obey(self, asked: trio.Event, number: signal.Signals) -> None:
+        await asked.wait()
+        if self._seconds is None:
+            self._timed_out = True
+        self._child.signal(number)
+
+    async def _command_ended(self) -> None:
+        await trio.lowlevel.wait_readable(self._child.watch)
+        self._seconds = trio.current_time() - self._began
+
+    async def _clear_up(self) -> None:
+        """End what is left of the session, and give the output a moment to end."""
+        # Either we are cancelled, or somebody outlives the command.
+        if self._seconds is None or not await self._gone_within(GRACE):
+            self._left_over = True
+            self._child.signal(signal.SIGTERM)
+            if not await self._gone_within(self._kill_after):
+                self._child.signal(signal.SIGKILL)
+                await self._gone_within(KILLED_WITHIN)
+        # What has left the session may hold the pipe, and even print, for ever.
+        with trio.move_on_after(LAST_WORDS):
+            await self._read_all.wait()
+
+    async def _gone_within(self, seconds: float) -> bool:
+        pause = _FIRST_PAUSE
+        with trio.move_on_after(seconds):
+            while self._child.lives():
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            return True
+        return False

@@ -1,0 +1,206 @@
+"""All jobs of one agent: who rings them, and what makes them look without being rung."""
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from typing import Final
+
+import trio
+
+from mailbell._agent_config import Job
+from mailbell._errors import MailbellError
+from mailbell._events import Cause, Notification
+from mailbell._journal import Level
+from mailbell._pace import Trigger
+from mailbell._sys.systemd import Notifier, watchdog_interval
+from mailbell.agent._awake import addresses, resumed
+from mailbell.agent._lock import directory, take_all
+from mailbell.agent._log import Log
+from mailbell.agent._worker import Worker
+from mailbell.client import State
+from mailbell.client._conversation import RETRIED
+from mailbell.client.trio import Client
+
+__all__ = ["serve"]
+
+FIRST_RETRY: Final = 0.5
+LAST_RETRY: Final = 30.0
+MOST_NAMES: Final = 32
+TRIGGERS: Final = {
+    Cause.NETWORK: Trigger.NETWORK,
+    Cause.MANUAL: Trigger.MANUAL,
+    Cause.RESYNC: Trigger.RESYNC,
+}
+
+
+async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
+    """Run jobs until SIGTERM or SIGINT.
+
+    Args:
+        jobs: what to run, for which accounts, how often.
+        path: of the daemon's socket; None: where it usually is.
+        log: for everything that happens.
+
+    Raises:
+        TemporaryError: another agent fetches for one of the accounts.
+        MailbellError: the daemon knows no such account, or refuses for good.
+    """
+    wanted = [(job.lock, job.accounts) for job in jobs]
+    with take_all(directory(os.environ), wanted), closing(Notifier(os.environ)) as notifier:
+        await _Agent(jobs, Client(path), log, notifier).serve()
+
+
+class _Agent:
+    def __init__(self, jobs: Sequence[Job], client: Client, log: Log, notifier: Notifier) -> None:
+        self._client = client
+        self._log = log
+        turns = turns_of(jobs)
+        self._workers = [Worker(job, log, turns[job.name]) for job in jobs]
+        self._notifier = notifier
+        self._hears: bool | None = None  # nobody knows yet
+
+    async def _until_told(self, scope: trio.CancelScope) -> None:
+        """End everything on SIGTERM or SIGINT."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                self._log.log(Level.INFO, "stopping", signal=signal.Signals(number).name)
+                self._notifier.stopping()
+                scope.cancel()
+                return
+
+    async def serve(self) -> None:
+        fault: MailbellError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._until_told, nursery.cancel_scope)
+            for worker in self._workers:
+                nursery.start_soon(worker.serve)
+                nursery.start_soon(self._say_how_it_is, worker)
+            self._ring_all(Trigger.START)
+            nursery.start_soon(self._feed_watchdog)
+            nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
+            nursery.start_soon(addresses, partial(self._ring_all, Trigger.ADDRESS), self._log)
+            self._log.log(Level.INFO, "started", jobs=len(self._workers), socket=self._client.path)
+            self._notifier.ready()
+            fault = await self._listen()
+            nursery.cancel_scope.cancel()
+        if fault is not None:
+            raise fault
+
+    # --- the daemon ------------------------------------------------------------
+
+    async def _listen(self) -> MailbellError:
+        """Dispatch what the daemon says, for ever, unless it is of no use to try again."""
+        delay, final = FIRST_RETRY, True
+        while True:
+            try:
+                async with await self._client.subscribe(
+                    self._accounts(), on_state=self._on_state
+                ) as subscription:
+                    if delay > FIRST_RETRY:  # nobody kept count of what came meanwhile
+                        self._ring_all(Trigger.RESYNC)
+                    delay, final = FIRST_RETRY, False
+                    async for notification in subscription:
+                        self._dispatch(notification)
+            except MailbellError as error:
+                # A wrong account or a wrong machine: better said at once than for ever.
+                # Later it is a change of the daemon's that may be changed back.
+                if final and not isinstance(error, RETRIED):
+                    return error
+                self._on_deaf(str(error))
+            await trio.sleep(delay)
+            delay = min(2 * delay, LAST_RETRY)
+
+    def _accounts(self) -> list[str]:
+        """Whom to ask the daemon for; none: everybody, of whom `_dispatch` picks."""
+        names = sorted({name for worker in self._workers for name in worker.job.accounts})
+        everybody = any(not worker.job.accounts for worker in self._workers)
+        # A call has 4 KiB, and a name up to 64 characters.
+        return [] if everybody or len(names) > MOST_NAMES else names
+
+    def _dispatch(self, notification: Notification) -> None:
+        trigger = TRIGGERS[notification.cause]
+        for worker in self._workers:
+            theirs = not worker.job.accounts or notification.account in worker.job.accounts
+            if theirs and wants(worker.job, trigger):
+                worker.ring(
+                    trigger,
+                    count=notification.count,
+                    account=notification.account,
+                    source=notification.source or "",
+                )
+
+    def _ring_all(self, trigger: Trigger) -> None:
+        for worker in self._workers:
+            if wants(worker.job, trigger):
+                worker.ring(trigger)
+
+    # --- never alive and deaf ----------------------------------------------------
+
+    def _on_state(self, state: State) -> None:
+        if state is State.LOST:
+            self._on_deaf("the daemon went away")
+        elif not self._hears:
+            self._hears = True
+            self._log.log(Level.INFO, "listening", socket=self._client.path)
+            self._notifier.status("listening")
+
+    def _on_deaf(self, why: str) -> None:
+        """Say it once for each time."""
+        if self._hears is not False:
+            self._hears = False
+            self._log.log(Level.WARNING, "deaf", why=why, then="trying again, for ever")
+            self._notifier.status(f"deaf: {why}")
+
+    async def _say_how_it_is(self, worker: Worker) -> None:
+        """Say at every safety poll whether the job is rung or lives by polling alone."""
+        poll = worker.job.timing.poll
+        while poll:
+            await trio.sleep(poll)
+            level = Level.INFO if self._hears and not worker.failures else Level.WARNING
+            self._log.log(
+                level, "alive", job=worker.job.name,
+                hears="yes" if self._hears else "no", failures=worker.failures,
+            )  # fmt: skip
+
+    async def _feed_watchdog(self) -> None:
+        interval = watchdog_interval(os.environ, os.getpid())
+        while interval is not None:
+            self._notifier.watchdog()
+            await trio.sleep(interval)
+
+
+def wants(job: Job, trigger: Trigger) -> bool:
+    """Tell whether a job runs for a trigger.
+
+    Args:
+        job: the job.
+        trigger: why it would run.
+    """
+    if job.only_rung:
+        return trigger in {Trigger.NETWORK, Trigger.MANUAL}
+    unwanted = {Trigger.START: not job.on_start, Trigger.ADDRESS: not job.network_up}
+    return not unwanted.get(trigger, False)
+
+
+def turns_of(jobs: Sequence[Job]) -> dict[str, trio.Lock]:
+    """Return by name of a job the lock that it holds while it runs.
+
+    Jobs of one lock name that have an account in common share one, and so do those
+    that have one in common with a third: whoever may not run beside another never does.
+    """
+    turns: dict[str, trio.Lock] = {}
+    for job in jobs:
+        turns[job.name] = trio.Lock()
+        for other in jobs:
+            if other.name in turns and collide(job, other):
+                old, new = turns[other.name], turns[job.name]
+                turns = {name: new if turn is old else turn for name, turn in turns.items()}
+    return turns
+
+
+def collide(one: Job, other: Job) -> bool:
+    """Tell whether two jobs must not run at once."""
+    everybody = not (one.accounts and other.accounts)
+    return one.lock == other.lock and (everybody or bool({*one.accounts} & {*other.accounts}))

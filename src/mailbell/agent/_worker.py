@@ -1,0 +1,169 @@
+"""One job of the agent: its pace, its runs, its words in the log.
+
+All that is decided here is how a run went; when there is one is the business of
+`mailbell._pace`, and how a command is run that of `mailbell.agent._process`.
+"""
+
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import trio
+
+from mailbell._agent_config import Job
+from mailbell._journal import Level
+from mailbell._pace import Pace, Pending, Step, Trigger
+from mailbell.agent._log import Log
+from mailbell.agent._process import Control, Ended, run
+from mailbell.client._conversation import FOREVER
+
+__all__ = ["Worker"]
+
+SUCCESS: Final = frozenset({0})
+
+
+class Worker:
+    """Runs one job whenever its pace says so.
+
+    Args:
+        job: what to run, and how often.
+        log: for what happens and for the output of the commands.
+        turn: held during a run; jobs that must not run at once share one.
+    """
+
+    def __init__(self, job: Job, log: Log, turn: trio.Lock) -> None:
+        self.job = job
+        self._log = log
+        self._turn = turn
+        self._pace = Pace(job.timing, trio.current_time())
+        self._rung = trio.Event()
+        self._accounts: dict[str, None] = {}  # that rang since the last run, in order
+        self._source = ""
+
+    @property
+    def failures(self) -> int:
+        """How many runs have failed in a row."""
+        return self._pace.failures
+
+    def ring(
+        self, trigger: Trigger, *, count: int = 0, account: str = "", source: str = ""
+    ) -> None:
+        """Want a run.
+
+        Args:
+            trigger: why.
+            count: how many notifications this stands for.
+            account: whose mail it is about; empty: nobody's in particular.
+            source: numeric address of the mail server, if one rang.
+        """
+        if account:
+            self._accounts[account] = None
+        self._source = source or self._source
+        self._pace.ring(trio.current_time(), trigger, count)
+        self._rung.set()
+
+    async def serve(self) -> None:
+        """Run the job as often as it is wanted, until cancelled."""
+        while True:
+            await self._next_step()
+            async with self._turn:
+                await self._run(self._pace.started(trio.current_time()))
+
+    async def _next_step(self) -> Step:
+        """Wait until something is to be done."""
+        while True:
+            if step := self._pace.step(trio.current_time()):
+                return step
+            self._rung = trio.Event()
+            with trio.move_on_at(FOREVER if self._pace.due is None else self._pace.due):
+                await self._rung.wait()
+
+    async def _run(self, pending: Pending) -> None:
+        """Run the command, and after success the one that follows it."""
+        self._log.log(
+            Level.INFO, "run", job=self.job.name, cause=pending.trigger.value, count=pending.count
+        )
+        control = Control()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_in_time, control)
+            ok = await self._run_all(self._environ(pending), control)
+            nursery.cancel_scope.cancel()
+        now = trio.current_time()
+        self._pace.ended(now, ok=ok)
+        if not ok and self._pace.due is not None:
+            self._log.log(
+                Level.WARNING, "retry", job=self.job.name,
+                failures=self.failures, seconds=round(self._pace.due - now),
+            )  # fmt: skip
+
+    async def _end_in_time(self, control: Control) -> None:
+        """End a run that takes too long."""
+        await self._next_step()
+        self._log.log(Level.WARNING, "run_too_long", job=self.job.name)
+        control.terminate()
+        await self._next_step()
+        self._log.log(Level.WARNING, "run_killed", job=self.job.name)
+        control.kill()
+
+    async def _run_all(self, environ: Mapping[str, str], control: Control) -> bool:
+        ok = await self._run_one(self.job.command, environ, control, self.job.ok_codes)
+        if ok and self.job.then:
+            ok = await self._run_one(self.job.then, environ, control, SUCCESS)
+        return ok
+
+    async def _run_one(
+        self,
+        argv: tuple[str, ...],
+        environ: Mapping[str, str],
+        control: Control,
+        ok_codes: frozenset[int],
+    ) -> bool:
+        def output(line: bytes) -> None:
+            self._log.output(self.job.name, line)
+
+        ended = await run(
+            argv,
+            environ,
+            output=output,
+            control=control,
+            kill_after=self.job.timing.kill_after,
+        )
+        ok = ended.code in ok_codes and not ended.timed_out
+        level = Level.INFO if ok else Level.WARNING
+        self._log.log(level, "ran", job=self.job.name, program=argv[0], **described(ended))
+        return ok
+
+    def _environ(self, pending: Pending) -> dict[str, str]:
+        """Tell the command what happened; nothing here is text of a stranger."""
+        accounts = tuple(self._accounts) or self.job.accounts
+        added = {
+            "MAILBELL_ACCOUNT": " ".join(accounts),
+            "MAILBELL_CAUSE": pending.trigger.value,
+            "MAILBELL_COUNT": str(pending.count),
+            "MAILBELL_SOURCE": self._source,
+        }
+        self._accounts, self._source = {}, ""
+        return {**os.environ, **added}
+
+
+def signal_name(number: int | None) -> str | None:
+    """Name a signal; those of the real time have no name."""
+    try:
+        return None if number is None else signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def described(ended: Ended) -> dict[str, object]:
+    """Say how a command ended, without what goes without saying."""
+    parts: Iterable[tuple[str, object]] = (
+        ("seconds", f"{ended.seconds:.1f}"),
+        ("code", ended.code),
+        ("signal", signal_name(ended.signal)),
+        ("problem", ended.problem or None),
+        ("dropped", ended.dropped or None),
+        ("timed_out", "yes" if ended.timed_out else None),
+        ("left_over", "ended" if ended.left_over else None),
+    )
+    return {name: value for name, value in parts if value is not None}

@@ -1,0 +1,130 @@
+"""Reading what the agent is told: the shipped presets, and the person's agent.toml.
+
+agent.toml names programs that run with all that the person may do, so whoever can
+write it can do all that as well. It is refused unless only they can, and root.
+"""
+
+import os
+import shlex
+import stat
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import TypeVar
+
+from mailbell._agent_config import Job, parse
+from mailbell._errors import ConfigurationError, MailbellError, PrivilegeError
+from mailbell._presets import Preset
+from mailbell._presets import parse as parse_preset
+from mailbell.cli._file import in_file
+
+__all__ = ["config_home", "default_path", "load", "presets"]
+
+_T = TypeVar("_T")
+
+# The parser's own cap; one byte more shows it that there was more.
+_MAX_SIZE = 1024 * 1024
+
+_SUFFIX = ".toml"
+
+
+def presets() -> dict[str, Preset]:
+    """Read every preset that is shipped.
+
+    Returns:
+        The presets by name, in the order of their names.
+
+    Raises:
+        ConfigurationError: one of them is damaged.
+    """
+    shipped = resources.files("mailbell") / "presets"
+    files = (file for file in shipped.iterdir() if file.name.endswith(_SUFFIX))
+    found = {}
+    for file in sorted(files, key=lambda file: file.name.removesuffix(_SUFFIX)):
+        preset = _parsed(parse_preset, file.read_bytes(), str(file))
+        found[preset.name] = preset
+    return found
+
+
+def config_home(environ: Mapping[str, str]) -> str:
+    """Return the folder of the person's configuration.
+
+    Args:
+        environ: the environment; HOME, and XDG_CONFIG_HOME if it is absolute.
+    """
+    configured = environ.get("XDG_CONFIG_HOME", "")
+    if configured.startswith("/"):  # the XDG specification: else ignore it
+        return configured
+    return os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
+
+
+def default_path(environ: Mapping[str, str]) -> str:
+    """Return where agent.toml is when nobody says otherwise.
+
+    Args:
+        environ: the environment.
+    """
+    return os.path.join(config_home(environ), "mailbell", "agent.toml")
+
+
+def load(path: str, known: Mapping[str, Preset]) -> tuple[Job, ...]:
+    """Read and validate agent.toml.
+
+    Args:
+        path: of the file.
+        known: the presets.
+
+    Returns:
+        The jobs; whether their programs are there is another question.
+
+    Raises:
+        ConfigurationError: there is no such file, others may write it, or there are
+            problems in it; each one's path begins with the file's name.
+        PrivilegeError: it may not be read.
+    """
+    return _parsed(lambda data: parse(data, known), _read(path), path)
+
+
+def _parsed(read: Callable[[bytes], _T], data: bytes, name: str) -> _T:
+    try:
+        return read(data)
+    except ConfigurationError as error:
+        problems = tuple(in_file(name, problem) for problem in error.problems)
+        raise ConfigurationError(error.what, error.remedy, problems) from error
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            _refuse_others(path, os.fstat(file.fileno()))
+            return file.read(_MAX_SIZE + 1)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file", "create it") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> MailbellError:
+    if isinstance(error, PermissionError):
+        return PrivilegeError(f"{path}: may not be read", "let this user read it")
+    return ConfigurationError(f"{path}: {error.strerror}", "name a regular file")
+
+
+def _refuse_others(path: str, status: os.stat_result) -> None:
+    """Refuse a file that somebody else can write, or put another one in its place."""
+    _refuse_writable(path, status)
+    folder = os.path.dirname(os.path.realpath(path))
+    _refuse_writable(folder, os.stat(folder))
+
+
+def _refuse_writable(path: str, status: os.stat_result) -> None:
+    why = "it names programs to run"
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise ConfigurationError(
+            f"{path} belongs to another user (uid {status.st_uid}), and {why}",
+            "make a copy of your own",
+        )
+    # inode(7): in a sticky folder only the owner of a file may replace it.
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        what = f"others may write {path}, and {why}"
+        raise ConfigurationError(what, f"chmod go-w {shlex.quote(path)}")

@@ -1,0 +1,91 @@
+"""`mailbell run --install-unit`: shows the unit, asks, writes it, starts it."""
+
+import difflib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from mailbell._errors import ConfigurationError, UsageError
+from mailbell._escape import printable
+from mailbell.cli._agent_file import config_home
+
+__all__ = ["install_unit"]
+
+_PROGRAM: Final = "mailbell"
+
+
+def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) -> None:
+    """Make the agent a service of the person's.
+
+    Args:
+        line: the words of `mailbell run`, which say the same from every folder.
+        socket_path: of the daemon, when it is not where it usually is.
+        sure: do not ask.
+
+    Raises:
+        MailbellError: nobody has agreed, or it does not work; the message says what does.
+    """
+    from mailbell.agent import _unit
+
+    where = os.path.join(config_home(os.environ), "systemd", "user", _unit.NAME)
+    unit = _unit.text([_program(), "run", *_socket(socket_path), *line], _search())
+    before = _unit.present(where)
+    _show(unit, before, where)
+    if not sure:
+        _ask(where, replaces=before not in {None, unit.encode()})
+    _unit.write(where, unit, instead=before)
+    _unit.enable(restart=before is not None)
+    click.echo(
+        f"{_unit.NAME} runs, and will at each login.\n"
+        f"Its log:      journalctl --user -u {_unit.NAME}\n"
+        f"Its state:    systemctl --user status {_unit.NAME}\n"
+        "While you are logged out it runs after:   loginctl enable-linger"
+    )
+
+
+def _program() -> str:
+    """Find the path of this program; a unit needs an absolute one."""
+    beside = os.path.join(os.path.dirname(sys.executable), _PROGRAM)
+    called = sys.argv[0] if os.path.basename(sys.argv[0]) == _PROGRAM else beside
+    for candidate in (called, beside, _PROGRAM):
+        if found := shutil.which(candidate):
+            return os.path.abspath(found)
+    raise ConfigurationError(f"cannot tell where {_PROGRAM} is installed", "put it into PATH")
+
+
+def _socket(path: str | None) -> list[str]:
+    # The service manager does not know the variable.
+    told = path or os.environ.get("MAILBELL_SOCKET")
+    return [f"--socket={os.path.abspath(told)}"] if told else []
+
+
+def _search() -> str:
+    # A relative folder is another one for a service, whoever may write there.
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    return ":".join(folder for folder in folders if folder.startswith("/"))
+
+
+def _show(unit: str, before: bytes | None, where: str) -> None:
+    if before in {None, unit.encode()}:
+        click.echo(unit)
+        return
+    old = (before or b"").decode(errors="replace").splitlines()
+    name = printable(where)
+    for line in difflib.unified_diff(
+        old, unit.splitlines(), name, name, "now", "then", lineterm=""
+    ):
+        click.echo(printable(line))
+
+
+def _ask(where: str, *, replaces: bool) -> None:
+    what = "Replace" if replaces else "Write"
+    try:
+        agreed = click.confirm(f"{what} {printable(where)}, and start it?")
+    except click.Abort:  # nobody is there to ask
+        agreed = False
+    if not agreed:
+        raise UsageError("nothing is written", "say yes, or --yes")

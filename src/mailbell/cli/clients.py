@@ -1,0 +1,133 @@
+"""`mailbell clients`: which mail programs `mailbell run --client` knows, and what to mind."""
+
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+import click
+from msgspec.structs import asdict
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from mailbell._errors import UsageError
+from mailbell._presets import Preset
+from mailbell.cli._agent_file import presets
+from mailbell.cli._common import json_line, plain_table, show
+from mailbell.cli.run import complete_client
+
+__all__ = ["command"]
+
+_KINDS: Mapping[str, str] = {
+    "run": "fetches, and ends when the mail is there",
+    "poke": "tells a program that runs already",
+    "none": "nothing to run: what to set in the program instead",
+}
+
+
+def _missing(preset: Preset) -> list[str]:
+    return [program for program in preset.needs if shutil.which(program) is None]
+
+
+def _needs(preset: Preset) -> Text:
+    text = Text()
+    for program in preset.needs:
+        text.append("\n" if text else "")
+        text.append(program)
+        if shutil.which(program) is None:
+            text.append(" (missing)", style="yellow")
+    return text
+
+
+def _table(known: Mapping[str, Preset]) -> RenderableType:
+    table = plain_table("client", "kind", "what it does", "needs")
+    for preset in known.values():
+        table.add_row(Text(preset.name, style="bold"), preset.kind, preset.what, _needs(preset))
+    kinds = [Text(f"{kind:<5} {meaning}") for kind, meaning in _KINDS.items()]
+    more = Text("'mailbell clients NAME' has the command, and what goes wrong easily")
+    return Group(table, Text(), *kinds, Text(), more)
+
+
+def _details(preset: Preset) -> RenderableType:
+    facts = plain_table("", "", header=False)
+    for name, value in _facts(preset):
+        facts.add_row(Text(name, style="dim"), value)
+    parts: list[RenderableType] = [
+        Text(preset.title, style="bold"),
+        Text(f"{preset.what}."),
+        Text(),
+    ]
+    parts.append(facts)
+    if preset.setup:
+        parts += [Text("\nWhat to set\n", style="bold"), Text(preset.setup.rstrip())]
+    if preset.traps:
+        traps = plain_table("", "", header=False)
+        for trap in preset.traps:
+            traps.add_row("-", trap)
+        parts += [Text("\nWhat goes wrong easily\n", style="bold"), traps]
+    return Group(*parts)
+
+
+def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
+    yield "kind", f"{preset.kind}: {_KINDS[preset.kind]}"
+    if preset.command:
+        yield "runs", shlex.join((*preset.command, *preset.args))
+        yield "say", _line(preset)
+    if preset.words:
+        yield "words", preset.words
+    if preset.then:
+        yield "then", shlex.join(preset.then)
+    if preset.ok_codes != {0}:
+        yield "success", "exit codes " + ", ".join(map(str, sorted(preset.ok_codes | {0})))
+    if preset.command:
+        yield "lock", preset.lock
+        if preset.only_rung:
+            yield "when", "for notifications alone: no start, no sleep, no poll"
+    if preset.needs:
+        yield "needs", _needs(preset)
+    yield "verified", preset.verified
+
+
+def _line(preset: Preset) -> str:
+    """Return a command line to try."""
+    speaks = any("{account}" in word for word in (*preset.command, *preset.args, *preset.then))
+    words = ["mailbell run --client", preset.name]
+    if speaks:
+        words.append("--account NAME")
+    if preset.words:
+        words.append("-- WORD..." if preset.words_needed else "[-- WORD...]")
+    return " ".join(words)
+
+
+def _record(preset: Preset) -> dict[str, object]:
+    record = asdict(preset)
+    return record | {"ok_codes": sorted(preset.ok_codes), "missing": _missing(preset)}
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell clients
+  mailbell clients mbsync
+  mailbell clients --json | jq -r '.clients[] | select(.missing == []).name'"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Show which mail programs 'run' knows.")
+@click.argument("name", required=False, shell_complete=complete_client)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(name: str | None, as_json: bool) -> None:
+    """Show the mail programs that 'mailbell run --client' knows, or all about one.
+
+    What is known of a program: what to run, when that is a success, what it needs
+    and whether that is installed, what goes wrong easily, and where it has been
+    seen to work.
+    """
+    known = presets()
+    if name is None:
+        everything = {"clients": [_record(preset) for preset in known.values()]}
+        click.echo(json_line(everything)) if as_json else show(_table(known))
+        return
+    if name not in known:
+        near = get_close_matches(name, known, n=3)
+        remedy = f"perhaps {' or '.join(near)}" if near else "'mailbell clients' shows them"
+        raise UsageError(f"{name!r} is no client that is known", remedy)
+    click.echo(json_line(_record(known[name]))) if as_json else show(_details(known[name]))

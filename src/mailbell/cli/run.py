@@ -1,0 +1,269 @@
+"""`mailbell run`: the agent's door."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from mailbell._agent_config import DEFAULTS, Job, from_options
+from mailbell._errors import ConfigurationError, Problem, UsageError
+from mailbell._escape import printable
+from mailbell._presets import Preset
+from mailbell.cli._agent_file import default_path, load, presets
+from mailbell.cli._common import complete_account, socket_option
+
+__all__ = ["command", "complete_client"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_SEE: Final = "see 'mailbell run --help'"
+
+
+class _WrongOptionsError(ConfigurationError):
+    """The command line is wrong, in more than one place perhaps."""
+
+    exit_code = 64
+
+
+def complete_client(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete the name of a preset.
+
+    Args:
+        begun: the part already typed.
+
+    Returns:
+        The names that fit.
+    """
+    return [CompletionItem(name) for name in presets() if name.startswith(begun)]
+
+
+def _job_options(function: _Function) -> _Function:
+    """Give a command the options of a job, each under its key in agent.toml; None: not said."""
+    paced = (
+        ("settle", "TIME", "Run when it has been quiet for so long,"),
+        ("settle_max", "TIME", "but so long after the first notification at the latest."),
+        ("min_gap", "TIME", "From the start of a run to that of the next, at least."),
+        ("timeout", "TIME", "End a run that takes longer."),
+        ("backoff", "MIN..MAX", "Try again so long after a failure, twice that after the next."),
+        ("poll", "TIME", "Run when nothing came for so long; 0: never."),
+    )
+    options = [
+        click.option(
+            "--account", "accounts", multiple=True, metavar="NAME", shell_complete=complete_account,
+            help="Only for this account; repeatable.  [default: all]",
+        ),
+        click.option(
+            "--client", metavar="NAME", shell_complete=complete_client,
+            help="Run what 'mailbell clients' has under this name.",
+        ),
+        *(
+            click.option(
+                _option(key), key, metavar=form, help=f"{help_}  [default: {DEFAULTS[key]}]"
+            )
+            for key, form, help_ in paced
+        ),
+        click.option(
+            "--on-start/--no-on-start", default=None,
+            help="Run when the agent starts.  [default: on-start]",
+        ),
+        click.option(
+            "--network-up/--no-network-up", default=None,
+            help="Run when the machine gets an address.  [default: network-up]",
+        ),
+        click.option(
+            "--then", metavar="COMMAND",
+            help="Run this after success; quotes group words, but there is no shell.",
+        ),
+        click.option(
+            "--ok-codes", metavar="N,N...",
+            help="Exit codes of COMMAND that are no failure.  [default: 0]",
+        ),
+        click.option(
+            "--lock", metavar="NAME",
+            help="Never at once with another of this lock and account.  "
+            f"[default: {DEFAULTS['lock']}]",
+        ),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _option(key: str) -> str:
+    return "--account" if key == "accounts" else "--" + key.replace("_", "-")
+
+
+_EXAMPLES = """\b
+Examples:
+  mailbell run -- mbsync -a
+  mailbell run --client mbsync --then 'notmuch new'
+  mailbell run --client mbsync --account work -- work-inbox
+  mailbell run --account work --account home -- fetch-one {account}
+  mailbell run --client mbsync --install-unit
+  mailbell run --config ./agent.toml"""
+
+
+@click.command(
+    epilog=_EXAMPLES,
+    short_help="Run COMMAND whenever mail arrives.",
+    context_settings={"allow_interspersed_args": False},
+)
+@_job_options
+@click.option(
+    "--config", "path", metavar="FILE", type=click.Path(),
+    help="Jobs for several programs or accounts.  [default: ~/.config/mailbell/agent.toml]",
+)  # fmt: skip
+@click.option(
+    "--install-unit", "install", is_flag=True,
+    help="Show the service this makes for systemd --user, write it and start it.",
+)  # fmt: skip
+@click.option("--yes", is_flag=True, help="With --install-unit: do not ask.")
+@socket_option
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG]...]")
+def command(
+    words: tuple[str, ...],
+    path: str | None,
+    install: bool,
+    yes: bool,
+    socket_path: str | None,
+    **said: Any,
+) -> None:
+    """Run COMMAND whenever mail arrives: soon, never twice at once, never in a storm.
+
+    A notification during a run means one more run. The command also runs after
+    sleep, when the connection to the daemon was lost, and in any case every hour.
+    It gets no shell and no input; what it prints goes to the log, which is on
+    stderr. It finds MAILBELL_ACCOUNT, MAILBELL_COUNT, MAILBELL_CAUSE and
+    MAILBELL_SOURCE in its environment.
+
+    With --client, the words replace the preset's own arguments. {account} in a
+    word makes one job for each --account. Without COMMAND and --client, the jobs
+    are those of a file. TIME is a number with ms, s, m or h.
+    """
+    if yes and not install:
+        raise UsageError("--yes is for --install-unit", _SEE)
+    given = {key: value for key, value in said.items() if value not in (None, ())}
+    known = presets()
+    if words or "client" in given:
+        jobs, line = _of_command_line(given, words, path, known)
+    else:
+        jobs, line = _of_file(given, path, known)
+    _find_programs(jobs)
+    if install:
+        from mailbell.cli._install import install_unit
+
+        install_unit(line, socket_path, sure=yes)
+    else:
+        _serve(jobs, socket_path)
+
+
+def _of_command_line(
+    given: Mapping[str, Any],
+    words: Sequence[str],
+    path: str | None,
+    known: Mapping[str, Preset],
+) -> tuple[tuple[Job, ...], list[str]]:
+    """Return the jobs, and the words that say the same again from anywhere."""
+    if path is not None:
+        raise UsageError("--config names a file with commands: there cannot be another here", _SEE)
+    preset = known.get(given.get("client", ""))
+    if preset is not None and preset.kind == "none":
+        _refuse(preset)
+    what = list(words)
+    if what and "client" not in given:
+        what[0] = _whole(what[0])
+    key = "args" if "client" in given else "command"
+    try:
+        jobs = from_options({**given, key: what} if what else given, known)
+    except ConfigurationError as error:
+        count = len(error.problems)
+        noun = "problem" if count == 1 else "problems"
+        raise _WrongOptionsError(
+            f"{count} {noun} on the command line", _SEE, error.problems
+        ) from error
+    return jobs, [word for key in given for word in _as_said(key, given[key])] + ["--", *what]
+
+
+def _whole(program: str) -> str:
+    """Return a path that holds in every folder; a bare name stays what it is."""
+    return os.path.abspath(program) if "/" in program else program
+
+
+def _as_said(key: str, value: Any) -> list[str]:
+    match value:
+        case bool():
+            return [_option(key) if value else "--no-" + _option(key)[2:]]
+        case tuple():
+            return [f"{_option(key)}={each}" for each in value]
+    return [f"{_option(key)}={value}"]
+
+
+def _refuse(preset: Preset) -> NoReturn:
+    click.echo(f"{preset.title}: {preset.what}.\n\n{preset.setup.rstrip()}\n", err=True)
+    raise UsageError(f"{preset.name} is nothing to run", "set it up as it says above")
+
+
+def _of_file(
+    given: Mapping[str, Any], path: str | None, known: Mapping[str, Preset]
+) -> tuple[tuple[Job, ...], list[str]]:
+    if given:
+        options = ", ".join(map(_option, given))
+        raise UsageError(
+            f"{options}: for which command? There is neither COMMAND nor --client",
+            "in a file, each job has its own",
+        )
+    where = os.path.abspath(path or default_path(os.environ))
+    if path is None and not os.path.exists(where):
+        remedy = "name a command, as in: mailbell run -- mbsync -a"
+        raise UsageError(f"no COMMAND, no --client, and no {where}", remedy)
+    return load(where, known), [f"--config={where}"]
+
+
+def _find_programs(jobs: Sequence[Job]) -> None:
+    """Refuse programs that are not there: otherwise nobody would know before mail is missed."""
+    users: dict[str, list[str]] = {}
+    for job in jobs:
+        for words in filter(None, (job.command, job.then)):
+            users.setdefault(words[0], []).append(job.name)
+    problems = tuple(
+        Problem(f"job {', '.join(names)}", _missing(program))
+        for program, names in users.items()
+        if shutil.which(program) is None
+    )
+    if problems:
+        raise ConfigurationError(
+            "1 program is missing"
+            if len(problems) == 1
+            else f"{len(problems)} programs are missing",
+            "install it, or write where it is",
+            problems,
+        )
+
+
+def _missing(program: str) -> str:
+    if "/" in program:
+        return f"{printable(program)} is not there, or may not be executed"
+    return f"{printable(program)} is in no folder of PATH ({os.environ.get('PATH', os.defpath)})"
+
+
+def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
+    import trio
+
+    from mailbell.agent import serve
+    from mailbell.agent._log import Log
+
+    try:
+        trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+
+
+def _only(error: BaseException) -> BaseException:
+    """Return the error a nursery has wrapped; of several, the group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,449 @@
+"""Who may fetch: real files, real processes, real ends of them."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pyseccomp
+import pytest
+from harness.child import run
+from harness.ordinary import NOBODY
+from harness.sender import PATIENCE
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbell._errors import (
+    ConfigurationError,
+    MailbellError,
+    OperatingSystemError,
+    PrivilegeError,
+    TemporaryError,
+)
+from mailbell.agent._lock import Turn, directory, take, take_all
+
+ALL: tuple[str, ...] = ()
+
+# Takes what the arguments say and waits until it is killed or its input ends. With
+# "child" it first starts a program that would keep any descriptor it got, and outlives it.
+HOLDER = """
+import subprocess, sys
+from mailbell.agent._lock import take
+place, lock, accounts, child = sys.argv[1:]
+turn = take(place, lock, accounts.split())
+if child:
+    subprocess.Popen(["cat"], close_fds=False)
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return str(tmp_path / "mailbell")
+
+
+@contextmanager
+def holder(
+    place: str, accounts: str = "", lock: str = "fetch", child: str = ""
+) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that has them; killed at the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, place, lock, accounts, child],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    try:
+        assert process.stdout.readline() == "taken\n"
+        yield process
+    finally:
+        process.kill()
+        process.stdin.close()  # a child of its ends now
+        process.stdout.close()
+        process.wait(PATIENCE)
+
+
+def refused(place: str, lock: str, accounts: Collection[str]) -> TemporaryError | None:
+    try:
+        take(place, lock, accounts).close()
+    except TemporaryError as error:
+        return error
+    return None
+
+
+# --- who excludes whom ---------------------------------------------------------------
+
+names = st.sampled_from(["work", "all", "fetch", "a.b", "x@example.org", "work.all", "w"])
+accounts = st.one_of(st.just(frozenset[str]()), st.frozensets(names, max_size=4))
+locks = st.sampled_from(["fetch", "fetch.work", "work", "all"])
+wanted = st.lists(st.tuples(locks, accounts), min_size=1, max_size=3)
+
+
+@given(accounts, accounts)
+def test_two_conflict_exactly_when_they_share_an_account_or_one_has_all(
+    first: frozenset[str], second: frozenset[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as base:
+        place = f"{base}/mailbell"
+        with take(place, "fetch", first):
+            conflict = refused(place, "fetch", second) is not None
+        assert conflict == (not first or not second or bool(first & second))
+        assert refused(place, "fetch", second) is None, "it was given back"
+
+
+@given(st.lists(wanted, max_size=4))
+def test_any_number_of_agents_with_any_locks(
+    agents: list[list[tuple[str, frozenset[str]]]],
+) -> None:
+    def conflict(one: tuple[str, frozenset[str]], other: tuple[str, frozenset[str]]) -> bool:
+        same = one[0] == other[0]
+        return same and (not one[1] or not other[1] or bool(one[1] & other[1]))
+
+    with tempfile.TemporaryDirectory() as base, ExitStack() as turns:
+        running: list[tuple[str, frozenset[str]]] = []
+        for agent in agents:
+            if any(conflict(mine, theirs) for mine in agent for theirs in running):
+                with pytest.raises(TemporaryError):
+                    take_all(f"{base}/mailbell", agent)
+            else:
+                turns.enter_context(take_all(f"{base}/mailbell", agent))
+                running += agent
+
+
+def test_accounts_are_taken_in_one_order(place: str) -> None:
+    """So that of several who start at once with the same ones, one gets them all."""
+    names = ["f", "c", "a", "e", "b", "d"]
+    with ExitStack() as turns:
+        theirs = {name: turns.enter_context(take(place, "fetch", [name])) for name in names}
+        for name in sorted(names):
+            error = refused(place, "fetch", names)
+            assert error
+            assert f"for account {name} already" in error.what
+            theirs[name].close()
+
+
+def test_who_is_refused_keeps_nothing(place: str) -> None:
+    with take(place, "fetch", ["m"]):
+        assert refused(place, "fetch", ["a", "m", "z"])
+        for free in ("a", "z"):
+            assert refused(place, "fetch", [free]) is None
+    before = len(os.listdir("/proc/self/fd"))
+    with take(place, "fetch", ["m"]):
+        assert refused(place, "fetch", ["a", "m", "z"])
+        assert refused(place, "fetch", ALL)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_account_may_be_named_twice(place: str) -> None:
+    with take(place, "fetch", ["work", "work"]):
+        assert refused(place, "fetch", ["work"])
+
+
+def test_it_can_be_closed_again(place: str) -> None:
+    turn = take(place, "fetch", ["work"])
+    turn.close()
+    with take(place, "fetch", ["work"]):
+        turn.close()
+        assert refused(place, "fetch", ["work"])
+    Turn().close()
+
+
+# --- processes -------------------------------------------------------------------------
+
+CASES = {
+    "the same account": ("work", ["work"], "for account work already"),
+    "one of several": ("home work", ["a", "work"], "for account work already"),
+    "all and one": ("", ["work"], "for all accounts already"),
+    "one and all": ("work", [], "for account work already"),
+    "all and all": ("", [], "for all accounts already"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_message_says_who_has_what_and_what_to_do(place: str, case: str) -> None:
+    theirs, ours, whose = CASES[case]
+    with holder(place, theirs) as other:
+        error = refused(place, "fetch", ours)
+        assert error
+        assert error.exit_code == 75
+        assert f"another mailbell run (pid {other.pid}) fetches {whose}" in error.what
+        assert error.remedy == "end it, or name another --lock"
+        assert refused(place, "fetch", ["private"]) is None or not theirs
+        assert refused(place, "index", ours) is None
+
+
+def test_of_several_that_have_some_one_that_lives_is_named(place: str) -> None:
+    with holder(place, "b") as living:
+        with holder(place, "a") as dying:
+            error = refused(place, "fetch", ALL)
+            assert error
+            assert f"(pid {dying.pid}) fetches for account a" in error.what
+        error = refused(place, "fetch", ALL)
+        assert error
+        assert f"(pid {living.pid}) fetches for account b" in error.what
+
+
+def test_the_number_of_one_who_had_all_and_was_killed_is_not_named(place: str) -> None:
+    with holder(place) as dead:
+        pass
+    assert Path(place, "fetch").read_text() == f"{dead.pid}\n"
+    # By now the number may be somebody else's.
+    Path(place, "fetch").write_text(f"{os.getpid()}\n")
+    with holder(place, "work") as living:
+        error = refused(place, "fetch", ALL)
+        assert error
+        assert f"(pid {living.pid}) fetches for account work" in error.what
+
+
+def test_without_a_number_the_message_has_none(place: str) -> None:
+    with take(place, "fetch", ["work"]), open(f"{place}/fetch:work", "w") as file:
+        for text in ("", "no number\n", "-1\n", "0\n", "12", "99999999999\n"):
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+            error = refused(place, "fetch", ["work"])
+            assert error
+            assert error.what.startswith("another mailbell run fetches for account work")
+            error = refused(place, "fetch", ALL)
+            assert error
+            assert error.what.startswith("another mailbell run fetches for some accounts")
+
+
+def test_nothing_is_left_in_the_files_when_it_ends_in_order(place: str) -> None:
+    take_all(place, [("fetch", ["work"]), ("index", ALL)]).close()
+    files = {path.name: path.read_text() for path in Path(place).iterdir()}
+    assert files == {"fetch": "", "fetch:work": "", "index": ""}
+
+
+@pytest.mark.parametrize("accounts", ["work", ""])
+def test_who_is_killed_holds_nothing_any_more(place: str, accounts: str) -> None:
+    with holder(place, accounts) as other:
+        assert refused(place, "fetch", accounts.split())
+        other.send_signal(signal.SIGKILL)
+        other.wait(PATIENCE)
+        assert refused(place, "fetch", accounts.split()) is None
+
+
+def test_a_program_that_it_started_does_not_hold_it(place: str) -> None:
+    with holder(place, "work", child="child") as other:
+        other.send_signal(signal.SIGKILL)
+        other.wait(PATIENCE)
+        assert other.stdin
+        assert refused(place, "fetch", ["work"]) is None
+        # It still lives: somebody reads what we write.
+        other.stdin.write("x")
+        other.stdin.flush()
+
+
+def test_of_many_that_start_at_once_one_has_it(place: str) -> None:
+    """And none waits, whatever the order in which they name the accounts."""
+    code = """
+import sys
+from mailbell._errors import TemporaryError
+from mailbell.agent._lock import take
+sys.stdin.readline()
+try:
+    turn = take(sys.argv[1], "fetch", sys.argv[2:])
+    print("taken", flush=True)
+except TemporaryError:
+    print("refused", flush=True)
+sys.stdin.read()
+"""
+    orders = [["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"], ["a", "c", "b"]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, place, *order],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for order in orders
+    ]  # fmt: skip
+    try:
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.stdout.readline() for process in processes if process.stdout]
+    finally:
+        for process in processes:
+            process.communicate(timeout=PATIENCE)
+    assert sorted(said) == ["refused\n"] * 3 + ["taken\n"]
+    assert refused(place, "fetch", ["a", "b", "c"]) is None
+
+
+# --- the directory ----------------------------------------------------------------------
+
+
+def mode(path: str) -> int:
+    return os.stat(path).st_mode & 0o7777
+
+
+def test_it_is_made_and_only_ours(tmp_path: Path) -> None:
+    place = str(tmp_path / "home" / ".cache" / "mailbell")
+    umask = os.umask(0)
+    try:
+        take(place, "fetch", ["work"]).close()
+    finally:
+        os.umask(umask)
+    assert [mode(place), mode(f"{place}/fetch"), mode(f"{place}/fetch:work")] == [
+        0o700, 0o600, 0o600,
+    ]  # fmt: skip
+
+
+def as_link(path: Path) -> None:
+    path.with_name("elsewhere").mkdir()
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def as_dangling_link(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def for_group(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o720)
+
+
+def for_all(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o1702)
+
+
+@pytest.mark.parametrize("make", [as_link, as_dangling_link, Path.touch, for_group, for_all])
+def test_one_that_others_could_change_is_refused(place: str, make: Callable[[Path], None]) -> None:
+    make(Path(place))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigurationError) as caught:
+        take(place, "fetch", ["work"])
+    assert place in caught.value.what
+    assert place in caught.value.remedy
+    assert not Path(place, "fetch").exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory away")
+def test_one_of_another_user_is_refused(place: str) -> None:
+    os.mkdir(place)
+    os.chown(place, NOBODY, NOBODY)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigurationError, match=f"belongs to user {NOBODY}"):
+        take(place, "fetch", ["work"])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_lock_that_is_a_link_is_not_followed(place: str, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    os.mkdir(place, 0o700)
+    os.symlink(target, f"{place}/fetch:work")
+    with pytest.raises(MailbellError):
+        take(place, "fetch", ["private", "work"])
+    assert target.read_text() == "precious"
+    assert refused(place, "fetch", ALL) is None
+    assert refused(place, "fetch", ["private"]) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "../x", "a/b", "fetch:work", "a b", "é", "x" * 65, "a\n"]
+)
+def test_a_name_that_could_lead_elsewhere_is_refused(place: str, name: str) -> None:
+    for lock, account in ((name, "work"), ("fetch", name)):
+        with pytest.raises(ConfigurationError):
+            take(place, lock, [account])
+    assert not Path(place).exists()
+
+
+def test_where_nothing_can_be_made_it_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError):
+        take(str(tmp_path / "file" / "mailbell"), "fetch", ALL)
+    with pytest.raises(PrivilegeError) as caught:
+        take("/sys/kernel/mailbell", "fetch", ALL)
+    assert "XDG_RUNTIME_DIR" in caught.value.remedy
+
+
+def test_a_file_system_without_locks_is_said(place: str) -> None:
+    """As over a network without a lock manager."""
+
+    def inside() -> int:
+        refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        refused.add_rule(pyseccomp.ERRNO(errno.ENOLCK), "flock")
+        refused.load()
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(OperatingSystemError, match="No locks available"):
+            take(place, "fetch", ["work"])
+        return len(os.listdir("/proc/self/fd")) - before
+
+    ended = run(inside)
+    assert ended.value == 0, ended
+
+
+def test_a_full_disk_keeps_nobody_from_fetching(tmp_path: Path) -> None:
+    place = tmp_path / "mailbell"
+    place.mkdir(mode=0o700)
+    for name in ("fetch", "fetch:work"):
+        (place / name).touch()
+
+    def inside() -> bool:
+        # No file may grow: as on a full disk, a write fails.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        with take(str(place), "fetch", ["work"]):
+            return refused(str(place), "fetch", ["work"]) is not None
+
+    assert run(inside).value is True
+
+
+# --- where it is ------------------------------------------------------------------------
+
+
+def where(environ: Mapping[str, str], runtime: Path) -> str:
+    return directory(environ, str(runtime))
+
+
+def test_it_is_in_the_runtime_directory(tmp_path: Path) -> None:
+    runtime = tmp_path / "mine"
+    runtime.mkdir()
+    home = {"HOME": str(tmp_path)}
+    assert where({**home, "XDG_RUNTIME_DIR": str(runtime)}, tmp_path) == f"{runtime}/mailbell"
+
+
+def test_who_has_no_such_variable_finds_the_same_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("relative").mkdir()
+    runtime = tmp_path / str(os.geteuid())
+    runtime.mkdir()
+    home = {"HOME": str(tmp_path)}
+    for environ in (home, {**home, "XDG_RUNTIME_DIR": ""}, {"XDG_RUNTIME_DIR": "relative"}):
+        assert where(environ, tmp_path) == f"{runtime}/mailbell"
+    assert where({**home, "XDG_RUNTIME_DIR": "/nonexistent"}, tmp_path) == f"{runtime}/mailbell"
+
+
+def test_without_one_it_is_at_home(tmp_path: Path) -> None:
+    home = {"HOME": "/home/someone"}
+    assert where(home, tmp_path) == "/home/someone/.cache/mailbell"
+    (tmp_path / str(os.geteuid())).touch()
+    assert where(home, tmp_path) == "/home/someone/.cache/mailbell"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory away")
+def test_a_runtime_directory_of_another_user_is_left_alone(tmp_path: Path) -> None:
+    """As in the environment that sudo -E leaves."""
+    os.chown(tmp_path, NOBODY, NOBODY)
+    environ = {"HOME": "/root", "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert where(environ, tmp_path) == "/root/.cache/mailbell"
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"HOME": "relative"}])
+def test_without_a_home_there_is_none(environ: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="HOME"):
+        where(environ, tmp_path)

@@ -1,0 +1,236 @@
+"""The whole agent in this process, beside a real daemon: who makes it run, and what it says."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import trio
+from harness.daemon import Daemon, configuration, ring, started
+
+from mailbell._agent_config import Job
+from mailbell._errors import MailbellError, TemporaryError
+from mailbell._pace import Timing, Trigger
+from mailbell._sleep import Reading
+from mailbell.agent import _serve, serve
+from mailbell.agent._awake import resumed
+from mailbell.agent._log import Log
+from mailbell.client import Client
+
+PATIENCE: Final = 20.0
+QUICK: Final = Timing(settle=0.05, settle_max=0.2, min_gap=0.0, poll=0)
+ACCOUNTS: Final = """
+[coalesce]
+interval = "10ms"
+[[account]]
+name = "work"
+sources = ["127.0.0.1"]
+[[account]]
+name = "home"
+sources = ["127.0.0.2"]
+"""
+
+
+class Lines(Log):
+    """The log, kept and waited for."""
+
+    def __init__(self) -> None:
+        super().__init__({}, trio.current_time)
+        self.lines: list[str] = []
+        self._came = trio.Event()
+
+    def _write(self, line: str) -> None:
+        self.lines.append(line)
+        self._came.set()
+
+    async def until(self, text: str, count: int = 1) -> list[str]:
+        """Wait until so many lines hold the text; return them."""
+        with trio.fail_after(PATIENCE):
+            while len(found := [line for line in self.lines if text in line]) < count:
+                self._came = trio.Event()
+                await self._came.wait()
+        return found
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of our own, and no service manager but a test's."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def job(*accounts: str, **more: Any) -> Job:
+    given: dict[str, Any] = {"timing": QUICK, "on_start": False, "network_up": False, **more}
+    return Job(given.pop("name", "mail"), ("true",), accounts, **given)
+
+
+@asynccontextmanager
+async def running(daemon: Path, *jobs: Job) -> AsyncIterator[Lines]:
+    log = Lines()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, jobs, str(daemon), log)
+        await log.until("event=started")
+        yield log
+        nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def daemon_in(directory: Path) -> Iterator[Daemon]:
+    toml = configuration(directory, tcp=["127.0.0.1:0"], more=ACCOUNTS)
+    with started(directory, toml) as daemon:
+        yield daemon
+
+
+async def notified(daemon: Daemon, source: str = "127.0.0.1") -> None:
+    endpoint = await trio.to_thread.run_sync(daemon.endpoint)
+    await trio.to_thread.run_sync(partial(ring, endpoint, source=source))
+
+
+async def test_only_the_job_of_the_account_runs(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon:
+        jobs = (job("work", name="w"), job("home", name="h"), job(name="all", lock="other"))
+        async with running(daemon.path, *jobs) as log:
+            await log.until("event=listening")
+            await notified(daemon, "127.0.0.2")
+            await log.until("event=ran", 2)
+            ran = [line for line in log.lines if line.startswith("event=run ")]
+            assert sorted(ran) == [
+                "event=run job=all cause=network count=1",
+                "event=run job=h cause=network count=1",
+            ]
+
+
+async def test_at_the_start_it_runs_unless_told_otherwise(tmp_path: Path) -> None:
+    rung = job("c", name="c", on_start=True, only_rung=True)
+    jobs = (job("a", name="a", on_start=True), job("b", name="b"), rung)
+    with daemon_in(tmp_path):
+        async with running(tmp_path / "nobody.sock", *jobs) as log:
+            assert await log.until("event=ran") == [log.lines[-1]]
+            assert [line for line in log.lines if "cause=" in line] == [
+                "event=run job=a cause=start count=0"
+            ]
+
+
+async def test_a_daemon_that_restarts_is_one_catch_up(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon:
+        async with running(daemon.path, job("work")) as log:
+            await log.until("event=listening")
+            await trio.to_thread.run_sync(daemon.stop)
+            await log.until("event=deaf")
+            with daemon_in(tmp_path) as other:
+                await log.until("event=listening", 2)
+                assert await log.until("event=run ") == ["event=run job=mail cause=resync count=0"]
+                await log.until("event=ran ")
+                await notified(other)
+                await log.until("event=ran ", 2)
+            assert [line.split()[2] for line in log.lines if line.startswith("event=run ")] == [
+                "cause=resync",
+                "cause=network",
+            ]
+
+
+async def test_a_daemon_that_comes_late_is_waited_for_and_is_one_catch_up(tmp_path: Path) -> None:
+    async with running(tmp_path / "mailbell.sock", job("work")) as log:
+        await log.until("event=deaf")
+        with daemon_in(tmp_path):
+            await log.until("event=listening")
+            await log.until("event=ran ")
+        runs = [line for line in log.lines if line.startswith("event=run ")]
+        assert runs == ["event=run job=mail cause=resync count=0"]
+        assert len([line for line in log.lines if "event=deaf" in line]) <= 2  # gone again
+
+
+async def test_an_account_that_the_daemon_does_not_know_ends_it(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon, pytest.raises(MailbellError, match="wrok"):
+        await serve([job("wrok")], str(daemon.path), Lines())
+
+
+async def test_two_agents_for_one_account_are_one_too_many(tmp_path: Path) -> None:
+    async with running(tmp_path / "nobody.sock", job("work")):
+        with pytest.raises(TemporaryError, match=rf"pid {os.getpid()}\b.*work"):
+            await serve([job("home", "work")], None, Lines())
+
+
+async def test_a_sleep_that_only_the_clocks_noticed_is_one_catch_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep = 0.0
+
+    def clocks() -> Reading:
+        now = trio.current_time()
+        return Reading(now, now + asleep, now)
+
+    own = partial(resumed, clocks=clocks, every=0.01, bus=f"unix:path={tmp_path}/nobody")
+    monkeypatch.setattr(_serve, "resumed", own)
+    async with running(
+        tmp_path / "nobody.sock", job("work"), job(name="no", only_rung=True)
+    ) as log:
+        await log.until("event=sleep_watch")
+        asleep = 3600.0
+        assert await log.until("event=ran ")
+        runs = [line for line in log.lines if line.startswith("event=run ")]
+        assert runs == ["event=run job=mail cause=resume count=0"]
+
+
+async def test_at_each_poll_it_says_whether_it_hears(tmp_path: Path) -> None:
+    polled = job("work", timing=Timing(settle=0, min_gap=0, poll=0.05))
+    async with running(tmp_path / "nobody.sock", polled) as log:
+        (line, *_) = await log.until("event=alive")
+        assert line == "event=alive job=mail hears=no failures=0"
+        assert "event=run job=mail cause=poll count=0" in log.lines
+    with daemon_in(tmp_path) as daemon:
+        async with running(daemon.path, polled) as log:
+            await log.until("event=alive job=mail hears=yes")
+
+
+@pytest.mark.parametrize(
+    ("made", "trigger", "wanted"),
+    [
+        (job(), Trigger.START, False),
+        (job(on_start=True), Trigger.START, True),
+        (job(), Trigger.ADDRESS, False),
+        (job(network_up=True), Trigger.ADDRESS, True),
+        (job(), Trigger.RESUME, True),
+        (job(only_rung=True, on_start=True), Trigger.START, False),
+        (job(only_rung=True), Trigger.RESYNC, False),
+        (job(only_rung=True), Trigger.MANUAL, True),
+    ],
+)
+def test_what_a_job_runs_for(made: Job, trigger: Trigger, wanted: bool) -> None:
+    assert _serve.wants(made, trigger) == wanted
+
+
+def test_jobs_that_may_not_run_at_once_share_a_turn() -> None:
+    one, two, both = job("a", name="1"), job("b", name="2"), job("a", "b", name="3")
+    turns = _serve.turns_of([one, two])
+    assert turns["1"] is not turns["2"]
+    turns = _serve.turns_of([one, two, both])
+    assert turns["1"] is turns["2"] is turns["3"]
+    turns = _serve.turns_of([one, job(name="all"), job("a", name="other", lock="show")])
+    assert turns["1"] is turns["all"] is not turns["other"]
+
+
+async def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, daemon_in(tmp_path) as daemon:
+        manager.bind(str(tmp_path / "manager"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "manager"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        hear: Callable[[], Any] = partial(trio.to_thread.run_sync, manager.recv, 4096)
+        async with running(daemon.path, job("work")) as log:
+            heard = {await hear() for _ in range(4)}
+            assert {b"READY=1", b"WATCHDOG=1", b"STATUS=listening"} <= heard
+            with Client(str(daemon.path)) as client:
+                assert client.status().subscribers == 1
+            await trio.to_thread.run_sync(daemon.stop)
+            await log.until("event=deaf")
+            while (said := await hear()) == b"WATCHDOG=1":
+                pass
+            assert said.startswith(b"STATUS=deaf: ")

@@ -1,0 +1,325 @@
+"""`mailbell top`."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cli.support import FakeDaemon, Run, a_notification, a_status, words
+from cli.terminal import Terminal
+from harness.daemon import configuration, ring, started
+from rich.console import Console
+
+from mailbell._errors import TemporaryError
+from mailbell._events import Notification
+from mailbell._stats import Account, Limited, Outcomes, Status
+from mailbell.cli import top
+from mailbell.cli.top import View, frame
+from mailbell.client import State
+
+NOW = 1_700_000_000 + 93_784.0
+LIMITED = Limited(table="tcp/ipv4/32", source="198.51.100.7", refused=41, wait=11_200_000)
+
+
+def _text(view: View, rows: int = 24, width: int = 80, now: float = NOW) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, markup=False, emoji=False, highlight=False)
+    console.print(frame(view, now, rows))
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+def _words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def _note(view: View, **changes: Any) -> None:
+    view.note(msgspec.convert(a_notification(**changes), Notification))
+
+
+def _status(**changes: Any) -> Status:
+    return msgspec.structs.replace(a_status(), **changes)
+
+
+def test_one_look_tells_what_matters() -> None:
+    text = _text(View(_status(limited=(LIMITED,))))
+    assert (
+        text
+        == """\
+mailbelld 1.2.3, process 4711, up 1 d 2 h
+sandbox ok: uid 65534, 43 system calls permitted, Landlock ABI 7
+connections 0 of 256, subscribers 0 of 64
+
+account  notifications  last
+work                 1  1 d 2 h ago
+private              0  never
+
+outcome   tcp  udp
+accepted    1    0
+mismatch    0    1
+
+over its limit  refused by   of the last 64  heard again in
+198.51.100.7    tcp/ipv4/32              41  12 s
+"""
+    )
+
+
+def test_what_is_followed_tells_how_it_came_and_whether_it_is_connected() -> None:
+    view = View(a_status(), live=True)
+    text = _text(view)
+    assert "\nconnected\n" in text
+    assert "subscribers 0 of 64 (this view is one of them)\n" in text
+    assert "over its limit" not in text
+    _note(view, account="private", time=int((NOW - 5) * 1e6))
+    assert [line for line in _words(_text(view)) if "ago" in line] == [
+        ["private", "0", "5", "s", "ago", "tcp", "from", "192.0.2.25"],
+        ["work", "1", "1", "d", "2", "h", "ago"],
+    ]
+
+
+def test_the_later_of_two_times_counts() -> None:
+    view = View(_status(accounts=(Account(name="work", count=1, time=int(NOW * 1e6)),)))
+    _note(view, time=1)
+    assert "0 s ago" in _text(view)
+
+
+def test_a_loss_and_its_end_are_said_in_words() -> None:
+    view = View(a_status(), live=True)
+    view.turn(State.CONNECTED, NOW - 30)
+    assert "\nconnected\n" in _text(view)
+    view.turn(State.LOST, NOW - 3)
+    assert "\nLOST 3 s ago; waiting for the daemon;" in _text(view)
+    view.turn(State.CONNECTED, NOW - 1)
+    assert "\nconnected again, 1 s ago; lost so far: 1\n" in _text(view)
+    view.silent = True
+    assert "\nSILENT: the daemon does not answer;" in _text(view)
+    view.turn(State.LOST, NOW)
+    assert "\nLOST 0 s ago;" in _text(view)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("uid", 0, "identity uid 0, gid 65534, no other groups"),
+        ("capabilities", "0000000000000400", "capabilities 0000000000000400"),
+        ("seccomp", 0, "seccomp mode 0, 43 calls permitted"),
+        ("landlock_abi", 0, "landlock ABI 0; left to seccomp: UDP and other protocols than TCP"),
+    ],
+)
+def test_a_weak_sandbox_is_said_in_its_line(field: str, value: object, said: str) -> None:
+    assert "WEAK" not in _text(View(a_status()))
+    sandbox = msgspec.structs.replace(a_status().sandbox, **{field: value})
+    assert f"\nsandbox WEAK: {said}\n" in _text(View(_status(sandbox=sandbox)), width=200)
+
+
+def test_nothing_the_daemon_says_reaches_the_terminal_as_it_is() -> None:
+    evil = "\x1b[2J\u202e[red]"
+    status = _status(
+        version=evil,
+        accounts=(Account(name=evil, count=1),),
+        outcomes=Outcomes(tcp={evil: 1}, udp={}),
+        limited=(Limited(table=evil, source=evil, refused=1, wait=1),),
+        sandbox=msgspec.structs.replace(a_status().sandbox, capabilities=evil),
+    )
+    view = View(status, live=True)
+    _note(view, account=evil, source=evil)
+    text = _text(view, width=200)
+    assert text.count("\\x1b[2J\\u202e[red]") == 7
+    assert all(" " <= character <= "~" for character in text.replace("\n", ""))
+
+
+def test_it_fits_80_columns_and_the_rows_there_are() -> None:
+    status = _status(
+        accounts=tuple(Account(name=f"account-{n}@example.org", count=10**9) for n in range(256)),
+        accounts_total=9000,
+        limited=(
+            Limited(table="tcp/ipv6/64", source="2001:db8:aaaa:bbbb::/64", refused=64, wait=10**9),
+        )
+        * 8,
+        outcomes=Outcomes(tcp={"too_many_from_source": 10**12}, udp={"accepted": 10**12}),
+    )
+    view = View(status, live=True)
+    _note(view, account="account-7@example.org", source="192.0.2.250")
+    for rows in (24, 30, 50):
+        lines = _text(view, rows).splitlines()
+        assert len(lines) == rows
+        assert lines[6].split()[0] == "account-7@example.org"
+        assert max(map(len, lines)) <= 80
+    assert len(_text(view, 10).splitlines()) == 24  # a low terminal is no reason to show nothing
+    assert "and 8971 more" in _text(view, 50)
+    _note(view, account="account-7@example.org", source="2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff")
+    assert max(map(len, _text(view).splitlines())) <= 80
+
+
+def test_as_many_accounts_are_remembered_as_a_status_names() -> None:
+    view = View(a_status(), live=True)
+    for n in range(1000):
+        _note(view, account=str(n))
+        _note(view, account="work")
+    assert len(view.told) == 256
+    assert {"work", "999"} < set(view.told)
+
+
+@pytest.mark.parametrize("line", [[], ["--once"]])
+def test_without_a_terminal_it_is_one_look_and_no_subscription(
+    run: Run, environment: dict[str, str], daemon: FakeDaemon, line: list[str]
+) -> None:
+    environment["FORCE_COLOR"] = "1"  # rich then calls anything a terminal
+    result = run("mailbell", "top", *line)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("mailbelld 1.2.3") == 1
+    assert [method for method, _ in daemon.calls] == ["GetStatus"]
+
+
+@pytest.mark.parametrize(("line", "term"), [(["--once"], "xterm"), ([], "dumb")])
+def test_one_look_on_a_terminal(
+    environment: dict[str, str], daemon: FakeDaemon, line: list[str], term: str
+) -> None:
+    command = ["env", f"TERM={term}", *words("mailbell", "top", *line)]
+    with Terminal(command, environment) as terminal:
+        terminal.until_shown("mismatch")
+        assert terminal.process.wait(30) == 0
+    assert "\x1b[?1049h" not in terminal.drawn
+
+
+def test_no_daemon_is_69(run: Run) -> None:
+    result = run("mailbell", "top")
+    assert result.returncode == 69
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_daemon_that_speaks_nonsense_is_65(run: Run, daemon: FakeDaemon) -> None:
+    daemon.status["pid"] = "many"
+    assert run("mailbell", "top").returncode == 65
+
+
+def test_it_follows_until_ctrl_c(environment: dict[str, str], daemon: FakeDaemon) -> None:
+    daemon.scripts = [[a_notification(account="private")]]
+    with Terminal(words("mailbell", "top"), environment) as terminal:
+        picture = terminal.until_shown("tcp from 192.0.2.25")
+        assert "\nconnected\n" in picture
+        assert "\naccepted    1    0\n" in picture
+        daemon.status["outcomes"]["tcp"]["accepted"] = 2
+        terminal.until_shown("accepted    2    0")
+        assert terminal.ended(signal.SIGINT) == 128 + signal.SIGINT
+    assert "Traceback" not in terminal.drawn
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_terminal_is_given_back(
+    environment: dict[str, str], daemon: FakeDaemon, number: signal.Signals
+) -> None:
+    with Terminal(words("mailbell", "top"), environment) as terminal:
+        terminal.until_shown("connected")
+        assert terminal.ended(number) == 128 + number
+    # xterm's "Private Mode": the other screen and the cursor.
+    for taken, given in (("\x1b[?1049h", "\x1b[?1049l"), ("\x1b[?25l", "\x1b[?25h")):
+        assert taken in terminal.drawn
+        assert terminal.drawn.rindex(given) > terminal.drawn.rindex(taken)
+
+
+def test_it_says_that_the_daemon_is_gone_and_that_it_is_back(environment: dict[str, str]) -> None:
+    path = environment["MAILBELL_SOCKET"]
+    first = FakeDaemon(path)
+    try:
+        with Terminal(words("mailbell", "top"), environment) as terminal:
+            terminal.until_shown("mismatch")
+            os.unlink(path)
+            first.close()
+            picture = terminal.until_shown("LOST")
+            assert "\nwork                 1" in picture
+            second = FakeDaemon(path)
+            second.status["version"] = "9.9"
+            try:
+                picture = terminal.until_shown("mailbelld 9.9")
+                assert "connected again" in picture
+                assert "lost so far: 1" in picture
+                assert terminal.ended(signal.SIGINT) == 130
+            finally:
+                second.close()
+    finally:
+        if first.calls and os.path.exists(path):
+            os.unlink(path)
+
+
+def test_a_daemon_that_does_not_answer_any_more_is_called_silent(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    hurried = (
+        "from mailbell.cli import main, top; top.TICK = top.LATER = top.PATIENCE = 0.2; main()"
+    )
+    with started(tmp_path, configuration(tmp_path)) as daemon:
+        command = [sys.executable, "-c", hurried, "top", "--socket", str(daemon.path)]
+        with Terminal(command, environment) as terminal:
+            terminal.until_shown("connected")
+            daemon.process.send_signal(signal.SIGSTOP)
+            try:
+                terminal.until_shown("SILENT")
+            finally:
+                daemon.process.send_signal(signal.SIGCONT)
+            terminal.until(lambda picture: "\nconnected\n" in picture, "an answer")
+
+
+def test_the_real_daemon_is_followed_and_asked_once_a_second_at_most(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    more = '[coalesce]\ninterval = "10ms"\n'
+    with started(tmp_path, configuration(tmp_path, more=more)) as daemon:
+        endpoint = daemon.endpoint()
+        begun, connected = time.monotonic(), daemon.status().local["connected"]
+        command = words("mailbell", "top", "--socket", str(daemon.path))
+        with Terminal(command, environment) as terminal:
+            terminal.until_shown("connected")
+            for last in range(2, 22):
+                ring(endpoint, source=f"127.0.0.{last}")
+                terminal.until_shown(f"tcp from 127.0.0.{last}")
+            asked = daemon.status().local["connected"] - connected - 2
+            assert asked <= time.monotonic() - begun + 1
+            terminal.until_shown("accepted   20")
+
+
+def test_it_does_without_trio() -> None:
+    program = "import sys, mailbell.cli.top; sys.exit('trio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_what_comes_alone_is_not_kept_waiting() -> None:
+    view = View(a_status(), live=True)
+    waited = []
+
+    class Single:
+        """Has one, and then nothing."""
+
+        def next(self, timeout: float) -> Notification:
+            waited.append(timeout)
+            if len(waited) > 1:
+                raise TemporaryError("nothing came")
+            return msgspec.convert(a_notification(), Notification)
+
+    subscription: Any = Single()
+    top._gather(subscription, view)
+    first, second = waited
+    assert first <= top.TICK
+    assert second <= top.GATHER
+
+
+def test_a_daemon_that_never_stops_telling_does_not_stop_the_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    view = View(a_status(), live=True)
+
+    class Flooded:
+        """Always has another one."""
+
+        def next(self, _: float) -> Notification:
+            return msgspec.convert(a_notification(), Notification)
+
+    monkeypatch.setattr(top, "GATHER", 0.01)
+    subscription: Any = Flooded()
+    top._gather(subscription, view)
+    assert view.told["work"].account == "work"

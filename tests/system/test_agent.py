@@ -1,0 +1,131 @@
+"""`mailbell run` as people start it, beside a real daemon, with a real command."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
+from system.support import GENEROUS, program
+
+# Writes when it begins and ends, and how many notifications it is for. It takes a while.
+FETCH: Final = """
+import os, sys, time
+def say(text):
+    with open(sys.argv[1], "a") as file:
+        file.write(text + "\\n")
+say("begin " + os.environ["MAILBELL_COUNT"] + " " + os.environ["MAILBELL_CAUSE"])
+time.sleep(float(sys.argv[2]))
+say("end")
+"""
+PACE: Final = ("--no-on-start", "--no-network-up", "--settle=100ms", "--settle-max=300ms")
+
+
+@contextmanager
+def agent(
+    daemon: Daemon, directory: Path, *options: str, command: tuple[str, ...] = ()
+) -> Iterator["subprocess.Popen[str]"]:
+    """An agent that listens, until the end of the block."""
+    diary = directory / "diary"
+    diary.touch()
+    words = command or (sys.executable, "-c", FETCH, str(diary), "0.3")
+    log = directory / "agent.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [
+                *program("mailbell", "run"), *PACE, *options,
+                "--socket", str(daemon.path), "--", *words,
+            ],
+            stdin=subprocess.DEVNULL, stderr=file, text=True,
+        )  # fmt: skip
+        try:
+            until(lambda: "event=listening" in log.read_text(), log.read_text())
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, log.read_text()
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of our own."""
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    more = f'{GENEROUS}\n[coalesce]\ninterval = "10ms"\n'
+    with started(tmp_path, configuration(tmp_path, tcp=["127.0.0.1:0"], more=more)) as made:
+        yield made
+
+
+def runs(pid: str) -> bool:
+    """Tell whether a process does anything any more; some containers bury nobody."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def words(directory: Path) -> list[list[str]]:
+    return [line.split() for line in (directory / "diary").read_text().splitlines()]
+
+
+def begun(directory: Path) -> list[list[str]]:
+    return [each for each in words(directory) if each[0] == "begin"]
+
+
+def test_of_a_storm_every_notification_is_answered_and_never_two_at_once(
+    tmp_path: Path, daemon: Daemon
+) -> None:
+    rung = 500
+    with agent(daemon, tmp_path, "--min-gap=100ms"):
+        endpoint = daemon.endpoint()
+        for _ in range(rung):
+            ring(endpoint)
+        until(
+            lambda: (
+                sum(int(count) for _, count, _ in begun(tmp_path)) == rung
+                and words(tmp_path)[-1] == ["end"]
+            )
+        )
+    assert [each[0] for each in words(tmp_path)] == ["begin", "end"] * len(begun(tmp_path))
+    assert 1 <= len(begun(tmp_path)) < rung / 10
+    assert {cause for *_, cause in begun(tmp_path)} == {"network"}
+
+
+def test_a_second_agent_by_mistake_is_told_of_the_first(tmp_path: Path, daemon: Daemon) -> None:
+    with agent(daemon, tmp_path) as first:
+        second = subprocess.run(
+            [*program("mailbell", "run"), "--socket", str(daemon.path), "--", "true"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False, timeout=PATIENCE,
+        )  # fmt: skip
+        assert second.returncode == 75
+        (line,) = second.stderr.splitlines()
+        assert line.startswith("mailbell: ")
+        assert f"pid {first.pid}" in line
+        ring(daemon.endpoint())
+        until(lambda: len(begun(tmp_path)) == 1)
+
+
+def test_told_to_stop_it_ends_the_command_and_all_it_started(
+    tmp_path: Path, daemon: Daemon
+) -> None:
+    note = tmp_path / "pids"
+    hang = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}\\n')\n"
+        "time.sleep(600)\n"
+    )
+    with agent(daemon, tmp_path, command=(sys.executable, "-c", hang)) as running:
+        ring(daemon.endpoint())
+        until(lambda: note.exists() and note.read_text().endswith("\n"))
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(PATIENCE) == 0
+        assert not any(map(runs, note.read_text().split()))
