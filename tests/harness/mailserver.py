@@ -24,10 +24,9 @@ from harness.daemon import until
 from harness.ordinary import NOBODY
 from harness.sender import PATIENCE
 
-__all__ = ["HOST", "PASSWORD", "USER", "MailServer", "mail_servers", "message"]
+__all__ = ["HOST", "PASSWORD", "MailServer", "mail_servers", "message"]
 
 HOST: Final = "127.0.0.1"
-USER: Final = "anna"
 PASSWORD: Final = "kept-in-a-test"
 
 # {user} owns everything, so nothing can be chrooted, and nobody needs to be kept out: wrong
@@ -105,13 +104,10 @@ class MailServer:
     pop3: int
     base: Path
 
-    def deliver(self, subject: str, user: str = USER) -> None:
+    def deliver(self, subject: str, user: str) -> None:
         """Deliver a message, as the last of the mail servers on its way does."""
         with smtplib.LMTP(str(self.base / "lmtp"), timeout=PATIENCE) as lmtp:
             lmtp.sendmail("berta@example.org", [f"{user}@example.org"], message(subject))
-
-    def log(self) -> str:
-        return (self.base / "log").read_text()
 
 
 def message(subject: str) -> str:
