@@ -112,6 +112,24 @@ def test_a_notification_does_not_shorten_the_wait_after_a_failure() -> None:
     assert starts(pace, 130.0) == Pending(Trigger.NETWORK, 2)
 
 
+@pytest.mark.parametrize("trigger", [Trigger.RESUME, Trigger.ADDRESS])
+def test_a_machine_that_is_elsewhere_perhaps_has_not_failed(trigger: Trigger) -> None:
+    pace = Pace(TIMING, 0.0)
+    pace.ring(0.0, Trigger.NETWORK)
+    starts(pace, 1.0)
+    for now in (100.0, 500.0, 1000.0, 2000.0):
+        pace.ended(now, ok=False)
+        pace.started(now + 50)
+    pace.ring(2060.0, trigger)  # it runs: what it ends with counts
+    pace.ended(2100.0, ok=False)
+    assert pace.due == 2100.0 + 480.0
+    pace.ring(2150.0, trigger)
+    assert pace.failures == 0
+    assert starts(pace, 2151.0).trigger is trigger
+    pace.ended(2152.0, ok=False)
+    assert pace.due == 2182.0
+
+
 @pytest.mark.parametrize("second", Trigger)
 @pytest.mark.parametrize("first", Trigger)
 def test_of_several_causes_the_first_of_the_list_is_told(first: Trigger, second: Trigger) -> None:
@@ -136,11 +154,12 @@ class Model:
     ends: list[tuple[float, bool]] = field(default_factory=list)
     running: bool = False
     told: int = 0
+    forgotten: int = 0  # ends before this one
 
     def failures(self) -> int:
         """How many of the last runs failed, the last one last."""
         count = 0
-        for _, ok in reversed(self.ends):
+        for _, ok in reversed(self.ends[self.forgotten :]):
             if ok:
                 break
             count += 1
@@ -194,7 +213,7 @@ timings = st.builds(
     backoff_max=st.sampled_from([30.0, 100.0]),
     poll=st.sampled_from([0.0, 60.0]),
 )
-happenings = st.lists(st.tuples(quarters, st.sampled_from(["ring", "look", "good", "bad"])))
+happenings = st.lists(st.tuples(quarters, st.sampled_from(["ring", "wake", "look", "good", "bad"])))
 
 
 @given(timings, happenings)
@@ -206,6 +225,10 @@ def test_the_model_would_do_the_same(timing: Timing, happened: list[tuple[float,
         if what == "ring":
             pace.ring(now, Trigger.NETWORK)
             model.rings.append((now, 1))
+        elif what == "wake":
+            pace.ring(now, Trigger.RESUME, 0)
+            model.rings.append((now, 0))
+            model.forgotten = model.forgotten if model.running else len(model.ends)
         elif what in {"good", "bad"} and model.running:
             ok = what == "good"
             pace.ended(now, ok=ok)

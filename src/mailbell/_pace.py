@@ -6,7 +6,8 @@ it. So a job needs no queue, only to know that it is wanted:
 - it waits until the notifications of one delivery have settled;
 - it leaves a gap between the start of one run and the start of the next;
 - whatever comes during a run means exactly one more run;
-- after a failure it tries again by itself, later and later;
+- after a failure it tries again by itself, later and later, until the machine wakes
+  from sleep or gets an address: then the failures are forgotten;
 - when nothing came for long it runs all the same: a mail server may forget us.
 
 Pure: the time is an argument, of a clock that never runs backwards.
@@ -82,6 +83,8 @@ class Pending:
 
 
 _ORDER: Final = tuple(Trigger)
+# What failed before says nothing any more: the machine is elsewhere, perhaps.
+_NEWS: Final = {Trigger.RESUME, Trigger.ADDRESS}
 
 
 class Pace:
@@ -100,8 +103,9 @@ class Pace:
         """
         self._timing = timing
         self._wanted: Pending | None = None
-        self._first = self._last = now  # of the notifications that wait
-        self._not_before = now  # because of the gap, or of failures
+        self._first: float | None = None  # of what rang since the last start
+        self._last = now
+        self._gap_until = self._retry_at = now
         self._idle_since = now
         self._failures = 0
         self._running_since: float | None = None
@@ -131,9 +135,11 @@ class Pace:
             trigger: why.
             count: how many notifications this stands for.
         """
-        if self._wanted is None:
+        if self._first is None:
             self._first = now
         self._last = now
+        if trigger in _NEWS and self._running_since is None:
+            self._failures = 0
         self._want(trigger, count)
 
     def step(self, now: float) -> Step | None:
@@ -160,10 +166,10 @@ class Pace:
             What this run is for.
         """
         pending = self._wanted or Pending(Trigger.POLL, 0)
-        self._wanted = None
+        self._wanted = self._first = None
         self._running_since = now
         self._told = None
-        self._not_before = now + self._timing.min_gap
+        self._gap_until = now + self._timing.min_gap
         return pending
 
     def ended(self, now: float, *, ok: bool) -> None:
@@ -181,7 +187,7 @@ class Pace:
         self._want(Trigger.RETRY, 0)
         doublings = min(self._failures, _MAX_DOUBLINGS)
         delay = min(self._timing.backoff * 2**doublings, self._timing.backoff_max)
-        self._not_before = max(self._not_before, now + delay)
+        self._retry_at = now + delay
         self._failures += 1
 
     def _want(self, trigger: Trigger, count: int) -> None:
@@ -191,11 +197,11 @@ class Pace:
 
     def _start_at(self) -> float | None:
         timing = self._timing
-        if self._failures:
-            return self._not_before  # to settle is no question any more
-        if self._wanted is not None:
+        if self._failures:  # to settle is no question any more
+            return max(self._retry_at, self._gap_until)
+        if self._first is not None:
             settled = min(self._last + timing.settle, self._first + timing.settle_max)
-            return max(settled, self._not_before)
+            return max(settled, self._gap_until)
         if timing.poll:
-            return max(self._idle_since + timing.poll, self._not_before)
+            return max(self._idle_since + timing.poll, self._gap_until)
         return None

@@ -1,25 +1,31 @@
 """The whole agent in this process, beside a real daemon: who makes it run, and what it says."""
 
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 import trio
 from harness.daemon import Daemon, configuration, ring, started
+from trio.testing import MockClock
 
 from mailbell._agent_config import Job
-from mailbell._errors import MailbellError, TemporaryError
+from mailbell._errors import DataError, MailbellError, TemporaryError
+from mailbell._events import Cause, Notification, Transport
 from mailbell._pace import Timing, Trigger
 from mailbell._sleep import Reading
+from mailbell._sys.systemd import Notifier
 from mailbell.agent import _serve, serve
 from mailbell.agent._awake import resumed
 from mailbell.agent._log import Log
-from mailbell.client import Client
+from mailbell.agent._worker import Worker
+from mailbell.client import Client, State
+from mailbell.client.trio import Client as TrioClient
 
 PATIENCE: Final = 20.0
 QUICK: Final = Timing(settle=0.05, settle_max=0.2, min_gap=0.0, poll=0)
@@ -152,6 +158,71 @@ async def test_an_account_that_the_daemon_does_not_know_ends_it(tmp_path: Path) 
         await serve([job("wrok")], str(daemon.path), Lines())
 
 
+async def test_the_reason_why_it_is_deaf_is_said_also_when_it_changes(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon:
+        async with running(daemon.path, job("work")) as log:
+            await log.until("event=listening")
+            await trio.to_thread.run_sync(daemon.stop)
+            await log.until('event=deaf why="the daemon went away"')
+            toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=ACCOUNTS)
+            with started(tmp_path, toml.replace('"work"', '"play"')):
+                (said,) = await log.until("no account 'work'")
+                assert said.startswith("event=deaf ")
+
+
+async def test_a_daemon_that_breaks_every_subscription_is_asked_less_and_less(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    class Broken(AsyncIterator[Notification]):
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        async def __anext__(self) -> Notification:
+            raise DataError("garbage")
+
+    async def subscribe(*_: object, on_state: Callable[[State], None]) -> Broken:
+        asked.append(trio.current_time())
+        on_state(State.CONNECTED)
+        return Broken()
+
+    monkeypatch.setattr(TrioClient, "subscribe", subscribe)
+    async with running(tmp_path / "nobody.sock", job()):
+        await trio.sleep(100)
+    assert asked == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 61.5, 91.5], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("account", "source", "given"),
+    [
+        ("work", "2001:db8::1", ("work", "2001:db8::1")),
+        ("work", "fe80::1%eth0", ("work", "fe80::1%eth0")),
+        ("work", "$(id)", ("work", "")),
+        ("work", "::1\n", ("work", "")),
+        ("-oProxyCommand=id", "192.0.2.1", ("", "192.0.2.1")),
+        ("work\n", "192.0.2.1", ("", "192.0.2.1")),
+        ("a\0b", "", ("", "")),
+        ("a" * 65, "", ("", "")),
+    ],
+)
+async def test_a_daemon_that_is_not_ours_puts_no_words_into_a_command(
+    account: str, source: str, given: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[tuple[str, str]] = []
+
+    def note(_worker: object, _trigger: Trigger, *, count: int, account: str, source: str) -> None:
+        rung.append((account, source))
+
+    monkeypatch.setattr(Worker, "ring", note)
+    with closing(Notifier({})) as notifier:
+        agent = _serve._Agent([job()], TrioClient("nobody.sock"), Lines(), notifier)
+        agent._dispatch(Notification(account, Cause.NETWORK, 1, Transport.TCP, source, 1))
+    assert rung == [given]
+
+
 async def test_two_agents_for_one_account_are_one_too_many(tmp_path: Path) -> None:
     async with running(tmp_path / "nobody.sock", job("work")):
         with pytest.raises(TemporaryError, match=rf"pid {os.getpid()}\b.*work"):
@@ -184,10 +255,25 @@ async def test_at_each_poll_it_says_whether_it_hears(tmp_path: Path) -> None:
     async with running(tmp_path / "nobody.sock", polled) as log:
         (line, *_) = await log.until("event=alive")
         assert line == "event=alive job=mail hears=no failures=0"
-        assert "event=run job=mail cause=poll count=0" in log.lines
+        await log.until("event=run job=mail cause=poll count=0")
     with daemon_in(tmp_path) as daemon:
         async with running(daemon.path, polled) as log:
             await log.until("event=alive job=mail hears=yes")
+
+
+async def test_a_daemon_that_hangs_is_not_taken_for_one_that_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serve, "Client", partial(TrioClient, timeout=1.0))
+    polled = job("work", timing=Timing(settle=0, min_gap=0, poll=0.05))
+    with daemon_in(tmp_path) as daemon:
+        async with running(daemon.path, polled) as log:
+            await log.until("event=alive job=mail hears=yes")
+            daemon.process.send_signal(signal.SIGSTOP)
+            try:
+                await log.until("event=alive job=mail hears=no")
+            finally:
+                daemon.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands()
+    monkeypatch.delenv("MAILBELL_STRICT", raising=False)  # of the tests' own
     monkeypatch.setattr(_worker, "run", made.run)
     return made
 
@@ -116,6 +117,56 @@ async def test_the_next_run_is_told_of_nothing_that_is_over(
     assert [told["MAILBELL_ACCOUNT"] for told in commands.environ] == ["other", "work"]
     assert [told["MAILBELL_SOURCE"] for told in commands.environ] == ["192.0.2.1", ""]
     assert [told["MAILBELL_COUNT"] for told in commands.environ] == ["1", "0"]
+
+
+async def test_a_run_for_all_accounts_is_not_narrowed_by_one_that_rings(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    job = Job("mail", ("fetch",), accounts=("work", "home"))
+    worker = Worker(job, Lines(), trio.Lock())
+    nursery.start_soon(worker.serve)
+    worker.ring(Trigger.START)
+    worker.ring(Trigger.NETWORK, count=1, account="work")
+    await trio.sleep(100)
+    worker.ring(Trigger.NETWORK, count=1, account="home")
+    worker.ring(Trigger.RESUME)
+    await trio.sleep(100)
+    worker.ring(Trigger.NETWORK, count=1, account="home")
+    await trio.sleep(100)
+    told = [environ["MAILBELL_ACCOUNT"] for environ in commands.environ]
+    assert told == ["work home", "work home", "home"]
+
+
+async def test_after_a_failure_the_next_run_is_for_the_same_accounts_too(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    commands.seconds, commands.codes = 0.0, [1, 1, 0, 0, 1, 0]
+    worker = Worker(Job("mail", ("fetch",)), Lines(), trio.Lock())
+    nursery.start_soon(worker.serve)
+    worker.ring(Trigger.NETWORK, count=1, account="work")
+    await trio.sleep(10)
+    worker.ring(Trigger.NETWORK, count=1, account="home")
+    await trio.sleep(500)
+    worker.ring(Trigger.NETWORK, count=1, account="work")
+    await trio.sleep(500)
+    worker.ring(Trigger.RESUME)
+    await trio.sleep(10)
+    worker.ring(Trigger.NETWORK, count=1, account="work")
+    await trio.sleep(500)
+    told = [environ["MAILBELL_ACCOUNT"] for environ in commands.environ]
+    assert told == ["work", "work home", "work home", "work", "", ""]
+
+
+async def test_more_accounts_than_a_variable_holds_are_all_accounts(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    worker = Worker(Job("mail", ("fetch",)), Lines(), trio.Lock())
+    nursery.start_soon(worker.serve)
+    for number in range(3000):
+        worker.ring(Trigger.RESYNC, account=f"{number:064}")
+    await trio.sleep(100)
+    (environ,) = commands.environ
+    assert environ["MAILBELL_ACCOUNT"] == ""
 
 
 def expected_starts(rings: list[float], timing: Timing, takes: float, end: float) -> list[float]:

@@ -1,5 +1,6 @@
 """`mailbell run` as people start it, beside a real daemon, with a real command."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -129,3 +130,86 @@ def test_told_to_stop_it_ends_the_command_and_all_it_started(
         running.send_signal(signal.SIGTERM)
         assert running.wait(PATIENCE) == 0
         assert not any(map(runs, note.read_text().split()))
+
+
+# Notes what it is and that it was told to end, does not, and ends a moment later.
+STUBBORN: Final = """
+import os, signal, sys, time
+def told(*_):
+    with open(sys.argv[1], "a") as file:
+        file.write("told\\n")
+signal.signal(signal.SIGTERM, told)
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.getpid()}\\n")
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """SIGHUP as it is in a terminal, also when these tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_again_and_again_it_still_waits_for_the_command(
+    tmp_path: Path, daemon: Daemon, number: signal.Signals
+) -> None:
+    note, end = tmp_path / "note", tmp_path / "end"
+    words = (sys.executable, "-c", STUBBORN, str(note), str(end))
+    with agent(daemon, tmp_path, command=words) as running:
+        ring(daemon.endpoint())
+        until(lambda: note.exists() and note.read_text().endswith("\n"))
+        running.send_signal(number)
+        until(lambda: "told" in note.read_text())
+        for again in (number, signal.SIGTERM, signal.SIGINT):
+            running.send_signal(again)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(0.3)
+        end.touch()
+        assert running.wait(PATIENCE) == 0
+        assert not runs(note.read_text().split()[0])
+
+
+@pytest.mark.usefixtures("hang_up")
+def test_under_nohup_it_survives_the_terminal(tmp_path: Path, daemon: Daemon) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the agent inherits
+    with agent(daemon, tmp_path) as running:
+        running.send_signal(signal.SIGHUP)
+        ring(daemon.endpoint())
+        until(lambda: ["end"] in words(tmp_path))
+        assert running.poll() is None
+
+
+# Becomes the program, without standard streams.
+CLOSER: Final = """
+import os, sys
+os.closerange(0, 3)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_without_standard_streams_nothing_takes_their_places(
+    tmp_path: Path, daemon: Daemon
+) -> None:
+    note = tmp_path / "note"
+    touch = f"import os; os.close(os.open({str(note)!r}, os.O_CREAT))"
+    process = subprocess.Popen(
+        [
+            sys.executable, "-c", CLOSER, *program("mailbell", "run"), *PACE,
+            "--socket", str(daemon.path), "--", sys.executable, "-c", touch,
+        ]
+    )  # fmt: skip
+    try:
+        until(lambda: daemon.status().subscribers == 1)
+        for number in range(3):
+            assert os.readlink(f"/proc/{process.pid}/fd/{number}") == os.devnull
+        ring(daemon.endpoint())
+        until(note.exists)
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0

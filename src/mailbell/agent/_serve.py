@@ -1,9 +1,10 @@
 """All jobs of one agent: who rings them, and what makes them look without being rung."""
 
 import os
+import re
 import signal
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Final
 
@@ -28,6 +29,9 @@ __all__ = ["serve"]
 FIRST_RETRY: Final = 0.5
 LAST_RETRY: Final = 30.0
 MOST_NAMES: Final = 32
+# As the daemon's configuration has it.
+ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
+SOURCE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?", re.ASCII)
 TRIGGERS: Final = {
     Cause.NETWORK: Trigger.NETWORK,
     Cause.MANUAL: Trigger.MANUAL,
@@ -36,7 +40,7 @@ TRIGGERS: Final = {
 
 
 async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
-    """Run jobs until SIGTERM or SIGINT.
+    """Run jobs until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         jobs: what to run, for which accounts, how often.
@@ -60,20 +64,26 @@ class _Agent:
         self._workers = [Worker(job, log, turns[job.name]) for job in jobs]
         self._notifier = notifier
         self._hears: bool | None = None  # nobody knows yet
+        self._why_not = ""
 
-    async def _until_told(self, scope: trio.CancelScope) -> None:
-        """End everything on SIGTERM or SIGINT."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                self._log.log(Level.INFO, "stopping", signal=signal.Signals(number).name)
-                self._notifier.stopping()
-                scope.cancel()
-                return
+    async def _until_told(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """End everything on a signal."""
+        async for number in signals:
+            self._log.log(Level.INFO, "stopping", signal=signal.Signals(number).name)
+            self._notifier.stopping()
+            scope.cancel()
+            return
 
     async def serve(self) -> None:
+        # To the very end, or a second signal would end us before the commands: nobody
+        # would end those any more, and the locks would be free while they run.
+        with ending_signals() as signals:
+            await self._serve(signals)
+
+    async def _serve(self, signals: AsyncIterator[int]) -> None:
         fault: MailbellError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._until_told, nursery.cancel_scope)
+            nursery.start_soon(self._until_told, signals, nursery.cancel_scope)
             for worker in self._workers:
                 nursery.start_soon(worker.serve)
                 nursery.start_soon(self._say_how_it_is, worker)
@@ -92,15 +102,16 @@ class _Agent:
 
     async def _listen(self) -> MailbellError:
         """Dispatch what the daemon says, for ever, unless it is of no use to try again."""
-        delay, final = FIRST_RETRY, True
+        delay, final, missed = FIRST_RETRY, True, False
         while True:
+            began = trio.current_time()
             try:
                 async with await self._client.subscribe(
                     self._accounts(), on_state=self._on_state
                 ) as subscription:
-                    if delay > FIRST_RETRY:  # nobody kept count of what came meanwhile
+                    if missed:  # nobody kept count of what came meanwhile
                         self._ring_all(Trigger.RESYNC)
-                    delay, final = FIRST_RETRY, False
+                    final = False
                     async for notification in subscription:
                         self._dispatch(notification)
             except MailbellError as error:
@@ -109,6 +120,9 @@ class _Agent:
                 if final and not isinstance(error, RETRIED):
                     return error
                 self._on_deaf(str(error))
+            missed = True
+            if trio.current_time() - began >= LAST_RETRY:  # not one that breaks at once
+                delay = FIRST_RETRY
             await trio.sleep(delay)
             delay = min(2 * delay, LAST_RETRY)
 
@@ -121,14 +135,16 @@ class _Agent:
 
     def _dispatch(self, notification: Notification) -> None:
         trigger = TRIGGERS[notification.cause]
+        account, source = notification.account, notification.source or ""
         for worker in self._workers:
             theirs = not worker.job.accounts or notification.account in worker.job.accounts
             if theirs and wants(worker.job, trigger):
                 worker.ring(
                     trigger,
                     count=notification.count,
-                    account=notification.account,
-                    source=notification.source or "",
+                    # Who answers on the socket is not always our daemon, and commands get these.
+                    account=account if ACCOUNT.fullmatch(account) else "",
+                    source=source if SOURCE.fullmatch(source) else "",
                 )
 
     def _ring_all(self, trigger: Trigger) -> None:
@@ -147,9 +163,9 @@ class _Agent:
             self._notifier.status("listening")
 
     def _on_deaf(self, why: str) -> None:
-        """Say it once for each time."""
-        if self._hears is not False:
-            self._hears = False
+        """Say it once for each time, and when the reason is another."""
+        if self._hears is not False or why != self._why_not:
+            self._hears, self._why_not = False, why
             self._log.log(Level.WARNING, "deaf", why=why, then="trying again, for ever")
             self._notifier.status(f"deaf: {why}")
 
@@ -158,17 +174,42 @@ class _Agent:
         poll = worker.job.timing.poll
         while poll:
             await trio.sleep(poll)
-            level = Level.INFO if self._hears and not worker.failures else Level.WARNING
+            hears = bool(self._hears) and await self._daemon_answers()
+            level = Level.INFO if hears and not worker.failures else Level.WARNING
             self._log.log(
                 level, "alive", job=worker.job.name,
-                hears="yes" if self._hears else "no", failures=worker.failures,
+                hears="yes" if hears else "no", failures=worker.failures,
             )  # fmt: skip
+
+    async def _daemon_answers(self) -> bool:
+        """Ask it: one that hangs keeps its connections, and tells nothing any more."""
+        try:
+            await self._client.status()
+        except MailbellError:
+            return False
+        return True
 
     async def _feed_watchdog(self) -> None:
         interval = watchdog_interval(os.environ, os.getpid())
         while interval is not None:
             self._notifier.watchdog()
             await trio.sleep(interval)
+
+
+@contextmanager
+def ending_signals() -> Iterator[AsyncIterator[int]]:
+    """Receive what ends the agent; what comes after the first means nothing."""
+    told = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
+        told.append(signal.SIGHUP)
+    # Trio gives back what nobody has received, to whoever was there before it.
+    before = {number: signal.signal(number, lambda *_: None) for number in told}
+    try:
+        with trio.open_signal_receiver(*told) as signals:
+            yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wants(job: Job, trigger: Trigger) -> bool:

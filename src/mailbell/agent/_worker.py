@@ -21,6 +21,8 @@ from mailbell.client._conversation import FOREVER
 __all__ = ["Worker"]
 
 SUCCESS: Final = frozenset({0})
+# What a command is told in one variable has 128 KiB (execve(2)), and a name 64 characters.
+MOST_NAMED: Final = 1_000
 
 
 class Worker:
@@ -38,7 +40,8 @@ class Worker:
         self._turn = turn
         self._pace = Pace(job.timing, trio.current_time())
         self._rung = trio.Event()
-        self._accounts: dict[str, None] = {}  # that rang since the last run, in order
+        self._accounts: dict[str, None] = {}  # that the next run is for, in order
+        self._all = False  # it is for all of the job's, whoever rang besides
         self._source = ""
 
     @property
@@ -54,10 +57,11 @@ class Worker:
         Args:
             trigger: why.
             count: how many notifications this stands for.
-            account: whose mail it is about; empty: nobody's in particular.
+            account: whose mail it is about; empty: that of all the job's accounts.
             source: numeric address of the mail server, if one rang.
         """
-        if account:
+        self._all = self._all or not account or len(self._accounts) >= MOST_NAMED
+        if not self._all:
             self._accounts[account] = None
         self._source = source or self._source
         self._pace.ring(trio.current_time(), trigger, count)
@@ -84,13 +88,19 @@ class Worker:
         self._log.log(
             Level.INFO, "run", job=self.job.name, cause=pending.trigger.value, count=pending.count
         )
+        accounts, self._accounts = self._accounts, {}
+        everybody, self._all = self._all or not accounts, False
+        environ = self._environ(pending, () if everybody else accounts)
         control = Control()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_in_time, control)
-            ok = await self._run_all(self._environ(pending), control)
+            ok = await self._run_all(environ, control)
             nursery.cancel_scope.cancel()
         now = trio.current_time()
         self._pace.ended(now, ok=ok)
+        if not ok:  # the next run is for these as well
+            self._accounts = accounts | self._accounts
+            self._all = self._all or everybody
         if not ok and self._pace.due is not None:
             self._log.log(
                 Level.WARNING, "retry", job=self.job.name,
@@ -134,16 +144,15 @@ class Worker:
         self._log.log(level, "ran", job=self.job.name, program=argv[0], **described(ended))
         return ok
 
-    def _environ(self, pending: Pending) -> dict[str, str]:
+    def _environ(self, pending: Pending, accounts: Iterable[str]) -> dict[str, str]:
         """Tell the command what happened; nothing here is text of a stranger."""
-        accounts = tuple(self._accounts) or self.job.accounts
         added = {
-            "MAILBELL_ACCOUNT": " ".join(accounts),
+            "MAILBELL_ACCOUNT": " ".join(tuple(accounts) or self.job.accounts),
             "MAILBELL_CAUSE": pending.trigger.value,
             "MAILBELL_COUNT": str(pending.count),
             "MAILBELL_SOURCE": self._source,
         }
-        self._accounts, self._source = {}, ""
+        self._source = ""
         return {**os.environ, **added}
 
 

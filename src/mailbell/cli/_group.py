@@ -60,7 +60,8 @@ class _Group(click.Group):
         """Run the command; click itself would greet Ctrl-C and a broken pipe with output."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it was closed before we began
+                sys.stdout.flush()
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
         except BrokenPipeError:

@@ -256,10 +256,18 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
     from mailbell.agent import serve
     from mailbell.agent._log import Log
 
+    _fill_standard_streams()
     try:
         trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
     except BaseExceptionGroup as group:
         raise _only(group) from None
+
+
+def _fill_standard_streams() -> None:
+    """Put nothing where one is missing: the log would go to whatever takes its number."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(null)
 
 
 def _only(error: BaseException) -> BaseException:
