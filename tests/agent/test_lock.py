@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -366,7 +366,7 @@ def test_where_nothing_can_be_made_it_says_what_to_do(tmp_path: Path) -> None:
         take(str(tmp_path / "file" / "mailbell"), "fetch", ALL)
     with pytest.raises(PrivilegeError) as caught:
         take("/sys/kernel/mailbell", "fetch", ALL)
-    assert "XDG_RUNTIME_DIR" in caught.value.remedy
+    assert "HOME" in caught.value.remedy
 
 
 def test_a_file_system_without_locks_is_said(place: str) -> None:
@@ -404,46 +404,23 @@ def test_a_full_disk_keeps_nobody_from_fetching(tmp_path: Path) -> None:
 # --- where it is ------------------------------------------------------------------------
 
 
-def where(environ: Mapping[str, str], runtime: Path) -> str:
-    return directory(environ, str(runtime))
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"XDG_RUNTIME_DIR": "/run/user/1"}, {"XDG_STATE_HOME": "/x", "XDG_CACHE_HOME": "/y"}],
+)
+def test_whoever_starts_it_finds_the_same_directory(more: dict[str, str]) -> None:
+    """As cron does before any login, or a shell of a session."""
+    environ = {"HOME": "/home/someone", **more}
+    assert directory(environ) == "/home/someone/.local/state/mailbell"
 
 
-def test_it_is_in_the_runtime_directory(tmp_path: Path) -> None:
-    runtime = tmp_path / "mine"
-    runtime.mkdir()
-    home = {"HOME": str(tmp_path)}
-    assert where({**home, "XDG_RUNTIME_DIR": str(runtime)}, tmp_path) == f"{runtime}/mailbell"
-
-
-def test_who_has_no_such_variable_finds_the_same_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("relative").mkdir()
-    runtime = tmp_path / str(os.geteuid())
-    runtime.mkdir()
-    home = {"HOME": str(tmp_path)}
-    for environ in (home, {**home, "XDG_RUNTIME_DIR": ""}, {"XDG_RUNTIME_DIR": "relative"}):
-        assert where(environ, tmp_path) == f"{runtime}/mailbell"
-    assert where({**home, "XDG_RUNTIME_DIR": "/nonexistent"}, tmp_path) == f"{runtime}/mailbell"
-
-
-def test_without_one_it_is_at_home(tmp_path: Path) -> None:
-    home = {"HOME": "/home/someone"}
-    assert where(home, tmp_path) == "/home/someone/.cache/mailbell"
-    (tmp_path / str(os.geteuid())).touch()
-    assert where(home, tmp_path) == "/home/someone/.cache/mailbell"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory away")
-def test_a_runtime_directory_of_another_user_is_left_alone(tmp_path: Path) -> None:
-    """As in the environment that sudo -E leaves."""
-    os.chown(tmp_path, NOBODY, NOBODY)
-    environ = {"HOME": "/root", "XDG_RUNTIME_DIR": str(tmp_path)}
-    assert where(environ, tmp_path) == "/root/.cache/mailbell"
+def test_all_that_is_missing_on_the_way_is_made(tmp_path: Path) -> None:
+    place = directory({"HOME": str(tmp_path)})
+    with take(place, "fetch", []):
+        assert refused(place, "fetch", ["work"])
 
 
 @pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"HOME": "relative"}])
-def test_without_a_home_there_is_none(environ: dict[str, str], tmp_path: Path) -> None:
+def test_without_a_home_there_is_none(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="HOME"):
-        where(environ, tmp_path)
+        directory(environ)

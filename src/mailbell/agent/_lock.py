@@ -34,36 +34,28 @@ __all__ = ["Turn", "directory", "take", "take_all"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _PID: Final = re.compile(rb"[1-9][0-9]{0,9}\n")
-_RUNTIME: Final = "/run/user"  # pam_systemd(8)
 
 
-def directory(environ: Mapping[str, str], runtime: str = _RUNTIME) -> str:
+def directory(environ: Mapping[str, str]) -> str:
     """Find where the locks of this user are.
 
-    All agents of a user have to agree on it, also one that was started by cron
-    or through su, where XDG_RUNTIME_DIR is missing, or another's.
+    Under the home directory and nowhere else: all agents of a user have to agree on
+    it, also one that cron started before any login, where there is no directory in
+    /run/user, and one that outlives a logout, which takes that away.
 
     Args:
         environ: the environment.
-        runtime: where the system makes such directories.
 
     Returns:
-        `mailbell` in the user's runtime directory, or, when they have none, in ~/.cache.
+        `~/.local/state/mailbell`.
 
     Raises:
-        ConfigurationError: there is no home directory either.
+        ConfigurationError: there is no home directory.
     """
-    named = environ.get("XDG_RUNTIME_DIR", "")
-    for candidate in (named, f"{runtime}/{os.geteuid()}"):
-        if os.path.isabs(candidate) and _is_ours(candidate):
-            return os.path.join(candidate, "mailbell")
     home = environ.get("HOME", "")
     if not os.path.isabs(home):
-        raise ConfigurationError(
-            "there is no directory for locks: neither XDG_RUNTIME_DIR nor HOME is set",
-            "set HOME",
-        )
-    return os.path.join(home, ".cache", "mailbell")
+        raise ConfigurationError("there is no directory for locks: HOME is not set", "set HOME")
+    return os.path.join(home, ".local", "state", "mailbell")
 
 
 class Turn:
@@ -209,14 +201,6 @@ def _merged(wanted: Iterable[tuple[str, Collection[str]]]) -> dict[str, frozense
 # --- files --------------------------------------------------------------------
 
 
-def _is_ours(path: str) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-
-
 def _open_directory(path: str) -> int:
     """Open the directory; make it if need be; refuse one that others could change."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -302,9 +286,9 @@ def _explain(error: OSError, path: str) -> MailbellError:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return PrivilegeError(
                 f"no permission to make a lock in {path}: {why}",
-                "set XDG_RUNTIME_DIR to a directory of your own",
+                "set HOME to a directory of your own",
             )
     return OperatingSystemError(
         f"cannot make a lock in {path}: {why}",
-        "set XDG_RUNTIME_DIR to a directory of your own on a local file system",
+        "set HOME to a directory on a file system with locks",
     )
