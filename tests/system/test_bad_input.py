@@ -225,15 +225,32 @@ def connect_all(endpoint: tuple[str, int], count: int) -> list[socket.socket]:
     return socks
 
 
-def await_closed(socks: list[socket.socket]) -> None:
-    """Read every connection to its end, which must come without a byte before it."""
+def await_closed(socks: list[socket.socket]) -> int:
+    """Read every connection to its end, which must come without a byte before it.
+
+    Returns:
+        How many had to speak first. When more come at once than its queue holds, the
+        kernel forgets a handshake now and then; the caller believes in it until it
+        sends something. The daemon has never seen such a connection.
+    """
     by_descriptor = {sock.fileno(): sock for sock in socks}
     poll = select.poll()
     for descriptor in by_descriptor:
         poll.register(descriptor, select.POLLIN | select.POLLRDHUP)
-    end = time.monotonic() + 2 * PATIENCE
-    while by_descriptor:
-        assert time.monotonic() < end, f"{len(by_descriptor)} connections are still open"
+    read_until(poll, by_descriptor, 2 * PATIENCE)
+    forgotten = list(by_descriptor.values())
+    for sock in forgotten:
+        with suppress(OSError):
+            sock.send(b"x")
+    read_until(poll, by_descriptor, PATIENCE)
+    assert not by_descriptor, f"{len(by_descriptor)} connections are still open"
+    return len(forgotten)
+
+
+def read_until(poll: select.poll, by_descriptor: dict[int, socket.socket], patience: float) -> None:
+    """Read connections to their ends and drop them, as long as patience lasts."""
+    end = time.monotonic() + patience
+    while by_descriptor and time.monotonic() < end:
         for descriptor, _ in poll.poll(1000):
             sock = by_descriptor.pop(descriptor)
             poll.unregister(descriptor)
@@ -262,7 +279,9 @@ def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
     pytest.fail("a good sender is not served")
 
 
-@pytest.mark.unwatched("trace", reason="traced, the daemon takes longer than they may wait")
+@pytest.mark.unwatched(
+    "trace", "audit", reason="watched, and beside two other suites, they wait for minutes"
+)
 @pytest.mark.parametrize(
     "limits",
     [
@@ -280,18 +299,21 @@ def test_ten_thousand_idle_connections(tmp_path: Path, limits: str) -> None:
         endpoint = daemon.endpoint()
         ring(endpoint, LINE, "127.0.0.2")
         until(lambda: daemon.counted().get("accepted") == 1)
-        memory = [rss(daemon)]
+        memory, silent = [rss(daemon)], 0
         for number in (possible // 10, possible):
             before = daemon.counted()
-            attempts, served_meanwhile = crowd(daemon, endpoint, number)
+            attempts, served_meanwhile, forgotten = crowd(daemon, endpoint, number)
             counted = daemon.counted()
             memory.append(rss(daemon))
             print(f"{number} silent: {counted}; a good one served at attempt {attempts}")
             assert served_meanwhile
-            assert sum(counted.values()) == sum(before.values()) + number + attempts, counted
+            came = sum(counted.values()) - sum(before.values()) - attempts
+            assert number - forgotten <= came <= number, counted
+            assert forgotten <= number // 1000
+            silent += came
         print(f"RSS {memory} KiB, at most {daemon.kernel_says()['VmHWM']}")
         if "connections = " in limits:
-            assert counted["deadline"] == possible // 10 + possible
+            assert counted["deadline"] + counted.get("mismatch", 0) == silent
             # KiB. A place costs about 4 while it is held: a task, a socket, a table entry.
             assert memory[2] - memory[0] < 8 * possible
         else:
@@ -300,12 +322,12 @@ def test_ten_thousand_idle_connections(tmp_path: Path, limits: str) -> None:
             assert memory[2] - memory[1] < 0.2 * possible
 
 
-def crowd(daemon: Daemon, endpoint: tuple[str, int], number: int) -> tuple[int, bool]:
+def crowd(daemon: Daemon, endpoint: tuple[str, int], number: int) -> tuple[int, bool, int]:
     """So many come, say nothing, and are hung up on; a good sender comes in between.
 
     Returns:
-        How often the good one had to ring, and whether it was served before the
-        others were gone.
+        How often the good one had to ring, whether it was served before the others
+        were gone, and how many of these the kernel forgot.
     """
     before = sum(daemon.counted().values())
     socks = connect_all(endpoint, number)
@@ -313,9 +335,9 @@ def crowd(daemon: Daemon, endpoint: tuple[str, int], number: int) -> tuple[int, 
         until(lambda: sum(daemon.counted().values()) + daemon.status().connections > before)
         attempts = until_served(daemon, endpoint, "127.0.0.2")
         served_meanwhile = sum(daemon.counted().values()) - before < number
-        await_closed(socks)
+        forgotten = await_closed(socks)
     finally:
         for sock in socks:
             sock.close()
     until(lambda: daemon.status().connections == 0)
-    return attempts, served_meanwhile
+    return attempts, served_meanwhile, forgotten
