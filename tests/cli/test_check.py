@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from harness import child
 from harness.ordinary import let_in
+from harness.ports import free_port
 
 from mailbell._config_values import Endpoint
 from mailbell._errors import ConfigurationError, OperatingSystemError
@@ -49,13 +50,6 @@ def _lowest_free_port() -> int:
     return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def configure(tmp_path: Path) -> Any:
     """Writes a configuration and returns its path."""
@@ -63,7 +57,7 @@ def configure(tmp_path: Path) -> Any:
 
     def configure(listen: str = "", more: str = "") -> str:
         path = tmp_path / "mailbelld.toml"
-        listen = listen or f'tcp = ["127.0.0.1:{_free_port()}"]'
+        listen = listen or f'tcp = ["127.0.0.1:{free_port()}"]'
         path.write_text(f'[listen]\n{listen}\n[socket]\npath = "{tmp_path}/run/s"\n{more}')
         path.chmod(0o644)
         return str(path)
@@ -231,7 +225,7 @@ def test_endpoints_that_exclude_each_other(
     other: str,
     code: int,
 ) -> None:
-    port = _free_port()
+    port = free_port()
     tcp = "" if transport == "tcp" else "tcp = []\n"
     listen = f'{tcp}{transport} = ["{one.format(port)}", "{other.format(port)}"]'
     found, out = _check(configure(listen), capsys)

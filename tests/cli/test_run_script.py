@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.ports import free_port
 
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
 _BIN = Path(sysconfig.get_path("scripts"))
@@ -23,10 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    return free_port()
 
 
 @pytest.fixture

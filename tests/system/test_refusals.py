@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import PATIENCE, configuration
 from harness.ordinary import as_nobody
+from harness.ports import free_port
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -58,13 +59,6 @@ def require(ended: Ended, code: int, *parts: str, lines: int = 1) -> None:
     print(ended.code, ended.complaint)
     for part in parts:
         assert part in ended.complaint, ended
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def require_closed(port: int) -> None:
