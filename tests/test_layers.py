@@ -133,11 +133,6 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_the_daemon_loads_nothing_of_the_command_line() -> None:
-    loaded = {name.split(".")[0] for name in modules_after("import mailbell.cli.mailbelld")}
-    assert not loaded & {"click", "rich", "asyncio", "multiprocessing", "http", "json"}
-
-
 @pytest.mark.parametrize(
     "module", ["_wire", "_limiter", "_coalesce", "_config", "_policy_toml", "varlink", "client"]
 )

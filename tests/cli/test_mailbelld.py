@@ -1,8 +1,6 @@
 """The daemon's door: command line, configuration file, errors. The daemon itself is replaced."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +170,3 @@ def test_help_and_version(run: Run) -> None:
         assert "examples:\n  mailbelld" in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
     assert run("mailbelld", "--version").stdout == f"mailbelld {__version__}\n"
-
-
-def test_the_daemon_carries_no_command_line_library(environment: dict[str, str]) -> None:
-    program = "import sys, mailbell.cli.mailbelld; print(*sys.modules)"
-    line = [sys.executable, "-c", program]
-    modules = subprocess.check_output(line, env=environment, text=True).split()
-    assert "mailbell._daemon" in modules
-    assert not {"click", "rich", "mailbell._openmetrics"} & set(modules)

@@ -26,8 +26,8 @@ SUITE: Final = Path(__file__).parent.parent / "system"
 POLICY: Final = parse((Path(seccomp.__file__).parent.parent / "policy/mailbelld.toml").read_bytes())
 PERMITTED: Final = 40  # calls, at most
 MINUTES: Final = 8
-# Whether it is needed is a property of the machine and not of the daemon.
-DEPENDS: Final = {"clock_gettime"}
+# Whether it is needed is a property of the machine, or of its Python, and not of the daemon.
+DEPENDS: Final = {"clock_gettime", "futex"}
 
 pytestmark = pytest.mark.long
 

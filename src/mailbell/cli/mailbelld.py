@@ -1,6 +1,7 @@
 """`mailbelld`: the daemon's door. It reads what it was told, and hands over.
 
-Whatever is imported here stays in the locked process: no argparse, no click.
+Whatever is imported here stays in the locked process: no argparse, no click; and
+of what libraries bring along, nothing that the daemon has no use for.
 """
 
 import os
@@ -8,25 +9,22 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from mailbell._sys import no_search  # noqa: F401 - before Trio is imported, which searches
-
-# isort: split
-from mailbell import __version__, _daemon
+from mailbell import __version__
 from mailbell._errors import ConfigurationError, MailbellError
+from mailbell._sys import unneeded
 from mailbell._sys.systemd import logs_to_journal
-from mailbell.cli import _file, _options
 from mailbell.cli._text import one_line
 
 __all__ = ["main", "run"]
 
-_HELP = f"""\
+_HELP = """\
 usage: mailbelld [--config FILE] [--listen HOST:PORT]... [--udp HOST:PORT]...
                  [--user NAME] [--socket PATH]
 
 Listen for new-mail notifications as RFC 4146 has them, locked in a sandbox.
 
 options:
-  --config FILE       default: {_file.DEFAULT_PATH}, if it is there
+  --config FILE       default: {default}, if it is there
   --listen HOST:PORT  TCP; repeatable
   --udp HOST:PORT     UDP; repeatable
   --user NAME         whom to drop to when started as root
@@ -57,10 +55,17 @@ def run(words: Sequence[str]) -> int:
     Returns:
         The exit code; whatever had to be said is on stderr.
     """
+    # Not at the top: `main` first says what the libraries of these do not get.
+    from mailbell import _daemon
+    from mailbell.cli import _file, _options
+
     try:
         options = _options.read(words)
-        if options.help or options.version:
-            print(_HELP if options.help else f"mailbelld {__version__}")
+        if options.help:
+            print(_HELP.format(default=_file.DEFAULT_PATH))
+            return 0
+        if options.version:
+            print(f"mailbelld {__version__}")
             return 0
         _daemon.run(_file.load(options.config, options.overrides()))
     except MailbellError as error:
@@ -90,6 +95,7 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """Run `mailbelld` and end the process with its exit code."""
+    unneeded.leave_out()
     sys.exit(run(sys.argv[1:]))
 
 

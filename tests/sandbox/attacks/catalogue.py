@@ -563,7 +563,6 @@ _KERNEL: Final = (
     Attack(
         "type into the terminal (TIOCSTI)",
         (Call("ioctl", (Given("terminal"), TIOCSTI, b"x")),),
-        "import fcntl\ngot = fcntl.ioctl(terminal, 0x5412, b'x')",
         may_be_off="dev.tty.legacy_tiocsti is 0",
     ),
 )

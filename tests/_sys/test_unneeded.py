@@ -1,0 +1,68 @@
+"""What the daemon leaves out: gone where it says so, and nowhere else. Each in a fresh interpreter.
+
+What is loaded in the daemon itself: tests/system/test_loaded.py.
+"""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from mailbell._sys.unneeded import EMPTY
+
+LEAVE_OUT = "from mailbell._sys.unneeded import leave_out; leave_out()"
+USES = "import ctypes.util, ssl, subprocess; ssl.SSLContext, subprocess.Popen, ctypes.util.test"
+
+# Python's own word for it (PEP 578); raised, it ends the import.
+STARTS = """
+import sys
+STARTED = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"}
+def hook(event, arguments):
+    if event in STARTED:
+        raise SystemExit(f"{event} {arguments}")
+sys.addaudithook(hook)
+"""
+
+
+def said(statement: str) -> str:
+    """What a program says on standard error: the last line."""
+    done = subprocess.run(
+        [sys.executable, "-c", statement], check=False, capture_output=True, text=True
+    )
+    return (done.stderr.splitlines() or [""])[-1]
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_it_can_be_imported_and_has_nothing(name: str) -> None:
+    answer = said(f"{LEAVE_OUT}; import {name}; {name}.anything")
+    assert answer.startswith("AttributeError: ")
+    assert said(f"{LEAVE_OUT}; from {name} import anything").startswith("ImportError: ")
+
+
+# One of them need not be installed.
+@pytest.mark.parametrize("name", [name for name in EMPTY if find_spec(name)])
+def test_a_library_would_load_it(name: str) -> None:
+    assert said(f"import sys, trio, msgspec; sys.exit(sys.modules[{name!r}].__name__)") == name
+
+
+def test_what_is_loaded_already_stays() -> None:
+    assert said(f"{USES}; {LEAVE_OUT}; {USES}") == ""
+    assert said(f"{LEAVE_OUT}; {USES}") != ""
+
+
+@pytest.mark.parametrize("door", ["mailbell.cli.mailbelld", "mailbell._sys.unneeded"])
+def test_who_imports_the_door_loses_nothing(door: str) -> None:
+    assert said(f"import {door}; {USES}") == ""
+
+
+def test_the_daemon_is_imported_without_starting_a_program() -> None:
+    assert said(f"{STARTS}\n{LEAVE_OUT}; import mailbell._daemon") == ""
+
+
+@pytest.mark.parametrize("before", ["", "import ctypes.util"], ids=["", "loaded already"])
+@pytest.mark.parametrize("name", ["pthread", "c", "seccomp", "no-such-library"])
+def test_nothing_is_searched_any_more(name: str, before: str) -> None:
+    search = f"import ctypes.util; ctypes.util.find_library({name!r})"
+    assert said(f"{STARTS}\n{before}\n{LEAVE_OUT}; {search}") == ""
+    assert "subprocess.Popen" in said(STARTS + search), "else there is nothing to forbid"
