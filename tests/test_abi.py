@@ -2,6 +2,7 @@
 
 import errno
 import mmap
+import os
 import platform
 import signal
 import socket
@@ -37,7 +38,7 @@ ELSEWHERE = {
 def test_constant_is_what_python_knows(name: str) -> None:
     known = [
         int(getattr(module, name))
-        for module in (socket, signal, mmap, time)
+        for module in (os, socket, signal, mmap, time)
         if hasattr(module, name)
     ]
     assert known

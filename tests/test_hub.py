@@ -2,6 +2,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mailbell._events import Cause, Cursor, Family, Notification, Transport
 from mailbell._hub import CALLERS, MANUAL, Hub, Origin, Subscriber
@@ -192,7 +193,7 @@ def test_a_known_callers_unread_calls_never_wake_more_often_than_the_interval() 
 
 def test_only_so_many_callers_are_remembered_the_first_is_forgotten_first() -> None:
     hub = make_hub()
-    callers = [BY_TCP._replace(source=number) for number in range(CALLERS + 1)]
+    callers = [replace(BY_TCP, source=number) for number in range(CALLERS + 1)]
     for second, caller in enumerate(callers):
         hub.ring("a", caller, now=10.0 * second, time=1)
     (state,) = [state for state in hub.accounts if state.name == "a"]

@@ -1,5 +1,6 @@
 """The listeners on real loopback sockets, with a clock of the test's own."""
 
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -9,9 +10,11 @@ import trio
 from harness.house import House, house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from mailbell import _listener
 from mailbell._events import Outcome, Transport
 from mailbell._listener import DatagramListener, StreamListener, name_of
 from mailbell._switch import Switch
+from mailbell._sys.connections import READERS
 from mailbell._waiting import WaitingRoom
 from mailbell._wire import STRICT, Terminator
 
@@ -41,6 +44,12 @@ def heard(peer: socket.socket) -> bytes | None:
         return peer.recv(100)
     except (BlockingIOError, ConnectionResetError):
         return None
+
+
+@pytest.fixture(autouse=True, params=READERS, ids=lambda read: read.__name__)
+def with_each_way_to_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels before 6.5 have one way only, so all is tried with both."""
+    monkeypatch.setattr(_listener, "reader", lambda _: request.param)
 
 
 class Front:
@@ -343,6 +352,38 @@ async def test_a_bug_met_by_one_peer_does_not_silence_the_others(
     front = await with_front(body)
     assert "ZeroDivisionError" in front.house.lines[0]
     assert front.house.limiter.statistics().connections == 0
+
+
+@pytest.mark.parametrize("where", ["refusal", "conclude"])
+@pytest.mark.parametrize("sent", [LINE, b"GET / HTTP/1.0\r\n\r\n"])
+async def test_a_bug_leaves_no_descriptor_behind(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, where: str, sent: bytes
+) -> None:
+    async def body(front: Front) -> None:
+        before = os.listdir("/proc/self/fd")
+        with monkeypatch.context() as broken, connected(front.socket) as victim:
+            broken.setattr(front.house.admission, where, lambda *_, **__: 1 / 0)
+            victim.sendall(sent)
+            await front.settle(lambda: front.house.lines)
+        assert os.listdir("/proc/self/fd") == before
+
+    await with_front(body)
+
+
+async def test_no_end_of_a_connection_leaves_a_descriptor_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async def body(front: Front) -> None:
+        before = os.listdir("/proc/self/fd")
+        for sent in (LINE, b"nm_", b"", b"x\r\n", LINE + b"x"):
+            for _ in range(4):
+                with connected(front.socket) as peer:
+                    peer.sendall(sent)
+        await front.settle(lambda: sum(front.house.counted().values()) == 20)
+        assert os.listdir("/proc/self/fd") == before
+
+    front = await with_front(body, "[limits]\nburst = 15")
+    assert len(front.house.counted()) > 3
 
 
 @pytest.mark.parametrize(

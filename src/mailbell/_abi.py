@@ -29,6 +29,7 @@ CONSTANTS: Final[dict[str, int]] = {
     "AF_NETLINK": 16,
     "AF_PACKET": 17,
     "MSG_DONTWAIT": 0x40,
+    "RWF_NOWAIT": 0x8,
     "MSG_NOSIGNAL": 0x4000,
     # as in socket(7)
     "SOL_SOCKET": 1,

@@ -17,7 +17,6 @@ from mailbell._events import Family
 from mailbell._networks import Network
 from mailbell._packet_filter import line_filter, source_filter
 from mailbell._sys import bpf, credentials, sockets, systemd
-from mailbell._sys.listening import quick_to_accept
 from mailbell._sys.local_socket import bind_local
 
 __all__ = ["Sockets", "open_sockets"]
@@ -73,7 +72,7 @@ def open_sockets(
     unfiltered = _filter(configuration, tcp, udp, keep=activated)
     local, withheld = _local(configuration, given.local, identity)
     return Sockets(
-        tcp=tuple(map(quick_to_accept, tcp)),
+        tcp=tcp,
         udp=udp,
         local=local,
         activated=activated,

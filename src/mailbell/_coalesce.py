@@ -26,23 +26,27 @@ class Coalescer:
     Args:
         interval: the least time between two wake-ups, in seconds.
 
+    Attributes:
+        held_back: how many notifications wait for `tick`.
+        next: no wake-up comes before this time, in seconds.
+
     Raises:
         ValueError: the interval is not a positive, finite number.
     """
 
-    __slots__ = ("_interval", "_next", "_pending")
+    __slots__ = ("_interval", "held_back", "next")
 
     def __init__(self, interval: float) -> None:
         if not 0 < interval < math.inf:
             raise ValueError(f"interval {interval}: a positive number of seconds is needed")
         self._interval = interval
-        self._next = -math.inf  # no wake-up before this time
-        self._pending = 0
+        self.next = -math.inf
+        self.held_back = 0
 
     @property
     def due(self) -> float | None:
         """When `tick` is to be called next; None while nothing is held back."""
-        return self._next if self._pending else None
+        return self.next if self.held_back else None
 
     def ring(self, now: float) -> int:
         """Note one accepted notification.
@@ -53,7 +57,9 @@ class Coalescer:
         Returns:
             How many notifications to deliver now, in one wake-up; 0: held back until `due`.
         """
-        self._pending += 1
+        self.held_back += 1
+        if now < self.next <= now + self._interval:
+            return 0  # `tick` would say so too; under a flood this is all there is to do
         return self.tick(now)
 
     def tick(self, now: float) -> int:
@@ -66,9 +72,9 @@ class Coalescer:
             How many notifications to deliver now, in one wake-up; 0: none.
         """
         # A time that ran backwards must not hold anybody back for longer than an interval.
-        self._next = min(self._next, now + self._interval)
-        if not self._pending or now < self._next:
+        self.next = min(self.next, now + self._interval)
+        if not self.held_back or now < self.next:
             return 0
-        count, self._pending = self._pending, 0
-        self._next = now + self._interval
+        count, self.held_back = self.held_back, 0
+        self.next = now + self._interval
         return count

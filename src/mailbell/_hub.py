@@ -14,7 +14,8 @@ a subscriber that goes away half-way misses nothing when it comes back.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from typing import NamedTuple
+
+import msgspec
 
 from mailbell._coalesce import Coalescer
 from mailbell._events import Cause, Cursor, Family, Notification, Transport
@@ -27,7 +28,7 @@ NOTHING_SEEN = -1
 CALLERS = 8
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a notification came from. Its text is the source's address.
 
     Attributes:
@@ -59,13 +60,15 @@ class AccountState:
         time: of the last notification, in microseconds since 1970; None before the first.
     """
 
-    __slots__ = ("callers", "coalescer", "count", "name", "origin", "sequence", "time")
+    __slots__ = ("callers", "coalescer", "count", "name", "origin", "rung", "sequence", "time")
 
     def __init__(self, name: str, interval: float) -> None:
         self.name = name
         self.coalescer = Coalescer(interval)
-        # Who has rung, the newest last; bounded by CALLERS.
-        self.callers: dict[tuple[Family | None, int], None] = {}
+        # Who has rung, the last CALLERS of them, in a ring. Without their family: an IPv6
+        # address that is some IPv4 address's number is no address that anybody has.
+        self.callers: list[int] = []
+        self.rung = 0
         self.sequence = 0
         self.count = 0
         self.time: int | None = None
@@ -171,14 +174,12 @@ def _merged(older: Notification, newer: Notification) -> Notification:
     )
 
 
-def _remember(
-    callers: dict[tuple[Family | None, int], None], caller: tuple[Family | None, int]
-) -> None:
-    if caller in callers:
-        return
-    if len(callers) >= CALLERS:
-        del callers[next(iter(callers))]
-    callers[caller] = None
+def _remember(state: AccountState, caller: int) -> None:
+    if len(state.callers) < CALLERS:
+        state.callers.append(caller)
+    else:
+        state.callers[state.rung % CALLERS] = caller
+    state.rung += 1
 
 
 class Hub:
@@ -246,7 +247,8 @@ class Hub:
             KeyError: there is no such account.
         """
         state = self._states[account]
-        _remember(state.callers, (origin.family, origin.source))
+        if origin.source not in state.callers:
+            _remember(state, origin.source)
         self._ring(state, origin, now, time)
 
     def ring_unread(self, account: str, origin: Origin, now: float, time: int) -> None:
@@ -266,19 +268,16 @@ class Hub:
             KeyError: there is no such account.
         """
         state = self._states[account]
-        known = (origin.family, origin.source) in state.callers
-        if known and state.coalescer.due is None:
+        if origin.source in state.callers and not state.coalescer.held_back:
             self._ring(state, origin, now, time)
 
     def _ring(self, state: AccountState, origin: Origin, now: float, time: int) -> None:
         state.origin, state.time = origin, time
-        was_due = state.coalescer.due
         count = state.coalescer.ring(now)
-        due = state.coalescer.due
         if count:
             self._wake_up(state, count)
-        elif was_due is None and due is not None:
-            heappush(self._due, (due, state.name))
+        elif state.coalescer.held_back == 1:  # the first since the last wake-up
+            heappush(self._due, (state.coalescer.next, state.name))
             self._on_due()
 
     @property

@@ -2,7 +2,7 @@
 
 A batch of connections is taken at once, and the line is nearly always there
 already (the kernel holds a silent connection back, TCP_DEFER_ACCEPT), so the
-common case is accept, receive, close, in one go and with no task of its own.
+common case is accept, read, close, in one go and with no task of its own.
 Only a connection whose line is still on its way gets a task, one of a limited
 number of places (`mailbell._waiting`), and what is left of its deadline.
 
@@ -10,6 +10,7 @@ Nothing here ever writes to the network.
 """
 
 import errno
+import os
 import socket
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,7 @@ from mailbell._events import End, Family, Outcome, Transport
 from mailbell._journal import Journal, Level
 from mailbell._limiter import Limiter
 from mailbell._switch import Switch
+from mailbell._sys.connections import Reader, acceptor, adopt, reader
 from mailbell._waiting import Place, WaitingRoom
 from mailbell._wire import LINE, MAX_INPUT, Receiver, Terminator, parse_datagram
 
@@ -33,6 +35,10 @@ PAUSE = 0.25
 
 # accept(2): no descriptor or no memory left. Waiting helps; nothing else does.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# An enumeration is asked for its member by name each time, which takes longer than
+# much else that is done for a notification.
+_TCP, _ACCEPTED = Transport.TCP, Outcome.ACCEPTED
 
 _FAMILIES = {
     socket.AF_INET: Family.IPV4,
@@ -65,11 +71,14 @@ class StreamListener:
         journal: Journal,
     ) -> None:
         self._socket = sock
+        self._accept = acceptor(sock)
+        self._read = reader(sock)
+        self._socket_family = sock.family
         self._family = _FAMILIES[sock.family]
         self._gate = limiter.gate(Transport.TCP, self._family)
         self._admission = admission
         self._terminators = terminators
-        self._line_counts = Terminator.CRLF in terminators
+        self._line_suffices = Terminator.CRLF in terminators
         self._deadline = deadline
         self._journal = journal
         self._accepting = Switch(journal, "accepting", name_of(sock))
@@ -88,35 +97,59 @@ class StreamListener:
         now = trio.current_time()
         for _ in range(BATCH):
             try:
-                connection, address = self._socket.accept()
+                descriptor, address = self._accept()
             except BlockingIOError:
-                return True
+                break
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._accepting.off(errno.errorcode[error.errno])
                     return False
                 continue  # accept(2): the error belongs to a connection that is gone
-            self._accepting.on()
             try:
-                self._serve_untrusted(connection, address[0], now, nursery)
+                self._serve_untrusted(descriptor, address[0], now, nursery)
             except Exception as error:  # see _log_bug
-                connection.close()
                 _log_bug(self._journal, error)
+        self._accepting.on()
         return True
 
     def _serve_untrusted(
-        self, connection: socket.socket, host: str, now: float, nursery: trio.Nursery
+        self, descriptor: int, host: str, now: float, nursery: trio.Nursery
     ) -> None:
-        source = _number(self._family, host)
-        refusal = self._admission.refusal(self._family, source, self._gate, now)
-        if refusal:
-            self._conclude(connection, source, now, refusal, b"")
+        data: bytes | End | None = None
+        try:
+            source = int.from_bytes(socket.inet_pton(self._socket_family, host))
+            outcome = self._admission.refusal(self._family, source, self._gate, now)
+            if outcome is None:
+                data = _read_untrusted(self._read, descriptor, MAX_INPUT)
+                if data == LINE and self._line_suffices:
+                    outcome = _ACCEPTED
+        except Exception:
+            os.close(descriptor)
+            raise
+        if outcome and not self._admission.needs_local_address:
+            # Nearly all there is to do in a day ends here.
+            os.close(descriptor)
+            self._admission.conclude(outcome, _TCP, self._family, source, now)
             return
-        data = _read_untrusted(connection, MAX_INPUT)
-        if data == LINE and self._line_counts:
-            # Nearly all there is to do in a day: what the receiver would say, without one.
-            self._conclude(connection, source, now, Outcome.ACCEPTED, data)
-            return
+        connection = adopt(descriptor, self._socket)
+        try:
+            if outcome:
+                self._conclude(connection, source, now, outcome)
+            else:
+                self._look_closer_untrusted(connection, source, now, data, nursery)
+        except Exception:
+            connection.close()
+            raise
+
+    def _look_closer_untrusted(
+        self,
+        connection: socket.socket,
+        source: int,
+        now: float,
+        data: bytes | End | None,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Name what is not just the line, or wait for the rest of it."""
         receiver = Receiver(self._terminators)
         end = _feed_untrusted(receiver, data)
         if end:
@@ -139,7 +172,7 @@ class StreamListener:
             with scope, suppress(trio.ClosedResourceError):
                 while end is None and not _is_closed(connection):
                     await trio.lowlevel.wait_readable(connection)
-                    end = _receive_untrusted(connection, receiver)
+                    end = self._receive_untrusted(connection, receiver)
             if not _is_closed(connection):
                 now = trio.current_time()
                 self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
@@ -157,7 +190,7 @@ class StreamListener:
         scope.cancel()
         now = trio.current_time()
         # A last look: the line may have come in the very moment.
-        end = _receive_untrusted(connection, receiver)
+        end = self._receive_untrusted(connection, receiver)
         if end:
             self._finish(connection, source, now, receiver, end)
         else:
@@ -173,7 +206,12 @@ class StreamListener:
         self._conclude(connection, source, now, outcome, receiver.data)
 
     def _conclude(
-        self, connection: socket.socket, source: int, now: float, outcome: Outcome, data: bytes
+        self,
+        connection: socket.socket,
+        source: int,
+        now: float,
+        outcome: Outcome,
+        data: bytes = b"",
     ) -> None:
         local = None
         if outcome in CALLS and self._admission.needs_local_address:
@@ -183,16 +221,16 @@ class StreamListener:
             outcome, Transport.TCP, self._family, source, now, local=local, data=data
         )
 
+    def _receive_untrusted(self, connection: socket.socket, receiver: Receiver) -> End | None:
+        """Feed what is there to the receiver; say how the input ended, None if it has not."""
+        data = _read_untrusted(self._read, connection.fileno(), receiver.room)
+        return _feed_untrusted(receiver, data)
 
-def _receive_untrusted(connection: socket.socket, receiver: Receiver) -> End | None:
-    """Feed what is there to the receiver; say how the input ended, None if it has not."""
-    return _feed_untrusted(receiver, _read_untrusted(connection, receiver.room))
 
-
-def _read_untrusted(connection: socket.socket, room: int) -> bytes | End | None:
+def _read_untrusted(read: Reader, descriptor: int, room: int) -> bytes | End | None:
     """Return what is there, or how the input ended; None: there may be more to come."""
     try:
-        return connection.recv(room, socket.MSG_DONTWAIT) or End.EOF
+        return read(descriptor, room) or End.EOF
     except BlockingIOError:
         return None
     except OSError:
@@ -278,7 +316,7 @@ def _log_bug(journal: Journal, error: Exception) -> None:
 
 def _number(family: Family, host: str) -> int:
     kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
-    return int.from_bytes(socket.inet_pton(kind, host), "big")
+    return int.from_bytes(socket.inet_pton(kind, host))
 
 
 def _called_address(family: Family, sock: socket.socket) -> int:

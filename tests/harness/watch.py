@@ -29,7 +29,7 @@ REPORT_BYTES: Final = 1 << 18
 # Audit events after the lock, and why each may happen.
 ALLOWED: Final = {
     r"begins by .*": "said by the hook itself",
-    r"socket\.__new__ by accept: .*": "an object for a descriptor that accept4(2) has made",
+    r"socket\.__new__ by (accept|adopt|_receive): .*": "an object for what accept4(2) has made",
     r"cpython\._PySys_ClearAuditHooks by .*": "the end of the interpreter",
 }
 # CPython looks for the sources of what it shows, and does without (policy: "deny").

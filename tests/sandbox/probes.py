@@ -48,6 +48,7 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
     # descriptors
     "close": (NONE,),
     "ioctl": (NONE, 0, BUFFER),
+    "preadv2": (NONE, BUFFER, 0, 0, 0, 0),
     "read": (0, BUFFER),
     "write": (0, BUFFER),
     "writev": (0, BUFFER),

@@ -180,7 +180,8 @@ INTO_MEMORY: Final = (
 # made by accident: it belongs to the first, or the reader is told here that it does not.
 ORDINARY: Final = {
     "openat", "read", "write", "lseek", "newfstatat", "fstat", "readlink", "readlinkat",
-    "getdents64", "ioctl", "fcntl", "dup", "dup2", "dup3", "umask", "chmod", "fchmodat", "chown",
+    "getdents64", "preadv2", "ioctl", "fcntl",
+    "dup", "dup2", "dup3", "umask", "chmod", "fchmodat", "chown",
     "fchownat", "memfd_create", "getcwd",
     "socket", "socketpair", "bind", "listen", "connect", "getsockname", "getsockopt", "setsockopt",
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",

@@ -4,6 +4,7 @@
 of them, or the whole process is killed.
 """
 
+import os
 import socket
 import struct
 from collections import Counter
@@ -38,12 +39,14 @@ SOCK_CLOEXEC: Final = int(socket.SOCK_CLOEXEC)
 # asm-generic/ioctls.h, asm-generic/socket.h
 FIONREAD, FIONBIO, TIOCSTI = 0x541B, 0x5421, 0x5412
 SO_SNDBUF, SO_PEERCRED, SO_GET_FILTER, SO_DETACH_FILTER, SO_PEERPIDFD = 7, 17, 26, 27, 77
+NEXT: Final = (1 << 64) - 1  # preadv2(2): not at an offset
 YES: Final = struct.pack("<I", 1)
 
-# What comes after the descriptor. What comes after the name of the call tells two
-# of the same apart.
-CALLS: Final[dict[str, tuple[int | bytes, ...]]] = {
+# What comes after the descriptor; a list is an iovec. What comes after the name of the
+# call tells two of the same apart.
+CALLS: Final[dict[str, tuple[int | bytes | list[bytes], ...]]] = {
     "read": (bytes(64), 64),
+    "preadv2": ([bytes(64)], 1, NEXT, 0, int(os.RWF_NOWAIT)),
     "write": (b"x", 1),
     "sendto": (b"x", 1, int(socket.MSG_NOSIGNAL), 0, 0),
     "recvfrom": (bytes(64), 64, int(socket.MSG_DONTWAIT), 0, 0),
@@ -64,20 +67,20 @@ CALLS: Final[dict[str, tuple[int | bytes, ...]]] = {
 ANY: Final = {"ioctl: do not block"}
 SOCKET: Final = ANY | {"getsockname", "getsockopt: whose", "setsockopt: the buffer"}
 GOOD_FOR: Final[dict[str, set[str]]] = {
-    "nothing": ANY,
+    "nothing": ANY | {"preadv2"},  # it reads nothing
     "log": ANY | {"write"},
     "event loop": ANY,
     "tcp": SOCKET | {"accept4"},
-    "udp": SOCKET | {"recvfrom"},
+    "udp": SOCKET | {"recvfrom", "preadv2"},
     "local": SOCKET | {"accept4"},
-    "manager": SOCKET | {"sendto", "recvfrom"},
-    "wake-up": SOCKET | {"sendto", "recvfrom"},
+    "manager": SOCKET | {"sendto", "recvfrom", "preadv2"},
+    "wake-up": SOCKET | {"sendto", "recvfrom", "preadv2"},
     # By the one of them that the handlers of signals write to.
-    "wake-up by signals": SOCKET | {"sendto", "recvfrom", "write"},
-    "subscriber": SOCKET | {"sendto", "recvfrom"},
-    "stranger": SOCKET | {"sendto", "recvfrom"},
+    "wake-up by signals": SOCKET | {"sendto", "recvfrom", "preadv2", "write"},
+    "subscriber": SOCKET | {"sendto", "recvfrom", "preadv2"},
+    "stranger": SOCKET | {"sendto", "recvfrom", "preadv2"},
     # Its number is that of the file which was the proof, and has been closed.
-    "whoever came first": SOCKET | {"sendto", "recvfrom", "read"},
+    "whoever came first": SOCKET | {"sendto", "recvfrom", "preadv2", "read"},
 }
 DEADLY: Final = [
     (kind, call)
@@ -108,11 +111,20 @@ def kinds(intruder: Intruder, policy: Policy) -> dict[int, str]:
     return found
 
 
+def placed(intruder: Intruder, argument: int | bytes | list[bytes]) -> int:
+    """Return what stands for an argument in a register."""
+    if isinstance(argument, int):
+        return argument
+    if isinstance(argument, list):
+        pairs = (struct.pack("<QQ", intruder.place(buffer), len(buffer)) for buffer in argument)
+        return intruder.place(b"".join(pairs))
+    return intruder.place(argument)
+
+
 def works(intruder: Intruder, policy: Policy, descriptor: int, call: str) -> bool:
     """Make a call that does not kill; tell whether it goes through, or would with more there."""
     name = call.partition(":")[0]
-    arguments = (a if isinstance(a, int) else intruder.place(a) for a in CALLS[call])
-    passed = (descriptor, *arguments)
+    passed = (descriptor, *(placed(intruder, argument) for argument in CALLS[call]))
     action = policy.answer(name, registers(passed))
     if action == KILL:
         return False
@@ -144,7 +156,7 @@ def test_reading_and_writing_kill(open_path: Path, kind: str, call: str) -> None
         policy = policy_of(daemon)
         with is_killed(daemon), intruding(daemon) as intruder:
             descriptor = min(d for d, k in kinds(intruder, policy).items() if k == kind)
-            intruder.call(number(call), descriptor, *CALLS[call])
+            intruder.call(number(call), descriptor, *(placed(intruder, a) for a in CALLS[call]))
 
 
 @traced

@@ -39,6 +39,7 @@ CONSTANTS: Final = """
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #define STDERR STDERR_FILENO

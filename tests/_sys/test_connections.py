@@ -1,0 +1,115 @@
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from mailbell._sys.connections import READERS, Reader, acceptor, adopt, reader
+
+LINGER_NOT = struct.pack("ii", 1, 0)  # a close that resets (socket(7), SO_LINGER)
+
+
+@pytest.fixture(params=[(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def listening(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    family, host = request.param
+    with socket.create_server((host, 0), family=family) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+@pytest.fixture(params=READERS, ids=lambda read: read.__name__)
+def read(request: pytest.FixtureRequest) -> Reader:
+    chosen: Reader = request.param
+    return chosen
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection's two ends, the first one as it is accepted: blocking."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as peer,
+        server.accept()[0] as ours,
+    ):
+        yield ours, peer
+
+
+def test_a_connection_is_a_descriptor_that_no_program_inherits(listening: socket.socket) -> None:
+    accept = acceptor(listening)
+    with pytest.raises(BlockingIOError):
+        accept()
+    with socket.create_connection(listening.getsockname()[:2]) as peer:
+        descriptor, address = accept()
+        try:
+            assert address == peer.getsockname()
+            assert not os.get_inheritable(descriptor)
+        finally:
+            os.close(descriptor)
+        assert peer.recv(1) == b""
+
+
+def test_a_socket_that_adopts_it_owns_it(listening: socket.socket) -> None:
+    with socket.create_connection(listening.getsockname()[:2]) as peer:
+        descriptor, address = acceptor(listening)()
+        with adopt(descriptor, listening) as connection:
+            assert connection.fileno() == descriptor
+            assert (connection.family, connection.type) == (listening.family, listening.type)
+            assert connection.getpeername() == address
+        assert peer.recv(1) == b""
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
+def test_what_is_there_is_read_and_no_more_than_asked_for(
+    pair: tuple[socket.socket, socket.socket], read: Reader
+) -> None:
+    ours, peer = pair
+    peer.sendall(b"nm_notifyuser\r\nand more")
+    assert read(ours.fileno(), 16) == b"nm_notifyuser\r\na"
+    assert read(ours.fileno(), 100) == b"nd more"
+
+
+def test_it_never_waits_though_the_descriptor_would(
+    pair: tuple[socket.socket, socket.socket], read: Reader
+) -> None:
+    ours, peer = pair
+    assert ours.getblocking()
+    with pytest.raises(BlockingIOError):
+        read(ours.fileno(), 16)
+    peer.shutdown(socket.SHUT_WR)
+    assert read(ours.fileno(), 16) == b""
+
+
+def test_a_reset_is_an_error_and_the_descriptor_stays_the_callers(
+    pair: tuple[socket.socket, socket.socket], read: Reader
+) -> None:
+    ours, peer = pair
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+    peer.close()
+    with pytest.raises(ConnectionResetError):
+        read(ours.fileno(), 16)
+    os.fstat(ours.fileno())
+
+
+def test_the_reader_is_the_first_that_works_here(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    assert reader(listening) in READERS
+    monkeypatch.setattr(os, "preadv", refused)
+    assert reader(listening) is READERS[1]
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    assert reader(listening) is READERS[1]
+
+
+def test_the_reader_is_tried_on_a_socket_that_cannot_be_read(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, peer = pair
+    peer.sendall(b"x")
+    with pytest.raises(AssertionError):
+        reader(ours)
