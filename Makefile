@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
 SOURCES := pyproject.toml README.md $(shell find src policy -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: run test suite lint fuzz bench clean
+.PHONY: run test suite lint fuzz bench bench-quick clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -38,9 +38,13 @@ lint: $(BIN)/.test
 fuzz: $(BIN)/.fuzz
 	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
 
-## bench: the daemon beside a bare C loop, same load, same run
-bench: $(BIN)/.run
-	$(BIN)/python bench/run.py
+## bench: what the daemon costs, beside others, and under attack (WORKLOADS=name ... for some)
+bench: $(BIN)/.bench
+	$(BIN)/python bench/run.py $(WORKLOADS)
+
+## bench-quick: the same in a minute, less exact
+bench-quick: $(BIN)/.bench
+	$(BIN)/python bench/run.py --quick $(WORKLOADS)
 
 clean:
 	rm -rf $(VENV) .cache bench/build
@@ -59,7 +63,12 @@ $(BIN)/.run: $(BIN)/python $(SOURCES)
 
 $(BIN)/.test: $(BIN)/python $(SOURCES)
 	@echo "setting up $(VENV) for the tests ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test,lint,bench]'
+	@touch $@ $(BIN)/.run $(BIN)/.bench
+
+$(BIN)/.bench: $(BIN)/python $(SOURCES)
+	@echo "setting up $(VENV) for the benchmarks ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[bench]'
 	@touch $@ $(BIN)/.run
 
 $(BIN)/.fuzz: $(BIN)/.test

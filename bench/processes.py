@@ -24,17 +24,28 @@ __all__ = [
     "Daemon",
     "Failed",
     "Load",
-    "accept_loop",
     "build",
     "configuration",
+    "cores",
+    "end",
+    "pin",
     "started",
 ]
 
 HERE: Final = Path(__file__).resolve().parent
 BUILD: Final = HERE / "build"
-PROGRAMS: Final = ("accept_loop", "load")
+SOURCE: Final = HERE / "c"
 # Seconds until a step counts as hanging: a bound, nothing that is measured.
 PATIENCE: Final = 60
+
+ACCOUNTS: Final = """\
+[[account]]
+name = "work"
+sources = ["127.0.0.0/8", "2001:db8::/32"]
+[[account]]
+name = "home"
+sources = ["192.0.2.0/24"]
+"""
 
 
 class Failed(Exception):  # noqa: N818 (it is the benchmark that failed)
@@ -42,20 +53,29 @@ class Failed(Exception):  # noqa: N818 (it is the benchmark that failed)
 
 
 def build() -> None:
-    """Compile the two C programs.
+    """Compile the C programs: those that are older than what they are made of.
 
     Raises:
-        Failed: there is no C compiler, or it refuses them.
+        Failed: there is no C compiler, or it refuses one of them.
     """
     compiler = os.environ.get("CC", "cc")
     if shutil.which(compiler) is None:
         raise Failed(f"no C compiler ({compiler}); run: apt-get install gcc libc6-dev")
     BUILD.mkdir(exist_ok=True)
-    for name in PROGRAMS:
-        flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
-        command = [compiler, *flags, "-o", str(BUILD / name), str(HERE / f"{name}.c")]
-        if subprocess.run(command, check=False).returncode:
-            raise Failed(f"{compiler} does not compile bench/{name}.c")
+    changed = max(path.stat().st_mtime for path in SOURCE.iterdir())
+    for source in sorted(SOURCE.glob("*.c")):
+        program = BUILD / source.stem
+        if not program.exists() or program.stat().st_mtime < changed:
+            _compile(compiler, source, program)
+
+
+def _compile(compiler: str, source: Path, program: Path) -> None:
+    # Under a name of its own until it is whole: somebody else may be building, or running it.
+    fresh = program.with_name(f"{program.name}.{os.getpid()}")
+    flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
+    if subprocess.run([compiler, *flags, "-o", fresh, source], check=False).returncode:
+        raise Failed(f"{compiler} does not compile bench/c/{source.name}")
+    fresh.replace(program)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +92,16 @@ class Load:
     parallel: int = 64
     sources: int = 200
 
-    def run(self, host: str, port: int, core: int | None = None) -> float:
+    def run(
+        self, host: str, port: int, core: int | None = None, through: Sequence[str] = ()
+    ) -> float:
         """Send it, and wait until the listener has taken all of it.
 
         Args:
             host: numeric address.
             port: of the listener.
             core: CPU to run on; None: any.
+            through: a command that becomes the one it is given, as `nsenter` does.
 
         Returns:
             Seconds it took.
@@ -87,9 +110,9 @@ class Load:
             Failed: a notification was not taken.
         """
         words = [host, port, self.count, self.parallel, self.sources, PATIENCE]
-        command = [str(BUILD / "load"), *map(str, words)]
+        command = [*through, str(BUILD / "load"), *map(str, words)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            _pin(process.pid, core)
+            pin(process.pid, core)
             output, _ = process.communicate()
         if process.returncode:
             raise Failed(f"bench/build/load ended with exit code {process.returncode}")
@@ -99,12 +122,25 @@ class Load:
         return nanoseconds / 1e9
 
 
-def _pin(pid: int, core: int | None) -> None:
+def cores() -> tuple[int | None, int | None]:
+    """Give what is measured one core and what drives it another, where there are two."""
+    found = sorted(os.sched_getaffinity(0))
+    return (found[0], found[1]) if len(found) > 1 else (None, None)
+
+
+def pin(pid: int, core: int | None) -> None:
+    """Keep a process on one core.
+
+    Args:
+        pid: of one thread, before it has children.
+        core: None: leave it alone.
+    """
     if core is not None:
         os.sched_setaffinity(pid, {core})
 
 
-def _end(process: "subprocess.Popen[Any]") -> None:
+def end(process: "subprocess.Popen[Any]") -> None:
+    """Tell a process to end, and see that it does."""
     process.terminate()
     try:
         process.wait(PATIENCE)
@@ -113,35 +149,18 @@ def _end(process: "subprocess.Popen[Any]") -> None:
         process.wait()
 
 
-@contextmanager
-def accept_loop(core: int | None = None) -> Iterator[tuple[int, int]]:
-    """Run the C loop until the end of the block.
-
-    Args:
-        core: CPU to run on; None: any.
-
-    Yields:
-        Its process id and its port.
-
-    Raises:
-        Failed: it does not start, or what it received was not the line alone.
-    """
-    process = subprocess.Popen([str(BUILD / "accept_loop")], stdout=subprocess.PIPE, text=True)
-    if process.stdout is None:
-        raise Failed("bench/build/accept_loop has no output")
-    with process.stdout as output:
-        try:
-            _pin(process.pid, core)
-            yield process.pid, int(output.readline())
-        finally:
-            _end(process)
-        lines, others = map(int, output.readline().split())
-    if others:
-        raise Failed(f"the C loop took {lines} lines and {others} of something else")
-
-
 def configuration(
-    directory: Path, *, tcp: Sequence[str] = ("127.0.0.1:0",), udp: Sequence[str] = ()
+    directory: Path,
+    *,
+    tcp: Sequence[str] = ("127.0.0.1:0",),
+    udp: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    deny: Sequence[str] = ("192.0.2.0/24", "2001:db8:ffff::/48"),
+    rate: str = "100000/s",
+    sources: int = 8192,
+    interval: str = "1s",
+    accounts: str = ACCOUNTS,
+    limits: str = "burst = 1000000",
 ) -> str:
     """Return a configuration that accepts the load: every check on, no limit reached.
 
@@ -149,6 +168,13 @@ def configuration(
         directory: for the local socket.
         tcp: endpoints.
         udp: endpoints.
+        allow: networks; none: anyone.
+        deny: networks.
+        rate: of one source.
+        sources: that each table remembers.
+        interval: at most one wake-up of an account in this time.
+        accounts: TOML, with any other tables.
+        limits: TOML, the other limits.
     """
     return f"""\
 [listen]
@@ -159,18 +185,21 @@ user = "nobody"
 path = "{directory}/mailbell.sock"
 group = ""
 [sources]
-deny = ["192.0.2.0/24", "2001:db8:ffff::/48"]
+allow = {_array(allow)}
+deny = {_array(deny)}
 [limits]
-rate = "100000/s"
-burst = 1000000
+rate = "{rate}"
+{limits}
+sources = {sources}
 total_rate = "1000000/s"
-[[account]]
-name = "work"
-sources = ["127.0.0.0/8", "2001:db8::/32"]
-[[account]]
-name = "home"
-sources = ["192.0.2.0/24"]
-"""
+[coalesce]
+interval = "{interval}"
+{accounts}"""
+
+
+def _array(values: Sequence[str]) -> str:
+    # A line each: the daemon reads none of more than 1024 bytes.
+    return "".join(["[\n", *(f'"{value}",\n' for value in values), "]"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +240,21 @@ class Daemon:
 
 
 @contextmanager
-def started(directory: Path, toml: str, core: int | None = None) -> Iterator[Daemon]:
+def started(
+    directory: Path,
+    toml: str,
+    core: int | None = None,
+    python: Sequence[str] = (),
+    through: Sequence[str] = (),
+) -> Iterator[Daemon]:
     """Run the daemon until the end of the block.
 
     Args:
-        directory: for its files, and nobody else's.
+        directory: for its files, and nobody else's; what it says goes to `log` there.
         toml: its configuration.
         core: CPU to run on, from its start; None: any.
+        python: options of the interpreter.
+        through: a command that becomes the one it is given, as `nsenter` does.
 
     Yields:
         The daemon, ready and locked in.
@@ -229,19 +266,22 @@ def started(directory: Path, toml: str, core: int | None = None) -> Iterator[Dae
         notify.bind(str(notify_path))
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)],
+            [
+                *through,
+                sys.executable, *python, "-m", "mailbell.cli.mailbelld", "--config", str(file),
+            ],
             env={**os.environ, "NOTIFY_SOCKET": str(notify_path)},
             stdin=subprocess.DEVNULL,
             stderr=stderr,
-        )
+        )  # fmt: skip
         try:
-            _pin(process.pid, core)
+            pin(process.pid, core)
             if not _is_ready(notify, process):
                 raise Failed(f"mailbelld does not start: {log.read_text().strip()}")
             ready_after = time.monotonic() - began
             yield Daemon(process.pid, f"{directory}/mailbell.sock", ready_after)
         finally:
-            _end(process)
+            end(process)
 
 
 def _is_ready(notify: socket.socket, process: "subprocess.Popen[bytes]") -> bool:

@@ -2,24 +2,20 @@
 
 import os
 import platform
-import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterator
 from typing import Final, Self
 
-from bench.cpu import Comparison
-from bench.memory import Memory
+import msgspec
 
-__all__ = ["Machine", "Results", "Spread", "Work", "table"]
+from bench.section import Row, Section, Spread, Target
 
-# The targets.
-RATIO: Final = 2.0  # times the CPU time of the C loop
-READY: Final = 0.5  # seconds
-PEAK: Final = 32.0  # MiB
+__all__ = ["Machine", "Results", "number", "table"]
+
+_WIDTH: Final = 96
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """What the figures depend on.
 
     Attributes:
@@ -48,78 +44,16 @@ class Machine:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Several measurements of one thing."""
-
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Self:
-        """Sum them up."""
-        found = list(values)
-        return cls(statistics.median(found), min(found), max(found))
-
-    def __str__(self) -> str:
-        return f"median {self.median:.2f}, min {self.least:.2f}, max {self.most:.2f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """CPU time of the daemon and of the C loop under one load, in microseconds a notification.
-
-    Attributes:
-        parallel: notifications in flight.
-        rounds: of this load.
-        count: notifications in each.
-        accepted: notifications the daemon counted as accepted; every one of them.
-        per_second: notifications it took in a second (median).
-        loop: total (median), user and system time of the C loop.
-        daemon: of the daemon.
-        ratio: the daemon's total divided by the loop's, round by round.
-    """
-
-    parallel: int
-    rounds: int
-    count: int
-    accepted: int
-    per_second: float
-    loop: tuple[float, float, float]
-    daemon: tuple[float, float, float]
-    ratio: Spread
-
-    @classmethod
-    def of(cls, found: Comparison) -> Self:
-        """Sum up a comparison."""
-        return cls(
-            parallel=found.load.parallel,
-            rounds=len(found.loop),
-            count=found.load.count,
-            accepted=found.accepted,
-            per_second=statistics.median(found.per_second),
-            loop=found.microseconds(found.loop),
-            daemon=found.microseconds(found.daemon),
-            ratio=Spread.of(found.ratios),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(msgspec.Struct, frozen=True):
     """Everything.
 
     Attributes:
         machine: where it was measured.
-        work: one a load; the target is for the first, full speed.
-        ready: seconds from the start of the process to READY=1.
-        memory: empty and full.
+        sections: one a workload, in the order they were measured in.
     """
 
     machine: Machine
-    work: tuple[Work, ...]
-    ready: Spread
-    memory: Memory
+    sections: tuple[Section, ...]
 
 
 def table(results: Results) -> str:
@@ -128,45 +62,65 @@ def table(results: Results) -> str:
     Args:
         results: of one run.
     """
-    machine, memory, ready = results.machine, results.memory, results.ready
+    machine = results.machine
     where = f"{machine.cores} cores, Linux {machine.kernel} ({machine.architecture})"
-    size = f"idle {memory.idle.now:.1f}, full {memory.full.now:.1f}, peak {memory.full.peak:.1f}"
-    lines = [
-        f"{where}, {machine.python}, load average {machine.load:.1f}",
-        "",
-        f"{'CPU time of a notification, in microseconds':<48}   total    user  system",
-    ]
-    for number, work in enumerate(results.work):
-        lines += _work(work, judged=number == 0)
-    lines += [
-        "",
-        f"ready, in seconds    {ready}; target {READY}: {_met(ready.median, READY)}",
-        f"memory, in MiB       {size}; target {PEAK:.0f}: {_met(memory.full.peak, PEAK)}",
-        f"                     {_fullness(memory)}",
-    ]
+    lines = [f"{where}, {machine.python}, load average {machine.load:.1f}"]
+    for section in results.sections:
+        lines += ["", *_section(section)]
+    targets = [target for section in results.sections for target in section.targets]
+    if targets:
+        met = sum(target.met for target in targets)
+        lines += ["", f"targets: {met} of {len(targets)} met"]
     return "\n".join(lines)
 
 
-def _work(work: Work, *, judged: bool) -> list[str]:
-    verdict = f"target {RATIO}: {_met(work.ratio.median, RATIO)}" if judged else "no target"
-    load = f"{work.parallel} in flight, {work.rounds} rounds of {work.count}"
-    return [
-        f"  {load}: {work.per_second:.0f} a second, all {work.accepted} accepted",
-        f"    {'bare C loop':<44}" + "".join(f"{part:8.1f}" for part in work.loop),
-        f"    {'mailbelld, locked in, every check on':<44}"
-        + "".join(f"{part:8.1f}" for part in work.daemon),
-        f"    ratio: {work.ratio}; {verdict}",
-    ]
+def _section(section: Section) -> Iterator[str]:
+    title = f"{section.title}, in {section.unit}" if section.unit else section.title
+    yield f"{section.name}: {title}"
+    width = max((len(row.name) for row in section.rows), default=0)
+    heading = "".join(f"{word:>9}" for word in ("median", "min", "max"))
+    against = f"   ratio to {section.against}" if section.against else ""
+    yield f"  {'':<{width}}{heading}{against}"
+    for row in section.rows:
+        yield f"  {row.name:<{width}}{_figures_of(row)}"
+    for target in section.targets:
+        yield from _indented("target", _target(target))
+    for note in section.notes:
+        yield from _indented("note", note)
 
 
-def _met(value: float, target: float) -> str:
-    return "met" if value <= target else "missed"
+def _indented(kind: str, text: str) -> list[str]:
+    first = f"  {kind:<8}"
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
 
 
-def _fullness(memory: Memory) -> str:
-    entries = sum(count for count, _ in memory.tables.values())
-    capacity = sum(capacity for _, capacity in memory.tables.values())
-    empty = [name for name, (count, _) in memory.tables.items() if not count]
-    note = f"; empty, for want of a network namespace: {', '.join(empty)}" if empty else ""
-    filled = f"{entries} of {capacity} sources in {len(memory.tables)} tables"
-    return f"full: {memory.subscribers} subscribers, {filled}{note}"
+def _figures_of(row: Row) -> str:
+    figures = "".join(f"{number(figure):>9}" for figure in _figures(row.value))
+    if row.ratio is None:
+        return figures
+    median, least, most = map(number, _figures(row.ratio))
+    return f"{figures}   {median} ({least} to {most})"
+
+
+def _figures(spread: Spread) -> tuple[float, float, float]:
+    return spread.median, spread.least, spread.most
+
+
+def _target(target: Target) -> str:
+    unit = f" {target.unit}" if target.unit else ""
+    bound = f"{'at least' if target.at_least else 'at most'} {number(target.bound)}{unit}"
+    verdict = "met" if target.met else "MISSED"
+    return f"{target.what}: {number(target.value)}{unit}, {bound}: {verdict}"
+
+
+def number(value: float) -> str:
+    """Write a figure with the digits that count.
+
+    Args:
+        value: in any unit.
+    """
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"

@@ -1,90 +1,116 @@
-"""Runs the benchmarks: `python bench/run.py [--quick]`. See bench/README.md.
+"""Runs the benchmarks: `python bench/run.py [--quick] [WORKLOAD]...`. See bench/README.md.
 
-Prints a table and writes the same as bench/build/results.json. A missed target
-is shown and is no error: on a busy machine it says little about the code.
+Prints a table. A full run of everything also writes bench/results.json and
+bench/results.png; any other writes them to bench/build/. A missed target is shown and is
+no error: on a busy machine it says little about the code.
 """
 
 import argparse
 import sys
-import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 if not __package__:  # started by its path, which puts bench/ itself on the search path
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.cpu import compare
-from bench.memory import SOURCES, measure
-from bench.processes import BUILD, Failed, Load, build, configuration, started
-from bench.report import Machine, Results, Spread, Work, table
+from bench.plot import draw
+from bench.processes import BUILD, HERE, Failed, build
+from bench.report import Machine, Results, table
+from bench.section import FULL, QUICK, Plan, Section
+from bench.workloads import (
+    calls,
+    configured,
+    fanout,
+    filtered,
+    idle,
+    latency,
+    sources,
+    startup,
+    steady,
+)
 
-__all__ = ["FULL", "QUICK", "Plan", "main", "run"]
+__all__ = ["WORKLOADS", "main", "run", "write"]
+
+WORKLOADS: Final[Mapping[str, Callable[[Plan], Section]]] = {
+    "steady": steady.measure,
+    "calls": calls.measure,
+    "sources": sources.measure,
+    "configured": configured.measure,
+    "filtered": filtered.measure,
+    "fanout": fanout.measure,
+    "latency": latency.measure,
+    "idle": idle.measure,
+    "startup": startup.measure,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        loads: what the daemon and the C loop are driven with, full speed first.
-        rounds: of each load.
-        starts: of the daemon.
-        sources: that fill its tables.
-    """
-
-    loads: tuple[Load, ...]
-    rounds: int
-    starts: int
-    sources: int
-
-
-# 64 in flight is full speed: the next is there before the last is done. With one in
-# flight each notification wakes its listener up, which is the dearest way to come.
-FULL = Plan((Load(20_000, 64), Load(3_000, 1)), rounds=5, starts=9, sources=SOURCES)
-QUICK = Plan((Load(4_000, 64), Load(1_000, 1)), rounds=3, starts=3, sources=SOURCES // 2)
-
-
-def run(plan: Plan) -> Results:
-    """Measure everything.
+def run(plan: Plan, names: Iterable[str]) -> Results:
+    """Measure, and say on stderr how far it is.
 
     Args:
-        plan: how much of it.
+        plan: how much.
+        names: of workloads.
 
     Raises:
-        Failed: something could not be measured.
+        Failed: nothing can be measured here. A workload that cannot be is left out.
     """
+    machine = Machine.here()
     build()
-    return Results(
-        machine=Machine.here(),
-        work=tuple(map(Work.of, compare(plan.loads, plan.rounds))),
-        ready=Spread.of(_start() for _ in range(plan.starts)),
-        memory=measure(plan.sources),
-    )
+    sections = (_section(name, plan) for name in names)
+    return Results(machine, tuple(section for section in sections if section is not None))
 
 
-def _start() -> float:
-    """Start the daemon; return the seconds until it said that it is ready."""
-    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the daemon drops to a user who must reach its socket
-        with started(directory, configuration(directory)) as daemon:
-            return daemon.ready_after
-
-
-def main() -> int:
-    """Return the exit code: 0 measured, 70 could not be measured."""
-    parser = argparse.ArgumentParser(description="Measures mailbelld beside a bare C loop.")
-    parser.add_argument("--quick", action="store_true", help="less of everything, below 20 s")
+def _section(name: str, plan: Plan) -> Section | None:
+    print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
+    began = time.monotonic()
     try:
-        results = run(QUICK if parser.parse_args().quick else FULL)
+        section = WORKLOADS[name](plan)
+    except Failed as failure:
+        print(f"could not be measured: {failure}", file=sys.stderr)
+        return None
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    return section
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 measured, 70 something could not be measured.
+
+    Args:
+        words: of the command line; None: those of this process.
+    """
+    parser = argparse.ArgumentParser(description="Measures what mailbelld costs.")
+    parser.add_argument("--quick", action="store_true", help="less of everything, below 60 s")
+    parser.add_argument("workload", nargs="*", help=f"default: all of {', '.join(WORKLOADS)}")
+    options = parser.parse_args(words)
+    names = list(dict.fromkeys(options.workload)) or list(WORKLOADS)
+    unknown = [name for name in names if name not in WORKLOADS]
+    if unknown:
+        parser.error(f"no such workload: {', '.join(unknown)}")
+    try:
+        results = run(QUICK if options.quick else FULL, names)
     except Failed as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 70
-    (BUILD / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    is_whole = len(results.sections) == len(WORKLOADS)
+    write(results, HERE if is_whole and not options.quick else BUILD)
     print(table(results))
-    return 0
+    return 0 if len(results.sections) == len(names) else 70
+
+
+def write(results: Results, directory: Path) -> None:
+    """Write the record and the picture.
+
+    Args:
+        results: of one run.
+        directory: for both.
+    """
+    record = msgspec.json.format(msgspec.json.encode(results))
+    (directory / "results.json").write_bytes(record + b"\n")
+    draw(results, directory / "results.png")
 
 
 if __name__ == "__main__":

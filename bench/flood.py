@@ -1,0 +1,92 @@
+"""A flood: messages as fast as one core can send them, or paced, from many sources."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from bench.processes import BUILD, PATIENCE, Failed, pin
+
+__all__ = ["NETWORKS", "Flood", "Sent", "source"]
+
+NETWORKS: Final = 65_000
+"""So many sources are each in a network of its own (bench/c/address.h)."""
+
+
+class Sent(NamedTuple):
+    """What came of it, as the sender saw it.
+
+    Attributes:
+        sent: messages that the kernel took.
+        failed: that it did not, or connections that nobody answered.
+        seconds: it took.
+    """
+
+    sent: int
+    failed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Messages, and from whom.
+
+    Attributes:
+        transport: how they are sent.
+        message: a good line, or garbage much like it.
+        count: how many.
+        first: number of the first source.
+        sources: how many there are, in turn.
+        per_second: at most so many; 0: as fast as it can.
+    """
+
+    transport: Literal["tcp", "udp"]
+    message: Literal["line", "garbage"]
+    count: int
+    first: int = 0
+    sources: int = 200
+    per_second: int = 0
+
+    def run(
+        self, host: str, port: int, core: int | None = None, through: Sequence[str] = ()
+    ) -> Sent:
+        """Send it to the end.
+
+        Args:
+            host: numeric address, without brackets.
+            port: of the listener.
+            core: CPU to run on; None: any.
+            through: a command that becomes the one it is given, as `nsenter` does.
+
+        Raises:
+            Failed: it did not run to its end.
+        """
+        numbers = [port, self.first, self.sources, self.count, PATIENCE]
+        words = [self.transport, host, *map(str, numbers), self.message]
+        if self.per_second:
+            words.append(str(self.per_second))
+        command = [*through, str(BUILD / "flood"), *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            pin(process.pid, core)
+            output, _ = process.communicate()
+        if process.returncode:
+            raise Failed(f"bench/build/flood ended with exit code {process.returncode}")
+        sent, failed, nanoseconds = map(int, output.split())
+        if sent + failed != self.count:
+            raise Failed(f"of {self.count} messages {sent + failed} were sent in {PATIENCE} s")
+        return Sent(sent, failed, nanoseconds / 1e9)
+
+
+def source(version: Literal[4, 6], number: int) -> int:
+    """Return the address of a source, as the C programs have it.
+
+    Args:
+        version: of IP.
+        number: of the source.
+
+    Source: bench/c/address.h.
+    """
+    again, network = divmod(number, NETWORKS)
+    if version == 4:
+        return 0x7F010001 + (network << 8) + again
+    return 0x20010DB8 << 96 | network + 1 << 80 | again << 64 | 1
