@@ -3,6 +3,7 @@
 import math
 import random
 from fractions import Fraction
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -78,7 +79,8 @@ def test_penalty_silences_for_two_bursts_at_most(penalties: int, burst: int) -> 
 def test_capacity_is_a_power_of_two(asked: int, capacity: int) -> None:
     table = Table(0, asked, 1, 1.0, 1)
     assert table.capacity == capacity
-    assert sum(len(part) * part.itemsize for part in (table._keys, table._tats)) == 16 * capacity
+    arrays = sum(len(part) * part.itemsize for part in (table._keys, table._tats))
+    assert arrays + len(table._hints) == 17 * capacity
 
 
 def test_key_is_the_prefix() -> None:
@@ -119,13 +121,46 @@ def test_entry_in_the_past_gives_way_uncounted() -> None:
     assert table.evictions == 1
 
 
+@pytest.mark.parametrize(("burst", "seconds"), [(1, 0.875), (4, 3.5), (8, 7.0), (100, 99.0)])
+def test_in_a_full_table_a_trifle_gives_way_to_whoever_has_its_slot(
+    burst: int, seconds: float
+) -> None:
+    table = Table(0, 8, 1, 1.0, burst)
+    fill(table, range(1, 8), -0.5)
+    fill(table, range(1), 0.0, cost=burst)
+    slot = table._keys.index(0)
+    rival = next(key for key in count(8) if own_slot(table, key) == slot)
+    for now, gives_way in ((0.0, False), (seconds - 0.001, False), (seconds, True)):
+        assert table.test(rival, now)
+        assert (table._slot == slot) == gives_way
+
+
+def test_while_there_is_room_nobody_gives_way() -> None:
+    table = Table(0, 8, 1, 1.0, 8)
+    fill(table, range(1), 0.0)
+    rival = next(key for key in count(1) if own_slot(table, key) == table._keys.index(0))
+    fill(table, range(rival, rival + 1), 0.5)
+    assert (table.entries, table.evictions) == (2, 0)
+
+
+def own_slot(table: Table, key: int) -> int:
+    return key * table._multiplier >> table._down & table._last
+
+
+def test_a_key_with_the_hint_of_another_is_not_taken_for_it() -> None:
+    table = Table(0, 8, 1, 1.0, 1)
+    fill(table, range(8), 0.0)
+    assert all(table.test(key + 251, 0.0) and table.test(key + 502, 0.0) for key in range(8))
+    assert not any(table.test(key, 0.0) for key in range(8))
+
+
 def test_refused_and_merely_tested_leave_nothing_behind() -> None:
     table = Table(0, 8, 1, 1.0, 2)
     fill(table, range(8), 0.0, cost=2)
-    before = table._keys[:], table._tats[:]
+    before = table._keys[:], table._tats[:], table._hints[:]
     assert not table.test(3, 0.0)
     assert table.test(99, 0.0)
-    assert (table._keys, table._tats) == before
+    assert (table._keys, table._tats, table._hints) == before
 
 
 def test_who_was_refused_and_would_be_now_is_named_with_its_wait() -> None:
@@ -227,7 +262,7 @@ class CrowdedTable(RuleBasedStateMachine):
         self.table = Table(4, 16, 0xFEED, 1.0, 4)
         self.now = 0.0
 
-    @rule(source=st.integers(0, 2000), times=st.integers(1, 6))
+    @rule(source=st.integers(0, 8000), times=st.integers(1, 6))
     def request(self, source: int, times: int) -> None:
         key = source >> 4
         known = key in self.table._keys
@@ -239,7 +274,7 @@ class CrowdedTable(RuleBasedStateMachine):
         assert admitted <= 4
         assert known or admitted == min(times, 4), "an unknown source has its whole burst"
 
-    @rule(source=st.integers(0, 2000))
+    @rule(source=st.integers(0, 8000))
     def penalize(self, source: int) -> None:
         self.table.penalize(source, self.now, 4.0)
         assert self.table._tats[self.table._keys.index(source >> 4)] <= self.now + 8
@@ -252,7 +287,9 @@ class CrowdedTable(RuleBasedStateMachine):
     def is_bounded(self) -> None:
         used = [key for key in self.table._keys if key != (1 << 64) - 1]
         assert len(used) == len(set(used)) == self.table.entries <= self.table.capacity == 16
-        assert len(self.table._keys) == len(self.table._tats) == 16
+        assert len(self.table._keys) == len(self.table._tats) == len(self.table._hints) == 16
+        hints = zip(self.table._hints, self.table._keys, strict=True)
+        assert all(hint == key % 251 for hint, key in hints if key != (1 << 64) - 1)
 
 
 TestCrowdedTable = CrowdedTable.TestCase

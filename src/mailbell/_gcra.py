@@ -7,23 +7,31 @@ bucket holds `burst - (TAT - now) / increment` tokens, so a TAT in the past is a
 
 Why `Table` is set-associative and not an ordered dictionary with LRU eviction:
 
-- memory: 16 bytes an entry, all of it at start, against some 170 that grow under
+- memory: 17 bytes an entry, all of it at start, against some 170 that grow under
   attack; eight tables of 8192 entries take 1 MiB instead of 10;
 - the smallest TAT is the entry that tells least. In the past it equals a source never
   seen, and forgetting it costs nothing; else it costs as few tokens as possible, and
-  whoever wants one forgotten must have spent more than it from each of eight other sources;
+  whoever wants one forgotten must have spent more than it from each of eight other sources.
+  Once the table is full, what is short of a trifle alone, one token or an eighth of the
+  burst, gives way without a look at the others: many new sources would make us look each time;
 - a flooder that is being limited has a large TAT. It is not forgotten by being quiet
   for a while, as the least recently used entry would be.
 """
 
 import math
+import struct
 from array import array
 from collections import Counter, deque
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 __all__ = ["Bucket", "Refused", "Table"]
 
 _WAYS: Final = 8
+# Eight floats of an array, in less time than a slice of it takes.
+_TATS_OF_SET: Final = struct.Struct(f"{_WAYS}d").unpack_from
+# The largest prime below 256: regular addresses differ in what is left over by it.
+_HINTS: Final = 251
 _MASK64: Final = (1 << 64) - 1
 # ffff:ffff:ffff:ffff::/64 is multicast, hence never a source: it marks a free slot.
 _FREE: Final = _MASK64
@@ -115,9 +123,9 @@ class Table:
     """
 
     __slots__ = (
-        "_ceiling", "_down", "_increment", "_index", "_key", "_keys", "_last", "_multiplier",
-        "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance",
-        "capacity", "entries", "evictions",
+        "_ceiling", "_down", "_find", "_hints", "_increment", "_index", "_key", "_keys", "_last",
+        "_multiplier", "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance", "_trifle",
+        "_trifle_when_full", "capacity", "entries", "evictions",
     )  # fmt: skip
 
     def __init__(self, shift: int, capacity: int, seed: int, rate: float, burst: int) -> None:
@@ -133,9 +141,14 @@ class Table:
         self._last = self.capacity - 1
         self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
         self._ceiling = 2 * burst / rate
+        self._trifle = 0.0  # until the table is full
+        self._trifle_when_full = min(1, burst / 8) / rate
         self._keys = array("Q", [_FREE]) * self.capacity
         self._tats = array("d", [-math.inf]) * self.capacity
         self._index = self._keys.index
+        # A byte of each key, nearly always enough to see that a set does not have one.
+        self._hints = bytearray(self.capacity)
+        self._find = self._hints.find
         self._refused: deque[int] = deque(maxlen=_REMEMBERED)
         self._slot, self._key, self._tat = 0, _FREE, -math.inf
 
@@ -226,22 +239,25 @@ class Table:
     def _search(self, key: int, slot: int, now: float) -> float:
         """Look at the other slots of the set that the key's own slot is in."""
         first = slot & -_WAYS
-        try:
-            self._slot = found = self._index(key, first, first + _WAYS)
-            return self._tats[found]
-        except ValueError:  # not known
-            if self._tats[slot] > now:
-                tats = self._tats[first : first + _WAYS]
-                slot = first + tats.index(min(tats))
-            self._slot = slot
-            return -math.inf
+        if self._find(key % _HINTS, first, first + _WAYS) >= 0:
+            with suppress(ValueError):  # another key with this hint
+                self._slot = slot = self._index(key, first, first + _WAYS)
+                return self._tats[slot]
+        if self._tats[slot] > now + self._trifle:
+            tats = _TATS_OF_SET(self._tats, first * self._tats.itemsize)
+            slot = first + tats.index(min(tats))
+        self._slot = slot
+        return -math.inf
 
     def _replace(self, slot: int, now: float) -> None:
-        if self._keys[slot] == _FREE:
-            self.entries += 1
-        elif self._tats[slot] > now:
+        if self._tats[slot] > now:
             self.evictions += 1
+        elif self._keys[slot] == _FREE:
+            self.entries += 1
+            if self.entries == self.capacity:
+                self._trifle = self._trifle_when_full
         self._keys[slot] = self._key
+        self._hints[slot] = self._key % _HINTS
 
     def _mend(self, known: float, now: float) -> None:
         """Bound the silence of a refused source; only needed after time ran backwards."""

@@ -7,7 +7,7 @@ Families and transports have tables of their own, so that a flood of forged data
 make us forget, or refuse, those who connect by TCP.
 
 Each prefix has a token bucket (`mailbell._gcra`, which also says why a set-associative table,
-16 bytes an entry, in which the smallest TAT gives way, and not an ordered dictionary).
+17 bytes an entry, in which the smallest TAT gives way, and not an ordered dictionary).
 A table that is full lets a new source pass. The effect of a notification is bounded elsewhere
 (coalescing), so failing open is safe, and failing closed would silence real servers.
 """

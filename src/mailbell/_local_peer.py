@@ -144,10 +144,11 @@ class LocalPeer:
             while not subscriber.waiting:
                 self._changed = trio.Event()
                 await self._changed.wait()
-            # The send buffer holds about one reply: as long as the peer does
-            # not read, nothing is written and what happens is merged.
-            await trio.lowlevel.wait_writable(self._socket)
+            # The send buffer holds a few replies: when the peer does not read, this
+            # waits with one in hand, and what happens meanwhile is merged.
             await self._send(_next_reply(subscriber))
+            if subscriber.waiting:
+                await trio.lowlevel.checkpoint()  # others have their turn first
 
     async def _receive_untrusted(self) -> bytes:
         while True:
@@ -161,11 +162,10 @@ class LocalPeer:
     async def _send(self, message: bytes) -> None:
         rest = memoryview(message)
         while rest:
-            await trio.lowlevel.wait_writable(self._socket)
             try:
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
-                continue
+                await trio.lowlevel.wait_writable(self._socket)
             except OSError as error:
                 raise Hangup(LocalEvent.DISCONNECTED) from error
 

@@ -159,8 +159,8 @@ def test_a_subscriber_that_never_reads_gets_it_all_in_one(tmp_path: Path) -> Non
             assert told_until(watcher, rung)[-1] < rung
             counts = told_until(sleeper, rung)
             print(rung, "rung; to the sleeper:", counts, "RSS", memory, "KiB")
-            # What the kernel's buffer took at once, then one for all the rest.
-            assert len(counts) <= 4
+            # What the kernel's buffer took, one in hand, then one for all the rest.
+            assert len(counts) <= 8
             assert counts[-1] > rung / 2
             # Two hundred merged wake-ups kept apart would be a message each, and more.
             assert memory[1] - memory[0] < 512

@@ -199,7 +199,7 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
 def limit_send_buffer(sock: socket.socket) -> None:
     """Give a socket the smallest send buffer the kernel knows (about 4.5 KiB).
 
-    A peer that does not read then holds one message of ours and not a queue of them.
+    A peer that does not read then holds six small messages of ours at most, not a queue.
 
     Args:
         sock: an accepted Unix socket; the option is not inherited from the listener.
