@@ -71,7 +71,7 @@ class Flood:
             output, _ = process.communicate()
         if process.returncode:
             raise Failed(f"bench/build/flood ended with exit code {process.returncode}")
-        sent, failed, nanoseconds = map(int, output.split())
+        sent, failed, nanoseconds = map(int, output.splitlines()[-1].split())
         if sent + failed != self.count:
             raise Failed(f"of {self.count} messages {sent + failed} were sent in {PATIENCE} s")
         return Sent(sent, failed, nanoseconds / 1e9)

@@ -45,6 +45,11 @@ ALLOWED: Final = {
     r".*net\.core\.optmem_max.*": "test_too_large_for_the_kernels_memory_says_what_to_raise",
 }
 
+# What says the same with every Python, because it asks the kernel, libseccomp, systemd or a
+# mail program: `.ci/run` runs it with the first of them alone (`-m "not once"`).
+ONCE: Final = {"bench", "clients", "service_files", "sandbox/test_program.py"}
+HERE: Final = Path(__file__).parent
+
 FIGURE: Final = "sandbox: "
 
 # How long an example takes says nothing on a machine that runs other tests beside.
@@ -65,7 +70,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, one for each worker: what begins last ends last."""
+    """Mark what is run once; begin with what takes longest, one for each worker."""
+    for item in items:
+        path = item.path.relative_to(HERE)
+        if ONCE & {str(path), *map(str, path.parents)}:
+            item.add_marker(pytest.mark.once)
     long = [item for item in items if item.get_closest_marker("long")]
     others = [item for item in items if item not in long]
     share = len(others) // max(1, len(long))

@@ -11,8 +11,8 @@
  * A connection is reset once its place is needed for another, wherever the
  * listener is with it: that leaves no port occupied, and waits for nobody.
  *
- * Prints: messages sent (connections begun, if silent), those that could not
- * be, and nanoseconds. SIGTERM ends it early.
+ * Prints "begins"; in the end messages sent (connections begun, if silent),
+ * those that could not be, and nanoseconds. SIGTERM ends it early.
  */
 
 #define _GNU_SOURCE
@@ -199,6 +199,8 @@ int main(int argc, char **argv)
                  " line|garbage|silent [PER_SECOND]");
     parse(argv + 1, argc == 10);
     sigaction(SIGTERM, &action, NULL);
+    puts("begins"); /* from here on SIGTERM has an answer */
+    fflush(stdout);
     for (int i = 0; i < PLACES; i++)
         places[i].connection = -1;
     int sock = udp ? datagram_socket() : -1;

@@ -27,7 +27,7 @@ POLICY: Final = parse((Path(seccomp.__file__).parent.parent / "policy/mailbelld.
 PERMITTED: Final = 40  # calls, at most
 MINUTES: Final = 8
 # Whether it is needed is a property of the machine, or of its Python, and not of the daemon.
-DEPENDS: Final = {"clock_gettime", "futex"}
+DEPENDS: Final = {"clock_gettime", "futex", "recvfrom"}
 
 pytestmark = pytest.mark.long
 
