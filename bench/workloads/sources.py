@@ -93,9 +93,9 @@ def measure(plan: Plan) -> Section:
         ]
         for way in ways:
             _fill(daemons[1], way, many)
-        compared = [_over_udp(plan, way, daemons, many) for way in ways]
-        compared += [_limiter_alone(plan, way, many) for way in _WAYS]
-        values = [_interleaved(each, plan.rounds) for each in compared]
+        whole = [_over_udp(plan, way, daemons, many) for way in ways]
+        part = [_limiter_alone(plan, way, many) for way in _WAYS]
+        values = [_interleaved(each, plan.rounds) for each in (*whole, *part)]
         notes = [*map(_Heard.note, daemons)]
     if through is None:
         notes.append("no UDP over IPv6: its sources take a network namespace, made as root")
@@ -105,9 +105,12 @@ def measure(plan: Plan) -> Section:
         unit="ns",
         against=f"{_FEW} sources",
         rows=tuple(
-            row for each, v in zip(compared, values, strict=True) for row in _rows(each, v, many)
+            row
+            for each, v in zip((*whole, *part), values, strict=True)
+            for row in _rows(each, v, many)
         ),
-        targets=tuple(_target(each, v, many) for each, v in zip(compared, values, strict=True)),
+        # What was promised is the cost of a notification, of which the limiter is a part.
+        targets=tuple(_target(each, v, many) for each, v in zip(whole, values, strict=False)),
         notes=tuple(notes),
     )
 

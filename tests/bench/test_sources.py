@@ -51,14 +51,14 @@ def test_ratios_are_to_few_sources(section: Section) -> None:
             assert row.ratio.median == pytest.approx(row.value.median / few.value.median)
 
 
-def test_the_worse_ratio_of_each_way_is_held_to_the_promise(
+def test_the_worse_ratio_of_a_whole_notification_is_held_to_the_promise(
     section: Section, ways: Sequence[str]
 ) -> None:
+    whole = sum(way.startswith("UDP") for way in ways)
     ratios = [row.ratio.median for row in section.rows if row.ratio]
     worse = [max(pair) for pair in zip(ratios[::2], ratios[1::2], strict=True)]
-    assert [target.value for target in section.targets] == worse
+    assert [target.value for target in section.targets] == worse[:whole]
     assert {target.bound for target in section.targets} == {1.3}
-    assert len(section.targets) == len(ways)
 
 
 def test_what_was_sent_is_accepted_or_lost_and_all_sources_are_known(
