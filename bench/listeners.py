@@ -64,11 +64,13 @@ class Listener:
         pids: whose accounts hold what it costs.
         port: on loopback.
         sent: notifications it was sent so far, all of which it closed without a word.
+        wakeups: asks how often it has woken its subscriber; None: it has none.
     """
 
     pids: tuple[int, ...]
     port: int
     sent: int = 0
+    wakeups: Callable[[], int] | None = None
 
     def drive(self, load: Load, core: int | None = None) -> Cpu:
         """Send it a load; return what that cost.
@@ -108,7 +110,8 @@ def mailbelld(core: int | None = None) -> Iterator[Listener]:
             Client(daemon.path) as client,
             client.subscribe(),
         ):
-            listener = Listener((daemon.pid,), daemon.port("tcp", HOST))
+            port = daemon.port("tcp", HOST)
+            listener = Listener((daemon.pid,), port, wakeups=lambda: daemon.status().wakeups)
             yield listener
             outcomes = daemon.outcomes()
         accepted = outcomes.pop("accepted", 0)

@@ -3,7 +3,7 @@
 import math
 import random
 from fractions import Fraction
-from itertools import count
+from itertools import count, islice
 
 import pytest
 from hypothesis import given
@@ -121,16 +121,27 @@ def test_entry_in_the_past_gives_way_uncounted() -> None:
     assert table.evictions == 1
 
 
-@pytest.mark.parametrize(("burst", "seconds"), [(1, 0.875), (4, 3.5), (8, 7.0), (100, 99.0)])
-def test_in_a_full_table_a_trifle_gives_way_to_whoever_has_its_slot(
-    burst: int, seconds: float
-) -> None:
-    table = Table(0, 8, 1, 1.0, burst)
-    fill(table, range(1, 8), -0.5)
-    fill(table, range(1), 0.0, cost=burst)
+def test_two_that_share_a_slot_cannot_take_turns_to_be_forgotten() -> None:
+    table = Table(0, 8, 1, 1.0, 4)
+    fill(table, range(8), 0.0)
+    slot = own_slot(table, 0)
+    first, second = islice((key for key in count(8) if own_slot(table, key) == slot), 2)
+    admitted = 0
+    for _ in range(20):
+        for key in (first, second):
+            if table.test(key, 0.5):
+                table.commit(0.5)
+                admitted += 1
+    assert admitted == 8
+
+
+def test_who_means_nothing_any_more_gives_way_to_whoever_has_its_slot() -> None:
+    table = Table(0, 8, 1, 1.0, 4)
+    fill(table, range(1, 8), 0.0)
+    fill(table, range(1), 0.0, cost=2)
     slot = table._keys.index(0)
     rival = next(key for key in count(8) if own_slot(table, key) == slot)
-    for now, gives_way in ((0.0, False), (seconds - 0.001, False), (seconds, True)):
+    for now, gives_way in ((0.5, False), (1.999, False), (2.0, True)):
         assert table.test(rival, now)
         assert (table._slot == slot) == gives_way
 

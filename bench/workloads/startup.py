@@ -28,6 +28,8 @@ _SUBSCRIBERS: Final = 64
 # More than twice what a table holds: a source goes into one of many small sets, and
 # the last of these is full long after the average one.
 _SOURCES: Final = 20_000
+# So slow that no entry has served its time: what has gives way before free slots are used.
+_RATE: Final = "1/h"
 # Datagrams a second: below what the daemon takes. UDP says nothing of what it lost.
 _PACE: Final = 40_000
 _PASSES: Final = 5
@@ -94,7 +96,7 @@ def _fill(sources: int) -> _Full:
         hosts = ["127.0.0.1"] if through is None else ["127.0.0.1", IPV6_HOST]
         endpoints = [f"{_in_brackets(host)}:0" for host in hosts]
         directory = stack.enter_context(_directory())
-        toml = configuration(directory, tcp=endpoints, udp=endpoints)
+        toml = configuration(directory, tcp=endpoints, udp=endpoints, rate=_RATE)
         daemon = stack.enter_context(started(directory, toml, through=through or ()))
         for _ in range(_SUBSCRIBERS):
             client = stack.enter_context(Client(daemon.path))

@@ -6,7 +6,7 @@ up. What takes a hundred times as long gets fewer of them. The rounds take turns
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -168,8 +168,20 @@ def _notes(
         f"notifications in each of {rounds} rounds, 64 and 1 in flight: {counts}",
         "each listener took all that it was sent, by its own count",
         f"in user mode, about: {shares}",
+        *_merged(full),
         *(f"not installed, so left out: {each.program}" for each in missing),
     )
+
+
+def _merged(entrants: Sequence[_Entrant]) -> Iterator[str]:
+    """Say how many of the notifications woke a subscriber: coalescing merges the others."""
+    for name, listener, _ in entrants:
+        if listener.wakeups:
+            yield (
+                f"{name} woke its subscriber {listener.wakeups()} times for {listener.sent} of"
+                " them: one a second and account; what each costs that is told by itself is in"
+                " the workload fanout"
+            )
 
 
 def _in_user_mode(costs: Sequence[Cpu]) -> float:

@@ -12,8 +12,8 @@ Why `Table` is set-associative and not an ordered dictionary with LRU eviction:
 - the smallest TAT is the entry that tells least. In the past it equals a source never
   seen, and forgetting it costs nothing; else it costs as few tokens as possible, and
   whoever wants one forgotten must have spent more than it from each of eight other sources.
-  Once the table is full, what is short of a trifle alone, one token or an eighth of the
-  burst, gives way without a look at the others: many new sources would make us look each time;
+  That takes a look at all eight; whatever is cheaper, such as forgetting who owes but one
+  token, would let two sources that share a slot take turns and never owe more;
 - a flooder that is being limited has a large TAT. It is not forgotten by being quiet
   for a while, as the least recently used entry would be.
 """
@@ -124,8 +124,8 @@ class Table:
 
     __slots__ = (
         "_ceiling", "_down", "_find", "_hints", "_increment", "_index", "_key", "_keys", "_last",
-        "_multiplier", "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance", "_trifle",
-        "_trifle_when_full", "capacity", "entries", "evictions",
+        "_multiplier", "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance",
+        "capacity", "entries", "evictions",
     )  # fmt: skip
 
     def __init__(self, shift: int, capacity: int, seed: int, rate: float, burst: int) -> None:
@@ -141,8 +141,6 @@ class Table:
         self._last = self.capacity - 1
         self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
         self._ceiling = 2 * burst / rate
-        self._trifle = 0.0  # until the table is full
-        self._trifle_when_full = min(1, burst / 8) / rate
         self._keys = array("Q", [_FREE]) * self.capacity
         self._tats = array("d", [-math.inf]) * self.capacity
         self._index = self._keys.index
@@ -243,7 +241,7 @@ class Table:
             with suppress(ValueError):  # another key with this hint
                 self._slot = slot = self._index(key, first, first + _WAYS)
                 return self._tats[slot]
-        if self._tats[slot] > now + self._trifle:
+        if self._tats[slot] > now:
             tats = _TATS_OF_SET(self._tats, first * self._tats.itemsize)
             slot = first + tats.index(min(tats))
         self._slot = slot
@@ -254,8 +252,6 @@ class Table:
             self.evictions += 1
         elif self._keys[slot] == _FREE:
             self.entries += 1
-            if self.entries == self.capacity:
-                self._trifle = self._trifle_when_full
         self._keys[slot] = self._key
         self._hints[slot] = self._key % _HINTS
 

@@ -93,6 +93,8 @@ class LocalPeer:
         Raises:
             Hangup: the peer has gone, or does not read.
         """
+        # Before the answer, so that a burst of calls is not answered in one go.
+        await trio.lowlevel.checkpoint()
         with trio.move_on_after(UNREAD) as timer:
             await self._send(message)
         if timer.cancelled_caught:

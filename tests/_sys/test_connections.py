@@ -62,6 +62,17 @@ def test_a_socket_that_adopts_it_owns_it(listening: socket.socket) -> None:
             os.fstat(descriptor)
 
 
+def test_what_cannot_be_adopted_is_closed(listening: socket.socket) -> None:
+    descriptor, other = os.pipe()
+    try:
+        with pytest.raises(OSError, match="non-socket"):
+            adopt(descriptor, listening)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    finally:
+        os.close(other)
+
+
 def test_what_is_there_is_read_and_no_more_than_asked_for(
     pair: tuple[socket.socket, socket.socket], read: Reader
 ) -> None:

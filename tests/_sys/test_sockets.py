@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+from harness.ports import free_port
 
 from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
 from mailbell._events import Family, Transport
@@ -86,10 +87,12 @@ def test_a_udp_socket_is_bound_and_not_shared(loopback: Endpoint) -> None:
 
 @pytest.mark.skipif(not IPV6, reason="no IPv6 here")
 def test_both_families_share_a_port_number() -> None:
-    with sockets.bind_tcp(Endpoint(Family.IPV6, "::", 0)) as six:
-        port = six.getsockname()[1]
-        with sockets.bind_tcp(Endpoint(Family.IPV4, "0.0.0.0", port)) as four:
-            assert four.getsockname()[1] == port
+    port = free_port()
+    with (
+        sockets.bind_tcp(Endpoint(Family.IPV6, "::", port)) as six,
+        sockets.bind_tcp(Endpoint(Family.IPV4, "0.0.0.0", port)) as four,
+    ):
+        assert four.getsockname()[1] == six.getsockname()[1] == port
 
 
 def test_a_taken_port_names_who_has_it(loopback: Endpoint) -> None:

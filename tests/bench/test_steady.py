@@ -1,5 +1,7 @@
 """The workload `steady`: all candidates, the same load, and what was promised."""
 
+import re
+
 import pytest
 
 from bench.listeners import program
@@ -7,6 +9,8 @@ from bench.section import SMOKE, Section
 from bench.workloads import steady
 
 SYSTEM = [name for name in ("xinetd", "socat") if program(name)]
+
+MERGED = re.compile(r"mailbelld woke its subscriber (?P<woke>\d+) times for (?P<sent>\d+) of them")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,11 @@ def test_targets_compare_as_promised(section: Section) -> None:
         assert target.value == pytest.approx(value[one] / value[other])
     promised = [(target.bound, target.at_least) for target in section.targets]
     assert promised == [(1.5, False), (4.0, True), (50.0, True)][: 2 + ("xinetd" in SYSTEM)]
+
+
+def test_it_says_how_many_of_them_woke_the_subscriber(section: Section) -> None:
+    (found,) = filter(None, (MERGED.match(note) for note in section.notes))
+    assert 1 <= int(found["woke"]) < int(found["sent"])
 
 
 def test_what_is_not_installed_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ CALLS: Final[dict[str, tuple[int | bytes | list[bytes], ...]]] = {
     "read": (bytes(64), 64),
     "preadv2": ([bytes(64)], 1, NEXT, 0, int(os.RWF_NOWAIT)),
     "write": (b"x", 1),
+    "preadv2: at an offset": ([bytes(64)], 1, 0, 0, int(os.RWF_NOWAIT)),
     "sendto": (b"x", 1, int(socket.MSG_NOSIGNAL), 0, 0),
     "recvfrom": (bytes(64), 64, int(socket.MSG_DONTWAIT), 0, 0),
     "accept4": (0, 0, SOCK_CLOEXEC),

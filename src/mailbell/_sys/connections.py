@@ -40,13 +40,17 @@ def acceptor(listening: socket.socket) -> Callable[[], tuple[int, Any]]:
 
 
 def adopt(descriptor: int, listening: socket.socket) -> socket.socket:
-    """Make a socket of a descriptor, which it owns from then on.
+    """Make a socket of a descriptor, which it owns from then on; if that fails, it is closed.
 
     Args:
         descriptor: of a connection.
         listening: the socket it was accepted on.
     """
-    return socket.socket(listening.family, listening.type, listening.proto, descriptor)
+    try:
+        return socket.socket(listening.family, listening.type, listening.proto, descriptor)
+    except Exception:
+        os.close(descriptor)
+        raise
 
 
 def reader(listening: socket.socket) -> Reader:
@@ -57,7 +61,7 @@ def reader(listening: socket.socket) -> Reader:
     """
     try:
         _read_what_is_there(listening.fileno(), 1)
-    except AttributeError:  # a C library without it
+    except (AttributeError, NotImplementedError):  # a C library without it
         return _receive
     except OSError as error:
         # It is no connection, says who knows the call; else EOPNOTSUPP, before Linux 6.5.
