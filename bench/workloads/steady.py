@@ -105,6 +105,7 @@ def measure(plan: Plan) -> Section:
         ]
         of_full = _compare(full, plan.rounds, load_core)
         of_alone = _compare(alone, plan.rounds, load_core)
+        merged = tuple(_merged(full))
     times = _times(full, of_full)
     return Section(
         name="steady",
@@ -113,7 +114,7 @@ def measure(plan: Plan) -> Section:
         against=_LOOP,
         rows=(*_rows(times, ""), *_rows(_times(alone, of_alone), ", 1 in flight")),
         targets=_targets(times),
-        notes=_notes(full, alone, of_full, plan.rounds),
+        notes=(*_notes(full, alone, of_full, plan.rounds), *merged),
     )
 
 
@@ -168,7 +169,6 @@ def _notes(
         f"notifications in each of {rounds} rounds, 64 and 1 in flight: {counts}",
         "each listener took all that it was sent, by its own count",
         f"in user mode, about: {shares}",
-        *_merged(full),
         *(f"not installed, so left out: {each.program}" for each in missing),
     )
 
