@@ -30,6 +30,7 @@ __all__ = ["Bucket", "Refused", "Table"]
 _WAYS: Final = 8
 # Eight floats of an array, in less time than a slice of it takes.
 _TATS_OF_SET: Final = struct.Struct(f"{_WAYS}d").unpack_from
+_FLOAT: Final = struct.calcsize("d")
 # The largest prime below 256: regular addresses differ in what is left over by it.
 _HINTS: Final = 251
 _MASK64: Final = (1 << 64) - 1
@@ -242,7 +243,7 @@ class Table:
                 self._slot = slot = self._index(key, first, first + _WAYS)
                 return self._tats[slot]
         if self._tats[slot] > now:
-            tats = _TATS_OF_SET(self._tats, first * self._tats.itemsize)
+            tats = _TATS_OF_SET(self._tats, first * _FLOAT)
             slot = first + tats.index(min(tats))
         self._slot = slot
         return -math.inf
