@@ -11,7 +11,7 @@
  * A connection is reset once its place is needed for another, wherever the
  * listener is with it: that leaves no port occupied, and waits for nobody.
  *
- * Prints "begins"; in the end messages sent (connections begun, if silent),
+ * Prints "begins" once it has sent something; in the end messages sent (connections begun, if silent),
  * those that could not be, and nanoseconds. SIGTERM ends it early.
  */
 
@@ -189,6 +189,17 @@ static void parse(char **words, int rated)
     per_second = rated ? number(words[8], 1, 1000000000) : 0;
 }
 
+/* Say once that something is on its way: whoever gets little of a processor may take long. */
+static void announce(void)
+{
+    static int announced;
+
+    if (!announced++) {
+        puts("begins");
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct sigaction action = {.sa_handler = stop};
@@ -199,20 +210,22 @@ int main(int argc, char **argv)
                  " line|garbage|silent [PER_SECOND]");
     parse(argv + 1, argc == 10);
     sigaction(SIGTERM, &action, NULL);
-    puts("begins"); /* from here on SIGTERM has an answer */
-    fflush(stdout);
     for (int i = 0; i < PLACES; i++)
         places[i].connection = -1;
     int sock = udp ? datagram_socket() : -1;
     long began = nanoseconds();
 
-    for (long next; (next = batch(began)) > 0; pace(began))
+    for (long next; (next = batch(began)) > 0; pace(began)) {
         if (udp)
             send_batch(sock, next);
         else
             connect_batch(places, next);
+        if (sent)
+            announce();
+    }
     for (int i = 0; i < PLACES; i++)
         leave(&places[i]);
+    announce();
     printf("%ld %ld %ld\n", sent, failed, nanoseconds() - began);
     return 0;
 }

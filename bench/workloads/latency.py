@@ -279,7 +279,7 @@ class _Flood:
         words = *where, _FIRST, scene.sources, 0, PATIENCE, scene.what
         self._process = _run("flood", words, core)
         os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
-        # With that policy it may be a while until it has the core for the first time.
+        # With that policy it may be a while until it has the core and sends something.
         if self._process.stdout is None or self._process.stdout.readline() != "begins\n":
             raise Failed("bench/build/flood does not begin")
         time.sleep(_HEAD_START)
