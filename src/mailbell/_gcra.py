@@ -175,6 +175,7 @@ class Table:
             Whether there is one. A source not known has all of its burst.
         """
         known = self._locate(source, now)
+        # Written out as in `Bucket.take`.
         self._tat = tat = (known if known > now else now) + self._increment  # noqa: FURB136
         if tat <= now + self._tolerance:
             return True

@@ -125,7 +125,7 @@ class StreamListener:
                 data = _read_untrusted(self._read, descriptor, MAX_INPUT)
                 if data == LINE and self._line_suffices:
                     outcome = _ACCEPTED
-        except Exception:
+        except Exception:  # a bug of ours is told by the caller; the descriptor has no other owner
             os.close(descriptor)
             raise
         if outcome and not self._admission.needs_local_address:
@@ -139,7 +139,7 @@ class StreamListener:
                 self._conclude(connection, source, now, outcome)
             else:
                 self._look_closer_untrusted(connection, source, now, data, nursery)
-        except Exception:
+        except Exception:  # as above
             connection.close()
             raise
 

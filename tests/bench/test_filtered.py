@@ -72,7 +72,9 @@ def test_all_of_it_was_dropped_and_the_good_ones_pass(section: Section) -> None:
 
 
 def refused(daemon: Daemon, flood: Flood) -> filtered._Refused:
-    dropped = lambda: daemon.status().kernel_dropped or 0  # noqa: E731
+    def dropped() -> int:
+        return daemon.status().kernel_dropped or 0
+
     return filtered._Refused("it", daemon, flood, dropped, None)
 
 

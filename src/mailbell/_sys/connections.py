@@ -48,7 +48,7 @@ def adopt(descriptor: int, listening: socket.socket) -> socket.socket:
     """
     try:
         return socket.socket(listening.family, listening.type, listening.proto, descriptor)
-    except Exception:
+    except Exception:  # whatever it was: the caller has given the descriptor away
         os.close(descriptor)
         raise
 
