@@ -1,5 +1,6 @@
 """The reader: every mistake, each with its path, in printable text of bounded length."""
 
+import codecs
 import datetime
 from typing import Annotated
 
@@ -109,17 +110,55 @@ def test_a_mistake_is_reported_with_its_path_and_the_form(text: str, problem: st
                 '"Expected newline or end of document after a statement"'
             ),
         ),
+        (
+            "\n plain = \u201c5s\u201d".encode(),
+            'line 2, column 10: not valid TOML: "Invalid value", at the character "\\u201c"',
+        ),
+        (
+            "#\r\n\ufeffplain = '5s'".encode(),
+            'line 2, column 1: not valid TOML: "Invalid statement", at the character "\\ufeff"',
+        ),
         (b"\n\n#\xff", "line 3: not UTF-8: save it as UTF-8"),
+        ("plain = '5s'".encode("utf-16"), "UTF-16, not UTF-8: save it as UTF-8"),
+        (codecs.BOM_UTF16_BE, "UTF-16, not UTF-8: save it as UTF-8"),
+        ("plain = '5s'".encode("utf-32"), "UTF-16, not UTF-8: save it as UTF-8"),
+        (
+            "#\nplain = '5s'".encode("utf-16-le"),
+            "line 1: holds a zero byte, as UTF-16 does: save it as UTF-8",
+        ),
         (b"a = " + b"[" * 1000, "nested too deeply: no value here needs more than two levels"),
         (b"#" * (MAX_LINE + 1), f"line 1: longer than {MAX_LINE} bytes: break it into several"),
         (b"\n" * (MAX_BYTES + 1), f"larger than {MAX_BYTES} bytes: make it smaller"),
     ],
-    ids=["end", "middle", "statement", "not UTF-8", "nested", "long line", "large"],
+    ids=[
+        "end",
+        "middle",
+        "statement",
+        "quotation mark",
+        "second mark",
+        "not UTF-8",
+        "UTF-16",
+        "empty UTF-16",
+        "UTF-32",
+        "UTF-16 without a mark",
+        "nested",
+        "long line",
+        "large",
+    ],
 )
 def test_what_is_no_toml_is_one_problem(data: bytes, problem: str) -> None:
     outer, problems = attempt(data)
     assert problems == [problem]
     assert {outer.inner.number, outer.plain, outer.bounded, outer.words, outer.item} == {INVALID}
+
+
+def test_a_byte_order_mark_at_the_beginning_is_no_part_of_the_text() -> None:
+    outer, problems = attempt(codecs.BOM_UTF8 + b'plain = "5s"')
+    assert (outer.plain, problems) == (Duration(5), [])
+    # Places are those an editor shows, which does not count the mark.
+    assert attempt(codecs.BOM_UTF8 + b"plain = =")[1] == [
+        'line 1, column 9: not valid TOML: "Invalid value"'
+    ]
 
 
 def test_a_line_and_a_file_may_be_as_long_as_allowed() -> None:

@@ -3,6 +3,8 @@
 import ast
 import re
 import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,45 @@ def test_files_that_a_document_names_exist(document: Path) -> None:
     missing = [p for p in places if not (ROOT / p).exists() or p.startswith(IGNORED)]
     missing += [link for link in links if not (document.parent / link).exists()]
     assert missing == []
+
+
+# Where packages are looked up and fetched from. A document names a package; where it comes
+# from is the reader's choice: a distribution, a mirror, a registry.
+REGISTRIES = re.compile(
+    r"\bpypi\.(org|io)|pythonhosted\.|\banaconda\.(org|com)|\bnpmjs\.|\bcrates\.io\b"
+    r"|\brubygems\.|\bpkg\.go\.dev|\bproxy\.golang\.|\bdocker\.(io|com)|\bghcr\.io|\bquay\.io"
+    r"|\bpackagist\.|\bmvnrepository\.|\bpackages\.debian\.|\bflathub\.org|\bsnapcraft\.io",
+    re.IGNORECASE,
+)
+
+
+def files() -> Iterator[Path]:
+    """Every file of the project; not what git ignores, nor what is reached by a link."""
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+    for top in ROOT.iterdir():
+        if top.name != ".git" and not any(fnmatch(top.name, pattern) for pattern in ignored):
+            for path in [top, *top.rglob("*")]:
+                name = str(path.relative_to(ROOT))
+                if path.is_file() and not path.is_symlink() and not name.startswith(IGNORED):
+                    yield path
+
+
+def test_nothing_links_to_a_package_registry() -> None:
+    texts = {
+        str(path.relative_to(ROOT)): path.read_bytes().decode(errors="replace")
+        for path in files()
+        if path.suffix != ".pyc"
+    }
+    assert {"README.md", ".ci/run", "src/mailbell/__init__.py", "pyproject.toml"} < set(texts)
+    found = [
+        f"{name}: {match[0]}" for name, text in texts.items() for match in REGISTRIES.finditer(text)
+    ]
+    assert found == []
+
+
+def test_what_is_looked_for_would_be_found() -> None:
+    for address in ("https://pypi" + ".org/project/varlink/", "https://CRATES" + ".io"):
+        assert REGISTRIES.search(address)
 
 
 def test_every_dependency_has_its_reason() -> None:

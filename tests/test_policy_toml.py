@@ -251,7 +251,7 @@ def test_the_message_counts_the_rest() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"\xff", "not UTF-8 at byte 0"),
+        (b"\xff", "not UTF-8 at byte 0: save it as UTF-8"),
         (b"a = [", "not TOML: "),
         (b"a = " + b"[" * 20_000, "not TOML: nested too deeply"),
         (b"#" * (MAX_BYTES + 1), f"longer than {MAX_BYTES} bytes"),
@@ -261,6 +261,11 @@ def test_the_message_counts_the_rest() -> None:
 def test_text_refused(data: bytes, expected: str) -> None:
     (problem,) = problems(data)
     assert problem.startswith(expected)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
+    text = (HEAD + '[[allow]]\ncalls = ["read"]\nreason = "x"').encode()
+    assert parse(b"\xef\xbb\xbf" + text) == parse(text)
 
 
 def test_placeholders_must_be_a_table() -> None:

@@ -10,6 +10,7 @@ A configuration may hold anything, so all that is quoted from it is escaped
 and cut: a problem is one line of printable ASCII.
 """
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -40,6 +41,7 @@ _MAX_SYNTAX = 80  # the TOML reader's longest own message has 53
 _MAX_DIGITS = 20
 _KINDS: Final[dict[type, str]] = {list: "an array", dict: "a table"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
+_CHARACTER = re.compile(r"line ([0-9]+), column ([0-9]+)")
 _POSITION = re.compile(r"(?s)(.*) \(at (line [0-9]+, column [0-9]+|end of document)\)")
 
 
@@ -138,10 +140,9 @@ def _decode(data: bytes, problems: Problems) -> dict[str, Any] | None:
     if len(data) > MAX_BYTES:
         problems.add("", f"larger than {MAX_BYTES} bytes: make it smaller")
         return None
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if len(line) > MAX_LINE:
-            problems.add(f"line {number}", f"longer than {MAX_LINE} bytes: break it into several")
-            return None
+    data = data.removeprefix(codecs.BOM_UTF8)  # some editors begin every file with it
+    if not _is_plain(data, problems):
+        return None
     try:
         table: dict[str, Any] = msgspec.toml.decode(data)
     except UnicodeDecodeError as error:
@@ -150,20 +151,50 @@ def _decode(data: bytes, problems: Problems) -> dict[str, Any] | None:
     except RecursionError:
         problems.add("", "nested too deeply: no value here needs more than two levels")
     except ValueError as error:  # TOML's own errors, and numbers too long to read
-        problems.add(*_syntax(str(error)))
+        problems.add(*_syntax(str(error), data))
     else:
         return table
     return None
 
 
-def _syntax(message: str) -> tuple[str, str]:
+def _is_plain(data: bytes, problems: Problems) -> bool:
+    """Tell whether this is a text that the TOML reader may be given."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        problems.add("", "UTF-16, not UTF-8: save it as UTF-8")
+        return False
+    if b"\0" in data:  # UTF-16 has one beside each ASCII character, TOML has none
+        number = data.count(b"\n", 0, data.index(b"\0")) + 1
+        problems.add(f"line {number}", "holds a zero byte, as UTF-16 does: save it as UTF-8")
+        return False
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if len(line) > MAX_LINE:
+            problems.add(f"line {number}", f"longer than {MAX_LINE} bytes: break it into several")
+            return False
+    return True
+
+
+def _syntax(message: str, data: bytes) -> tuple[str, str]:
     """Split the TOML reader's message into the place and the rest."""
     found = _POSITION.fullmatch(message)
     what, place = found.groups() if found else (message, "")
     if place == "end of document":
         place = "the last line"
     # The message may quote keys and characters of the file as they are.
-    return place, f"not valid TOML: {quote(what, _MAX_SYNTAX)}"
+    return place, f"not valid TOML: {quote(what, _MAX_SYNTAX)}{_invisible(place, data)}"
+
+
+def _invisible(place: str, data: bytes) -> str:
+    """Name the character at a place when an editor may not show it, or show a blank."""
+    found = _CHARACTER.fullmatch(place)
+    if found is None:
+        return ""
+    number, column = map(int, found.groups())
+    line = data.split(b"\n")[number - 1].decode()
+    # Beyond the line: the place is its end.
+    character = line[column - 1 : column]
+    if not character or " " <= character <= "~":
+        return ""
+    return f", at the character {quote(character)}"
 
 
 def convert(annotation: Any, value: object, path: str, problems: Problems) -> Any:

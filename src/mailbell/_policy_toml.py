@@ -69,9 +69,9 @@ def _table(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         _refuse([Problem("", f"longer than {MAX_BYTES} bytes")])
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        _refuse([Problem("", f"not UTF-8 at byte {error.start}")])
+        _refuse([Problem("", f"not UTF-8 at byte {error.start}: save it as UTF-8")])
     except ValueError as error:
         _refuse([Problem("", f"not TOML: {error}")])
     except RecursionError:  # how tomllib ends on a thousand opening brackets
