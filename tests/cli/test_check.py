@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,23 @@ def test_an_identity_that_is_missing(
     if (kind, uid) == ("group", 1000):
         said = "the group mailbell cannot be used by this user"
     assert f"{mark:<4} {said}" in out
+
+
+@pytest.mark.parametrize("kind", ["user", "group"])
+def test_a_directory_server_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """The C library asks it for as long as it likes; a person who checks gets an answer."""
+    for_ever = threading.Event()
+    monkeypatch.setattr(_machine, "_LOOK_UP", 0.05)
+    monkeypatch.setattr(credentials, f"resolve_{kind}", lambda _: for_ever.wait())
+    try:
+        found, out = _check(configure(), capsys)
+    finally:
+        for_ever.set()
+    assert found == 75
+    assert f"FAIL the look-up of the {kind} mailbell takes longer" in out
+    assert "/etc/nsswitch.conf" in out
 
 
 @pytest.mark.parametrize(("groups", "mark"), [([4321], "ok"), ([], "warn")])

@@ -11,19 +11,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final, TypeVar
 
 from mailbell._config import Configuration
 from mailbell._config_values import Endpoint
-from mailbell._errors import MailbellError, PrivilegeError
+from mailbell._errors import MailbellError, PrivilegeError, TemporaryError
 from mailbell._events import Transport
 from mailbell._startup import descriptors_needed
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
 from mailbell._sys.port_holder import command_of
+from mailbell.cli._in_time import in_time
 from mailbell.cli.policy import load_policy
 
 __all__ = ["Finding", "Mark", "findings"]
 
 _PROGRAM = "mailbelld"
+
+_T = TypeVar("_T")
+
+# Seconds for the look-up of a user or group. It takes a millisecond, unless it asks a
+# directory server.
+_LOOK_UP: Final = 10.0
 
 # Which answers of a filter this kernel knows, as seccomp(2) describes the file.
 _ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
@@ -175,18 +183,37 @@ def _tried(what: str, attempt: Callable[[], object]) -> Finding:
 
 def _user(name: str) -> Finding:
     if os.geteuid() == 0:
-        return _tried(f"the user {name} exists", lambda: credentials.resolve_user(name))
+        return _tried(f"the user {name} exists", lambda: _identity(name))
     try:
-        credentials.resolve_user(name)
+        _identity(name)
     except MailbellError as error:
         # Only a daemon started as root needs it; this user may mean to run its own.
         return Finding(Mark.WARN, error.what, error.remedy)
     return _ok(f"the user {name} exists")
 
 
+def _identity(name: str) -> credentials.Identity:
+    return _looked_up(f"the user {name}", lambda: credentials.resolve_user(name))
+
+
+def _group_to_give(name: str) -> int | None:
+    return _looked_up(f"the group {name}", lambda: credentials.group_to_give(name))
+
+
+def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
+    """Look up a name, which may be asked of a directory server that is silent."""
+    try:
+        return in_time(look_up, _LOOK_UP)
+    except TimeoutError as error:
+        raise TemporaryError(
+            f"the look-up of {what} takes longer than {_LOOK_UP:.0f} seconds",
+            "see what /etc/nsswitch.conf asks beside the files, and whether it answers",
+        ) from error
+
+
 def _group(name: str) -> Finding:
     try:
-        group = credentials.group_to_give(name)
+        group = _group_to_give(name)
     except MailbellError as error:
         return _failed(error)
     if group is None:
@@ -213,9 +240,9 @@ def _group_of_socket(configuration: Configuration) -> int | None:
     name = configuration.socket.group
     try:
         if name:
-            return credentials.group_to_give(name)
+            return _group_to_give(name)
         if os.geteuid() == 0:
-            return credentials.resolve_user(configuration.listen.user).gid
+            return _identity(configuration.listen.user).gid
     except MailbellError:  # said already, of the user or the group
         pass
     return None

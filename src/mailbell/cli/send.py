@@ -3,7 +3,7 @@
 import errno
 import socket
 import time
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -17,14 +17,13 @@ from mailbell._errors import (
     UsageError,
 )
 from mailbell.cli._common import Seconds
+from mailbell.cli._dial import Candidate, Failures, connect, interleaved, send_datagram
+from mailbell.cli._in_time import in_time
 
 __all__ = ["command", "parse_target"]
 
 # RFC 4146 takes the finger port: "opens a TCP connection to port 79".
 _PORT = 79
-
-# What getaddrinfo returns: family, type, protocol, canonical name, address.
-_Candidate = tuple[Any, Any, int, str, Any]
 
 
 def parse_target(text: str) -> tuple[str, int]:
@@ -60,25 +59,32 @@ def _parse_port(text: str) -> int:
     raise UsageError(f"no port: {text!r}", "a port is a number from 1 to 65535")
 
 
-def _resolve(host: str, port: int, kind: socket.SocketKind) -> list[_Candidate]:
+def _resolve(host: str, port: int, kind: socket.SocketKind, timeout: float) -> list[Candidate]:
     try:
-        return socket.getaddrinfo(host, port, type=kind)
+        return in_time(lambda: socket.getaddrinfo(host, port, type=kind), timeout)
+    except TimeoutError as error:
+        remedy = "try later, or a longer --timeout, or an address instead of the name"
+        raise TemporaryError(f"{host}: no name server answered in time", remedy) from error
     except (socket.gaierror, UnicodeError) as error:
         if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
             raise TemporaryError(f"{host}: no name server answers now", "try later") from error
         raise UnavailableError(f"{host}: no such host", "check the name") from error
 
 
-def _deliver(candidate: _Candidate, deadline: float) -> None:
-    family, kind, protocol, _, address = candidate
-    with socket.socket(family, kind, protocol) as connection:
-        # Zero would mean "do not wait", and connecting never succeeds at once.
+def _deliver(candidates: Sequence[Candidate], deadline: float) -> Candidate:
+    """Connect to one of the addresses, send the line there, and to no other."""
+    connection, candidate = connect(candidates, deadline)
+    with connection:
+        # Zero would mean "do not wait".
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        connection.connect(address)
-        connection.sendall(_wire.encode())
-        if kind is socket.SOCK_STREAM:
+        try:
+            connection.sendall(_wire.encode())
             # "closes without waiting": the end of the stream follows the line.
             connection.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            # Another address may belong to the same listener, which may have read the line.
+            raise Failures([(candidate, error)]) from error
+    return candidate
 
 
 def _explain(error: OSError, where: str) -> MailbellError:
@@ -100,7 +106,7 @@ def _explain(error: OSError, where: str) -> MailbellError:
     return OperatingSystemError(f"{where}: {error.strerror or error}", "check this system")
 
 
-def _where(candidate: _Candidate) -> str:
+def _where(candidate: Candidate) -> str:
     host, port = candidate[4][:2]
     transport = "tcp" if candidate[1] is socket.SOCK_STREAM else "udp"
     return f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"
@@ -108,15 +114,23 @@ def _where(candidate: _Candidate) -> str:
 
 def _send(host: str, port: int, kind: socket.SocketKind, timeout: float) -> str:
     deadline = time.monotonic() + timeout
-    failure: MailbellError = UnavailableError(f"{host}: no address", "check the name")
-    for candidate in _resolve(host, port, kind):
-        try:
-            _deliver(candidate, deadline)
-        except OSError as error:
-            failure = _explain(error, _where(candidate))
-        else:
-            return _where(candidate)
-    raise failure
+    candidates = interleaved(_resolve(host, port, kind, timeout))
+    if not candidates:
+        raise UnavailableError(f"{host}: no address", "check the name")
+    try:
+        if kind is socket.SOCK_STREAM:
+            return _where(_deliver(candidates, deadline))
+        return _where(send_datagram(candidates, _wire.encode(), deadline))
+    except Failures as failures:
+        raise _sum_up(failures) from failures
+
+
+def _sum_up(failures: Failures) -> MailbellError:
+    """Explain the last failure: an address that said nothing fails after one that refused."""
+    candidate, error = failures.all[-1]
+    count = len(failures.all)
+    others = f" (the last of {count} addresses)" if count > 1 else ""
+    return _explain(error, _where(candidate) + others)
 
 
 _EXAMPLES = """\b
@@ -136,7 +150,7 @@ Examples:
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="For connecting and sending, all addresses together.",
+    help="For the look-up, connecting and sending, all addresses together.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say where it went.")
 def command(target: str, udp: bool, timeout: float, verbose: bool) -> None:
@@ -144,6 +158,11 @@ def command(target: str, udp: bool, timeout: float, verbose: bool) -> None:
 
     HOST is a name or an address; an IPv6 address with a port goes into
     brackets. The port is 79 unless given. Nothing is printed on success.
+
+    Where a name has several addresses, the next one is tried a quarter of a
+    second after the last, and the first that connects is told, no other. A
+    datagram gets no answer: it goes to the first address that this machine
+    can send to, and to the next one only if the first reports an error.
     """
     host, port = parse_target(target)
     sent = _send(host, port, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM, timeout)
