@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mailbell._stats import Status
 from mailbell.client import Client
+from mailbell.interfaces.listener import Status
 
 __all__ = [
     "Daemon",

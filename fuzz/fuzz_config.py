@@ -6,12 +6,12 @@ given is fit for use: its accounts make an account map, and its values read
 back from what they are written as.
 """
 
-from mailbell._accounts import AccountMap
-from mailbell._config import Configuration, parse
-from mailbell._config_reader import MAX_PROBLEMS
-from mailbell._config_values import Duration, Endpoint, Mode, Rate
-from mailbell._errors import ConfigurationError
-from mailbell._networks import Network
+from mailbell.configuration.reader import MAX_PROBLEMS
+from mailbell.configuration.values import Duration, Endpoint, Mode, Rate
+from mailbell.core.errors import ConfigurationError
+from mailbell.core.networks import Network
+from mailbell.listener._accounts import AccountMap
+from mailbell.listener.configuration import Configuration, parse
 
 MAX_TEXT = 1200  # two quoted texts of 40 characters, ten columns each when escaped, and the form
 

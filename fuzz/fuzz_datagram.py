@@ -4,8 +4,8 @@ The first byte of an input chooses the terminators, the rest is the datagram.
 """
 
 from fuzz.fuzz_stream import TOKEN, expected
-from mailbell._events import End, Outcome
-from mailbell._wire import LINE, STRICT, Receiver, Terminator, parse_datagram
+from mailbell.core.outcome import End, Outcome
+from mailbell.core.rfc4146 import LINE, STRICT, Receiver, Terminator, parse_datagram
 
 ENDS = {Terminator.CRLF: b"\r\n", Terminator.LF: b"\n", Terminator.EOF: b""}
 

@@ -10,8 +10,10 @@ steps with thousands of sources in tables of eight entries, and must keep its bo
 from collections.abc import Iterator
 from fractions import Fraction
 
-from mailbell._events import Family, Outcome, Transport
-from mailbell._limiter import LEAK, PENALTY, WIDER, Gate, Limiter
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
+from mailbell.core.outcome import Outcome
+from mailbell.limits.limiter import LEAK, PENALTY, WIDER, Gate, Limiter
 
 # Two hosts of one /24, or two /64 of one /48, stand side by side: the wide prefix is shared.
 SOURCES = {

@@ -6,9 +6,9 @@ match a call are none or one, and their action is the answer of the text.
 
 from collections.abc import Iterator
 
-from mailbell._errors import ConfigurationError
-from mailbell._policy import ARGUMENTS, KILL, Entry, Policy
-from mailbell._policy_toml import parse
+from mailbell.core.errors import ConfigurationError
+from mailbell.syscalls.policy import ARGUMENTS, KILL, Entry, Policy
+from mailbell.syscalls.policy_toml import parse
 
 # Rules times arguments to look at: a seed takes milliseconds, not minutes.
 MAX_WORK = 200_000

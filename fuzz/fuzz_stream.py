@@ -5,8 +5,8 @@ The first byte of an input chooses the terminators and the end, the second how t
 
 from collections.abc import Iterator
 
-from mailbell._events import End, Outcome
-from mailbell._wire import MAX_INPUT, Receiver, Terminator
+from mailbell.core.outcome import End, Outcome
+from mailbell.core.rfc4146 import MAX_INPUT, Receiver, Terminator
 
 TOKEN = b"nm_notifyuser"
 BY_END = {

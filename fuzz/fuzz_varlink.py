@@ -7,8 +7,8 @@ be sent and read, and the client's side meets the same bytes with no exception
 of its own.
 """
 
-from mailbell._errors import MailbellError
 from mailbell.client._conversation import Exchange
+from mailbell.core.errors import MailbellError
 from mailbell.varlink import (
     CALL_LIMIT,
     Decoder,

@@ -1,14 +1,19 @@
 """The house as a table: who may import whom. docs/architecture.md explains it.
 
-Each module stands in exactly one layer and may import from layers below it.
-Within a layer it may import what stands before it in the list, so that there
-are no circles. The table is data, and a module that is not in it fails.
+Every file has a place: a floor, a room, and a position in the room. A file imports
+from rooms on lower floors, and in its own room from files that stand before it. So
+there are no circles and no arrow runs up. The table is data. A file that is not in
+it fails, and so does a row whose file is gone.
+
+A pure file takes time, bytes and randomness as arguments. It imports nothing that
+acts, and no file that is not pure.
 """
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -16,66 +21,160 @@ import mailbell
 
 ROOT = Path(mailbell.__file__).parent
 
-LAYERS: tuple[tuple[str, ...], ...] = (
-    # 0 vocabulary: the standard library only
-    ("__init__", "_errors", "_events"),
-    # 1 pure: time, bytes and randomness are arguments
-    (
-        "_escape",
-        "_abi",
-        "_wire",
-        "_gcra",
-        "_limiter",
-        "_coalesce",
-        "_networks",
-        "_config_values",
-        "_config_reader",
-        "_config",
-        "_pace",
-        "_presets",
-        "_agent_config",
-        "_accounts",
-        "_stats",
-        "_openmetrics",
-        "_journal",
-        "_switch",
-        "_waiting",
-        "_hub",
-        "_admission",
-        "_packet_filter",
-        "_sleep",
-        "_rtnetlink",
-        "_policy",
-        "_policy_toml",
-        "varlink",
+
+class Room(NamedTuple):
+    """One folder: its pure files, then those that act, each in the order of its imports."""
+
+    floor: int
+    name: str
+    pure: tuple[str, ...] = ()
+    acting: tuple[str, ...] = ()
+
+
+HOUSE: Final = (
+    Room(0, "", ("__init__",)),
+    # What every program speaks of.
+    Room(
+        1,
+        "core",
+        ("errors", "escape", "networks", "outcome", "notification", "rfc4146", "coalesce"),
     ),
-    # 2 operating system: the only home of ctypes, ids and raw socket options
-    ("_sys",),
-    # 3 Trio (and the blocking client): the doors of the machine
-    ("_listener", "_local_peer", "_service", "client", "agent"),
-    # 4 composition
-    ("_binding", "_startup", "_daemon"),
-    # 5 doors
-    ("cli",),
+    # The protocol of the local sockets alone; it knows no interface of ours.
+    Room(1, "varlink", ("_names", "_errors", "_json", "_codec", "_message")),
+    Room(2, "limits", ("gcra", "limiter")),
+    Room(2, "configuration", ("values", "reader")),
+    # A policy as data.
+    Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
+    # The contract of each local socket.
+    Room(2, "interfaces", ("listener",)),
+    Room(3, "varlink", ("types", "interfaces", "_methods", "__init__")),
+    Room(3, "logs", ("journal", "switch")),
+    # The boundary to the operating system: the only home of ctypes, ids, raw socket options.
+    Room(
+        3,
+        "_sys",
+        ("bpf_program",),
+        (
+            "_libc",
+            "unneeded",
+            "inheritance",
+            "port_holder",
+            "sockets",
+            "connections",
+            "bpf",
+            "credentials",
+            "proof",
+            "process",
+            "landlock",
+            "seccomp",
+            "local_socket",
+            "systemd",
+        ),
+    ),
+    # Locks any program in.
+    Room(4, "sandbox", (), ("policy_file", "lock")),
+    # The library for other programs; public.
+    Room(
+        4,
+        "client",
+        ("_explain", "_conversation"),
+        ("_path", "_channel", "_blocking", "trio", "__init__"),
+    ),
+    # mailbelld
+    Room(
+        5,
+        "listener",
+        (
+            "configuration",
+            "_packet_filter",
+            "_accounts",
+            "_waiting",
+            "_hub",
+            "_admission",
+        ),
+        (
+            "_binding",
+            "_connections",
+            "_local_peer",
+            "_local_service",
+            "prepare",
+            "daemon",
+        ),
+    ),
+    # mailbell run
+    Room(
+        5,
+        "agent",
+        ("_pace", "_sleep", "_rtnetlink", "_lines", "preset", "configuration"),
+        (
+            "log",
+            "_logind",
+            "_awake",
+            "_child",
+            "_lock",
+            "_process",
+            "_worker",
+            "serve",
+            "unit",
+        ),
+    ),
+    # The doors: one command a file.
+    Room(
+        6,
+        "cli",
+        ("_openmetrics", "_text"),
+        (
+            "_file",
+            "_options",
+            "_common",
+            "_in_time",
+            "_dial",
+            "mailbelld",
+            "_machine",
+            "check",
+            "notify",
+            "policy",
+            "send",
+            "status",
+            "watch",
+            "top",
+            "_agent_file",
+            "_install",
+            "run",
+            "clients",
+            "_group",
+            "__init__",
+        ),
+    ),
 )
 
-ORDER = {
-    name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)
+
+def _path(room: Room, name: str) -> Path:
+    return Path(room.name) / f"{name}.py"
+
+
+RANK: Final = {
+    _path(room, name): (room.floor, room.name, position)
+    for room in HOUSE
+    for position, name in enumerate((*room.pure, *room.acting))
 }
+PURE: Final = [_path(room, name) for room in HOUSE for name in room.pure]
 
 # What a pure module would need to stop being one.
-IMPURE = {
+IMPURE: Final = {
     "asyncio", "ctypes", "fcntl", "io", "logging", "multiprocessing", "os", "pathlib", "random",
     "resource", "select", "selectors", "secrets", "shutil", "signal", "socket", "ssl", "subprocess",
     "sys", "tempfile", "threading", "time", "trio",
 }  # fmt: skip
 
-TREE = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+def _is_empty(path: Path) -> bool:
+    """A file that holds a docstring and nothing else marks a folder and has no rank."""
+    return len(ast.parse((ROOT / path).read_text()).body) <= 1
 
 
-def unit(path: Path) -> str:
-    """The row of the table a file belongs to: its folder, or itself."""
-    return path.parts[0].removesuffix(".py")
+TREE: Final = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+RANKED: Final = [path for path in TREE if path.name != "__init__.py" or not _is_empty(path)]
 
 
 def imports(path: Path) -> set[str]:
@@ -90,29 +189,51 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def used_units(path: Path) -> set[str]:
-    own = {name.split(".")[1] for name in imports(path) if name.startswith("mailbell.")}
-    # `from mailbell import __version__` names no module.
-    return {name for name in own if name in ORDER} - {unit(path)}
+def file_of(name: str) -> Path | None:
+    """The file that a dotted name leads to: a module, or a name in a module or a room."""
+    parts = name.split(".")[1:]
+    for length in range(len(parts), -1, -1):
+        place = Path(*parts[:length])
+        for candidate in (place.parent / f"{place.name}.py", place / "__init__.py"):
+            if candidate in TREE:
+                return candidate
+    return None
 
 
-@pytest.mark.parametrize("path", TREE, ids=str)
+def used(path: Path) -> set[Path]:
+    """The files of the house that a file imports."""
+    names = {name for name in imports(path) if name.split(".")[0] == "mailbell"}
+    found = {file for name in names if (file := file_of(name)) is not None}
+    return {file for file in found if file in RANKED} - {path}
+
+
+def is_below(lower: Path, upper: Path) -> bool:
+    """Whether a file may be imported by another."""
+    (floor, room, position), (floor_above, room_above, position_above) = RANK[lower], RANK[upper]
+    return floor < floor_above or (room == room_above and position < position_above)
+
+
+@pytest.mark.parametrize("path", RANKED, ids=str)
 def test_every_file_has_its_place_and_imports_downwards_only(path: Path) -> None:
-    assert unit(path) in ORDER, "a new module needs a layer: add it to the table"
-    above = {name for name in used_units(path) if ORDER[name] > ORDER[unit(path)]}
-    assert not above
+    assert path in RANK, "a new file needs a place: add it to the table"
+    assert [file for file in used(path) if not is_below(file, path)] == []
 
 
-def test_the_table_names_no_module_that_is_gone() -> None:
-    assert set(ORDER) == {unit(path) for path in TREE}
-
-
-PURE = [path for path in TREE if ORDER.get(unit(path), (9, 9))[0] <= 1]
+def test_the_table_names_no_file_that_is_gone() -> None:
+    assert set(RANK) == set(RANKED)
+    assert len(RANK) == sum(len(room.pure) + len(room.acting) for room in HOUSE)
 
 
 @pytest.mark.parametrize("path", PURE, ids=str)
-def test_pure_modules_import_nothing_that_acts(path: Path) -> None:
+def test_a_pure_file_imports_nothing_that_acts(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path)} & IMPURE
+    assert [file for file in used(path) if file not in PURE] == []
+
+
+@pytest.mark.parametrize("path", RANKED, ids=str)
+def test_what_begins_with_an_underscore_stays_in_its_room(path: Path) -> None:
+    private = [file for file in used(path) if file.name.startswith("_") and file.stem != "__init__"]
+    assert [file for file in private if file.parent != path.parent] == []
 
 
 @pytest.mark.parametrize("path", [p for p in TREE if p.parts[0] not in {"_sys", "cli"}], ids=str)
@@ -122,8 +243,8 @@ def test_ctypes_lives_in_one_place(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TREE, ids=str)
 def test_only_the_daemons_door_reaches_the_daemon(path: Path) -> None:
-    if path not in {Path("cli/mailbelld.py"), Path("_daemon.py")}:
-        assert not used_units(path) & {"_daemon"}
+    if path != Path("cli/mailbelld.py"):
+        assert Path("listener/daemon.py") not in used(path)
 
 
 def modules_after(statement: str) -> set[str]:
@@ -134,7 +255,18 @@ def modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["_wire", "_limiter", "_coalesce", "_config", "_policy_toml", "varlink", "client"]
+    "module",
+    [
+        "core.rfc4146",
+        "core.coalesce",
+        "limits.limiter",
+        "listener.configuration",
+        "listener._hub",
+        "syscalls.policy_toml",
+        "varlink",
+        "interfaces.listener",
+        "client",
+    ],
 )
 def test_what_others_embed_or_fuzz_does_not_load_trio(module: str) -> None:
     assert "trio" not in modules_after(f"import mailbell.{module}")

@@ -35,8 +35,7 @@ from bench.processes import (
     started,
 )
 from bench.section import Plan, Row, Section, Spread, Target
-from mailbell._events import Family
-from mailbell._networks import Network
+from mailbell.core.networks import Family, Network
 from mailbell.varlink import Subscribe, encode_method
 
 __all__ = ["measure"]

@@ -28,7 +28,7 @@ from bench.flood import Flood
 from bench.kernel import Cpu
 from bench.processes import Daemon, Failed, Load, build, configuration, cores, started
 from bench.section import Plan, Row, Section, Spread, Target
-from mailbell._events import Outcome
+from mailbell.core.outcome import Outcome
 
 __all__ = ["measure"]
 

@@ -36,7 +36,7 @@ from bench.processes import (
     started,
 )
 from bench.section import Plan, Row, Section, Spread, Target
-from mailbell._stats import Status
+from mailbell.interfaces.listener import Status
 
 __all__ = ["measure"]
 

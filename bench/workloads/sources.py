@@ -25,9 +25,10 @@ from bench.kernel import Cpu
 from bench.namespace import IPV6_HOST, namespace
 from bench.processes import Daemon, Failed, build, configuration, cores, started
 from bench.section import Plan, Row, Section, Spread, Target
-from mailbell._events import Family, Transport
-from mailbell._limiter import Gate, Limiter
 from mailbell.client import Client
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
+from mailbell.limits.limiter import Gate, Limiter
 
 __all__ = ["measure"]
 

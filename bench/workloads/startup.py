@@ -19,8 +19,8 @@ from bench.kernel import Resident
 from bench.namespace import IPV6_HOST, namespace
 from bench.processes import Daemon, Load, build, configuration, started
 from bench.section import Plan, Row, Section, Spread, Target
-from mailbell._stats import Status
 from mailbell.client import Client
+from mailbell.interfaces.listener import Status
 
 __all__ = ["measure"]
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 import pytest
 from harness.netns import Pair, namespaces
 
-from mailbell._errors import OperatingSystemError, PrivilegeError
-from mailbell._events import Family, Outcome
-from mailbell._networks import Network
-from mailbell._packet_filter import Instruction, line_filter, source_filter
 from mailbell._sys import bpf
+from mailbell._sys.bpf_program import Instruction
 from mailbell._sys.sockets import kernel_drops
-from mailbell._wire import LINE, STRICT, Terminator, parse_datagram
+from mailbell.core.errors import OperatingSystemError, PrivilegeError
+from mailbell.core.networks import Family, Network
+from mailbell.core.outcome import Outcome
+from mailbell.core.rfc4146 import LINE, STRICT, Terminator, parse_datagram
+from mailbell.listener._packet_filter import line_filter, source_filter
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_LOCK_FILTER = 26, 27, 44
 PATIENCE_MS = 10_000

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import pytest
 from harness.child import run, run_as_root
 
-from mailbell._errors import (
+from mailbell._sys import credentials
+from mailbell._sys._libc import prctl
+from mailbell._sys.credentials import Capabilities, Identity
+from mailbell._sys.proof import ProcessStatus, parse_status
+from mailbell.core.errors import (
     ConfigurationError,
     InternalError,
     OperatingSystemError,
     PrivilegeError,
 )
-from mailbell._sys import credentials
-from mailbell._sys._libc import prctl
-from mailbell._sys.credentials import Capabilities, Identity
-from mailbell._sys.proof import ProcessStatus, parse_status
 
 SOMEBODY = Identity("somebody", 54321, 54322)
 NONE = Capabilities(0, 0, 0)

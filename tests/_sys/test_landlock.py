@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from harness.child import Ended, run
 
-from mailbell._errors import OperatingSystemError
 from mailbell._sys import landlock, process
+from mailbell.core.errors import OperatingSystemError
 
 try:
     ABI = landlock.abi()

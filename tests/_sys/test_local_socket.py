@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from harness.ordinary import let_in
 
-from mailbell._errors import (
+from mailbell._sys import local_socket
+from mailbell._sys.local_socket import AlreadyRunningError, bind_local, examine_local
+from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
     OperatingSystemError,
     PrivilegeError,
 )
-from mailbell._sys import local_socket
-from mailbell._sys.local_socket import AlreadyRunningError, bind_local, examine_local
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mailbell._events import Family, Transport
 from mailbell._sys.port_holder import Holder, holder
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
 
 IPV6 = os.path.exists("/proc/net/if_inet6")
 KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from harness.child import run
 
-from mailbell._errors import InternalError, OperatingSystemError, PrivilegeError
 from mailbell._sys import process
 from mailbell._sys.credentials import held_capabilities
+from mailbell.core.errors import InternalError, OperatingSystemError, PrivilegeError
 
 CAP_SYS_RESOURCE = 1 << 24
 

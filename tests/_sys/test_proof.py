@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mailbell._errors import InternalError
 from mailbell._sys.credentials import Identity
 from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
+from mailbell.core.errors import InternalError
 
 IDENTITY = Identity("mailbell", 998, 997)
 LOCKED = ProcessStatus(

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pyseccomp
 import pytest
 
-from mailbell._errors import ConfigurationError, InternalError, OperatingSystemError
-from mailbell._policy import Policy
-from mailbell._policy_toml import parse
 from mailbell._sys import seccomp
+from mailbell.core.errors import ConfigurationError, InternalError, OperatingSystemError
+from mailbell.sandbox.policy_file import FOLDER
+from mailbell.syscalls.policy import Policy
+from mailbell.syscalls.policy_toml import parse
 
-POLICY = Path(seccomp.__file__).parent.parent / "policy" / "mailbelld.toml"
+POLICY = Path(FOLDER) / "mailbelld.toml"
 HEAD = """
 program = "test"
 unknown = { newest = 469, until = 470, answer = "ENOSYS", reason = "newer" }

@@ -24,11 +24,11 @@ import pytest
 from harness.alone import ask
 from harness.child import Ended, run
 
-from mailbell._policy_toml import parse
 from mailbell._sys import process, seccomp
 from mailbell._sys.proof import parse_status
+from mailbell.sandbox.policy_file import read_policy
 
-POLICY = parse((Path(seccomp.__file__).parent.parent / "policy" / "mailbelld.toml").read_bytes())
+POLICY = read_policy("mailbelld")
 only_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-64 only")
 
 

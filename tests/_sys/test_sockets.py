@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pytest
 from harness.ports import free_port
 
-from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
-from mailbell._events import Family, Transport
 from mailbell._sys import sockets
+from mailbell.core.errors import MailbellError, OperatingSystemError, PrivilegeError
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
 
 IPV6 = os.path.exists("/proc/net/if_inet6")
 LOOPBACK = {Family.IPV4: "127.0.0.1", Family.IPV6: "::1"}

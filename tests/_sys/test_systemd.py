@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mailbell._errors import ConfigurationError, OperatingSystemError
 from mailbell._sys import systemd
 from mailbell._sys.systemd import Notifier, activated_sockets, watchdog_interval
+from mailbell.core.errors import ConfigurationError, OperatingSystemError
 
 PID = os.getpid()
 IPV6 = os.path.exists("/proc/net/if_inet6")

@@ -57,7 +57,7 @@ def test_who_imports_the_door_loses_nothing(door: str) -> None:
 
 
 def test_the_daemon_is_imported_without_starting_a_program() -> None:
-    assert said(f"{STARTS}\n{LEAVE_OUT}; import mailbell._daemon") == ""
+    assert said(f"{STARTS}\n{LEAVE_OUT}; import mailbell.listener.daemon") == ""
 
 
 @pytest.mark.parametrize("before", ["", "import ctypes.util"], ids=["", "loaded already"])

@@ -21,10 +21,10 @@ from harness.netns import Namespace, namespaces
 from harness.sender import PATIENCE
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mailbell._journal import Journal
-from mailbell._sleep import Reading
 from mailbell._sys.sockets import kernel_drops
 from mailbell.agent._awake import addresses, read_clocks, resumed
+from mailbell.agent._sleep import Reading
+from mailbell.logs.journal import Journal
 
 NO_BUS = "unix:path=/nonexistent/bus"
 

@@ -19,14 +19,14 @@ from harness.sender import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell._errors import (
+from mailbell.agent._lock import Turn, directory, take, take_all
+from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
     OperatingSystemError,
     PrivilegeError,
     TemporaryError,
 )
-from mailbell.agent._lock import Turn, directory, take, take_all
 
 ALL: tuple[str, ...] = ()
 
@@ -247,7 +247,7 @@ def test_of_many_that_start_at_once_one_has_it(place: str) -> None:
     """And none waits, whatever the order in which they name the accounts."""
     code = """
 import sys
-from mailbell._errors import TemporaryError
+from mailbell.core.errors import TemporaryError
 from mailbell.agent._lock import take
 sys.stdin.readline()
 try:

@@ -13,10 +13,10 @@ from harness.sender import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell._journal import BURST, Level
-from mailbell.agent import _log
+from mailbell.agent import log
 from mailbell.agent._lines import MAX_LINE
-from mailbell.agent._log import Log
+from mailbell.agent.log import Log
+from mailbell.logs.journal import BURST, Level
 
 PIPE = 65_536  # bytes that wait in a pipe
 LINES = 2_000  # more long ones than any pipe or socket holds
@@ -173,7 +173,7 @@ def test_a_line_never_needs_more_room_than_a_pipe_gives_at_once(reader: Reader) 
 def test_a_reader_that_is_slow_is_waited_for(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_log, "_PATIENCE", int(PATIENCE * 1_000))  # for machines that are slow
+    monkeypatch.setattr(log, "_PATIENCE", int(PATIENCE * 1_000))  # for machines that are slow
     with open(reader.descriptor, "rb", closefd=False) as file:
         heard: list[bytes] = []
         listening = threading.Thread(target=lambda: heard.extend(file))

@@ -14,18 +14,19 @@ import trio
 from harness.daemon import Daemon, configuration, ring, started
 from trio.testing import MockClock
 
-from mailbell._agent_config import Job
-from mailbell._errors import DataError, MailbellError, TemporaryError
-from mailbell._events import Cause, Notification, Transport
-from mailbell._pace import Timing, Trigger
-from mailbell._sleep import Reading
 from mailbell._sys.systemd import Notifier
-from mailbell.agent import _serve, serve
+from mailbell.agent import serve as serve_module
 from mailbell.agent._awake import resumed
-from mailbell.agent._log import Log
+from mailbell.agent._pace import Timing, Trigger
+from mailbell.agent._sleep import Reading
 from mailbell.agent._worker import Worker
+from mailbell.agent.configuration import Job
+from mailbell.agent.log import Log
+from mailbell.agent.serve import serve
 from mailbell.client import Client, State
 from mailbell.client.trio import Client as TrioClient
+from mailbell.core.errors import DataError, MailbellError, TemporaryError
+from mailbell.core.notification import Cause, Notification, Transport
 
 PATIENCE: Final = 20.0
 QUICK: Final = Timing(settle=0.05, settle_max=0.2, min_gap=0.0, poll=0)
@@ -216,7 +217,7 @@ async def test_a_daemon_that_is_not_ours_puts_no_words_into_a_command(
 
     monkeypatch.setattr(Worker, "ring", note)
     with closing(Notifier({})) as notifier:
-        agent = _serve._Agent([job()], TrioClient("nobody.sock"), Lines(), notifier)
+        agent = serve_module._Agent([job()], TrioClient("nobody.sock"), Lines(), notifier)
         agent._dispatch(Notification(account, Cause.NETWORK, 1, Transport.TCP, source, 1))
     assert rung == [given]
 
@@ -237,7 +238,7 @@ async def test_a_sleep_that_only_the_clocks_noticed_is_one_catch_up(
         return Reading(now, now + asleep, now)
 
     own = partial(resumed, clocks=clocks, every=0.01, bus=f"unix:path={tmp_path}/nobody")
-    monkeypatch.setattr(_serve, "resumed", own)
+    monkeypatch.setattr(serve_module, "resumed", own)
     async with running(
         tmp_path / "nobody.sock", job("work"), job(name="no", only_rung=True)
     ) as log:
@@ -262,7 +263,7 @@ async def test_at_each_poll_it_says_whether_it_hears(tmp_path: Path) -> None:
 async def test_a_daemon_that_hangs_is_not_taken_for_one_that_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serve, "Client", partial(TrioClient, timeout=1.0))
+    monkeypatch.setattr(serve_module, "Client", partial(TrioClient, timeout=1.0))
     polled = job("work", timing=Timing(settle=0, min_gap=0, poll=0.05))
     with daemon_in(tmp_path) as daemon:
         async with running(daemon.path, polled) as log:
@@ -288,16 +289,16 @@ async def test_a_daemon_that_hangs_is_not_taken_for_one_that_is_heard(
     ],
 )
 def test_what_a_job_runs_for(made: Job, trigger: Trigger, wanted: bool) -> None:
-    assert _serve.wants(made, trigger) == wanted
+    assert serve_module.wants(made, trigger) == wanted
 
 
 def test_jobs_that_may_not_run_at_once_share_a_turn() -> None:
     one, two, both = job("a", name="1"), job("b", name="2"), job("a", "b", name="3")
-    turns = _serve.turns_of([one, two])
+    turns = serve_module.turns_of([one, two])
     assert turns["1"] is not turns["2"]
-    turns = _serve.turns_of([one, two, both])
+    turns = serve_module.turns_of([one, two, both])
     assert turns["1"] is turns["2"] is turns["3"]
-    turns = _serve.turns_of([one, job(name="all"), job("a", name="other", lock="show")])
+    turns = serve_module.turns_of([one, job(name="all"), job("a", name="other", lock="show")])
     assert turns["1"] is turns["all"] is not turns["other"]
 
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_files.units import require
 
-from mailbell._errors import OperatingSystemError
-from mailbell._pace import Timing
-from mailbell.agent import _unit
+from mailbell.agent import unit
+from mailbell.agent._pace import Timing
+from mailbell.core.errors import OperatingSystemError
 
 MANAGER = Path("/usr/lib/systemd/systemd")
-UNIT = _unit.text([sys.executable, "run", "--then=notmuch new", "--", "mbsync"], "/usr/bin:/bin")
+UNIT = unit.text([sys.executable, "run", "--then=notmuch new", "--", "mbsync"], "/usr/bin:/bin")
 
 
 def settings_of(text: str) -> list[str]:
@@ -34,9 +34,9 @@ def settings_of(text: str) -> list[str]:
 def verified(folder: Path, text: str) -> str:
     """What systemd has to say against a unit."""
     require("systemd-analyze")
-    (folder / _unit.NAME).write_text(text)
+    (folder / unit.NAME).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "--no-pager", "--user", "verify", str(folder / _unit.NAME)],
+        ["systemd-analyze", "--no-pager", "--user", "verify", str(folder / unit.NAME)],
         check=False, capture_output=True, text=True, timeout=PATIENCE,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)},
     )  # fmt: skip
@@ -64,16 +64,16 @@ def loaded(text: str) -> tuple[list[bytes], bytes]:
     with tempfile.TemporaryDirectory(prefix="mailbell-") as folder:
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
-        (Path(folder) / _unit.NAME).write_text(text)
+        (Path(folder) / unit.NAME).write_text(text)
         done = subprocess.run(
             [*(ordinary if os.geteuid() == 0 else []),
-             str(MANAGER), "--user", "--test", f"--unit={_unit.NAME}"],
+             str(MANAGER), "--user", "--test", f"--unit={unit.NAME}"],
             check=True, capture_output=True, timeout=PATIENCE,
             env={"PATH": os.environ["PATH"], "HOME": folder, "XDG_RUNTIME_DIR": folder,
                  "SYSTEMD_UNIT_PATH": f"{folder}:/usr/lib/systemd/user",
                  "SYSTEMD_LOG_LEVEL": "err"},
         )  # fmt: skip
-    dump = done.stdout.partition(f"-> Unit {_unit.NAME}:\n".encode())[2].partition(b"-> Unit ")[0]
+    dump = done.stdout.partition(f"-> Unit {unit.NAME}:\n".encode())[2].partition(b"-> Unit ")[0]
     (command,) = re.findall(rb"^\s*Command Line: (.*)$", dump, re.MULTILINE)
     (environment,) = re.findall(rb"^\s*Environment: (.*)$", dump, re.MULTILINE)
     return list(words_of(command)), environment
@@ -108,7 +108,7 @@ ODD = [b"", b" ", b";", b"%h", b"%%", b"$HOME", b"${HOME}", b"$$", b'"', b"'", b
 
 
 def check(words: list[bytes]) -> None:
-    text = _unit.text(["/usr/bin/mailbell", *map(os.fsdecode, words)], "/bin")
+    text = unit.text(["/usr/bin/mailbell", *map(os.fsdecode, words)], "/bin")
     # systemd.service(5): "$$" is what becomes a single dollar sign when it is executed.
     expected = [word.replace(b"$", b"$$") for word in words]
     assert loaded(text)[0] == [b"/usr/bin/mailbell", *expected]
@@ -128,12 +128,12 @@ def test_systemd_reads_any_word_as_it_is(words: list[bytes]) -> None:
     "program", ["/opt/my programs/mailbell", "/o%p/$t/mailbell", "/é/mailbell"]
 )
 def test_systemd_finds_the_program_wherever_it_is(program: str) -> None:
-    assert loaded(_unit.text([program], "/bin"))[0] == [program.encode()]
+    assert loaded(unit.text([program], "/bin"))[0] == [program.encode()]
 
 
 @pytest.mark.parametrize("search", ["/bin", "/a b:/$HOME/%h", "/é:/'\"\\", "/a\nb"])
 def test_the_path_is_passed_on_as_it_was(search: str) -> None:
-    environment = loaded(_unit.text(["/mailbell"], search))[1]
+    environment = loaded(unit.text(["/mailbell"], search))[1]
     assert environment == f"PATH={search}".encode().partition(b"\n")[0]
 
 
@@ -164,20 +164,20 @@ def test_commands_have_the_time_to_end_that_the_agent_gives_them() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    return tmp_path / "systemd" / "user" / _unit.NAME
+    return tmp_path / "systemd" / "user" / unit.NAME
 
 
 def test_a_first_unit_is_written_with_the_folders_it_needs(place: Path) -> None:
-    assert _unit.present(str(place)) is None
-    _unit.write(str(place), UNIT, instead=None)
-    assert _unit.present(str(place)) == UNIT.encode()
+    assert unit.present(str(place)) is None
+    unit.write(str(place), UNIT, instead=None)
+    assert unit.present(str(place)) == UNIT.encode()
     assert place.stat().st_mode & 0o777 == 0o644
-    assert os.listdir(place.parent) == [_unit.NAME]
+    assert os.listdir(place.parent) == [unit.NAME]
 
 
 def test_one_that_was_seen_is_replaced(place: Path) -> None:
-    _unit.write(str(place), "before", instead=None)
-    _unit.write(str(place), UNIT, instead=b"before")
+    unit.write(str(place), "before", instead=None)
+    unit.write(str(place), UNIT, instead=b"before")
     assert place.read_text() == UNIT
 
 
@@ -186,14 +186,14 @@ def test_one_that_nobody_has_seen_stays(place: Path, instead: bytes | None) -> N
     place.parent.mkdir(parents=True)
     place.write_bytes(b"written meanwhile \xff")
     with pytest.raises(OperatingSystemError, match="has changed meanwhile"):
-        _unit.write(str(place), UNIT, instead=instead)
+        unit.write(str(place), UNIT, instead=instead)
     assert place.read_bytes() == b"written meanwhile \xff"
-    assert os.listdir(place.parent) == [_unit.NAME]
+    assert os.listdir(place.parent) == [unit.NAME]
 
 
 def test_the_same_unit_may_be_written_again(place: Path) -> None:
     for _ in range(2):
-        _unit.write(str(place), UNIT, instead=None)
+        unit.write(str(place), UNIT, instead=None)
     assert place.read_text() == UNIT
 
 
@@ -201,22 +201,22 @@ def test_what_a_link_leads_to_is_not_touched(place: Path, tmp_path: Path) -> Non
     place.parent.mkdir(parents=True)
     (tmp_path / "elsewhere").write_text("mine")
     place.symlink_to(tmp_path / "elsewhere")
-    _unit.write(str(place), UNIT, instead=b"mine")
+    unit.write(str(place), UNIT, instead=b"mine")
     assert (tmp_path / "elsewhere").read_text() == "mine"
     assert not place.is_symlink()
 
 
 def test_a_failure_leaves_what_was_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _unit.write(str(place), "before", instead=None)
+    unit.write(str(place), "before", instead=None)
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(OSError, match="No space"):
-        _unit.write(str(place), UNIT, instead=b"before")
+        unit.write(str(place), UNIT, instead=b"before")
     assert place.read_text() == "before"
-    assert os.listdir(place.parent) == [_unit.NAME]
+    assert os.listdir(place.parent) == [unit.NAME]
 
 
 # --- starting it ----------------------------------------------------------------------
@@ -242,23 +242,23 @@ def called(systemctl: Path) -> list[str]:
 
 
 def test_a_new_one_is_enabled_and_started(systemctl: Path) -> None:
-    _unit.enable(restart=False)
-    assert called(systemctl) == ["<daemon-reload>", f"<enable><--now><{_unit.NAME}>"]
+    unit.enable(restart=False)
+    assert called(systemctl) == ["<daemon-reload>", f"<enable><--now><{unit.NAME}>"]
 
 
 def test_one_that_may_run_already_is_started_anew(systemctl: Path) -> None:
-    _unit.enable(restart=True)
-    assert called(systemctl)[2:] == [f"<restart><{_unit.NAME}>"]
+    unit.enable(restart=True)
+    assert called(systemctl)[2:] == [f"<restart><{unit.NAME}>"]
 
 
 def test_what_could_not_be_done_is_said_as_a_command(systemctl: Path) -> None:
     (systemctl.parent / "fails").write_text("enable")
     with pytest.raises(OperatingSystemError) as caught:
-        _unit.enable(restart=True)
+        unit.enable(restart=True)
     assert str(caught.value) == (
         "the unit is written, but systemctl --user enable failed: no bus here; where your "
-        f"service manager runs, say: systemctl --user enable --now {_unit.NAME} && "
-        f"systemctl --user restart {_unit.NAME}"
+        f"service manager runs, say: systemctl --user enable --now {unit.NAME} && "
+        f"systemctl --user restart {unit.NAME}"
     )
     assert len(called(systemctl)) == 2
 
@@ -266,19 +266,19 @@ def test_what_could_not_be_done_is_said_as_a_command(systemctl: Path) -> None:
 def test_without_systemd_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OperatingSystemError, match=r"it is not installed; .* daemon-reload && "):
-        _unit.enable(restart=False)
+        unit.enable(restart=False)
 
 
 def test_a_manager_that_does_not_answer_is_not_waited_for(
     systemctl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systemctl.write_text("#!/bin/sh\nexec sleep 60\n")
-    monkeypatch.setattr(_unit, "_PATIENCE", 0.1)
+    monkeypatch.setattr(unit, "_PATIENCE", 0.1)
     with pytest.raises(OperatingSystemError, match="no answer"):
-        _unit.enable(restart=False)
+        unit.enable(restart=False)
 
 
 def test_a_silent_failure_has_its_code(systemctl: Path) -> None:
     systemctl.write_text("#!/bin/sh\nexit 5\n")
     with pytest.raises(OperatingSystemError, match="exit code 5"):
-        _unit.enable(restart=False)
+        unit.enable(restart=False)

@@ -12,12 +12,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mailbell._agent_config import Job
-from mailbell._pace import Timing, Trigger
 from mailbell.agent import _worker
-from mailbell.agent._log import Log
+from mailbell.agent._pace import Timing, Trigger
 from mailbell.agent._process import Control, Ended
 from mailbell.agent._worker import Worker
+from mailbell.agent.configuration import Job
+from mailbell.agent.log import Log
 
 FETCH: Final = Job("mail", ("fetch", "-a"), accounts=("work",))
 

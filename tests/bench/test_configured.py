@@ -8,11 +8,10 @@ from bench.flood import source
 from bench.processes import Failed
 from bench.section import SMOKE, Section
 from bench.workloads import configured
-from mailbell._accounts import AccountMap
-from mailbell._config import Configuration, parse
-from mailbell._events import Family
-from mailbell._networks import Network
-from mailbell._packet_filter import merge
+from mailbell.core.networks import Family, Network
+from mailbell.listener._accounts import AccountMap
+from mailbell.listener._packet_filter import merge
+from mailbell.listener.configuration import Configuration, parse
 
 CASES = {case.name: case for case in configured._cases(10_000)}
 BASE = "one network"

@@ -10,7 +10,7 @@ from bench.flood import Flood
 from bench.processes import Daemon, Failed
 from bench.section import SMOKE, Section
 from bench.workloads import filtered
-from mailbell._events import Outcome
+from mailbell.core.outcome import Outcome
 
 SYN = "SYN of a source that is not listed"
 DATAGRAM = "garbage datagram"

@@ -12,8 +12,7 @@ from harness.sender import LINE, PATIENCE
 
 from bench.flood import NETWORKS, Flood, source
 from bench.processes import BUILD, Failed, build
-from mailbell._events import Family
-from mailbell._networks import format_address
+from mailbell.core.networks import Family, format_address
 
 pytestmark = pytest.mark.skipif(
     shutil.which(os.environ.get("CC", "cc")) is None, reason="there is no C compiler"

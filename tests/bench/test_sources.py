@@ -12,7 +12,8 @@ from bench.namespace import namespace
 from bench.processes import Failed
 from bench.section import SMOKE, Section
 from bench.workloads import sources
-from mailbell._events import Family, Transport
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
 
 WAYS = ("UDP over IPv4", "UDP over IPv6", "limiter alone, IPv4", "limiter alone, IPv6")
 

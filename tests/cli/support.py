@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from mailbell._events import Cursor, Outcome, Transport
-from mailbell._stats import Account, Counters, Sandbox, Status, Table
+from mailbell.core.notification import Cursor, Transport
+from mailbell.core.outcome import Outcome
+from mailbell.interfaces.listener import Account, Counters, Sandbox, Status, Table
 
 _LISTENER = "org.mailbell.Listener."
 

@@ -16,12 +16,12 @@ from harness import child
 from harness.ordinary import let_in
 from harness.ports import free_port
 
-from mailbell._config_values import Endpoint
-from mailbell._errors import ConfigurationError, OperatingSystemError
-from mailbell._events import Transport
 from mailbell._sys import credentials, landlock, local_socket, sockets
 from mailbell._sys.port_holder import Holder
 from mailbell.cli import _group, _machine, mailbelld
+from mailbell.configuration.values import Endpoint
+from mailbell.core.errors import ConfigurationError, OperatingSystemError
+from mailbell.core.notification import Transport
 
 _SAFE = 0o755
 _real_geteuid = os.geteuid

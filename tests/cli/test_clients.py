@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cli.support import Run
 
-from mailbell._agent_config import from_options
-from mailbell._presets import Preset
+from mailbell.agent.configuration import from_options
+from mailbell.agent.preset import Preset
 from mailbell.cli import _group, clients
 from mailbell.cli._agent_file import presets
 

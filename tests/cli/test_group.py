@@ -9,8 +9,8 @@ import pytest
 from cli.support import FakeDaemon, Run, Start, a_notification
 
 from mailbell import __version__
-from mailbell._errors import ConfigurationError, MailbellError, Problem, TemporaryError
 from mailbell.cli import _group, notify
+from mailbell.core.errors import ConfigurationError, MailbellError, Problem, TemporaryError
 
 _COMMANDS = ["run", "clients", "watch", "top", "status", "send", "notify", "check", "policy"]
 

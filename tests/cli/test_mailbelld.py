@@ -8,9 +8,9 @@ import pytest
 from cli.support import Run
 
 from mailbell import __version__
-from mailbell._config import Configuration
-from mailbell._errors import MailbellError
 from mailbell.cli import _file, mailbelld
+from mailbell.core.errors import MailbellError
+from mailbell.listener.configuration import Configuration
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _no_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
     """The configurations the daemon was started with."""
     started: list[Configuration] = []
-    monkeypatch.setattr("mailbell._daemon.run", started.append)
+    monkeypatch.setattr("mailbell.listener.daemon.run", started.append)
     return started
 
 
@@ -31,7 +31,7 @@ def _fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def run(_: Configuration) -> None:
         raise error
 
-    monkeypatch.setattr("mailbell._daemon.run", run)
+    monkeypatch.setattr("mailbell.listener.daemon.run", run)
 
 
 def test_without_a_word_the_defaults_are_taken(started: list[Configuration]) -> None:

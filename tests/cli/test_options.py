@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell._config import Overrides
-from mailbell._errors import UsageError
 from mailbell.cli._options import Options, read
+from mailbell.core.errors import UsageError
+from mailbell.listener.configuration import Overrides
 
 VALUES = st.text(min_size=1)
 GIVEN = st.lists(

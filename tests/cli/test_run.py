@@ -16,12 +16,12 @@ from cli.support import FakeDaemon, Run, Start, a_notification
 from harness.sender import PATIENCE
 
 import mailbell.agent
-from mailbell._agent_config import Job
-from mailbell._errors import TemporaryError
-from mailbell._pace import Timing
-from mailbell._presets import Preset
-from mailbell.agent import _unit
+from mailbell.agent import unit
+from mailbell.agent._pace import Timing
+from mailbell.agent.configuration import Job
+from mailbell.agent.preset import Preset
 from mailbell.cli import _agent_file, _group, run
+from mailbell.core.errors import TemporaryError
 
 SAYS = "[[job]]\ncommand = ['true']\n"
 
@@ -351,7 +351,7 @@ def systemctl(programs: Programs, tmp_path: Path) -> Path:
 class TestUnit:
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
-        return tmp_path / ".config" / "systemd" / "user" / _unit.NAME
+        return tmp_path / ".config" / "systemd" / "user" / unit.NAME
 
     def command_of(self, place: Path) -> list[str]:
         (line,) = re.findall(r"^ExecStart=(.*)$", place.read_text(), re.MULTILINE)
@@ -371,7 +371,7 @@ class TestUnit:
         assert rest == ["run", "--", "true", "-a"]
         assert systemctl.read_text().splitlines() == [
             "--user --no-ask-password daemon-reload",
-            f"--user --no-ask-password enable --now {_unit.NAME}",
+            f"--user --no-ask-password enable --now {unit.NAME}",
         ]
 
     def test_nothing_happens_unless_somebody_agrees(
@@ -402,7 +402,7 @@ class TestUnit:
         assert place.read_text().startswith("[Service]\nExecStart=/mine")
         assert _group.run(["run", "--install-unit", "--yes", "--", "true"]) == 0
         assert "Type=notify" in place.read_text()
-        assert systemctl.read_text().splitlines()[-1].endswith(f" restart {_unit.NAME}")
+        assert systemctl.read_text().splitlines()[-1].endswith(f" restart {unit.NAME}")
 
     def test_the_same_once_more_is_no_difference(self, capsys: pytest.CaptureFixture[str]) -> None:
         outs = []

@@ -17,9 +17,9 @@ from cli.support import Run, words
 from harness.netns import namespaces
 from harness.sender import PATIENCE
 
-from mailbell._errors import MailbellError, UsageError
 from mailbell.cli import _dial, _group, send
 from mailbell.cli.send import parse_target
+from mailbell.core.errors import MailbellError, UsageError
 
 _LINE = b"nm_notifyuser\r\n"
 

@@ -8,9 +8,9 @@ import pytest
 from cli.support import FakeDaemon, Run, a_status
 from rich.console import Console
 
-from mailbell._openmetrics import openmetrics
-from mailbell._stats import Account, Status, Table
+from mailbell.cli._openmetrics import openmetrics
 from mailbell.cli.status import render
+from mailbell.interfaces.listener import Account, Status, Table
 
 _UP = 1_700_000_000 + 93_784
 

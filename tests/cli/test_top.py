@@ -16,12 +16,12 @@ from cli.terminal import Terminal
 from harness.daemon import configuration, ring, started
 from rich.console import Console
 
-from mailbell._errors import TemporaryError
-from mailbell._events import Notification
-from mailbell._stats import Account, Limited, Outcomes, Status
 from mailbell.cli import top
 from mailbell.cli.top import View, frame
 from mailbell.client import State
+from mailbell.core.errors import TemporaryError
+from mailbell.core.notification import Notification
+from mailbell.interfaces.listener import Account, Limited, Outcomes, Status
 
 NOW = 1_700_000_000 + 93_784.0
 LIMITED = Limited(table="tcp/ipv4/32", source="198.51.100.7", refused=41, wait=11_200_000)

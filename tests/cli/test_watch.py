@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from cli.support import FakeDaemon, Run, Start, a_notification
 
-from mailbell._events import Notification
 from mailbell.cli.watch import describe
+from mailbell.core.notification import Notification
 
 
 @pytest.fixture(autouse=True)

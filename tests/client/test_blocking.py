@@ -20,7 +20,6 @@ from harness.fake_daemon import (
     told,
 )
 
-from mailbell._events import Cause, Cursor
 from mailbell.client import (
     Client,
     DataError,
@@ -31,6 +30,7 @@ from mailbell.client import (
     UnavailableError,
     UsageError,
 )
+from mailbell.core.notification import Cause, Cursor
 from mailbell.varlink import (
     GetStatus,
     GetStatusReply,

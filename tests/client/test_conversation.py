@@ -5,7 +5,9 @@ from harness.fake_daemon import notification, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell._errors import (
+from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
+from mailbell.client._explain import explain_connect, explain_reply
+from mailbell.core.errors import (
     DataError,
     MailbellError,
     PrivilegeError,
@@ -13,9 +15,7 @@ from mailbell._errors import (
     UnavailableError,
     UsageError,
 )
-from mailbell._events import Cursor
-from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
-from mailbell.client._explain import explain_connect, explain_reply
+from mailbell.core.notification import Cursor
 from mailbell.varlink import REPLY_LIMIT, ServiceError, SubscribeReply, encode_reply
 
 

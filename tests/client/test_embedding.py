@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness.fake_daemon import FakeDaemon, Peer, notification, stream, told
 
-from mailbell._events import Cause
+from mailbell.core.notification import Cause
 from mailbell.varlink import CALL_LIMIT, Subscribe, decode_reply_untrusted, unknown_account
 from mailbell.varlink._message import parse_call_untrusted
 from mailbell.varlink._methods import decode_method_untrusted

@@ -16,7 +16,6 @@ from harness.fake_daemon import (
 )
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mailbell._events import Cause, Cursor
 from mailbell.client import (
     DataError,
     MailbellError,
@@ -26,6 +25,7 @@ from mailbell.client import (
     UsageError,
 )
 from mailbell.client.trio import Client, Subscription
+from mailbell.core.notification import Cause, Cursor
 from mailbell.varlink import (
     GetStatus,
     GetStatusReply,

@@ -18,7 +18,7 @@ from typing import Final
 import pytest
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 
-from mailbell._events import Cause, Cursor, Notification, Transport
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
 from mailbell.varlink import (
     Subscribe,
     SubscribeReply,
@@ -27,7 +27,8 @@ from mailbell.varlink import (
     parse_call_untrusted,
 )
 
-EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+ROOT: Final = Path(__file__).parents[2]
+EXAMPLES: Final = ROOT / "examples" / "subscribe"
 PYTHON: Final = ["python_blocking.py", "python_trio.py", "python_asyncio.py"]
 RUNG: Final = 5
 MORE: Final = """
@@ -133,8 +134,8 @@ def test_without_a_daemon_it_fails_at_once(name: str, tmp_path: Path) -> None:
 def test_every_example_is_in_the_document_and_is_run() -> None:
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
     assert files == {*PYTHON, "shell.sh", "subscribe.c"}
-    text = (EXAMPLES.parent / "docs" / "embedding.md").read_text()
-    assert {name for name in files if f"`examples/{name}`" not in text} == set()
+    text = (ROOT / "docs" / "embedding.md").read_text()
+    assert {name for name in files if f"`examples/subscribe/{name}`" not in text} == set()
     assert f"{(EXAMPLES / 'subscribe.c').read_text().count(chr(10))} lines" in text
 
 
@@ -249,7 +250,7 @@ def test_no_reply_is_longer_than_the_document_says() -> None:
         "n" * 64, Cause.NETWORK, 2**63 - 1, Transport.UDP, source, time=2**63 - 1
     )
     reply = encode_reply(SubscribeReply(cursor, longest), continues=True)
-    text = (EXAMPLES.parent / "docs" / "embedding.md").read_text()
+    text = (ROOT / "docs" / "embedding.md").read_text()
     (limit,) = re.findall(r"a reply to `Subscribe` in less than (\d+) bytes", text)
     assert len(reply) < int(limit)
     # What the program in C relies on.

@@ -59,7 +59,7 @@ class Hook:
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self._locked and event == "open" and arguments[0] == "/":
-            # The proof that the filter is loaded (`mailbell._startup`): the last step.
+            # The proof that the filter is loaded (`mailbell.sandbox.lock`): the last step.
             self._locked = True
             event = "begins"
         if self._locked and not self._reporting and event not in HARMLESS:
@@ -80,8 +80,8 @@ def described(event: str, arguments: tuple[object, ...]) -> str:
 
 def plant_bugs(kind: str) -> None:
     """Make the daemon one with bugs, before it is locked in."""
-    from mailbell._hub import AccountState, Hub
-    from mailbell._journal import Journal, Level
+    from mailbell.listener._hub import AccountState, Hub
+    from mailbell.logs.journal import Journal, Level
 
     ring, log = Hub._ring, Journal.log
 

@@ -21,8 +21,8 @@ import pytest
 from harness.sender import LINE, PATIENCE, ring
 from harness.watch import watched
 
-from mailbell._stats import Status
 from mailbell.client import Client
+from mailbell.interfaces.listener import Status
 
 __all__ = ["LINE", "PATIENCE", "Daemon", "configuration", "ring", "started", "until"]
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from mailbell._events import Cause, Cursor, Notification, Transport
-from mailbell._stats import Account, Outcomes, Sandbox, Status
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
+from mailbell.interfaces.listener import Account, Outcomes, Sandbox, Status
 from mailbell.varlink import (
     CALL_LIMIT,
     Decoder,

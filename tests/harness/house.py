@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from mailbell._accounts import AccountMap
-from mailbell._admission import Admission
-from mailbell._config import Configuration, parse
-from mailbell._events import Family, Notification, Outcome, Transport
-from mailbell._hub import Hub
-from mailbell._journal import Journal
-from mailbell._limiter import Gate, Limiter
-from mailbell._networks import parse_address
-from mailbell._stats import Counters
+from mailbell.core.networks import Family, parse_address
+from mailbell.core.notification import Notification, Transport
+from mailbell.core.outcome import Outcome
+from mailbell.interfaces.listener import Counters
+from mailbell.limits.limiter import Gate, Limiter
+from mailbell.listener._accounts import AccountMap
+from mailbell.listener._admission import Admission
+from mailbell.listener._hub import Hub
+from mailbell.listener.configuration import Configuration, parse
+from mailbell.logs.journal import Journal
 
 
 @dataclass

@@ -17,9 +17,9 @@ from typing import Final
 from harness.child import Ended, run
 from harness.daemon import configuration
 
-from mailbell import _daemon
-from mailbell._config import parse
-from mailbell._policy import Policy
+from mailbell.listener import daemon
+from mailbell.listener.configuration import parse
+from mailbell.syscalls.policy import Policy
 
 __all__ = ["locked"]
 
@@ -48,14 +48,14 @@ def _locked(
 ) -> object:
     returned: list[object] = []
 
-    async def instead(self: _daemon.Daemon, signals: AsyncIterator[int]) -> None:
+    async def instead(self: daemon.Daemon, signals: AsyncIterator[int]) -> None:
         returned.append(function(_placeholders(self._locked.policy)))
 
     _forget_the_tests()
     if before:
         before()
-    _daemon.Daemon.serve = instead  # type: ignore[method-assign]  # it is this child's only
-    _daemon.run(parse(configuration(directory, tcp=["127.0.0.1:0"]).encode()))
+    daemon.Daemon.serve = instead  # type: ignore[method-assign]  # it is this child's only
+    daemon.run(parse(configuration(directory, tcp=["127.0.0.1:0"]).encode()))
     return returned[0]
 
 

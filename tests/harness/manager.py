@@ -24,8 +24,8 @@ from harness.netns import Namespace, Pair, namespaces
 from harness.sender import PATIENCE
 
 import mailbell
-from mailbell._stats import Status
 from mailbell.client import Client
+from mailbell.interfaces.listener import Status
 
 __all__ = ["CLIENTS", "LOG", "SERVER", "SOCKET", "Manager", "managers"]
 

@@ -16,9 +16,8 @@ from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from harness.inject import Gone, Intruder, intruding
 from sandbox.attacks.aim import number
 
-from mailbell._policy import ALL_BITS, ARGUMENTS, KILL, Policy
-from mailbell._policy_toml import parse
-from mailbell._sys import seccomp
+from mailbell.sandbox.policy_file import read_policy
+from mailbell.syscalls.policy import ALL_BITS, ARGUMENTS, KILL, Policy
 
 __all__ = [
     "POLICY",
@@ -35,7 +34,7 @@ __all__ = [
     "serves",
 ]
 
-POLICY: Final = parse((Path(seccomp.__file__).parent.parent / "policy/mailbelld.toml").read_bytes())
+POLICY: Final = read_policy("mailbelld")
 
 EPOLL_CTL_DEL: Final = 2
 MANY: Final = 64  # more descriptors than the daemon has in these tests

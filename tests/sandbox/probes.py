@@ -13,7 +13,7 @@ from itertools import product
 from socket import SOCK_STREAM
 from typing import Final
 
-from mailbell._policy import ARGUMENTS, Action, Condition, Entry, Policy
+from mailbell.syscalls.policy import ARGUMENTS, Action, Condition, Entry, Policy
 
 __all__ = ["BASES", "Probe", "probes", "unprobed"]
 

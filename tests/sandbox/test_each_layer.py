@@ -28,9 +28,9 @@ from sandbox.attacks.layers import (
 )
 from sandbox.attacks.matrix import EXPECTED, Stop, only_one_stops, table
 
-from mailbell import _startup
 from mailbell._sys import landlock
 from mailbell._sys._libc import libc, prctl
+from mailbell.sandbox import lock
 
 Publish = Callable[[str, object], None]
 
@@ -149,12 +149,16 @@ def test_the_document_shows_the_table() -> None:
 
 def test_the_layers_are_the_daemons() -> None:
     """One by one they come to the same as `give_up`, which the daemon calls."""
-    nothing = dict.fromkeys(each.name for each in fields(_startup.Prepared))
+    nothing = dict.fromkeys(each.name for each in fields(lock.Confinement))
     identity = NOBODY if ROOT else None
-    needed: dict[str, Any] = {"identity": identity, "descriptors": LIMIT_OF_FILES}
-    prepared = _startup.Prepared(**{**nothing, **needed})  # the rest is not used
+    needed: dict[str, Any] = {
+        "identity": identity,
+        "open_files": LIMIT_OF_FILES,
+        "connect_to": frozenset(),
+    }
+    confinement = lock.Confinement(**{**nothing, **needed})  # the rest is not used
     one_by_one = Run("all but the filter", ALL.layers - {Layer.FILTER})
-    expected = run_child(lambda: _state_after(lambda: _startup.give_up(prepared)))
+    expected = run_child(lambda: _state_after(lambda: lock.give_up(confinement)))
     found = run_child(lambda: _state_after(lambda: enter(one_by_one, [])))
     assert found.value == expected.value
     assert len(found.value) == 20

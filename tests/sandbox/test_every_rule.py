@@ -26,13 +26,14 @@ from harness.daemon import until
 from harness.locked import locked
 from sandbox.probes import Probe, probes, unprobed
 
-from mailbell._policy import ALLOW, KILL, Policy
-from mailbell._policy_toml import parse
 from mailbell._sys import seccomp
+from mailbell.sandbox.policy_file import FOLDER
+from mailbell.syscalls.policy import ALLOW, KILL, Policy
+from mailbell.syscalls.policy_toml import parse
 
 RecordProperty = Callable[[str, object], None]
 
-TEXT: Final = (Path(seccomp.__file__).parent.parent / "policy" / "mailbelld.toml").read_text()
+TEXT: Final = Path(FOLDER, "mailbelld.toml").read_text()
 POLICY: Final = parse(TEXT.encode())
 # Numbers for processes that are only filtered. No process has this id, nor one that
 # differs in a bit: a broken filter shall not hit anybody. Above PID_MAX_LIMIT,

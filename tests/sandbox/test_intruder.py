@@ -30,7 +30,7 @@ from sandbox.inside import (
     serves,
 )
 
-from mailbell._policy import ALLOW, KILL, Action, Policy
+from mailbell.syscalls.policy import ALLOW, KILL, Action, Policy
 
 # What the policy permits, and a limit of resources stops because it is too much.
 STOPPED_BY_A_LIMIT: Final = {"exhaust memory": errno.ENOMEM}

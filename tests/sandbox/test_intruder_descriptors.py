@@ -32,7 +32,7 @@ from sandbox.inside import (
 )
 from system.support import Local
 
-from mailbell._policy import ALLOW, KILL, Policy
+from mailbell.syscalls.policy import ALLOW, KILL, Policy
 
 SOL_SOCKET: Final = int(socket.SOL_SOCKET)
 SOCK_CLOEXEC: Final = int(socket.SOCK_CLOEXEC)

@@ -26,7 +26,7 @@ from sandbox.inside import (
     serves,
 )
 
-from mailbell._policy import ALLOW
+from mailbell.syscalls.policy import ALLOW
 
 X32: Final = 0x40000000
 INT_80: Final = bytes.fromhex("cd80")

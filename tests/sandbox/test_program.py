@@ -43,7 +43,7 @@ from sandbox.program.subject import (
     returned,
 )
 
-from mailbell._policy import ALLOW
+from mailbell.syscalls.policy import ALLOW
 
 STDERR = 2
 

@@ -18,12 +18,11 @@ from typing import Final
 import pytest
 from harness.watch import ALLOWED, calls_after_the_lock, events, unexpected
 
-from mailbell._policy import ALLOW, Entry
-from mailbell._policy_toml import parse
-from mailbell._sys import seccomp
+from mailbell.sandbox.policy_file import read_policy
+from mailbell.syscalls.policy import ALLOW, Entry
 
 SUITE: Final = Path(__file__).parent.parent / "system"
-POLICY: Final = parse((Path(seccomp.__file__).parent.parent / "policy/mailbelld.toml").read_bytes())
+POLICY: Final = read_policy("mailbelld")
 PERMITTED: Final = 40  # calls, at most
 MINUTES: Final = 8
 # Whether it is needed is a property of the machine, or of its Python, and not of the daemon.

@@ -9,7 +9,7 @@ from harness.child import run_as_root
 from harness.sender import PATIENCE
 from service_files.units import POLICY, require
 
-from mailbell._config import parse
+from mailbell.listener.configuration import parse
 
 DEFAULTS = parse(b"")
 

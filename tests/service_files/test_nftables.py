@@ -16,7 +16,7 @@ from harness.netns import Pair, namespaces
 from harness.sender import PATIENCE
 from service_files.units import POLICY, require
 
-from mailbell._config import parse
+from mailbell.listener.configuration import parse
 
 EXAMPLE = POLICY / "nftables" / "mailbell.nft"
 RATE, BURST = map(int, re.findall(r"limit rate over (\d+)/second burst (\d+) packets",

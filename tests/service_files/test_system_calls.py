@@ -16,8 +16,8 @@ from harness.ordinary import as_nobody
 from harness.sender import LINE, PATIENCE
 from service_files.units import POLICY, calls, read
 
-from mailbell._policy_toml import parse
 from mailbell.client import Client
+from mailbell.syscalls.policy_toml import parse
 
 SERVICE: Final = "mailbelld.service"
 POLICY_OF_THE_LOCK: Final = parse((POLICY / "mailbelld.toml").read_bytes())

@@ -11,13 +11,13 @@ import pytest
 from harness.sender import PATIENCE
 from service_files.units import POLICY, SYSTEMD, Unit, read, require, words_of
 
-from mailbell._binding import Sockets
-from mailbell._config import parse
-from mailbell._errors import ConfigurationError
-from mailbell._startup import descriptors_needed
 from mailbell._sys import systemd
 from mailbell.cli._file import DEFAULT_PATH
 from mailbell.client._path import SYSTEM_PATH
+from mailbell.core.errors import ConfigurationError
+from mailbell.listener._binding import Sockets
+from mailbell.listener.configuration import parse
+from mailbell.listener.prepare import descriptors_needed
 
 SERVICE = "mailbelld.service"
 TCP, UDP, LOCAL = "mailbelld.socket", "mailbelld-udp.socket", "mailbelld-local.socket"

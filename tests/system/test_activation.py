@@ -90,8 +90,8 @@ def test_no_connection_is_lost_while_an_activated_daemon_restarts(tmp_path: Path
 
 # Its log has no limit, so that it tells of each account; otherwise the daemon itself.
 TELLS_ALL = """
-from mailbell import _journal
-_journal.BURST = 1 << 30
+from mailbell.logs import journal
+journal.BURST = 1 << 30
 from mailbell.cli.mailbelld import main
 main()
 """

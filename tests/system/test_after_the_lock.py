@@ -21,7 +21,7 @@ from harness.watch import ALLOWED, AUDITED, TRACEBACK, events, new_report, unexp
 from system.support import LISTENER, Local, limit_descriptors
 from system.wrong_calls import WRONG
 
-from mailbell._events import Outcome
+from mailbell.core.outcome import Outcome
 
 HOSTS = ("127.0.0.1", "127.0.5.1")
 CONFIGURATION = """

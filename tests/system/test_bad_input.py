@@ -16,8 +16,8 @@ from harness.daemon import Daemon, configuration, started, until
 from harness.sender import LINE, PATIENCE, ring, sent, unread
 from system.support import GENEROUS, loopback, rss
 
-from mailbell._config import parse
-from mailbell._journal import BURST, RATE
+from mailbell.listener.configuration import parse
+from mailbell.logs.journal import BURST, RATE
 
 ONE = ("127.0.0.1:0",)
 SHORT = '[protocol]\ndeadline = "500ms"\n'

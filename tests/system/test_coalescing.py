@@ -7,8 +7,8 @@ import pytest
 from harness.daemon import LINE, PATIENCE, Daemon, configuration, ring, started, until
 from system.support import GENEROUS
 
-from mailbell._errors import TemporaryError
 from mailbell.client import Client, Subscription
+from mailbell.core.errors import TemporaryError
 
 ACCOUNTS = """
 [[account]]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from harness.daemon import PATIENCE, configuration, ring, started, until
 
-from mailbell._events import Cause, Cursor
 from mailbell.client import Client
+from mailbell.core.notification import Cause, Cursor
 
 SO_PASSRIGHTS = 83
 

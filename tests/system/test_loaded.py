@@ -20,7 +20,7 @@ LIBRARIES: Final = {
     "trio",
 }  # fmt: skip
 # Ours, and not the daemon's.
-OTHERS: Final = ("mailbell.agent", "mailbell.client", "mailbell._openmetrics")
+OTHERS: Final = ("mailbell.agent", "mailbell.client", "mailbell.cli._openmetrics")
 # Of the standard library, beside what an interpreter loads for itself; a name stands for
 # the one with "_" before it as well, which is its part in C.
 STANDARD: Final = {
@@ -69,7 +69,7 @@ def test_nothing_is_loaded_that_is_not_needed(
         ring(daemon.endpoint())
         until(lambda: daemon.counted() == {"accepted": 1})
         loaded = end_of(daemon)
-    assert {"mailbell._daemon", "trio", "msgspec"} <= loaded
+    assert {"mailbell.listener.daemon", "trio", "msgspec"} <= loaded
     assert not loaded & set(EMPTY)
     assert [name for name in loaded if name.startswith(OTHERS)] == []
     tops = {name.partition(".")[0] for name in loaded} - LIBRARIES

@@ -13,9 +13,9 @@ import trio
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from system.support import program
 
-from mailbell._events import Cause
 from mailbell.client import Client, State
 from mailbell.client.trio import Client as TrioClient
+from mailbell.core.notification import Cause
 
 Restart = Callable[[], Daemon]
 

@@ -21,9 +21,9 @@ import trio
 from harness.certification import CERTIFICATION, TEXT, Step, certified, official, official_client
 from harness.daemon import PATIENCE
 
-from mailbell import _local_peer
-from mailbell._local_peer import Hangup, LocalPeer
-from mailbell._stats import LocalEvent
+from mailbell.interfaces.listener import LocalEvent
+from mailbell.listener import _local_peer
+from mailbell.listener._local_peer import Hangup, LocalPeer
 from mailbell.varlink import (
     CALL_LIMIT,
     SERVICE,

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 import mailbell
-from mailbell._events import Cursor, Notification
-from mailbell._stats import Account, Limited, Outcomes, Sandbox, Status, Table
+from mailbell.core.notification import Cursor, Notification
+from mailbell.interfaces.listener import Account, Limited, Outcomes, Sandbox, Status, Table
 from mailbell.varlink import (
     LISTENER,
     SERVICE,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell._events import Cause, Cursor, Notification, Transport
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
 from mailbell.varlink import (
     Call,
     Decoder,

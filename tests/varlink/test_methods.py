@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell._events import Cursor
+from mailbell.core.notification import Cursor
 from mailbell.varlink import (
     Call,
     GetInfo,

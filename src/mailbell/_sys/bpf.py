@@ -16,9 +16,9 @@ import errno
 import socket
 from typing import Final
 
-from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
-from mailbell._packet_filter import MAX_INSTRUCTIONS, Program
 from mailbell._sys._libc import ANOTHER_SANDBOX
+from mailbell._sys.bpf_program import MAX_INSTRUCTIONS, Program
+from mailbell.core.errors import MailbellError, OperatingSystemError, PrivilegeError
 
 __all__ = ["attach", "detach", "lock"]
 

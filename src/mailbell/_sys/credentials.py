@@ -15,18 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mailbell._errors import (
+from mailbell._sys._libc import ANOTHER_SANDBOX, check, libc, prctl
+from mailbell.core.errors import (
     ConfigurationError,
     InternalError,
     OperatingSystemError,
     PrivilegeError,
 )
-from mailbell._sys._libc import ANOTHER_SANDBOX, check, libc, prctl
 
 __all__ = [
     "Capabilities",
     "Identity",
     "clear_capabilities",
+    "current_identity",
     "drop_to",
     "empty_bounding_set",
     "group_to_give",
@@ -50,12 +51,12 @@ CAP_SETPCAP: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the daemon becomes.
+    """A user, with the primary group: whom a daemon becomes, or who it is.
 
     Attributes:
         name: of the user.
-        uid: its number, never 0.
-        gid: its primary group, never 0.
+        uid: its number. A daemon never becomes 0.
+        gid: its primary group. A daemon never becomes 0.
     """
 
     name: str
@@ -73,6 +74,11 @@ class Capabilities:
 
 
 NO_CAPABILITIES: Final = Capabilities(0, 0, 0)
+
+
+def current_identity() -> Identity:
+    """Return the user that this process runs as now."""
+    return Identity("the user it was started as", os.getuid(), os.getgid())
 
 
 class _Header(ctypes.Structure):

@@ -1,8 +1,8 @@
 """Gives up the file system, TCP and the neighbours with Landlock.
 
-Every right of the pinned interface is handled and no rule is added, so all of
-them are gone. What Landlock does not know (`Landlock.uncovered`) is left to
-the seccomp filter.
+Every right of the pinned interface is handled. The only rules that may be added
+are TCP ports to connect to; every other right is gone. What Landlock does not
+know (`Landlock.uncovered`) is left to the seccomp filter.
 
 Source: landlock(7), Linux `include/uapi/linux/landlock.h`.
 """
@@ -10,18 +10,22 @@ Source: landlock(7), Linux `include/uapi/linux/landlock.h`.
 import ctypes
 import errno
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from mailbell._errors import InternalError, OperatingSystemError
 from mailbell._sys._libc import ANOTHER_SANDBOX, syscall
+from mailbell.core.errors import InternalError, OperatingSystemError
 
 __all__ = ["PINNED", "Landlock", "abi", "restrict"]
 
 # The numbers are the same on all architectures (syscalls(2)).
 CREATE_RULESET: Final = 444
+ADD_RULE: Final = 445
 RESTRICT_SELF: Final = 446
 CREATE_RULESET_VERSION: Final = 1
+RULE_NET_PORT: Final = 2
+ACCESS_NET_CONNECT_TCP: Final = 1 << 1
 
 # A newer kernel may handle more and so deny more than was tested with this
 # release: rights it adds after this version are not asked for. Version 7 only
@@ -80,6 +84,12 @@ class _Attributes(ctypes.Structure):
     ]
 
 
+class _NetPort(ctypes.Structure):
+    """`struct landlock_net_port_attr`."""
+
+    _fields_ = [("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64)]
+
+
 def abi() -> int:
     """Ask which version of Landlock this kernel offers.
 
@@ -127,11 +137,16 @@ def plan(version: int) -> Landlock:
     )
 
 
-def restrict() -> Landlock:
+def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
     """Give up every right of the pinned interface that this kernel knows.
 
     Call it with a single thread and `no_new_privs` set: before version 8
     Landlock binds the calling thread and what it starts later, no other.
+
+    Args:
+        connect_to: TCP ports that may still be connected to. A kernel whose Landlock
+            does not know TCP cannot keep the process from any other port; then
+            `Landlock.uncovered` says so.
 
     Returns:
         What is now in force.
@@ -147,6 +162,9 @@ def restrict() -> Landlock:
     try:
         ruleset = _create_ruleset(attributes, 0)
         try:
+            if planned.handled_net & ACCESS_NET_CONNECT_TCP:
+                for port in connect_to:
+                    _permit_connecting(ruleset, port)
             syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
         finally:
             os.close(ruleset)
@@ -156,6 +174,12 @@ def restrict() -> Landlock:
         ) from error
     _require_in_force()
     return planned
+
+
+def _permit_connecting(ruleset: int, port: int) -> None:
+    rule = _NetPort(ACCESS_NET_CONNECT_TCP, port)
+    number, kind = ctypes.c_int(ruleset), ctypes.c_int(RULE_NET_PORT)
+    syscall(ADD_RULE, number, kind, ctypes.byref(rule), ctypes.c_uint32(0))
 
 
 def _open_witness() -> None:

@@ -15,14 +15,14 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from mailbell._config_values import MAX_SOCKET_PATH
-from mailbell._errors import (
+from mailbell._sys.sockets import peer_credentials
+from mailbell.configuration.values import MAX_SOCKET_PATH
+from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
     OperatingSystemError,
     PrivilegeError,
 )
-from mailbell._sys.sockets import peer_credentials
 
 __all__ = ["AlreadyRunningError", "bind_local", "examine_local"]
 

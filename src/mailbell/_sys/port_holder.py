@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from mailbell._escape import printable
-from mailbell._events import Family, Transport
+from mailbell.core.escape import printable
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
 
 __all__ = ["Holder", "command_of", "holder"]
 

@@ -11,8 +11,8 @@ import os
 import resource
 from typing import Final
 
-from mailbell._errors import InternalError, OperatingSystemError, PrivilegeError
 from mailbell._sys._libc import ANOTHER_SANDBOX, prctl
+from mailbell.core.errors import InternalError, OperatingSystemError, PrivilegeError
 
 __all__ = [
     "deny_writable_executable",

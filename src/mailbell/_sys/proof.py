@@ -7,8 +7,8 @@ is the kernel's, not ours. Source: proc_pid_status(5).
 from dataclasses import dataclass
 from typing import Final
 
-from mailbell._errors import InternalError
 from mailbell._sys.credentials import Identity
+from mailbell.core.errors import InternalError
 
 __all__ = ["ProcessStatus", "parse_status", "require_locked"]
 

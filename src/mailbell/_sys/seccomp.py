@@ -11,9 +11,9 @@ import ctypes.util
 import os
 from typing import Any, Final
 
-from mailbell._abi import ARCHITECTURES
-from mailbell._errors import ConfigurationError, OperatingSystemError, Problem
-from mailbell._policy import ALL_BITS, ALLOW, Action, Match, Policy
+from mailbell.core.errors import ConfigurationError, OperatingSystemError, Problem
+from mailbell.syscalls.call_numbers import ARCHITECTURES
+from mailbell.syscalls.policy import ALL_BITS, ALLOW, Action, Match, Policy
 
 __all__ = ["Filter", "compile_policy"]
 
@@ -87,8 +87,8 @@ def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
 
     Args:
         policy: of this program.
-        architecture: as in `mailbell._abi.ARCHITECTURES`, this machine's by default.
-            For another one libseccomp goes by the names of calls, so that it cannot
+        architecture: as in `mailbell.syscalls.call_numbers.ARCHITECTURES`; None: this
+            machine's. For another one libseccomp goes by the names of calls, so that it cannot
             compile what becomes of the unknown ones, which have none.
 
     Returns:

@@ -10,9 +10,10 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from mailbell._errors import MailbellError, OperatingSystemError, PrivilegeError
-from mailbell._events import Family, Transport
 from mailbell._sys.port_holder import Holder, holder
+from mailbell.core.errors import MailbellError, OperatingSystemError, PrivilegeError
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
 
 __all__ = [
     "EndpointLike",
@@ -40,7 +41,7 @@ _UCRED: Final = struct.Struct("iII")  # `struct ucred`, unix(7)
 
 
 class EndpointLike(Protocol):
-    """What a socket is bound to. `mailbell._config_values.Endpoint` is one."""
+    """What a socket is bound to. `mailbell.configuration.values.Endpoint` is one."""
 
     @property
     def family(self) -> Family:

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from mailbell._errors import ConfigurationError, OperatingSystemError
-from mailbell._escape import printable
 from mailbell._sys.sockets import defer_accept
+from mailbell.core.errors import ConfigurationError, OperatingSystemError
+from mailbell.core.escape import printable
 
 __all__ = [
     "ActivatedSockets",

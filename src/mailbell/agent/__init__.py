@@ -5,7 +5,3 @@ daemon through the local socket like any other subscriber. It never looks alive 
 it is deaf: whether it hears the daemon is in its log, in the state it tells the
 service manager, and in a line at every safety poll.
 """
-
-from mailbell.agent._serve import serve
-
-__all__ = ["serve"]

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 import trio
 
-from mailbell._journal import Level
-from mailbell._rtnetlink import GROUPS, LIST_ADDRESSES, Addresses
-from mailbell._sleep import Reading, Sleep
 from mailbell.agent._logind import SYSTEM, BusError, connect
+from mailbell.agent._rtnetlink import GROUPS, LIST_ADDRESSES, Addresses
+from mailbell.agent._sleep import Reading, Sleep
+from mailbell.logs.journal import Level
 
 __all__ = ["addresses", "read_clocks", "resumed"]
 
@@ -26,7 +26,7 @@ _KERNEL: Final = 0  # as a sender, netlink(7)
 
 
 class Log(Protocol):
-    """Where it is said. `mailbell._journal.Journal` is one."""
+    """Where it is said. `mailbell.logs.journal.Journal` is one."""
 
     def log(self, level: Level, event: str, **fields: object) -> None:
         """Write one line."""

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from mailbell._errors import OperatingSystemError
-from mailbell._escape import printable
+from mailbell.core.errors import OperatingSystemError
+from mailbell.core.escape import printable
 
 __all__ = ["Child", "start"]
 

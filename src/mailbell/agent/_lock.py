@@ -22,7 +22,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from mailbell._errors import (
+from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
     OperatingSystemError,

@@ -13,9 +13,9 @@ from typing import Final
 
 import trio
 
-from mailbell._errors import OperatingSystemError
 from mailbell.agent._child import Child, start
 from mailbell.agent._lines import Lines
+from mailbell.core.errors import OperatingSystemError
 
 __all__ = ["Control", "Ended", "run"]
 

@@ -1,22 +1,22 @@
 """One job of the agent: its pace, its runs, its words in the log.
 
 All that is decided here is how a run went; when there is one is the business of
-`mailbell._pace`, and how a command is run that of `mailbell.agent._process`.
+`mailbell.agent._pace`, and how a command is run that of `mailbell.agent._process`.
 """
 
 import os
 import signal
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Final
 
 import trio
 
-from mailbell._agent_config import Job
-from mailbell._journal import Level
-from mailbell._pace import Pace, Pending, Step, Trigger
-from mailbell.agent._log import Log
+from mailbell.agent._pace import Pace, Pending, Step, Trigger
 from mailbell.agent._process import Control, Ended, run
-from mailbell.client._conversation import FOREVER
+from mailbell.agent.configuration import Job
+from mailbell.agent.log import Log
+from mailbell.logs.journal import Level
 
 __all__ = ["Worker"]
 
@@ -80,7 +80,7 @@ class Worker:
             if step := self._pace.step(trio.current_time()):
                 return step
             self._rung = trio.Event()
-            with trio.move_on_at(FOREVER if self._pace.due is None else self._pace.due):
+            with trio.move_on_at(inf if self._pace.due is None else self._pace.due):
                 await self._rung.wait()
 
     async def _run(self, pending: Pending) -> None:

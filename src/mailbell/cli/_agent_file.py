@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import TypeVar
 
-from mailbell._agent_config import Job, parse
-from mailbell._errors import ConfigurationError, MailbellError, PrivilegeError
-from mailbell._presets import Preset
-from mailbell._presets import parse as parse_preset
+from mailbell.agent.configuration import Job, parse
+from mailbell.agent.preset import Preset
+from mailbell.agent.preset import parse as parse_preset
 from mailbell.cli._file import in_file
+from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError
 
 __all__ = ["config_home", "default_path", "load", "presets"]
 
@@ -36,7 +36,7 @@ def presets() -> dict[str, Preset]:
     Raises:
         ConfigurationError: one of them is damaged.
     """
-    shipped = resources.files("mailbell") / "presets"
+    shipped = resources.files("mailbell") / "agent" / "presets"
     files = (file for file in shipped.iterdir() if file.name.endswith(_SUFFIX))
     found = {}
     for file in sorted(files, key=lambda file: file.name.removesuffix(_SUFFIX)):

@@ -11,7 +11,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from mailbell._errors import MailbellError
+from mailbell.core.errors import MailbellError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,7 +33,7 @@ _NUMBERS = {
     *("tcp", "udp", "now", "at most", "evicted", "notifications", "count", "of the last 64"),
 }
 
-# As in `mailbell._config`: no blank, no quote, nothing a shell would act on.
+# As in `mailbell.listener.configuration`: no blank, no quote, nothing a shell would act on.
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 # A person waits at the prompt: no answer is better than a late one.

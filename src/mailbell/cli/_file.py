@@ -1,7 +1,7 @@
 """Reading the configuration file, for the daemon and for `mailbell check`."""
 
-from mailbell._config import Configuration, Overrides, parse
-from mailbell._errors import ConfigurationError, MailbellError, PrivilegeError, Problem
+from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError, Problem
+from mailbell.listener.configuration import Configuration, Overrides, parse
 
 __all__ = ["DEFAULT_PATH", "in_file", "load", "read"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from mailbell import __version__
-from mailbell._errors import ConfigurationError, MailbellError
 from mailbell.cli._text import one_line
+from mailbell.core.errors import ConfigurationError, MailbellError
 
 __all__ = ["run"]
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import click
 
-from mailbell._errors import ConfigurationError, UsageError
-from mailbell._escape import printable
 from mailbell.cli._agent_file import config_home
+from mailbell.core.errors import ConfigurationError, UsageError
+from mailbell.core.escape import printable
 
 __all__ = ["install_unit"]
 
@@ -29,20 +29,20 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
     Raises:
         MailbellError: nobody has agreed, or it does not work; the message says what does.
     """
-    from mailbell.agent import _unit
+    from mailbell.agent import unit as user_unit
 
-    where = os.path.join(config_home(os.environ), "systemd", "user", _unit.NAME)
-    unit = _unit.text([_program(), "run", *_socket(socket_path), *line], _search())
-    before = _unit.present(where)
+    where = os.path.join(config_home(os.environ), "systemd", "user", user_unit.NAME)
+    unit = user_unit.text([_program(), "run", *_socket(socket_path), *line], _search())
+    before = user_unit.present(where)
     _show(unit, before, where)
     if not sure:
         _ask(where, replaces=before not in {None, unit.encode()})
-    _unit.write(where, unit, instead=before)
-    _unit.enable(restart=before is not None)
+    user_unit.write(where, unit, instead=before)
+    user_unit.enable(restart=before is not None)
     click.echo(
-        f"{_unit.NAME} runs, and will at each login.\n"
-        f"Its log:      journalctl --user -u {_unit.NAME}\n"
-        f"Its state:    systemctl --user status {_unit.NAME}\n"
+        f"{user_unit.NAME} runs, and will at each login.\n"
+        f"Its log:      journalctl --user -u {user_unit.NAME}\n"
+        f"Its state:    systemctl --user status {user_unit.NAME}\n"
         "While you are logged out it runs after:   loginctl enable-linger"
     )
 

@@ -13,15 +13,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mailbell._config import Configuration
-from mailbell._config_values import Endpoint
-from mailbell._errors import MailbellError, PrivilegeError, TemporaryError
-from mailbell._events import Transport
-from mailbell._startup import descriptors_needed
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
 from mailbell._sys.port_holder import command_of
 from mailbell.cli._in_time import in_time
-from mailbell.cli.policy import load_policy
+from mailbell.configuration.values import Endpoint
+from mailbell.core.errors import MailbellError, PrivilegeError, TemporaryError
+from mailbell.core.notification import Transport
+from mailbell.listener.configuration import Configuration
+from mailbell.listener.prepare import descriptors_needed
+from mailbell.sandbox.policy_file import read_policy
 
 __all__ = ["Finding", "Mark", "findings"]
 
@@ -152,7 +152,7 @@ def _kernel_filter() -> Finding:
 
 def _compiled() -> Finding:
     try:
-        policy = load_policy(_PROGRAM)
+        policy = read_policy(_PROGRAM)
         # Any numbers will do for what only the running daemon knows.
         seccomp.compile_policy(policy.bind({n: i for i, n in enumerate(policy.unbound, 3)}))
     except MailbellError as error:

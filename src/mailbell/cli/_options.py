@@ -7,8 +7,8 @@ for the sake of these lines (half a megabyte, as measured), and not click.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mailbell._config import Overrides
-from mailbell._errors import UsageError
+from mailbell.core.errors import UsageError
+from mailbell.listener.configuration import Overrides
 
 __all__ = ["Options", "read"]
 

@@ -1,6 +1,6 @@
 """Text for people. Both programs use it, so it imports next to nothing."""
 
-from mailbell._escape import printable
+from mailbell.core.escape import printable
 
 __all__ = ["one_line"]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import click
 from rich.text import Text
 
-from mailbell._config import Overrides
-from mailbell._errors import ConfigurationError, MailbellError
-from mailbell._escape import printable
 from mailbell.cli import _file
 from mailbell.cli._common import show
 from mailbell.cli._machine import Finding, Mark, findings
+from mailbell.core.errors import ConfigurationError, MailbellError
+from mailbell.core.escape import printable
+from mailbell.listener.configuration import Overrides
 
 __all__ = ["command"]
 

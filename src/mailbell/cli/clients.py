@@ -10,11 +10,11 @@ from msgspec.structs import asdict
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from mailbell._errors import UsageError
-from mailbell._presets import Preset
+from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import presets
 from mailbell.cli._common import json_line, plain_table, show
 from mailbell.cli.run import complete_client
+from mailbell.core.errors import UsageError
 
 __all__ = ["command"]
 

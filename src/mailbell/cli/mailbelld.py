@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Sequence
 
 from mailbell import __version__
-from mailbell._errors import ConfigurationError, MailbellError
 from mailbell._sys import unneeded
 from mailbell._sys.systemd import logs_to_journal
 from mailbell.cli._text import one_line
+from mailbell.core.errors import ConfigurationError, MailbellError
 
 __all__ = ["main", "run"]
 
@@ -56,8 +56,8 @@ def run(words: Sequence[str]) -> int:
         The exit code; whatever had to be said is on stderr.
     """
     # Not at the top: `main` first says what the libraries of these do not get.
-    from mailbell import _daemon
     from mailbell.cli import _file, _options
+    from mailbell.listener import daemon
 
     try:
         options = _options.read(words)
@@ -67,7 +67,7 @@ def run(words: Sequence[str]) -> int:
         if options.version:
             print(f"mailbelld {__version__}")
             return 0
-        _daemon.run(_file.load(options.config, options.overrides()))
+        daemon.run(_file.load(options.config, options.overrides()))
     except MailbellError as error:
         return _known(error)
     except KeyboardInterrupt:

@@ -2,10 +2,10 @@
 
 import click
 
-from mailbell._errors import UsageError
-from mailbell._stats import Status
 from mailbell.cli._common import complete_account, socket_option
 from mailbell.client import Client
+from mailbell.core.errors import UsageError
+from mailbell.interfaces.listener import Status
 
 __all__ = ["command"]
 

@@ -1,49 +1,20 @@
 """`mailbell policy`: the sandbox a program runs in, as its reviewers read it."""
 
-from importlib import resources
-
 import click
 from click.shell_completion import CompletionItem
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mailbell._errors import UsageError
-from mailbell._policy import KILL, Entry, Policy
-from mailbell._policy_toml import parse
 from mailbell._sys.landlock import PINNED
 from mailbell.cli._common import json_line, show
+from mailbell.core.errors import UsageError
+from mailbell.sandbox.policy_file import programs, read_policy
+from mailbell.syscalls.policy import KILL, Entry, Policy
 
-__all__ = ["command", "load_policy"]
+__all__ = ["command"]
 
-_SUFFIX = ".toml"
 _LANDLOCK = f"every right that ABI {PINNED} knows is given up, and none is granted"
-
-
-def _programs() -> list[str]:
-    shipped = resources.files("mailbell") / "policy"
-    names = (file.name for file in shipped.iterdir() if file.is_file())
-    return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-
-
-def load_policy(program: str) -> Policy:
-    """Read the policy that is shipped for a program.
-
-    Args:
-        program: its name, as in `mailbelld`.
-
-    Returns:
-        The policy; numbers known only to the running program still open.
-
-    Raises:
-        UsageError: no policy is shipped for this name.
-        ConfigurationError: the shipped policy is damaged.
-    """
-    known = _programs()
-    # The name becomes a path only if it is one of ours.
-    if program not in known:
-        raise UsageError(f"no policy for {program!r}", f"known: {', '.join(known)}")
-    return parse((resources.files("mailbell") / "policy" / (program + _SUFFIX)).read_bytes())
 
 
 def _conditions(entry: Entry) -> list[str]:
@@ -109,7 +80,7 @@ def _record(policy: Policy) -> dict[str, object]:
 
 
 def _complete(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in _programs() if name.startswith(begun)]
+    return [CompletionItem(name) for name in programs() if name.startswith(begun)]
 
 
 _EXAMPLES = """\b
@@ -129,7 +100,11 @@ def command(program: str, as_json: bool) -> None:
     gets. Names explained below the table stand for numbers that only the
     running program knows. PROGRAM is mailbelld unless given.
     """
-    policy = load_policy(program)
+    known = programs()
+    # The name becomes a path only if it is one of ours.
+    if program not in known:
+        raise UsageError(f"no policy for {program!r}", f"known: {', '.join(known)}")
+    policy = read_policy(program)
     if as_json:
         click.echo(json_line(_record(policy)))
     else:

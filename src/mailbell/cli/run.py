@@ -9,12 +9,12 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from mailbell._agent_config import DEFAULTS, Job, from_options
-from mailbell._errors import ConfigurationError, Problem, UsageError
-from mailbell._escape import printable
-from mailbell._presets import Preset
+from mailbell.agent.configuration import DEFAULTS, Job, from_options
+from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import default_path, load, presets
 from mailbell.cli._common import complete_account, socket_option
+from mailbell.core.errors import ConfigurationError, Problem, UsageError
+from mailbell.core.escape import printable
 
 __all__ = ["command", "complete_client"]
 
@@ -253,8 +253,8 @@ def _missing(program: str) -> str:
 def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
     import trio
 
-    from mailbell.agent import serve
-    from mailbell.agent._log import Log
+    from mailbell.agent.log import Log
+    from mailbell.agent.serve import serve
 
     _fill_standard_streams()
     try:

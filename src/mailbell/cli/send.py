@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 import click
 
-from mailbell import _wire
-from mailbell._errors import (
+from mailbell.cli._common import Seconds
+from mailbell.cli._dial import Candidate, Failures, connect, interleaved, send_datagram
+from mailbell.cli._in_time import in_time
+from mailbell.core import rfc4146
+from mailbell.core.errors import (
     MailbellError,
     OperatingSystemError,
     PrivilegeError,
@@ -16,9 +19,6 @@ from mailbell._errors import (
     UnavailableError,
     UsageError,
 )
-from mailbell.cli._common import Seconds
-from mailbell.cli._dial import Candidate, Failures, connect, interleaved, send_datagram
-from mailbell.cli._in_time import in_time
 
 __all__ = ["command", "parse_target"]
 
@@ -78,7 +78,7 @@ def _deliver(candidates: Sequence[Candidate], deadline: float) -> Candidate:
         # Zero would mean "do not wait".
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
-            connection.sendall(_wire.encode())
+            connection.sendall(rfc4146.encode())
             # "closes without waiting": the end of the stream follows the line.
             connection.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -120,7 +120,7 @@ def _send(host: str, port: int, kind: socket.SocketKind, timeout: float) -> str:
     try:
         if kind is socket.SOCK_STREAM:
             return _where(_deliver(candidates, deadline))
-        return _where(send_datagram(candidates, _wire.encode(), deadline))
+        return _where(send_datagram(candidates, rfc4146.encode(), deadline))
     except Failures as failures:
         raise _sum_up(failures) from failures
 

@@ -10,12 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mailbell._errors import DataError, UsageError
-from mailbell._escape import printable
-from mailbell._openmetrics import openmetrics
-from mailbell._stats import Account, Limited, Sandbox, Status
 from mailbell.cli._common import json_line, local_time, plain_table, show, socket_option
+from mailbell.cli._openmetrics import openmetrics
 from mailbell.client import Client
+from mailbell.core.errors import DataError, UsageError
+from mailbell.core.escape import printable
+from mailbell.interfaces.listener import Account, Limited, Sandbox, Status
 
 __all__ = ["command", "duration", "limited_sources", "render", "sandbox_facts"]
 

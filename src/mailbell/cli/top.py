@@ -13,14 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mailbell._errors import PrivilegeError, TemporaryError, UnavailableError
-from mailbell._escape import printable
-from mailbell._events import Notification
-from mailbell._stats import Account, Sandbox, Status
 from mailbell.cli._common import plain_table, show, socket_option
 from mailbell.cli.status import duration, limited_sources, sandbox_facts
 from mailbell.cli.watch import how
 from mailbell.client import Client, State, Subscription
+from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
+from mailbell.core.escape import printable
+from mailbell.core.notification import Notification
+from mailbell.interfaces.listener import Account, Sandbox, Status
 
 __all__ = ["View", "command", "frame"]
 

@@ -7,11 +7,11 @@ from math import inf
 
 import click
 
-from mailbell._escape import printable
-from mailbell._events import Cause, Notification
 from mailbell.cli._common import Seconds, complete_account, json_line, local_time, socket_option
 from mailbell.cli._text import one_line
 from mailbell.client import Client, State, Subscription
+from mailbell.core.escape import printable
+from mailbell.core.notification import Cause, Notification
 
 __all__ = ["command", "describe", "how"]
 

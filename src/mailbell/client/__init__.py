@@ -13,7 +13,11 @@ is `resync`. All errors are `MailbellError`; each has an exit code and a remedy.
 `mailbell.client.trio` has the same for Trio; this module does not import it.
 """
 
-from mailbell._errors import (
+from mailbell.client._blocking import Client, Subscription
+from mailbell.client._channel import Timing
+from mailbell.client._conversation import State
+from mailbell.client._path import default_path
+from mailbell.core.errors import (
     DataError,
     MailbellError,
     PrivilegeError,
@@ -21,12 +25,8 @@ from mailbell._errors import (
     UnavailableError,
     UsageError,
 )
-from mailbell._events import Cause, Cursor, Notification, Transport
-from mailbell._stats import Status
-from mailbell.client._blocking import Client, Subscription
-from mailbell.client._channel import Timing
-from mailbell.client._conversation import State
-from mailbell.client._path import default_path
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
+from mailbell.interfaces.listener import Status
 
 __all__ = [
     "Cause",

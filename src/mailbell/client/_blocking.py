@@ -10,9 +10,6 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mailbell._errors import MailbellError, TemporaryError, UnavailableError
-from mailbell._events import Cursor, Notification
-from mailbell._stats import Status
 from mailbell.client._channel import Channel, Timing
 from mailbell.client._conversation import (
     FOREVER,
@@ -24,6 +21,9 @@ from mailbell.client._conversation import (
 )
 from mailbell.client._explain import explain_silence
 from mailbell.client._path import default_path
+from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
+from mailbell.core.notification import Cursor, Notification
+from mailbell.interfaces.listener import Status
 from mailbell.varlink import GetStatus, GetStatusReply, Method, Notify, NotifyReply
 
 __all__ = ["Client", "Subscription"]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from mailbell._errors import PrivilegeError, TemporaryError, UnavailableError, UsageError
-from mailbell._events import Cursor, Notification
 from mailbell.client._explain import explain_reply, garbage, gone
+from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError, UsageError
+from mailbell.core.notification import Cursor, Notification
 from mailbell.varlink import (
     CALL_LIMIT,
     REPLY_LIMIT,

@@ -2,7 +2,7 @@
 
 import errno
 
-from mailbell._errors import (
+from mailbell.core.errors import (
     DataError,
     MailbellError,
     PrivilegeError,

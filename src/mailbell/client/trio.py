@@ -16,9 +16,6 @@ from typing import Self, TypeVar
 
 import trio
 
-from mailbell._errors import MailbellError, TemporaryError, UnavailableError
-from mailbell._events import Cursor, Notification
-from mailbell._stats import Status
 from mailbell.client._conversation import (
     FOREVER,
     READ_SIZE,
@@ -30,9 +27,12 @@ from mailbell.client._conversation import (
 )
 from mailbell.client._explain import explain_connect, explain_silence, gone
 from mailbell.client._path import default_path
+from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
+from mailbell.core.notification import Cursor, Notification
+from mailbell.interfaces.listener import Status
 from mailbell.varlink import GetStatus, GetStatusReply, Method, Notify, NotifyReply
 
-__all__ = ["Client", "Subscription"]
+__all__ = ["RETRIED", "Client", "Subscription"]
 
 _T = TypeVar("_T")
 

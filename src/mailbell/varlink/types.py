@@ -1,14 +1,14 @@
 """The parameters of every method and of every answer, typed.
 
 Field by field the interface text of `mailbell.varlink.interfaces`; a test
-compares the two. Notifications and cursors are those of `mailbell._events`, the
-status is that of `mailbell._stats`: nothing is copied from one form to another.
+compares the two. Notifications and cursors are those of `mailbell.core.notification`, the
+status is that of `mailbell.interfaces.listener`: nothing is copied from one form to another.
 """
 
 import msgspec
 
-from mailbell._events import Cursor, Notification
-from mailbell._stats import Status
+from mailbell.core.notification import Cursor, Notification
+from mailbell.interfaces.listener import Status
 
 __all__ = [
     "GetInfo",

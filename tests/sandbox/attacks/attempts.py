@@ -28,9 +28,9 @@ from sandbox.attacks.aim import Layout, RawCall, Result
 from sandbox.attacks.catalogue import Attack, Targets, aimed, laid_out, number
 from sandbox.attacks.layers import KILLED, NOBODY, ROOT, Layer, Run, compile_filters, enter
 
-from mailbell._packet_filter import Instruction
 from mailbell._sys import bpf, credentials
 from mailbell._sys._libc import libc, prctl
+from mailbell._sys.bpf_program import Instruction
 
 __all__ = ["SUCCEEDED", "Site", "attempt", "attempt_in_python", "files", "site"]
 

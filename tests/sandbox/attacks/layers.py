@@ -1,6 +1,6 @@
 """The daemon's layers one by one, entered with the functions the daemon itself uses.
 
-Beside the four steps of `mailbell._startup.give_up` and `lock` there is the lock on the
+Beside the four steps of `mailbell.sandbox.lock.give_up` and `lock` there is the lock on the
 packet filters of its sockets, which are attached before.
 """
 
@@ -18,10 +18,11 @@ from typing import Final
 
 from sandbox.attacks.catalogue import number
 
-from mailbell._errors import PrivilegeError
-from mailbell._policy_toml import parse
 from mailbell._sys import bpf, credentials, landlock, process, seccomp
 from mailbell._sys._libc import syscall
+from mailbell.core.errors import PrivilegeError
+from mailbell.sandbox.policy_file import FOLDER
+from mailbell.syscalls.policy_toml import parse
 
 __all__ = [
     "ALL",
@@ -152,7 +153,7 @@ def compile_filters() -> None:
 @cache
 def _compiled() -> seccomp.Filter:
     """The daemon's filter. SELF is nobody: none of the attacks is on oneself."""
-    text = (Path(seccomp.__file__).parent.parent / "policy" / "mailbelld.toml").read_bytes()
+    text = Path(FOLDER, "mailbelld.toml").read_bytes()
     policy = parse(text).bind({"SELF": 0, "STATUS": 99, "WAKEUP": 2})
     return seccomp.compile_policy(policy)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyseccomp
 
-from mailbell._policy_toml import parse
 from mailbell._sys import seccomp
+from mailbell.syscalls.policy_toml import parse
 
 # seccomp_api_get(3): all that libseccomp 2.5 knows, as on Linux 5.7 and later.
 NEWEST_API = 6

@@ -23,9 +23,10 @@ from sandbox.program.decisions import Decisions, words
 from sandbox.program.reading import GENERIC_CALLS, NATIVE_CALLS, Reading
 
 import mailbell
-from mailbell._policy import ALLOW, KILL, Action, Policy
-from mailbell._policy_toml import parse
 from mailbell._sys import seccomp
+from mailbell.sandbox.policy_file import FOLDER
+from mailbell.syscalls.policy import ALLOW, KILL, Action, Policy
+from mailbell.syscalls.policy_toml import parse
 
 __all__ = [
     "AARCH64",
@@ -44,7 +45,7 @@ __all__ = [
 
 Publish = Callable[[str, object], None]
 
-FILE: Final = Path(mailbell.__file__).parent / "policy" / "mailbelld.toml"
+FILE: Final = Path(FOLDER, "mailbelld.toml")
 PLACEHOLDERS: Final = {"SELF": 4321, "STATUS": 7, "WAKEUP": 11}
 # linux/audit.h
 X86_64: Final = 0xC000003E

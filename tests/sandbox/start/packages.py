@@ -18,7 +18,7 @@ Modules = Callable[[Path], Mapping[str, str]]  # takes a directory, returns the 
 
 def policy() -> str:
     """The text of the policy that comes with the package."""
-    return (SOURCES / "policy" / "mailbelld.toml").read_text()
+    return (SOURCES / "policy" / "syscalls" / "mailbelld.toml").read_text()
 
 
 def with_policy(text: str | None) -> Modules:
@@ -26,12 +26,12 @@ def with_policy(text: str | None) -> Modules:
 
     def make(directory: Path) -> Mapping[str, str]:
         copy = directory / "copy" / "mailbell"
-        (copy / "policy").mkdir(parents=True)
+        (copy / "policy" / "syscalls").mkdir(parents=True)
         for entry in SOURCES.iterdir():
             if entry.name != "policy":
                 (copy / entry.name).symlink_to(entry)
         if text is not None:
-            (copy / "policy" / "mailbelld.toml").write_text(text)
+            (copy / "policy" / "syscalls" / "mailbelld.toml").write_text(text)
         return _first(copy.parent)
 
     return make

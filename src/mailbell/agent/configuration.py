@@ -1,0 +1,471 @@
+"""What the agent runs: options and agent.toml become jobs.
+
+A job is told once, on the command line or in a table `[[job]]`, in the same words:
+`--min-gap` there is `min_gap` here, and both are read by the same rules. What is
+not said is taken from the preset, then from `[defaults]`, then from `Timing`.
+Whether a program is there is not decided here. docs/agent.md is the same as a table.
+"""
+
+import difflib
+import re
+import shlex
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, fields
+
+from mailbell.agent._pace import Timing
+from mailbell.agent.preset import ACCOUNT, FLAG, LOCK, ExitCodes, Preset
+from mailbell.configuration.reader import INVALID, Problems, convert, each, quote, read
+from mailbell.configuration.values import Duration, array, between
+
+__all__ = ["DEFAULTS", "Backoff", "Job", "Poll", "from_options", "parse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command, and when it runs.
+
+    Attributes:
+        name: as the log has it; no two jobs share one.
+        command: its words; the first is a program in PATH, or an absolute path.
+        accounts: whose notifications it answers; empty: everybody's.
+        then: run after success; empty: nothing.
+        timing: how it is paced.
+        ok_codes: exit codes that are no failure; 0 is one of them.
+        on_start: whether it runs when the agent starts.
+        network_up: whether it runs when an address appears.
+        lock: jobs of one lock with an account in common never run at once.
+        only_rung: whether it runs for notifications and for nothing else.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    accounts: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
+    timing: Timing = field(default_factory=Timing)
+    ok_codes: frozenset[int] = frozenset({0})
+    on_start: bool = True
+    network_up: bool = True
+    lock: str = "fetch"
+    only_rung: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait after failures.
+
+    Attributes:
+        first: after one, in seconds.
+        most: after however many, in seconds.
+    """
+
+    form: ClassVar[str] = (
+        'two durations from "100ms" to "24h", the shorter one first, such as "30s..10m"'
+    )
+
+    first: Duration
+    most: Duration
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `MIN..MAX`.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            Both of them.
+
+        Raises:
+            ValueError: it is something else; the message says what to write.
+        """
+        first, _, most = text.partition("..")
+        try:
+            backoff = cls(Duration.parse(first), Duration.parse(most))
+        except ValueError:
+            raise ValueError(f"write {cls.form}") from None
+        if not 0.1 <= backoff.first <= backoff.most <= 86_400:
+            raise ValueError(f"write {cls.form}")
+        return backoff
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.most}"
+
+
+class Poll(Duration):
+    """How long nothing may come before a run, in seconds; 0: for ever."""
+
+    __slots__ = ()
+    form: ClassVar[str] = 'a duration from "1s" to "168h" such as "1h", or "0" for never'
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a duration, or `0`.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The duration.
+
+        Raises:
+            ValueError: it is something else; the message says what to write.
+        """
+        if text == "0":
+            return cls(0)
+        try:
+            poll = super().parse(text)
+        except ValueError:
+            raise ValueError(f"write {cls.form}") from None
+        if poll and not 1 <= poll <= 168 * 3600:
+            raise ValueError(f"write {cls.form}")
+        return poll
+
+    def __str__(self) -> str:
+        return super().__str__() if self else "0"
+
+
+_NAME = Meta(
+    pattern=r"\A[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z",
+    description='a name of 1 to 64 letters, digits and any of "._@+-", such as "work"',
+)
+# execve(2): a word ends at NUL, and has at most 128 KiB. The rest is the program's business.
+_WORD = Meta(
+    pattern=r"\A[^\0]{0,4096}\Z", description='a word of at most 4096 characters, such as "-a"'
+)
+_WORDS = tuple[Annotated[str, _WORD], ...]
+_CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
+_CLIENT = Meta(description='the name of a preset, such as "mbsync"')
+
+# What nobody has said: some other source decides.
+_UNSAID: Final[Any] = None
+
+
+class _Pacing(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a job runs: for one, or for all as `[defaults]`."""
+
+    settle: Annotated[Duration, between(Duration, "0s", "1m", "1s")] = _UNSAID
+    settle_max: Annotated[Duration, between(Duration, "0s", "10m", "10s")] = _UNSAID
+    min_gap: Annotated[Duration, between(Duration, "100ms", "24h", "30s")] = _UNSAID
+    timeout: Annotated[Duration, between(Duration, "100ms", "24h", "5m")] = _UNSAID
+    backoff: Backoff = _UNSAID
+    poll: Poll = _UNSAID
+    on_start: Annotated[bool, FLAG] = _UNSAID
+    network_up: Annotated[bool, FLAG] = _UNSAID
+
+
+class _Job(_Pacing, frozen=True, forbid_unknown_fields=True):
+    """All that can be said of a job."""
+
+    name: Annotated[str, _NAME] = _UNSAID
+    accounts: Annotated[tuple[Annotated[str, _NAME], ...], array(64, '["work"]')] = _UNSAID
+    client: Annotated[str, _CLIENT] = _UNSAID
+    command: Annotated[_WORDS, array(256, '["mbsync", "-a"]', least=1)] = _UNSAID
+    args: Annotated[_WORDS, array(256, '["work"]')] = _UNSAID
+    then: Annotated[_WORDS, array(256, '["notmuch", "new"]')] = _UNSAID
+    ok_codes: ExitCodes = _UNSAID
+    lock: Annotated[str, LOCK] = _UNSAID
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    """agent.toml."""
+
+    job: Annotated[tuple[_Job, ...], array(64, '[[job]] with command = ["mbsync", "-a"]', least=1)]
+    defaults: _Pacing = _Pacing()
+
+
+def _built_in() -> Mapping[str, Any]:
+    plain = Timing()
+    return {
+        "settle": Duration(plain.settle),
+        "settle_max": Duration(plain.settle_max),
+        "min_gap": Duration(plain.min_gap),
+        "timeout": Duration(plain.timeout),
+        "backoff": Backoff(Duration(plain.backoff), Duration(plain.backoff_max)),
+        "poll": Poll(plain.poll),
+        "on_start": True,
+        "network_up": True,
+        "accounts": (),
+        "then": (),
+        "ok_codes": frozenset({0}),
+        "lock": "fetch",
+    }
+
+
+DEFAULTS: Final = _built_in()
+"""What holds for a job where nobody says otherwise, by key."""
+
+_Presets = Mapping[str, Preset]
+_Path = Callable[[str], str]  # of a key, as the person has written it
+
+
+def parse(data: bytes, presets: _Presets) -> tuple[Job, ...]:
+    """Read agent.toml.
+
+    Args:
+        data: the file: TOML in UTF-8, at most 1 MiB, no line over 1024 bytes.
+        presets: what `client` may name.
+
+    Returns:
+        The jobs, at least one, each with a name of its own.
+
+    Raises:
+        ConfigurationError: with every problem in the file.
+    """
+    problems = Problems()
+    file = read(data, _File, problems)
+    defaults = ChainMap(_said(file.defaults), dict(DEFAULTS))
+    _check_settling(defaults, lambda key: f"defaults.{key}", problems)
+    drafts = [
+        _Draft(job, file.defaults, presets, _key_of(place), problems)
+        for place, job in each(file.job)
+    ]
+    for draft in drafts:
+        draft.check()
+    _check_names(drafts, problems)
+    problems.raise_if_any()
+    return tuple(job for draft in drafts for job in draft.jobs())
+
+
+def from_options(given: Mapping[str, object], presets: _Presets) -> tuple[Job, ...]:
+    """Read the one job of a command line.
+
+    Args:
+        given: what was said, under the keys of agent.toml; `then` and `ok_codes` as
+            one string each, the others as TOML would have them.
+        presets: what `client` may name.
+
+    Returns:
+        The job; several, when it is one for each account.
+
+    Raises:
+        ConfigurationError: with every problem; its path is the option.
+    """
+    problems = Problems()
+    types = {field.name: field.type for field in fields(_Job)}
+    said = {key: _option(key, given[key], types[key], problems) for key in given}
+    draft = _Draft(_Job(**said), _Pacing(), presets, _option_of, problems)
+    draft.check()
+    problems.raise_if_any()
+    return tuple(draft.jobs())
+
+
+def _key_of(place: int) -> _Path:
+    return lambda key: f"job[{place}].{key}"
+
+
+def _option_of(key: str) -> str:
+    named = {"accounts": "--account", "command": "COMMAND", "args": "ARG"}
+    return named.get(key) or "--" + key.replace("_", "-")
+
+
+def _option(key: str, value: Any, kind: Any, problems: Problems) -> Any:
+    """Convert what was said with an option; two of them hold several values in one string."""
+    if isinstance(value, tuple):  # of an option that was repeated
+        value = list(value)
+    if key == "ok_codes":
+        value = [int(code) if _CODE.fullmatch(code) else code for code in value.split(",")]
+    if key == "then":
+        try:
+            value = shlex.split(value)
+        except ValueError:
+            remedy = "close every quotation mark, and end with no backslash"
+            problems.add("--then", f"{quote(value)} is not accepted: {remedy}")
+            return INVALID
+    return convert(kind, value, _option_of(key), problems)
+
+
+class _Draft:
+    """A job before it is known to be one."""
+
+    def __init__(
+        self, job: _Job, defaults: _Pacing, presets: _Presets, path: _Path, problems: Problems
+    ) -> None:
+        self._job = job
+        self._said = _said(job)
+        self._presets = presets
+        self.path = path
+        self._problems = problems
+        self._preset = None if job.client is INVALID else presets.get(job.client)
+        self._settings: Mapping[str, Any] = ChainMap(
+            self._said, _of_preset(self._preset), _said(defaults), dict(DEFAULTS)
+        )
+
+    @property
+    def name(self) -> Any:
+        """What it is called, or would be if nobody has named it; INVALID if that is unknown."""
+        for key in ("name", "client"):
+            if key in self._said:
+                return self._said[key]
+        return _name_of(self._job.command)
+
+    def check(self) -> None:
+        """Tell everything that is wrong with it."""
+        self._check_source()
+        if self._preset is not None:
+            self._check_args(self._preset)
+            self._check_occasions(self._preset)
+        self._check_programs()
+        self._check_accounts()
+        if {"settle", "settle_max"} & self._said.keys():
+            _check_settling(self._settings, self.path, self._problems)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the job; one for each account, if its words speak of one."""
+        job = self._whole()
+        if not _speaks_of_account(job.command, job.then):
+            yield job
+            return
+        for account in job.accounts:
+            yield replace(
+                job,
+                name=job.name if len(job.accounts) == 1 else f"{job.name}/{account}",
+                accounts=(account,),
+                command=tuple(word.replace(ACCOUNT, account) for word in job.command),
+                then=tuple(word.replace(ACCOUNT, account) for word in job.then),
+            )
+
+    def _whole(self) -> Job:
+        settings = self._settings
+        return Job(
+            name=self.name,
+            command=self._command(),
+            timing=_timing(settings),
+            ok_codes=settings["ok_codes"] | {0},
+            only_rung=self._preset is not None and self._preset.only_rung,
+            **{key: settings[key] for key in _TAKEN_AS_THEY_ARE},
+        )
+
+    def _command(self) -> tuple[str, ...]:
+        if self._preset is None:
+            return self._job.command
+        args = self._said.get("args", self._preset.args)
+        return INVALID if args is INVALID else (*self._preset.command, *args)
+
+    def _problem(self, key: str, message: str, place: int | None = None) -> None:
+        path = self.path(key)
+        self._problems.add(path if place is None else f"{path}[{place}]", message)
+
+    def _check_source(self) -> None:
+        said, client = self._said.keys(), self._job.client
+        if "client" in said:
+            if "command" in said and self._job.command is not INVALID:
+                self._problem("client", "has a command already: leave one of the two out")
+            if client is not INVALID and self._preset is None:
+                self._problem("client", f"{quote(client)} is not known: {self._suggestion()}")
+            return
+        if "command" not in said:
+            self._problem("command", "missing: write it, or a client")
+        if "args" in said:
+            self._problem("args", "belong to a client: add them to command")
+
+    def _suggestion(self) -> str:
+        near = difflib.get_close_matches(self._job.client, self._presets, n=3)
+        names = " or ".join(quote(name) for name in near)
+        return f"write {names}" if names else "'mailbell clients' shows which are"
+
+    def _check_args(self, preset: Preset) -> None:
+        args = self._job.args
+        if preset.kind == "none":
+            how = f"'mailbell clients {preset.name}' says what to set in it"
+            self._problem("client", f"{quote(preset.name)} is nothing to run: {how}")
+        elif args and not preset.words:
+            self._problem("args", f"{quote(preset.name)} takes no further words: leave them out")
+        elif preset.words_needed and not args:
+            self._problem("args", f"missing: {quote(preset.name)} needs {preset.words}")
+
+    def _check_occasions(self, preset: Preset) -> None:
+        for key in _OTHER_OCCASIONS if preset.only_rung else ():
+            if self._said.get(key, False) not in (False, INVALID):  # 0 is False, too
+                what = f"{quote(preset.name)} runs for notifications alone: leave it out"
+                self._problem(key, what)
+
+    def _check_programs(self) -> None:
+        for key, words in (("command", self._job.command), ("then", self._job.then)):
+            for place, word in each(words or ()):
+                if place == 0 and (problem := _no_program(word)):
+                    self._problem(key, problem, place)
+
+    def _check_accounts(self) -> None:
+        accounts = self._settings["accounts"]
+        first: dict[str, int] = {}
+        for place, account in each(accounts):
+            if first.setdefault(account, place) != place:
+                self._problem("accounts", f"{quote(account)} is there twice: remove one", place)
+        if accounts == () and _speaks_of_account(self._command(), self._settings["then"]):
+            self._problem("accounts", f"missing: {ACCOUNT} in the command stands for one of them")
+
+
+# What makes a job run without a notification, and how to say that it shall not.
+_OTHER_OCCASIONS: Final = {"on_start": False, "network_up": False, "poll": Poll(0)}
+
+_TAKEN_AS_THEY_ARE: Final = ("accounts", "then", "on_start", "network_up", "lock")
+
+
+def _timing(settings: Mapping[str, Any]) -> Timing:
+    backoff: Backoff = settings["backoff"]
+    return Timing(
+        backoff=float(backoff.first),
+        backoff_max=float(backoff.most),
+        **{
+            key: float(settings[key])
+            for key in ("settle", "settle_max", "min_gap", "timeout", "poll")
+        },
+    )
+
+
+def _said(table: _Pacing) -> dict[str, Any]:
+    return {key: value for key, value in asdict(table).items() if value is not _UNSAID}
+
+
+def _of_preset(preset: Preset | None) -> dict[str, Any]:
+    if preset is None:
+        return {}
+    said = {"then": preset.then, "ok_codes": preset.ok_codes, "lock": preset.lock}
+    return said | _OTHER_OCCASIONS if preset.only_rung else said
+
+
+def _speaks_of_account(*commands: Sequence[str]) -> bool:
+    return any(ACCOUNT in word for command in commands for _, word in each(command or ()))
+
+
+def _no_program(word: str) -> str | None:
+    """Say why a word names no program; one in PATH, or an absolute path, does."""
+    if word.startswith("~"):
+        return f"{quote(word)}: only a shell knows what ~ is: write the path from / on"
+    if "/" in word and not word.startswith("/"):
+        return f"{quote(word)} is a path from nowhere: write it from / on"
+    return None if word else '"" is not a program: write one, such as "mbsync"'
+
+
+def _name_of(command: Sequence[str]) -> Any:
+    first = next((word for place, word in each(command or ()) if place == 0), INVALID)
+    if first is INVALID:  # reported already
+        return INVALID
+    name = _NO_NAME.sub("-", first.rpartition("/")[2]).strip("-")
+    return name[:64] or "job"
+
+
+# Also at the beginning, where a name has a letter or a digit.
+_NO_NAME: Final = re.compile(r"\A[^A-Za-z0-9]+|[^A-Za-z0-9._@+-]+", re.ASCII)
+
+
+def _check_settling(settings: Mapping[str, Any], path: _Path, problems: Problems) -> None:
+    least, most = settings["settle"], settings["settle_max"]
+    if INVALID not in (least, most) and most < least:
+        problems.add(
+            path("settle_max"), f'"{most}" is less than settle, "{least}": write that or more'
+        )
+
+
+def _check_names(drafts: Sequence[_Draft], problems: Problems) -> None:
+    first: dict[str, _Draft] = {}
+    for draft in drafts:
+        name = draft.name
+        if name is not INVALID and first.setdefault(name, draft) is not draft:
+            other = first[name].path("name")
+            problems.add(draft.path("name"), f"{quote(name)} is {other} too: write another")

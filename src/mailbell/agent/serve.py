@@ -1,0 +1,246 @@
+"""All jobs of one agent: who rings them, and what makes them look without being rung."""
+
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Final
+
+import trio
+
+from mailbell._sys.systemd import Notifier, watchdog_interval
+from mailbell.agent._awake import addresses, resumed
+from mailbell.agent._lock import directory, take_all
+from mailbell.agent._pace import Trigger
+from mailbell.agent._worker import Worker
+from mailbell.agent.configuration import Job
+from mailbell.agent.log import Log
+from mailbell.client import State
+from mailbell.client.trio import RETRIED, Client
+from mailbell.core.errors import MailbellError
+from mailbell.core.notification import Cause, Notification
+from mailbell.logs.journal import Level
+
+__all__ = ["serve"]
+
+FIRST_RETRY: Final = 0.5
+LAST_RETRY: Final = 30.0
+MOST_NAMES: Final = 32
+# As the daemon's configuration has it.
+ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
+SOURCE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?", re.ASCII)
+TRIGGERS: Final = {
+    Cause.NETWORK: Trigger.NETWORK,
+    Cause.MANUAL: Trigger.MANUAL,
+    Cause.RESYNC: Trigger.RESYNC,
+}
+
+
+async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
+    """Run jobs until SIGTERM, SIGINT or SIGHUP.
+
+    Args:
+        jobs: what to run, for which accounts, how often.
+        path: of the daemon's socket; None: where it usually is.
+        log: for everything that happens.
+
+    Raises:
+        TemporaryError: another agent fetches for one of the accounts.
+        MailbellError: the daemon knows no such account, or refuses for good.
+    """
+    wanted = [(job.lock, job.accounts) for job in jobs]
+    with take_all(directory(os.environ), wanted), closing(Notifier(os.environ)) as notifier:
+        await _Agent(jobs, Client(path), log, notifier).serve()
+
+
+class _Agent:
+    def __init__(self, jobs: Sequence[Job], client: Client, log: Log, notifier: Notifier) -> None:
+        self._client = client
+        self._log = log
+        turns = turns_of(jobs)
+        self._workers = [Worker(job, log, turns[job.name]) for job in jobs]
+        self._notifier = notifier
+        self._hears: bool | None = None  # nobody knows yet
+        self._why_not = ""
+
+    async def _until_told(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """End everything on a signal."""
+        async for number in signals:
+            self._log.log(Level.INFO, "stopping", signal=signal.Signals(number).name)
+            self._notifier.stopping()
+            scope.cancel()
+            return
+
+    async def serve(self) -> None:
+        # To the very end, or a second signal would end us before the commands: nobody
+        # would end those any more, and the locks would be free while they run.
+        with ending_signals() as signals:
+            await self._serve(signals)
+
+    async def _serve(self, signals: AsyncIterator[int]) -> None:
+        fault: MailbellError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._until_told, signals, nursery.cancel_scope)
+            for worker in self._workers:
+                nursery.start_soon(worker.serve)
+                nursery.start_soon(self._say_how_it_is, worker)
+            self._ring_all(Trigger.START)
+            nursery.start_soon(self._feed_watchdog)
+            nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
+            nursery.start_soon(addresses, partial(self._ring_all, Trigger.ADDRESS), self._log)
+            self._log.log(Level.INFO, "started", jobs=len(self._workers), socket=self._client.path)
+            self._notifier.ready()
+            fault = await self._listen()
+            nursery.cancel_scope.cancel()
+        if fault is not None:
+            raise fault
+
+    # --- the daemon ------------------------------------------------------------
+
+    async def _listen(self) -> MailbellError:
+        """Dispatch what the daemon says, for ever, unless it is of no use to try again."""
+        delay, final, missed = FIRST_RETRY, True, False
+        while True:
+            began = trio.current_time()
+            try:
+                async with await self._client.subscribe(
+                    self._accounts(), on_state=self._on_state
+                ) as subscription:
+                    if missed:  # nobody kept count of what came meanwhile
+                        self._ring_all(Trigger.RESYNC)
+                    final = False
+                    async for notification in subscription:
+                        self._dispatch(notification)
+            except MailbellError as error:
+                # A wrong account or a wrong machine: better said at once than for ever.
+                # Later it is a change of the daemon's that may be changed back.
+                if final and not isinstance(error, RETRIED):
+                    return error
+                self._on_deaf(str(error))
+            missed = True
+            if trio.current_time() - began >= LAST_RETRY:  # not one that breaks at once
+                delay = FIRST_RETRY
+            await trio.sleep(delay)
+            delay = min(2 * delay, LAST_RETRY)
+
+    def _accounts(self) -> list[str]:
+        """Whom to ask the daemon for; none: everybody, of whom `_dispatch` picks."""
+        names = sorted({name for worker in self._workers for name in worker.job.accounts})
+        everybody = any(not worker.job.accounts for worker in self._workers)
+        # A call has 4 KiB, and a name up to 64 characters.
+        return [] if everybody or len(names) > MOST_NAMES else names
+
+    def _dispatch(self, notification: Notification) -> None:
+        trigger = TRIGGERS[notification.cause]
+        account, source = notification.account, notification.source or ""
+        for worker in self._workers:
+            theirs = not worker.job.accounts or notification.account in worker.job.accounts
+            if theirs and wants(worker.job, trigger):
+                worker.ring(
+                    trigger,
+                    count=notification.count,
+                    # Who answers on the socket is not always our daemon, and commands get these.
+                    account=account if ACCOUNT.fullmatch(account) else "",
+                    source=source if SOURCE.fullmatch(source) else "",
+                )
+
+    def _ring_all(self, trigger: Trigger) -> None:
+        for worker in self._workers:
+            if wants(worker.job, trigger):
+                worker.ring(trigger)
+
+    # --- never alive and deaf ----------------------------------------------------
+
+    def _on_state(self, state: State) -> None:
+        if state is State.LOST:
+            self._on_deaf("the daemon went away")
+        elif not self._hears:
+            self._hears = True
+            self._log.log(Level.INFO, "listening", socket=self._client.path)
+            self._notifier.status("listening")
+
+    def _on_deaf(self, why: str) -> None:
+        """Say it once for each time, and when the reason is another."""
+        if self._hears is not False or why != self._why_not:
+            self._hears, self._why_not = False, why
+            self._log.log(Level.WARNING, "deaf", why=why, then="trying again, for ever")
+            self._notifier.status(f"deaf: {why}")
+
+    async def _say_how_it_is(self, worker: Worker) -> None:
+        """Say at every safety poll whether the job is rung or lives by polling alone."""
+        poll = worker.job.timing.poll
+        while poll:
+            await trio.sleep(poll)
+            hears = bool(self._hears) and await self._daemon_answers()
+            level = Level.INFO if hears and not worker.failures else Level.WARNING
+            self._log.log(
+                level, "alive", job=worker.job.name,
+                hears="yes" if hears else "no", failures=worker.failures,
+            )  # fmt: skip
+
+    async def _daemon_answers(self) -> bool:
+        """Ask it: one that hangs keeps its connections, and tells nothing any more."""
+        try:
+            await self._client.status()
+        except MailbellError:
+            return False
+        return True
+
+    async def _feed_watchdog(self) -> None:
+        interval = watchdog_interval(os.environ, os.getpid())
+        while interval is not None:
+            self._notifier.watchdog()
+            await trio.sleep(interval)
+
+
+@contextmanager
+def ending_signals() -> Iterator[AsyncIterator[int]]:
+    """Receive what ends the agent; what comes after the first means nothing."""
+    told = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
+        told.append(signal.SIGHUP)
+    # Trio gives back what nobody has received, to whoever was there before it.
+    before = {number: signal.signal(number, lambda *_: None) for number in told}
+    try:
+        with trio.open_signal_receiver(*told) as signals:
+            yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wants(job: Job, trigger: Trigger) -> bool:
+    """Tell whether a job runs for a trigger.
+
+    Args:
+        job: the job.
+        trigger: why it would run.
+    """
+    if job.only_rung:
+        return trigger in {Trigger.NETWORK, Trigger.MANUAL}
+    unwanted = {Trigger.START: not job.on_start, Trigger.ADDRESS: not job.network_up}
+    return not unwanted.get(trigger, False)
+
+
+def turns_of(jobs: Sequence[Job]) -> dict[str, trio.Lock]:
+    """Return by name of a job the lock that it holds while it runs.
+
+    Jobs of one lock name that have an account in common share one, and so do those
+    that have one in common with a third: whoever may not run beside another never does.
+    """
+    turns: dict[str, trio.Lock] = {}
+    for job in jobs:
+        turns[job.name] = trio.Lock()
+        for other in jobs:
+            if other.name in turns and collide(job, other):
+                old, new = turns[other.name], turns[job.name]
+                turns = {name: new if turn is old else turn for name, turn in turns.items()}
+    return turns
+
+
+def collide(one: Job, other: Job) -> bool:
+    """Tell whether two jobs must not run at once."""
+    everybody = not (one.accounts and other.accounts)
+    return one.lock == other.lock and (everybody or bool({*one.accounts} & {*other.accounts}))

@@ -1,0 +1,149 @@
+"""A status as OpenMetrics text, for a collector such as Prometheus.
+
+Apart from `_stats` because the daemon never renders it: the command line does.
+
+Source: OpenMetrics 1.0, https://prometheus.io/docs/specs/om/open_metrics_spec/
+"""
+
+from mailbell.interfaces.listener import Account, Sandbox, Status, Table
+
+__all__ = ["openmetrics"]
+
+_MICROSECONDS = 1_000_000
+
+
+def openmetrics(status: Status) -> str:
+    r"""Render a status for a collector such as Prometheus.
+
+    Args:
+        status: the daemon's status.
+
+    Returns:
+        OpenMetrics text, ending in `# EOF\n`.
+    """
+    text = _Text()
+    _daemon_metrics(text, status)
+    _input_metrics(text, status)
+    _account_metrics(text, status.accounts)
+    _table_metrics(text, status.tables)
+    _sandbox_metrics(text, status.sandbox)
+    text.lines.append("# EOF\n")
+    return "\n".join(text.lines)
+
+
+class _Text:
+    """OpenMetrics text in the making: one family at a time, each sample once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def family(self, name: str, kind: str, unit: str, explained: str) -> None:
+        """Begin a metric family; its samples must follow at once (a family is one block)."""
+        self.lines.append(f"# TYPE mailbell_{name} {kind}")
+        if unit:
+            self.lines.append(f"# UNIT mailbell_{name} {unit}")
+        self.lines.append(f"# HELP mailbell_{name} {explained}")
+
+    def sample(self, name: str, value: int | str, **labels: str) -> None:
+        """Add one sample of the family begun last."""
+        inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
+        self.lines.append(
+            f"mailbell_{name}{{{inside}}} {value}" if inside else f"mailbell_{name} {value}"
+        )
+
+    def counter(self, name: str, explained: str, value: int) -> None:
+        """Add a counter that is a family of its own."""
+        self.family(name, "counter", "", explained)
+        self.sample(f"{name}_total", value)
+
+    def gauge(self, name: str, explained: str, value: int) -> None:
+        """Add a gauge that is a family of its own."""
+        self.family(name, "gauge", "", explained)
+        self.sample(name, value)
+
+
+def _escape(text: str) -> str:
+    # "escaped-char": exactly these three; every other character stands for itself.
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _seconds(microseconds: int) -> str:
+    # Integer arithmetic: a double holds today's microseconds, not every later one.
+    whole, rest = divmod(microseconds, _MICROSECONDS)
+    return f"{whole}.{rest:06d}"
+
+
+def _daemon_metrics(text: _Text, status: Status) -> None:
+    text.family("build", "info", "", "The daemon's version.")
+    text.sample("build_info", 1, version=status.version)
+    text.family("start_time_seconds", "gauge", "seconds", "When the daemon started.")
+    text.sample("start_time_seconds", _seconds(status.started))
+    text.gauge("connections", "Network connections open now.", status.connections)
+    text.gauge("connections_limit", "Network connections at most.", status.connections_limit)
+    text.gauge("subscribers", "Subscribers now.", status.subscribers)
+    text.gauge("subscribers_limit", "Subscribers at most.", status.subscribers_limit)
+    text.counter("log_suppressed", "Log lines held back by the log's limit.", status.log_suppressed)
+
+
+def _input_metrics(text: _Text, status: Status) -> None:
+    text.family("inputs", "counter", "", "Connections and datagrams by how they ended.")
+    for transport, counts in (("tcp", status.outcomes.tcp), ("udp", status.outcomes.udp)):
+        for outcome, count in counts.items():
+            text.sample("inputs_total", count, transport=transport, outcome=outcome)
+    refused = "Requests that only the rate of all sources together refused."
+    text.counter("total_rate_refused", refused, status.refused_by_total)
+    leaked = "Datagrams over their source's limits, let through by chance."
+    text.counter("leaked", leaked, status.leaked)
+    if status.kernel_dropped is not None:
+        dropped = "Datagrams the kernel dropped: by the filter, or because the queue was full."
+        text.counter("kernel_dropped", dropped, status.kernel_dropped)
+    unfiltered = "1: not the kernel but the daemon enforces the allowed sources."
+    text.gauge("unfiltered", unfiltered, int(status.unfiltered is not None))
+    text.counter("wakeups", "Notifications handed on, after coalescing.", status.wakeups)
+    text.family("local_events", "counter", "", "Events at the local socket.")
+    for event, count in status.local.items():
+        text.sample("local_events_total", count, event=event)
+
+
+def _account_metrics(text: _Text, accounts: tuple[Account, ...]) -> None:
+    text.family("notifications", "counter", "", "Notifications by account.")
+    for account in accounts:
+        text.sample("notifications_total", account.count, account=account.name)
+    latest = "When the last notification came."
+    text.family("last_notification_time_seconds", "gauge", "seconds", latest)
+    for account in accounts:
+        # No sample is how a collector is told "never"; a zero would mean 1970.
+        if account.time is not None:
+            at = _seconds(account.time)
+            text.sample("last_notification_time_seconds", at, account=account.name)
+
+
+def _table_metrics(text: _Text, tables: tuple[Table, ...]) -> None:
+    text.family("source_entries", "gauge", "", "Sources a table holds now.")
+    for table in tables:
+        text.sample("source_entries", table.entries, table=table.name)
+    text.family("source_capacity", "gauge", "", "Sources a table can hold.")
+    for table in tables:
+        text.sample("source_capacity", table.capacity, table=table.name)
+    text.family("source_evictions", "counter", "", "Sources that gave way while still known.")
+    for table in tables:
+        text.sample("source_evictions_total", table.evicted, table=table.name)
+
+
+def _sandbox_metrics(text: _Text, sandbox: Sandbox) -> None:
+    text.family("sandbox", "info", "", "The identity the daemon runs under.")
+    text.sample(
+        "sandbox_info",
+        1,
+        uid=str(sandbox.uid),
+        gid=str(sandbox.gid),
+        groups=",".join(str(group) for group in sandbox.groups),
+        capabilities=sandbox.capabilities,
+        landlock_uncovered=",".join(sandbox.landlock_uncovered),
+    )
+    # Numbers of their own, so that an alert can be set on each.
+    text.gauge("no_new_privs", "1: executing adds no privilege.", int(sandbox.no_new_privs))
+    text.gauge("seccomp_mode", "Mode of seccomp(2); 2 is a filter.", sandbox.seccomp)
+    text.gauge("threads", "Threads of the daemon.", sandbox.threads)
+    text.gauge("permitted_calls", "System calls the filter lets through.", sandbox.permitted_calls)
+    text.gauge("landlock_abi", "Version of Landlock in the kernel.", sandbox.landlock_abi)

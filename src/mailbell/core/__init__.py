@@ -1,0 +1,1 @@
+"""What every program speaks of: the protocol, notifications, addresses, errors. Pure."""

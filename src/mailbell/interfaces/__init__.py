@@ -1,0 +1,1 @@
+"""The contract of each local socket: its text, its types, its methods. Pure."""

@@ -1,0 +1,1 @@
+"""mailbelld: listens for notifications, locked in, and tells the local subscribers."""

@@ -1,0 +1,334 @@
+"""The listener: takes connections and datagrams, reads at most one line, never answers.
+
+A batch of connections is taken at once, and the line is nearly always there
+already (the kernel holds a silent connection back, TCP_DEFER_ACCEPT), so the
+common case is accept, read, close, in one go and with no task of its own.
+Only a connection whose line is still on its way gets a task, one of a limited
+number of places (`mailbell.listener._waiting`), and what is left of its deadline.
+
+Nothing here ever writes to the network.
+"""
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from functools import partial
+
+import trio
+
+from mailbell._sys.connections import Reader, acceptor, adopt, reader
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
+from mailbell.core.outcome import End, Outcome
+from mailbell.core.rfc4146 import LINE, MAX_INPUT, Receiver, Terminator, parse_datagram
+from mailbell.limits.limiter import Limiter
+from mailbell.listener._admission import CALLS, Admission
+from mailbell.listener._waiting import Place, WaitingRoom
+from mailbell.logs.journal import Journal, Level
+from mailbell.logs.switch import Switch
+
+__all__ = ["DatagramListener", "StreamListener"]
+
+# Connections taken before the other tasks have their turn,
+BATCH = 64
+# and datagrams: less, for whoever forges them must not have those wait who connect.
+DATAGRAM_BATCH = 16
+# Seconds until accepting is tried again when the system is out of something.
+PAUSE = 0.25
+
+# accept(2): no descriptor or no memory left. Waiting helps; nothing else does.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# An enumeration is asked for its member by name each time, which takes longer than
+# much else that is done for a notification.
+_TCP, _ACCEPTED = Transport.TCP, Outcome.ACCEPTED
+
+_FAMILIES = {
+    socket.AF_INET: Family.IPV4,
+    socket.AF_INET6: Family.IPV6,
+}
+
+
+class StreamListener:
+    """Accepts on one TCP socket.
+
+    Args:
+        sock: listening, non-blocking, of one family only.
+        admission: decides and rings.
+        limiter: its gate for this family is used.
+        terminators: accepted ends of a line.
+        deadline: seconds for the whole of one exchange.
+        waiting: the places, shared by all listeners.
+        journal: for changes of state.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        admission: Admission,
+        limiter: Limiter,
+        *,
+        terminators: frozenset[Terminator],
+        deadline: float,
+        waiting: WaitingRoom,
+        journal: Journal,
+    ) -> None:
+        self._socket = sock
+        self._accept = acceptor(sock)
+        self._read = reader(sock)
+        self._socket_family = sock.family
+        self._family = _FAMILIES[sock.family]
+        self._gate = limiter.gate(Transport.TCP, self._family)
+        self._admission = admission
+        self._terminators = terminators
+        self._line_suffices = Terminator.CRLF in terminators
+        self._deadline = deadline
+        self._journal = journal
+        self._accepting = Switch(journal, "accepting", name_of(sock))
+        self._waiting = waiting
+
+    async def serve(self) -> None:
+        """Accept for ever. One peer's misbehaviour ends one connection, never this."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                if not self._take_batch(nursery):
+                    await trio.sleep(PAUSE)
+
+    def _take_batch(self, nursery: trio.Nursery) -> bool:
+        """Serve what is ready; return False when the system is out of something."""
+        now = trio.current_time()
+        for _ in range(BATCH):
+            try:
+                descriptor, address = self._accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._accepting.off(errno.errorcode[error.errno])
+                    return False
+                continue  # accept(2): the error belongs to a connection that is gone
+            try:
+                self._serve_untrusted(descriptor, address[0], now, nursery)
+            except Exception as error:  # see _log_bug
+                _log_bug(self._journal, error)
+        self._accepting.on()
+        return True
+
+    def _serve_untrusted(
+        self, descriptor: int, host: str, now: float, nursery: trio.Nursery
+    ) -> None:
+        data: bytes | End | None = None
+        try:
+            source = int.from_bytes(socket.inet_pton(self._socket_family, host))
+            outcome = self._admission.refusal(self._family, source, self._gate, now)
+            if outcome is None:
+                data = _read_untrusted(self._read, descriptor, MAX_INPUT)
+                if data == LINE and self._line_suffices:
+                    outcome = _ACCEPTED
+        except Exception:  # a bug of ours is told by the caller; the descriptor has no other owner
+            os.close(descriptor)
+            raise
+        if outcome and not self._admission.needs_local_address:
+            # Nearly all there is to do in a day ends here.
+            os.close(descriptor)
+            self._admission.conclude(outcome, _TCP, self._family, source, now)
+            return
+        connection = adopt(descriptor, self._socket)
+        try:
+            if outcome:
+                self._conclude(connection, source, now, outcome)
+            else:
+                self._look_closer_untrusted(connection, source, now, data, nursery)
+        except Exception:  # as above
+            connection.close()
+            raise
+
+    def _look_closer_untrusted(
+        self,
+        connection: socket.socket,
+        source: int,
+        now: float,
+        data: bytes | End | None,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Name what is not just the line, or wait for the rest of it."""
+        receiver = Receiver(self._terminators)
+        end = _feed_untrusted(receiver, data)
+        if end:
+            self._finish(connection, source, now, receiver, end)
+            return
+        scope = trio.CancelScope(deadline=now + self._deadline)
+        displace = partial(self._displace, connection, source, receiver, scope)
+        place = self._waiting.enter(self._gate, source, displace)
+        if isinstance(place, Outcome):
+            self._conclude(connection, source, now, place, receiver.data)
+            return
+        nursery.start_soon(self._wait, connection, place, scope, receiver)
+
+    async def _wait(
+        self, connection: socket.socket, place: Place, scope: trio.CancelScope, receiver: Receiver
+    ) -> None:
+        """Read what is still on its way, until the deadline or until the place is needed."""
+        end: End | None = None
+        try:
+            with scope, suppress(trio.ClosedResourceError):
+                while end is None and not _is_closed(connection):
+                    await trio.lowlevel.wait_readable(connection)
+                    end = self._receive_untrusted(connection, receiver)
+            if not _is_closed(connection):
+                now = trio.current_time()
+                self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
+        except Exception as error:  # see _log_bug
+            _log_bug(self._journal, error)
+        finally:
+            connection.close()
+            self._waiting.leave(place)
+
+    def _displace(
+        self, connection: socket.socket, source: int, receiver: Receiver, scope: trio.CancelScope
+    ) -> None:
+        """End a wait at once, since its place and its descriptor are needed."""
+        trio.lowlevel.notify_closing(connection)
+        scope.cancel()
+        now = trio.current_time()
+        # A last look: the line may have come in the very moment.
+        end = self._receive_untrusted(connection, receiver)
+        if end:
+            self._finish(connection, source, now, receiver, end)
+        else:
+            full = Outcome.TOO_MANY_CONNECTIONS
+            self._conclude(connection, source, now, full, receiver.data)
+
+    def _finish(
+        self, connection: socket.socket, source: int, now: float, receiver: Receiver, end: End
+    ) -> None:
+        outcome = receiver.finish(end)
+        if outcome is not Outcome.ACCEPTED:
+            self._gate.penalize(source, now)
+        self._conclude(connection, source, now, outcome, receiver.data)
+
+    def _conclude(
+        self,
+        connection: socket.socket,
+        source: int,
+        now: float,
+        outcome: Outcome,
+        data: bytes = b"",
+    ) -> None:
+        local = None
+        if outcome in CALLS and self._admission.needs_local_address:
+            local = _called_address(self._family, connection)
+        connection.close()
+        self._admission.conclude(
+            outcome, Transport.TCP, self._family, source, now, local=local, data=data
+        )
+
+    def _receive_untrusted(self, connection: socket.socket, receiver: Receiver) -> End | None:
+        """Feed what is there to the receiver; say how the input ended, None if it has not."""
+        data = _read_untrusted(self._read, connection.fileno(), receiver.room)
+        return _feed_untrusted(receiver, data)
+
+
+def _read_untrusted(read: Reader, descriptor: int, room: int) -> bytes | End | None:
+    """Return what is there, or how the input ended; None: there may be more to come."""
+    try:
+        return read(descriptor, room) or End.EOF
+    except BlockingIOError:
+        return None
+    except OSError:
+        return End.RESET
+
+
+def _feed_untrusted(receiver: Receiver, data: bytes | End | None) -> End | None:
+    if isinstance(data, bytes):
+        return End.CLOSED if receiver.receive(data) else None
+    return data
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    return connection.fileno() < 0
+
+
+class DatagramListener:
+    """Receives on one UDP socket: a datagram is one whole line or nothing.
+
+    Args:
+        sock: bound, non-blocking, of one family only.
+        admission: decides and rings.
+        limiter: its gate for this family is used.
+        terminators: accepted ends of a line.
+        journal: for what should not happen.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        admission: Admission,
+        limiter: Limiter,
+        *,
+        terminators: frozenset[Terminator],
+        journal: Journal,
+    ) -> None:
+        self._journal = journal
+        self._socket = sock
+        self._family = _FAMILIES[sock.family]
+        self._gate = limiter.gate(Transport.UDP, self._family)
+        self._admission = admission
+        self._terminators = terminators
+        # The called address is that of the socket: the configuration refuses
+        # a wildcard here when accounts are told apart by it.
+        self._local = _called_address(self._family, sock)
+
+    async def serve(self) -> None:
+        """Receive for ever."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            self._take_batch()
+
+    def _take_batch(self) -> None:
+        now = trio.current_time()
+        for _ in range(DATAGRAM_BATCH):
+            try:
+                data, address = self._socket.recvfrom(MAX_INPUT)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # udp(7): an error of an earlier packet is told once and is over
+            try:
+                self._serve_untrusted(data, address[0], now)
+            except Exception as error:  # see _log_bug
+                _log_bug(self._journal, error)
+
+    def _serve_untrusted(self, data: bytes, host: str, now: float) -> None:
+        source = _number(self._family, host)
+        outcome = self._admission.refusal(self._family, source, self._gate, now)
+        if outcome is None:
+            outcome = parse_datagram(data, self._terminators)
+            if outcome is not Outcome.ACCEPTED:
+                self._gate.penalize(source, now)
+        self._admission.conclude(
+            outcome, Transport.UDP, self._family, source, now, local=self._local, data=data
+        )
+
+
+def _log_bug(journal: Journal, error: Exception) -> None:
+    """A bug of ours that one peer met must not silence all the others."""
+    journal.log(Level.ERROR, "failed", where="listener", error=repr(error))
+
+
+def _number(family: Family, host: str) -> int:
+    kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
+    return int.from_bytes(socket.inet_pton(kind, host))
+
+
+def _called_address(family: Family, sock: socket.socket) -> int:
+    return _number(family, sock.getsockname()[0])
+
+
+def name_of(sock: socket.socket) -> str:
+    """Return how a listening socket is named in the log and in the status."""
+    transport = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
+    host, port = sock.getsockname()[:2]
+    return f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"

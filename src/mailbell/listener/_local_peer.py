@@ -1,0 +1,178 @@
+"""One client of the local socket: bytes in, calls out; replies in, bytes out.
+
+Every way a conversation can end is an event of `mailbell.interfaces.listener.LocalEvent`,
+carried by `Hangup`, so that each connection is counted exactly once.
+"""
+
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from mailbell import varlink
+from mailbell._sys.sockets import limit_send_buffer, peer_credentials
+from mailbell.interfaces.listener import LocalEvent
+from mailbell.limits.limiter import Bucket
+from mailbell.listener._hub import Subscriber
+
+__all__ = ["Hangup", "LocalPeer"]
+
+CALL_RATE = 1.0  # calls a second, after
+CALL_BURST = 10  # so many at once
+IDLE = 60.0  # seconds a client may say nothing
+UNREAD = 10.0  # seconds a client may leave the answer to a call unread
+CHUNK = 4096  # bytes read at once
+
+
+class Hangup(Exception):  # noqa: N818 - not an error: how a conversation ends
+    """A conversation is over.
+
+    Args:
+        event: how it ended, for the counters.
+    """
+
+    def __init__(self, event: LocalEvent) -> None:
+        super().__init__(event)
+        self.event = event
+
+
+class LocalPeer:
+    """One connection.
+
+    Args:
+        connection: accepted on the local socket; it stays the caller's to close.
+
+    Attributes:
+        credentials: who connected.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        limit_send_buffer(connection)
+        self.credentials = peer_credentials(connection)
+        self._socket = connection
+        self._decoder = varlink.Decoder(varlink.CALL_LIMIT)
+        self._bucket = Bucket(CALL_RATE, CALL_BURST)
+        self._calls: deque[bytes] = deque()  # bounded by the bucket
+        self._changed = trio.Event()
+
+    def wake(self) -> None:
+        """Have `stream` look for something new."""
+        self._changed.set()
+
+    async def next_call_untrusted(self) -> bytes:
+        """Return the next call, not yet looked at.
+
+        Raises:
+            Hangup: the peer has gone, is too fast, says nothing or sends too much.
+        """
+        while not self._calls:
+            await self._read_calls_untrusted()
+        return self._calls.popleft()
+
+    async def _read_calls_untrusted(self) -> None:
+        with trio.move_on_after(IDLE) as timer:
+            data = await self._receive_untrusted()
+        if timer.cancelled_caught:
+            raise Hangup(LocalEvent.IDLE)
+        if not data:
+            raise Hangup(LocalEvent.DISCONNECTED)
+        try:
+            calls = self._decoder.feed_untrusted(data)
+        except varlink.MessageTooLong as error:
+            raise Hangup(LocalEvent.TOO_LONG) from error
+        if not all(self._bucket.take(trio.current_time()) for _ in calls):
+            raise Hangup(LocalEvent.TOO_FAST)
+        self._calls.extend(calls)
+
+    async def send(self, message: bytes) -> None:
+        """Send all of a message.
+
+        Raises:
+            Hangup: the peer has gone, or does not read.
+        """
+        # Before the answer, so that a burst of calls is not answered in one go.
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(UNREAD) as timer:
+            await self._send(message)
+        if timer.cancelled_caught:
+            raise Hangup(LocalEvent.UNREAD)
+
+    async def stream(self, subscriber: Subscriber) -> None:
+        """Tell a subscriber what is new, whenever it can take it, until it hangs up.
+
+        Args:
+            subscriber: made with `wake` of this peer.
+
+        Raises:
+            Hangup: always; how the subscription ended.
+        """
+        # Formed now, before anything else can happen: nothing that comes from
+        # here on belongs into the first reply.
+        first = _next_reply(subscriber)
+        ends: list[LocalEvent] = []
+        async with trio.open_nursery() as nursery:
+            sending = partial(self._send_replies, first, subscriber)
+            nursery.start_soon(self._run, self._await_hangup, ends, nursery)
+            nursery.start_soon(self._run, sending, ends, nursery)
+        raise Hangup(ends[0])
+
+    async def _run(
+        self,
+        half: Callable[[], Awaitable[None]],
+        ends: list[LocalEvent],
+        nursery: trio.Nursery,
+    ) -> None:
+        """Run one half of a stream; whichever ends first ends both."""
+        try:
+            await half()
+        except Hangup as hangup:
+            ends.append(hangup.event)
+            nursery.cancel_scope.cancel()
+
+    async def _await_hangup(self) -> None:
+        # Varlink answers calls in order, and this one is never finished: a
+        # subscriber that calls again has misunderstood.
+        if self._calls or await self._receive_untrusted():
+            raise Hangup(LocalEvent.BAD_CALL)
+        raise Hangup(LocalEvent.DISCONNECTED)
+
+    async def _send_replies(self, first: bytes, subscriber: Subscriber) -> None:
+        """Send the first reply, then one whenever there is something to take, for ever."""
+        await self._send(first)
+        while True:
+            while not subscriber.waiting:
+                self._changed = trio.Event()
+                await self._changed.wait()
+            # The send buffer holds a few replies: when the peer does not read, this
+            # waits with one in hand, and what happens meanwhile is merged.
+            await self._send(_next_reply(subscriber))
+            if subscriber.waiting:
+                await trio.lowlevel.checkpoint()  # others have their turn first
+
+    async def _receive_untrusted(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(CHUNK)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except OSError as error:
+                raise Hangup(LocalEvent.DISCONNECTED) from error
+
+    async def _send(self, message: bytes) -> None:
+        rest = memoryview(message)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except OSError as error:
+                raise Hangup(LocalEvent.DISCONNECTED) from error
+
+
+def _next_reply(subscriber: Subscriber) -> bytes:
+    notification = subscriber.take()
+    reply = varlink.SubscribeReply(subscriber.cursor, notification)
+    return varlink.encode_reply(reply, continues=True)

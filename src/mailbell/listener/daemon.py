@@ -1,0 +1,342 @@
+"""The daemon: puts the parts together and serves, once it is locked in.
+
+`Daemon` needs a `Locked`, which `mailbell.sandbox.lock.lock` alone makes: nothing
+here can be reached by a process that is not in its sandbox.
+"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from math import inf
+from random import random
+
+import trio
+
+from mailbell import __version__
+from mailbell._sys.inheritance import shed
+from mailbell._sys.sockets import kernel_drops
+from mailbell._sys.systemd import logs_to_journal
+from mailbell.core.networks import Network
+from mailbell.core.notification import Notification
+from mailbell.interfaces.listener import Account, Counters, Limited, Sandbox, Status, Table
+from mailbell.limits.limiter import Limiter
+from mailbell.listener._accounts import AccountMap
+from mailbell.listener._admission import Admission
+from mailbell.listener._connections import DatagramListener, StreamListener, name_of
+from mailbell.listener._hub import Hub
+from mailbell.listener._local_service import Service
+from mailbell.listener._waiting import WaitingRoom
+from mailbell.listener.configuration import Configuration
+from mailbell.listener.prepare import Prepared, prepare
+from mailbell.logs.journal import Journal, Level
+from mailbell.logs.switch import Switch
+from mailbell.sandbox.lock import Locked, Unprivileged, give_up, lock, step
+
+__all__ = ["Daemon", "run"]
+
+# A status is one message; more accounts than this would make it a long one.
+ACCOUNTS_SHOWN = 256
+# Seconds; a unit that asks for more would have the daemon do nothing else.
+SHORTEST_WATCHDOG = 0.01
+
+
+def run(configuration: Configuration) -> None:
+    """Run the daemon in this process until SIGTERM or SIGINT.
+
+    Args:
+        configuration: what to listen on, and for whom.
+
+    Raises:
+        MailbellError: it could not start; nothing was accepted.
+    """
+    with step("shed"):
+        shed(os.environ, os.getpid())
+    journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
+    prepared = prepare(configuration, os.environ)
+    unprivileged = give_up(prepared.confinement)
+    # Whatever a task raises once it serves comes in a group, so that this names
+    # the start of the event loop and nothing else.
+    with step("the event loop starts"):
+        trio.run(_serve, configuration, prepared, unprivileged, journal)
+
+
+async def _serve(
+    configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
+) -> None:
+    # Opened first: it makes descriptors and signal handlers, and the filter
+    # permits neither.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
+        await daemon.serve(signals)
+
+
+class Daemon:
+    """One run of mailbelld.
+
+    Args:
+        configuration: what it serves.
+        prepared: what was opened for it.
+        locked: the proof that this process is locked in.
+        journal: where it logs.
+    """
+
+    def __init__(
+        self, configuration: Configuration, prepared: Prepared, locked: Locked, journal: Journal
+    ) -> None:
+        self._configuration = configuration
+        self._locked = locked
+        self._prepared = prepared
+        self._journal = journal
+        self._started = _microseconds()
+        self._counters = Counters()
+        self._due_changed = trio.Event()
+        accounts = AccountMap(configuration.account, configuration.unmatched == "all")
+        self._hub = Hub(
+            accounts.names,
+            interval=configuration.coalesce.interval,
+            epoch=prepared.epoch,
+            started=self._started,
+            on_due=self._wake_timer,
+            on_wakeup=self._on_wakeup,
+        )
+        limits = configuration.limits
+        self._limiter = Limiter(
+            rate=limits.rate,
+            burst=limits.burst,
+            total_rate=limits.total_rate,
+            connections=limits.connections,
+            connections_per_source=limits.connections_per_source,
+            sources=limits.sources,
+            udp=bool(prepared.sockets.udp),
+            seed=prepared.seed,
+            random=random,
+        )
+        self._admission = Admission(
+            configuration.sources, accounts, self._hub, self._counters, journal, _microseconds
+        )
+        self._service = Service(
+            prepared.sockets.local,
+            self._hub,
+            self._counters,
+            journal,
+            status=self.status,
+            subscribers=configuration.socket.subscribers,
+        )
+        self._listening = tuple(map(name_of, (*prepared.sockets.tcp, *prepared.sockets.udp)))
+
+    async def serve(self, signals: AsyncIterator[int]) -> None:
+        """Serve until told to stop.
+
+        Args:
+            signals: SIGTERM and SIGINT stop it; SIGHUP is logged.
+        """
+        self._log_start()
+        async with trio.open_nursery() as nursery:
+            for stream_listener in self._stream_listeners():
+                nursery.start_soon(stream_listener.serve)
+            for datagram_listener in self._datagram_listeners():
+                nursery.start_soon(datagram_listener.serve)
+            nursery.start_soon(self._service.serve)
+            nursery.start_soon(self._deliver_trailing)
+            nursery.start_soon(self._feed_watchdog)
+            self._say_ready()
+            await self._until_told(signals)
+            self._prepared.notifier.stopping()
+            nursery.cancel_scope.cancel()
+
+    def status(self) -> Status:
+        """Return everything the daemon tells about itself."""
+        limiter = self._limiter.statistics()
+        states = list(self._hub.accounts)
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            cursor=self._hub.cursor,
+            started=self._started,
+            listening=self._listening,
+            outcomes=self._counters.snapshot_outcomes(),
+            refused_by_total=limiter.total_refused,
+            leaked=limiter.leaked,
+            kernel_dropped=self._kernel_dropped(),
+            unfiltered=self._prepared.sockets.unfiltered or None,
+            wakeups=self._counters.wakeups,
+            accounts=tuple(
+                Account(name=state.name, count=state.count, time=state.time)
+                for state in states[:ACCOUNTS_SHOWN]
+            ),
+            accounts_total=len(states),
+            connections=limiter.connections,
+            connections_limit=self._configuration.limits.connections,
+            subscribers=self._hub.subscribers,
+            subscribers_limit=self._configuration.socket.subscribers,
+            tables=tuple(
+                Table(
+                    name=table.name,
+                    entries=table.entries,
+                    capacity=table.capacity,
+                    evicted=table.evictions,
+                )
+                for table in limiter.tables
+            ),
+            limited=self._limited(),
+            local=self._counters.snapshot_local(),
+            log_suppressed=self._journal.suppressed,
+            sandbox=self._sandbox(),
+        )
+
+    def _limited(self) -> tuple[Limited, ...]:
+        return tuple(
+            Limited(
+                table=source.table,
+                source=str(Network(source.family, source.prefix, source.length)),
+                refused=source.refused,
+                wait=round(source.wait * 1_000_000),
+            )
+            for source in self._limiter.limited(trio.current_time())
+        )
+
+    def _sandbox(self) -> Sandbox:
+        status, landlock = self._locked.status, self._locked.unprivileged.landlock
+        return Sandbox(
+            uid=status.uids[0],
+            gid=status.gids[0],
+            groups=status.groups,
+            capabilities=f"{status.capabilities:016x}",
+            no_new_privs=status.no_new_privs,
+            seccomp=status.seccomp,
+            threads=status.threads,
+            permitted_calls=len(self._locked.policy.permitted),
+            landlock_abi=landlock.abi,
+            landlock_uncovered=landlock.uncovered,
+        )
+
+    def _kernel_dropped(self) -> int | None:
+        """Return what the kernel dropped of the datagrams; None where there are none.
+
+        Of TCP it does not tell: a listening socket's counter also counts every
+        handshake that TCP_DEFER_ACCEPT holds back.
+        """
+        drops = [kernel_drops(sock) for sock in self._prepared.sockets.udp]
+        told = [count for count in drops if count is not None]
+        return sum(told) if told else None
+
+    def _stream_listeners(self) -> list[StreamListener]:
+        protocol = self._configuration.protocol
+        waiting = WaitingRoom(Switch(self._journal, "waiting", "tcp"))
+        return [
+            StreamListener(
+                sock,
+                self._admission,
+                self._limiter,
+                terminators=protocol.terminators,
+                deadline=protocol.deadline,
+                waiting=waiting,
+                journal=self._journal,
+            )
+            for sock in self._prepared.sockets.tcp
+        ]
+
+    def _datagram_listeners(self) -> list[DatagramListener]:
+        return [
+            DatagramListener(
+                sock,
+                self._admission,
+                self._limiter,
+                terminators=self._configuration.protocol.terminators,
+                journal=self._journal,
+            )
+            for sock in self._prepared.sockets.udp
+        ]
+
+    def _wake_timer(self) -> None:
+        self._due_changed.set()
+
+    async def _deliver_trailing(self) -> None:
+        """Deliver the trailing wake-ups when they are due."""
+        while True:
+            due = self._hub.next_due
+            self._due_changed = trio.Event()
+            with trio.move_on_at(inf if due is None else due):
+                await self._due_changed.wait()
+            self._hub.tick(trio.current_time())
+
+    async def _feed_watchdog(self) -> None:
+        if self._prepared.watchdog is None:
+            return
+        while True:
+            self._prepared.notifier.watchdog()
+            await trio.sleep(max(self._prepared.watchdog, SHORTEST_WATCHDOG))
+
+    async def _until_told(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            name = signal.Signals(number).name
+            if number != signal.SIGHUP:
+                self._journal.log(Level.NOTICE, "stopping", signal=name)
+                return
+            self._journal.log(
+                Level.NOTICE, "reload_ignored", signal=name, reason="locked in: restart to change"
+            )
+
+    def _on_wakeup(self, notification: Notification) -> None:
+        self._counters.count_wakeup()
+        self._journal.log(
+            Level.INFO,
+            "notification",
+            account=notification.account,
+            cause=notification.cause,
+            count=notification.count,
+            transport=notification.transport,
+            source=notification.source,
+        )
+
+    def _say_ready(self) -> None:
+        notifier = self._prepared.notifier
+        if not notifier.ready() and notifier.connected:
+            # It works, and must not end for want of a listener; whoever waits for the
+            # message will end it, and wonder why.
+            self._journal.log(Level.WARNING, "ready_untold", why="NOTIFY_SOCKET takes no message")
+
+    def _log_start(self) -> None:
+        status, landlock = self._locked.status, self._locked.unprivileged.landlock
+        for name in self._listening:
+            self._journal.log(Level.INFO, "listening", on=name)
+        sockets = self._prepared.sockets
+        if sockets.activated:
+            self._journal.log(Level.INFO, "activated", ignored="listen.tcp, listen.udp")
+        if sockets.withheld:
+            self._journal.log(Level.NOTICE, "socket_group_withheld", group=sockets.withheld)
+        if sockets.unfiltered:
+            self._journal.log(Level.WARNING, "kernel_filter_missing", why=sockets.unfiltered)
+        for what in self._uncovered():
+            self._journal.log(Level.NOTICE, "uncovered", what=what)
+        self._journal.log(
+            Level.INFO,
+            "locked",
+            uid=status.uids[0],
+            gid=status.gids[0],
+            seccomp=status.seccomp,
+            landlock_abi=landlock.abi,
+        )
+
+    def _uncovered(self) -> tuple[str, ...]:
+        """Return what this kernel cannot be made to forbid as a second wall, or at all."""
+        unprivileged = self._locked.unprivileged
+        more = []
+        if not unprivileged.writable_executable_denied:
+            more.append("memory that is writable and executable: the filter alone forbids it")
+        if not self._prepared.sockets.descriptors_refused:
+            more.append("descriptors passed by local peers: closing one can take long")
+        return (*(f"Landlock: {what}" for what in unprivileged.landlock.uncovered), *more)
+
+
+def _microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+def _write_line(line: str) -> None:
+    """Write one line to standard error; a log that cannot be written must not stop the daemon."""
+    try:
+        os.write(2, line.encode() + b"\n")
+    except OSError:
+        return

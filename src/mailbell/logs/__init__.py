@@ -1,0 +1,1 @@
+"""The log: one line an event, escaped, and limited in rate. Pure."""

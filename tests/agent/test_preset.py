@@ -1,0 +1,213 @@
+"""The presets: what a file may say, every mistake in one, and that the shipped ones have none."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mailbell
+from mailbell.agent.preset import Preset, parse
+from mailbell.core.errors import ConfigurationError, Problem
+
+# How fast it is depends on who else is on the machine.
+patiently = settings(deadline=None)
+
+SHIPPED = sorted((Path(mailbell.__file__).parent / "agent" / "presets").iterdir())
+
+RUN = {
+    "name": '"getmail"',
+    "title": '"getmail"',
+    "kind": '"run"',
+    "what": '"Fetches the mail of an account"',
+    "command": '["getmail", "--rcfile"]',
+    "args": '["{account}"]',
+    "words": '"files of options"',
+    "words_needed": "false",
+    "then": '["mu", "index"]',
+    "ok_codes": "[0, 19]",
+    "lock": '"fetch"',
+    "only_rung": "false",
+    "needs": '["getmail", "mu"]',
+    "traps": '["It has no lock of its own."]',
+    "setup": '"""\nTwo lines\nof text.\n"""',
+    "verified": '"not tried here"',
+}
+NONE = {
+    "name": '"mutt"',
+    "title": '"Mutt"',
+    "kind": '"none"',
+    "what": '"Notices new mail by itself"',
+    "setup": '"Set mail_check."',
+    "needs": '["mutt"]',
+    "verified": '"not tried here"',
+}
+
+
+def text_of(keys: dict[str, str]) -> str:
+    return "".join(f"{key} = {value}\n" for key, value in keys.items())
+
+
+def tried(data: bytes) -> tuple[Preset | None, tuple[Problem, ...]]:
+    """The preset, or the problems in the order they are reported."""
+    try:
+        return parse(data), ()
+    except ConfigurationError as error:
+        return None, error.problems
+
+
+def problem_paths(text: str) -> list[str]:
+    return [problem.path for problem in tried(text.encode())[1]]
+
+
+def test_every_key_arrives() -> None:
+    assert parse(text_of(RUN).encode()) == Preset(
+        name="getmail",
+        title="getmail",
+        kind="run",
+        what="Fetches the mail of an account",
+        command=("getmail", "--rcfile"),
+        args=("{account}",),
+        words="files of options",
+        then=("mu", "index"),
+        ok_codes=frozenset({0, 19}),
+        needs=("getmail", "mu"),
+        traps=("It has no lock of its own.",),
+        setup="Two lines\nof text.\n",
+        verified="not tried here",
+    )
+
+
+def test_what_is_left_out_is_nothing() -> None:
+    preset = parse(text_of(NONE).encode())
+    assert preset.command == preset.args == preset.then == preset.traps == ()
+    assert (preset.words, preset.words_needed, preset.only_rung) == ("", False, False)
+    assert (preset.ok_codes, preset.lock) == (frozenset({0}), "fetch")
+
+
+class Mistake(NamedTuple):
+    key: str
+    value: str
+    path: str
+
+
+MISTAKES = [
+    Mistake("name", '"Getmail"', "name"),
+    Mistake("title", '"get\\u0007mail"', "title"),
+    Mistake("what", '"Fetches\\nmail for you"', "what"),
+    Mistake("what", '"' + "w" * 73 + '"', "what"),
+    Mistake("command", '["getmail", "{acount}"]', "command[1]"),
+    Mistake("command", '["getmail", "\\u00e9"]', "command[1]"),
+    Mistake("command", '["/usr/bin/getmail"]', "command[0]"),
+    Mistake("command", "[]", "command"),
+    Mistake("command", '"getmail"', "command"),
+    Mistake("args", '["{}"]', "args[0]"),
+    Mistake("words", '""', "args"),
+    Mistake("words_needed", "true", "args"),
+    Mistake("words_needed", '"no"', "words_needed"),
+    Mistake("then", '["notmuch", "new"]', "then[0]"),
+    Mistake("ok_codes", "[0, 256]", "ok_codes[1]"),
+    Mistake("ok_codes", "[true]", "ok_codes[0]"),
+    Mistake("lock", '"Fetch"', "lock"),
+    Mistake("only_rung", "0", "only_rung"),
+    Mistake("traps", '["Short."]', "traps[0]"),
+    Mistake("setup", '"""\n' + "x" * 79 + '"""', "setup"),
+    Mistake("verified", '""', "verified"),
+    Mistake("comand", "[]", "comand"),
+]
+# Two that are looked at together would be one.
+TOGETHER = {"words", "words_needed", "args", "command", "then"}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_a_mistake_is_reported_where_it_is(mistake: Mistake) -> None:
+    assert problem_paths(text_of(RUN | {mistake.key: mistake.value})) == [mistake.path]
+
+
+@patiently
+@given(st.sets(st.sampled_from([m for m in MISTAKES if m.key not in TOGETHER])))
+def test_exactly_the_planted_mistakes_are_reported(mistakes: set[Mistake]) -> None:
+    planted = {mistake.key: mistake for mistake in mistakes}  # one a key
+    text = text_of(RUN | {key: mistake.value for key, mistake in planted.items()})
+    assert sorted(problem_paths(text)) == sorted(mistake.path for mistake in planted.values())
+
+
+@pytest.mark.parametrize("missing", ["name", "title", "kind", "what", "verified"])
+def test_what_must_be_there_is_asked_for(missing: str) -> None:
+    assert problem_paths(text_of({k: v for k, v in RUN.items() if k != missing})) == [missing]
+
+
+@pytest.mark.parametrize(
+    ("changed", "paths"),
+    [
+        ({}, []),
+        ({"setup": '""'}, ["setup"]),
+        ({"setup": "5"}, ["setup"]),
+        ({"needs": "5"}, ["needs"]),
+        ({"kind": '"watch"', "setup": '""'}, ["kind"]),
+        (
+            {"needs": '["x"]', "command": '["x"]', "args": '["x"]', "words": '"words"',
+             "words_needed": "true", "then": '["x"]'},
+            ["command", "args", "words", "words_needed", "then", "args"],
+        ),
+    ],
+)  # fmt: skip
+def test_nothing_is_run_where_there_is_nothing_to_run(
+    changed: dict[str, str], paths: list[str]
+) -> None:
+    assert problem_paths(text_of(NONE | changed)) == paths
+
+
+@pytest.mark.parametrize(
+    ("changed", "paths"),
+    [
+        ({"args": "[]", "words_needed": "true"}, []),
+        ({"args": "[]", "words": '""'}, []),
+        ({"args": "[]", "words": '""', "words_needed": "true"}, ["words"]),
+        ({"needs": "5"}, ["needs"]),  # whether the programs are in it is then unknown
+        ({"command": "5"}, ["command"]),
+        ({"command": "[5]"}, ["command[0]"]),
+    ],
+)
+def test_words_and_programs_fit_together(changed: dict[str, str], paths: list[str]) -> None:
+    assert problem_paths(text_of(RUN | changed)) == paths
+
+
+@patiently
+@given(st.binary() | st.text(alphabet='kind="none\n[]{}, what', max_size=80).map(str.encode))
+def test_any_file_is_a_preset_or_a_list_of_problems(data: bytes) -> None:
+    preset, problems = tried(data)
+    assert (preset is None) is bool(problems)
+    assert all(str(problem).isprintable() for problem in problems)
+
+
+def test_there_are_presets() -> None:
+    assert "mbsync.toml" in {path.name for path in SHIPPED}
+    assert {path.suffix for path in SHIPPED} == {".toml"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_shipped_preset_is_right_and_has_the_name_of_its_file(path: Path) -> None:
+    preset = parse(path.read_bytes())
+    assert f"{preset.name}.toml" == path.name
+    # The first word of the sentence, which the details end with a full stop.
+    assert preset.what[0].isupper()
+    assert preset.what[-1] not in ".!"
+
+
+def test_the_example_of_the_format_is_a_preset() -> None:
+    """In the order of the explanation, with what it calls the default."""
+    module = sys.modules[Preset.__module__]
+    lines = (module.__doc__ or "").partition("\n\n    ")[2].partition("\n\n`")[0].splitlines()
+    keys = [line.split(" = ")[0].strip() for line in lines if " = " in line]
+    assert keys == list(Preset.__struct_fields__)
+    bare = Preset(name="", title="", kind="none", what="", verified="")
+    for line in lines:
+        key, _, rest = line.strip().partition(" = ")
+        said = rest.partition("# ")[2].partition(":")[0]
+        if said in {"[]", '""', "[0]", '"fetch"'}:
+            value = tomllib.loads(f"x = {said}")["x"]
+            assert type(getattr(bare, key))(value) == getattr(bare, key), key

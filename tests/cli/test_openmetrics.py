@@ -1,0 +1,205 @@
+"""A status as OpenMetrics text, read back by a small strict parser."""
+
+import re
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbell.cli._openmetrics import openmetrics
+from mailbell.core.notification import Cursor
+from mailbell.core.outcome import Outcome
+from mailbell.interfaces.listener import Account, LocalEvent, Outcomes, Sandbox, Status, Table
+
+_Labels = frozenset[tuple[str, str]]
+_SUFFIX = {"counter": "_total", "gauge": "", "info": "_info"}
+_SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([0-9]+(?:\.[0-9]+)?)")
+_LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+
+
+@dataclass
+class Family:
+    """One metric family as read back."""
+
+    kind: str
+    unit: str = ""
+    explained: str = ""
+    samples: dict[_Labels, str] = field(default_factory=dict)
+
+
+def parse(text: str) -> dict[str, Family]:
+    """Read OpenMetrics text by the rules of its specification, refusing anything else."""
+    assert text.endswith("\n# EOF\n")
+    families: dict[str, Family] = {}
+    name = ""
+    for line in text.removesuffix("# EOF\n").removesuffix("\n").split("\n"):
+        if line.startswith("# "):
+            name = _metadata(families, name, line)
+        else:
+            _sample(name, families[name], line)
+    for name, family in families.items():
+        assert family.explained
+        assert name.endswith(f"_{family.unit}") or not family.unit
+    return families
+
+
+def _metadata(families: dict[str, Family], current: str, line: str) -> str:
+    _, keyword, name, value = line.split(" ", 3)
+    if keyword == "TYPE":
+        assert name not in families, "a family is one block"
+        families[name] = Family(value)
+        return name
+    assert name == current
+    assert not families[name].samples, "metadata comes before samples"
+    if keyword == "UNIT":
+        families[name].unit = value
+    else:
+        assert keyword == "HELP"
+        families[name].explained = value
+    return name
+
+
+def _sample(name: str, family: Family, line: str) -> None:
+    match = _SAMPLE.fullmatch(line)
+    assert match is not None, line
+    assert match[1] == name + _SUFFIX[family.kind]
+    labels, rest = {}, match[2] or ""
+    while rest:
+        label = _LABEL.match(rest)
+        assert label is not None, rest
+        assert label[1] not in labels
+        labels[label[1]] = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], label[2])
+        rest = rest[label.end() :]
+    key = frozenset(labels.items())
+    assert key not in family.samples, "each sample once"
+    family.samples[key] = match[3]
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text('\\n"\n,={} ')
+_COUNT = st.integers(0, 2**53)
+
+
+def _names(names: type[Outcome] | type[LocalEvent]) -> st.SearchStrategy[dict[str, int]]:
+    return st.fixed_dictionaries({name.value: _COUNT for name in names})
+
+
+_STATUS = st.builds(
+    Status,
+    version=_TEXT,
+    pid=_COUNT,
+    cursor=st.just(Cursor("e", 3)),
+    started=_COUNT,
+    listening=st.just(("tcp 127.0.0.1:79",)),
+    outcomes=st.builds(Outcomes, tcp=_names(Outcome), udp=_names(Outcome)),
+    refused_by_total=_COUNT,
+    leaked=_COUNT,
+    kernel_dropped=st.none() | _COUNT,
+    unfiltered=st.none() | _TEXT,
+    wakeups=_COUNT,
+    accounts=st.lists(
+        st.builds(Account, name=_TEXT, count=_COUNT, time=st.none() | _COUNT),
+        max_size=3,
+        unique_by=lambda account: account.name,
+    ).map(tuple),
+    accounts_total=_COUNT,
+    connections=_COUNT,
+    connections_limit=_COUNT,
+    subscribers=_COUNT,
+    subscribers_limit=_COUNT,
+    tables=st.lists(
+        st.builds(Table, name=_TEXT, entries=_COUNT, capacity=_COUNT, evicted=_COUNT),
+        max_size=3,
+        unique_by=lambda table: table.name,
+    ).map(tuple),
+    local=_names(LocalEvent),
+    log_suppressed=_COUNT,
+    sandbox=st.builds(
+        Sandbox,
+        uid=_COUNT,
+        gid=_COUNT,
+        groups=st.lists(_COUNT, max_size=2).map(tuple),
+        capabilities=_TEXT,
+        no_new_privs=st.booleans(),
+        seccomp=_COUNT,
+        threads=_COUNT,
+        permitted_calls=_COUNT,
+        landlock_abi=_COUNT,
+        landlock_uncovered=st.lists(st.sampled_from(["stat", "udp"]), max_size=2).map(tuple),
+    ),
+)
+
+
+def _microseconds(seconds: str) -> int:
+    whole, _, rest = seconds.partition(".")
+    return int(whole) * 10**6 + int(rest)
+
+
+@given(_STATUS)
+def test_everything_comes_back(status: Status) -> None:
+    families = parse(openmetrics(status))
+
+    def only(name: str) -> int:
+        family = families[f"mailbell_{name}"]
+        return int(family.samples[frozenset()])
+
+    def by(name: str, *labels: str) -> dict[tuple[str, ...], str]:
+        samples = families[f"mailbell_{name}"].samples
+        assert all({key for key, _ in each} == set(labels) for each in samples)
+        return {tuple(dict(each)[k] for k in labels): value for each, value in samples.items()}
+
+    inputs = {("tcp", name): str(n) for name, n in status.outcomes.tcp.items()}
+    inputs |= {("udp", name): str(n) for name, n in status.outcomes.udp.items()}
+    assert by("inputs", "transport", "outcome") == inputs
+    assert by("local_events", "event") == {(k,): str(n) for k, n in status.local.items()}
+    assert by("build", "version") == {(status.version,): "1"}
+    assert by("notifications", "account") == {(a.name,): str(a.count) for a in status.accounts}
+    latest = by("last_notification_time_seconds", "account")
+    assert {name: _microseconds(at) for (name,), at in latest.items()} == {
+        a.name: a.time for a in status.accounts if a.time is not None
+    }
+    for name, attribute in (
+        ("source_entries", "entries"),
+        ("source_capacity", "capacity"),
+        ("source_evictions", "evicted"),
+    ):
+        expected = {(t.name,): str(getattr(t, attribute)) for t in status.tables}
+        assert by(name, "table") == expected
+    for name in ("wakeups", "log_suppressed", "connections", "connections_limit"):
+        assert only(name) == getattr(status, name)
+    assert only("subscribers") == status.subscribers
+    assert only("subscribers_limit") == status.subscribers_limit
+    assert only("seccomp_mode") == status.sandbox.seccomp
+    for name in ("no_new_privs", "threads", "permitted_calls", "landlock_abi"):
+        assert only(name) == getattr(status.sandbox, name)
+    (started,) = families["mailbell_start_time_seconds"].samples.values()
+    assert _microseconds(started) == status.started
+
+
+@given(_STATUS)
+def test_what_the_kernel_does_not_tell_is_not_there(status: Status) -> None:
+    family = parse(openmetrics(status)).get("mailbell_kernel_dropped")
+    dropped = None if family is None else int(family.samples[frozenset()])
+    assert dropped == status.kernel_dropped
+
+
+@given(_STATUS)
+def test_the_identity_is_one_sample(status: Status) -> None:
+    (labels,) = parse(openmetrics(status))["mailbell_sandbox"].samples
+    sandbox = status.sandbox
+    assert dict(labels) == {
+        "uid": str(sandbox.uid),
+        "gid": str(sandbox.gid),
+        "groups": ",".join(map(str, sandbox.groups)),
+        "capabilities": sandbox.capabilities,
+        "landlock_uncovered": ",".join(sandbox.landlock_uncovered),
+    }
+
+
+@given(_STATUS)
+def test_the_reference_parser_takes_it(status: Status) -> None:
+    """The collector's own parser, where it is installed."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+    text = openmetrics(status)
+    names = {family.name for family in parser.text_string_to_metric_families(text)}
+    assert names == set(parse(text))

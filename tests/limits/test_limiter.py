@@ -1,0 +1,264 @@
+"""The limits: every decision is that of exact, unbounded buckets, as long as no table is full."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz.fuzz_limiter import check
+from mailbell.core.networks import Family
+from mailbell.core.notification import Transport
+from mailbell.core.outcome import Outcome
+from mailbell.limits.limiter import LimitedSource, Limiter, LimiterStatistics
+
+TCP, UDP = Transport.TCP, Transport.UDP
+V4, V6 = Family.IPV4, Family.IPV6
+HOST = 0xC0000219  # 192.0.2.25
+NETWORK = 0x20010DB8 << 96  # 2001:db8::
+
+
+def never() -> float:
+    return 0.25  # the smallest number that does not leak
+
+
+def make(**changes: Any) -> Limiter:
+    settings: dict[str, Any] = {
+        "rate": 1.0,
+        "burst": 4,
+        "total_rate": 1000.0,
+        "connections": 10,
+        "connections_per_source": 3,
+        "sources": 64,
+        "udp": True,
+        "seed": 42,
+        "random": never,
+    }
+    return Limiter(**settings | changes)
+
+
+def admitted(limiter: Limiter, transport: Transport, family: Family, source: int, n: int) -> int:
+    return sum(limiter.gate(transport, family).admit(source, 100.0) for _ in range(n))
+
+
+# Steps as the fuzz target reads them: the same model and the same checks.
+STEPS = st.lists(
+    st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 30)), max_size=80
+)
+
+
+@settings(max_examples=200)
+@given(limits=st.binary(min_size=3, max_size=3), steps=STEPS)
+def test_decides_as_exact_buckets_do(limits: bytes, steps: list[tuple[int, int, int]]) -> None:
+    check(limits + b"".join(bytes(step) for step in steps))
+
+
+def test_burst_then_rate() -> None:
+    gate = make().gate(TCP, V4)
+    assert [gate.admit(HOST, 100.0) for _ in range(5)] == [True] * 4 + [False]
+    assert [gate.admit(HOST, 101.0) for _ in range(2)] == [True, False]
+    assert [gate.admit(HOST, 9999.0) for _ in range(5)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(
+    ("family", "base", "step"), [(V4, HOST & ~0xFF, 1), (V6, NETWORK, 1 << 64)]
+)
+def test_wide_prefix_has_sixteen_times_as_much(family: Family, base: int, step: int) -> None:
+    limiter = make()
+    sums = [admitted(limiter, TCP, family, base + i * step, 9) for i in range(20)]
+    assert sums == [4] * 16 + [0] * 4
+    beyond = base + 65536 * step
+    assert admitted(limiter, TCP, family, beyond, 9) == 4
+
+
+def test_a_whole_ipv6_64_is_one_source() -> None:
+    limiter = make()
+    assert sum(admitted(limiter, TCP, V6, NETWORK + i, 1) for i in range(20)) == 4
+
+
+def test_families_and_transports_are_apart() -> None:
+    limiter = make()
+    for transport in Transport:
+        for family in Family:
+            assert admitted(limiter, transport, family, 7, 9) == 4
+
+
+def test_flood_of_datagrams_takes_nothing_from_connections() -> None:
+    limiter = make(total_rate=20.0, sources=8, random=lambda: 0.0)
+    assert admitted(limiter, TCP, V4, HOST, 4) == 4
+    entries = limiter.statistics().tables[:4]
+    for source in range(0, 1 << 32, 1 << 20):
+        limiter.gate(UDP, V4).admit(source, 100.0)
+        limiter.gate(UDP, V6).admit(source << 64, 100.0)
+    assert limiter.statistics().tables[:4] == entries
+    assert admitted(limiter, TCP, V4, HOST, 1) == 0
+    assert admitted(limiter, TCP, V4, HOST + 1, 4) == 4
+
+
+def test_total_rate() -> None:
+    limiter = make(total_rate=6.0)
+    assert sum(admitted(limiter, TCP, V4, source << 8, 2) for source in range(5)) == 6
+    assert limiter.statistics().total_refused == 4
+    assert limiter.gate(TCP, V6).admit(NETWORK, 101.0)
+
+
+def test_total_never_undercuts_the_burst_of_a_source() -> None:
+    assert admitted(make(total_rate=0.5, burst=7), TCP, V4, HOST, 20) == 7
+
+
+def test_refused_by_wide_or_total_costs_nothing() -> None:
+    limiter = make(total_rate=4.0)
+    gate = limiter.gate(TCP, V4)
+    assert admitted(limiter, TCP, V4, 1, 4) == 4
+    tables = limiter.statistics().tables
+    assert admitted(limiter, TCP, V4, 1 << 16, 50) == 0
+    assert limiter.statistics().tables == tables
+    # Had they cost anything, the burst of this source would be gone now.
+    assert sum(gate.admit(1 << 16, 101.0) for _ in range(9)) == 4
+
+
+def test_full_table_lets_new_sources_pass() -> None:
+    limiter = make(sources=8, total_rate=1e6)
+    assert all(admitted(limiter, TCP, V4, source << 8, 5) == 4 for source in range(100))
+    narrow, wide, *_ = limiter.statistics().tables
+    assert (narrow.entries, narrow.capacity, narrow.evictions) == (8, 8, 92)
+    assert (wide.entries, wide.capacity, wide.evictions) == (8, 8, 92)
+
+
+def test_leak_is_a_quarter_and_only_for_datagrams() -> None:
+    limiter = make(random=random.Random(4146).random, total_rate=1e6)
+    leaked = admitted(limiter, UDP, V4, HOST, 10_004) - 4
+    assert 0.23 < leaked / 10_000 < 0.27
+    assert limiter.statistics().leaked == leaked
+    assert admitted(limiter, TCP, V4, HOST, 10_004) == 4
+
+
+def test_leak_is_within_the_total() -> None:
+    limiter = make(random=lambda: 0.0, total_rate=20.0)
+    assert admitted(limiter, UDP, V4, HOST, 1000) == 20
+    assert limiter.statistics().leaked == 16
+
+
+def test_penalty() -> None:
+    gate = make(burst=10).gate(TCP, V4)
+    for _ in range(2):
+        assert gate.admit(HOST, 0.0)
+        gate.penalize(HOST, 0.0)
+    assert not gate.admit(HOST, 0.0)
+    assert gate.admit(HOST, 1.0)
+    for _ in range(1000):
+        gate.penalize(HOST, 1.0)
+    assert not gate.admit(HOST, 11.0)
+    assert gate.admit(HOST, 21.0), "never silent for longer than two bursts"
+
+
+def test_penalty_counts_for_the_wide_prefix() -> None:
+    limiter = make()
+    gate = limiter.gate(TCP, V4)
+    for host in range(16):
+        gate.penalize(HOST & ~0xFF | host, 100.0)
+    assert not gate.admit(HOST & ~0xFF | 77, 100.0)
+
+
+@pytest.mark.parametrize("back", [0.001, 5.0, 1e6])
+def test_time_that_runs_backwards_does_no_lasting_harm(back: float) -> None:
+    gate = make().gate(TCP, V4)
+    while gate.admit(HOST, 1e6):
+        pass
+    now = 1e6 - back
+    gate.admit(HOST, now)
+    other = HOST ^ 1 << 31
+    assert gate.admit(other, now) or gate.admit(other, now + 0.001), "the total is back at once"
+    # Two bursts (8 s) for the narrow prefix, and as long for the wide one.
+    assert gate.admit(HOST, now + 8) or gate.admit(HOST, now + 16)
+
+
+def test_connections() -> None:
+    limiter = make(connections=5)
+    gate, other = limiter.gate(TCP, V4), limiter.gate(TCP, V6)
+    assert [gate.connect(HOST) for _ in range(4)] == [None] * 3 + [Outcome.TOO_MANY_FROM_SOURCE]
+    assert [other.connect(NETWORK + i) for i in range(3)] == [
+        *(None, None),
+        Outcome.TOO_MANY_CONNECTIONS,
+    ]
+    assert limiter.statistics().connections == limiter.statistics().connections_limit == 5
+    gate.disconnect(HOST)
+    assert other.connect(NETWORK + 9) is None
+    assert other.connect(NETWORK + (1 << 64)) is Outcome.TOO_MANY_CONNECTIONS
+    for _ in range(2):
+        gate.disconnect(HOST)
+    with pytest.raises(KeyError):
+        gate.disconnect(HOST)
+    assert limiter.statistics().connections == 3
+    assert other.connect(NETWORK) is Outcome.TOO_MANY_FROM_SOURCE
+
+
+def test_statistics_is_a_record() -> None:
+    limiter = make()
+    before = limiter.statistics()
+    assert isinstance(before, LimiterStatistics)
+    assert [table.name for table in before.tables] == [
+        *("tcp/ipv4/32", "tcp/ipv4/24", "tcp/ipv6/64", "tcp/ipv6/48"),
+        *("udp/ipv4/32", "udp/ipv4/24", "udp/ipv6/64", "udp/ipv6/48"),
+    ]
+    limiter.gate(TCP, V4).admit(HOST, 0.0)
+    limiter.gate(TCP, V4).admit(HOST + 1, 0.0)
+    assert [table.entries for table in before.tables] == [0] * 8
+    assert [table.entries for table in limiter.statistics().tables] == [2, 1, *[0] * 6]
+
+
+def test_who_is_refused_is_named_by_network_and_table() -> None:
+    limiter = make()
+    assert limiter.limited(100.0) == ()
+    assert admitted(limiter, TCP, V4, HOST, 6) == 4
+    for last in range(16):
+        admitted(limiter, UDP, V6, NETWORK | last << 64, 4)
+    assert admitted(limiter, UDP, V6, NETWORK | 99 << 64, 3) == 0
+    wide, narrow = limiter.limited(100.0)
+    assert wide == LimitedSource("udp/ipv6/48", V6, NETWORK, 48, 3, wide.wait)
+    assert narrow == LimitedSource("tcp/ipv4/32", V4, HOST, 32, 2, narrow.wait)
+    assert wide.wait == pytest.approx(1 / 16, 0.1)
+    assert narrow.wait == pytest.approx(1.0, 0.1)
+
+
+def test_those_refused_most_are_named_first_and_no_more_than_eight() -> None:
+    limiter = make(total_rate=1e6, sources=1024)
+    for source in range(1, 11):
+        assert admitted(limiter, TCP, V4, source << 8, 4 + source) == 4
+    named = limiter.limited(100.0)
+    assert [(source.prefix >> 8, source.refused) for source in named] == [
+        (source, source) for source in range(10, 2, -1)
+    ]
+
+
+def test_of_those_refused_as_often_the_one_who_waits_longest_is_first() -> None:
+    limiter = make(total_rate=1e6)
+    gate = limiter.gate(TCP, V4)
+    for source, admitted_first, penalties in ((1, 4, 0), (2, 1, 2), (3, 1, 1)):
+        assert admitted(limiter, TCP, V4, source << 8, admitted_first) == admitted_first
+        for _ in range(penalties):
+            gate.penalize(source << 8, 100.0)
+        assert not gate.admit(source << 8, 100.0)
+    named = limiter.limited(100.0)
+    assert [(source.prefix >> 8, source.refused) for source in named] == [(2, 1), (3, 1), (1, 1)]
+
+
+def test_without_udp_there_are_no_tables_for_it() -> None:
+    limiter = make(udp=False)
+    assert [table.name[:3] for table in limiter.statistics().tables] == ["tcp"] * 4
+    assert limiter.gate(TCP, V4) is limiter.gate(TCP, V4)
+    with pytest.raises(KeyError):
+        limiter.gate(UDP, V4)
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        *({"rate": 0.0}, {"burst": 0}, {"total_rate": 0.0}, {"connections": 0}),
+        *({"connections_per_source": 0}, {"sources": 0}),
+    ],
+)
+def test_senseless_limits_are_refused(senseless: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        make(**senseless)

@@ -1,0 +1,86 @@
+import pytest
+from harness.house import house
+
+from mailbell.core.notification import Transport
+from mailbell.core.outcome import Outcome
+
+ACCOUNTS = """
+[[account]]
+name = "work"
+sources = ["192.0.2.25"]
+[[account]]
+name = "home"
+addresses = ["198.51.100.7"]
+"""
+
+
+def test_anyone_may_ring_by_default_until_the_rate_is_used_up() -> None:
+    it = house("[limits]\nburst = 3")
+    assert [it.refusal("203.0.113.1") for _ in range(4)] == [None] * 3 + [Outcome.RATE_LIMITED]
+    assert it.refusal("2001:db8::1") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "outcome"),
+    [
+        ("192.0.2.1", None),
+        ("192.0.2.66", Outcome.DENIED_SOURCE),
+        ("198.51.100.1", Outcome.UNLISTED_SOURCE),
+        ("2001:db8::1", Outcome.UNLISTED_SOURCE),
+    ],
+)
+def test_lists(source: str, outcome: Outcome | None) -> None:
+    it = house('[sources]\nallow = ["192.0.2.0/24"]\ndeny = ["192.0.2.66"]')
+    assert it.refusal(source) is outcome
+
+
+def test_who_is_not_on_the_list_takes_no_tokens() -> None:
+    it = house('[sources]\nallow = ["192.0.2.0/24"]\n[limits]\nburst = 1')
+    for _ in range(5):
+        it.refusal("198.51.100.1")
+    assert all(table.entries == 0 for table in it.limiter.statistics().tables)
+
+
+def test_an_accepted_notification_rings_and_is_counted_once() -> None:
+    it = house()
+    assert it.conclude(Outcome.ACCEPTED, "192.0.2.25") is Outcome.ACCEPTED
+    assert [(n.account, n.source, n.time) for n in it.woken] == [("default", "192.0.2.25", 1234)]
+    assert sum(it.counters.outcomes[Transport.TCP].values()) == 1
+    assert it.lines == []
+
+
+def test_source_and_called_address_choose_the_account() -> None:
+    it = house(ACCOUNTS)
+    assert it.admission.needs_local_address
+    it.conclude(Outcome.ACCEPTED, "192.0.2.25", "203.0.113.9")
+    it.conclude(Outcome.ACCEPTED, "203.0.113.50", "198.51.100.7")
+    assert [n.account for n in it.woken] == ["work", "home"]
+
+
+def test_a_notification_for_nobody_is_counted_as_such_and_rings_nobody() -> None:
+    it = house(ACCOUNTS)
+    assert it.conclude(Outcome.ACCEPTED, "203.0.113.1") is Outcome.UNKNOWN_ACCOUNT
+    assert it.woken == []
+    assert it.counters.outcomes[Transport.TCP][Outcome.UNKNOWN_ACCOUNT] == 1
+    assert it.counters.outcomes[Transport.TCP][Outcome.ACCEPTED] == 0
+
+
+def test_a_refusal_is_counted_and_logged_with_its_bytes_escaped() -> None:
+    it = house()
+    assert it.conclude(Outcome.FINGER_QUERY, "192.0.2.25") is Outcome.FINGER_QUERY
+    assert it.counters.outcomes[Transport.TCP][Outcome.FINGER_QUERY] == 1
+    assert it.lines == [
+        r'event=refused outcome=finger_query transport=tcp source=192.0.2.25 data="x\r\n"'
+    ]
+    assert it.woken == []
+
+
+def test_the_last_of_many_counts_although_a_limit_forbade_to_read_it() -> None:
+    it = house()
+    it.conclude(Outcome.RATE_LIMITED, "192.0.2.25")
+    assert it.woken == [], "a stranger who never rang wakes nobody by flooding"
+    it.conclude(Outcome.ACCEPTED, "192.0.2.25")
+    it.conclude(Outcome.RATE_LIMITED, "192.0.2.25")
+    it.hub.tick(1.0)
+    assert [n.count for n in it.woken] == [1, 1]
+    assert it.counted() == {Outcome.RATE_LIMITED: 2, Outcome.ACCEPTED: 1}

@@ -1,0 +1,288 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from mailbell.core.networks import Family
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
+from mailbell.listener._hub import CALLERS, MANUAL, Hub, Origin, Subscriber
+
+ACCOUNTS = ("a", "b", "c")
+INTERVAL = 1.0
+BY_TCP = Origin(Cause.NETWORK, Transport.TCP, Family.IPV4, 0xC0000219)
+
+
+def make_hub(**options: object) -> Hub:
+    return Hub(ACCOUNTS, interval=INTERVAL, epoch="now", started=7, **options)  # type: ignore[arg-type]
+
+
+def nothing() -> None:
+    pass
+
+
+def drain(subscriber: Subscriber) -> list[Notification]:
+    taken = []
+    while (notification := subscriber.take()) is not None:
+        taken.append(notification)
+    return taken
+
+
+def test_a_ring_is_told_at_once_with_where_it_came_from() -> None:
+    hub = make_hub()
+    woken: list[bool] = []
+    subscriber = hub.subscribe(None, None, lambda: woken.append(True))
+
+    hub.ring("b", BY_TCP, now=10.0, time=1234)
+
+    assert woken == [True]
+    assert subscriber.waiting
+    expected = Notification("b", Cause.NETWORK, 1, Transport.TCP, "192.0.2.25", 1234)
+    assert drain(subscriber) == [expected]
+    assert subscriber.take() is None
+    assert subscriber.cursor == hub.cursor == Cursor("now", 1)
+
+
+def test_a_ring_by_hand_has_no_source() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", MANUAL, now=0.0, time=1)
+    assert drain(subscriber) == [Notification("a", Cause.MANUAL, 1, None, None, 1)]
+
+
+def test_the_trailing_wake_up_is_announced_and_delivered() -> None:
+    announced: list[float | None] = []
+    hub = Hub(
+        ACCOUNTS,
+        interval=INTERVAL,
+        epoch="now",
+        started=0,
+        on_due=lambda: announced.append(hub.next_due),
+    )
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    drain(subscriber)
+    assert hub.next_due is None
+
+    hub.ring("a", BY_TCP, now=0.25, time=2)
+    hub.ring("a", BY_TCP, now=0.5, time=3)
+
+    assert announced == [1.0]
+    hub.tick(0.75)
+    assert not subscriber.waiting
+    hub.tick(1.0)
+    assert [n.count for n in drain(subscriber)] == [2]
+    assert hub.next_due is None
+
+
+def test_a_wake_up_delivered_before_its_tick_is_not_delivered_again() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    hub.ring("a", BY_TCP, now=0.5, time=2)
+    hub.ring("a", BY_TCP, now=1.5, time=3)  # the tick of 1.0 is late
+    assert sum(n.count for n in drain(subscriber)) == 3
+    hub.tick(1.5)
+    assert drain(subscriber) == []
+
+
+def test_every_wake_up_is_logged_once_however_many_subscribe() -> None:
+    logged: list[Notification] = []
+    hub = make_hub(on_wakeup=logged.append)
+    hub.subscribe(None, None, nothing)
+    hub.subscribe(None, None, nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    assert [n.account for n in logged] == ["a"]
+
+
+def test_a_subscription_covers_its_accounts_only_and_ends() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(["a"], None, nothing)
+    hub.ring("b", BY_TCP, now=0.0, time=1)
+    assert drain(subscriber) == []
+    hub.unsubscribe(subscriber)
+    hub.unsubscribe(subscriber)
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    assert drain(subscriber) == []
+    assert hub.subscribers == 0
+
+
+def test_who_reads_slowly_gets_one_notification_that_stands_for_many() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(None, None, nothing)
+    for second in range(100):
+        hub.ring("a", BY_TCP, now=float(second), time=second)
+    assert drain(subscriber) == [
+        Notification("a", Cause.NETWORK, 100, Transport.TCP, "192.0.2.25", 99)
+    ]
+
+
+def test_another_epoch_means_look_once_at_everything() -> None:
+    hub = make_hub()
+    hub.ring("b", BY_TCP, now=0.0, time=9)
+    subscriber = hub.subscribe(None, Cursor("before", 5), nothing)
+    told = drain(subscriber)
+    assert {n.account for n in told} == set(ACCOUNTS)
+    assert {n.cause for n in told} == {Cause.RESYNC}
+    assert {n.count for n in told} == {0}
+    assert {n.account: n.time for n in told} == {"a": 7, "b": 9, "c": 7}
+
+
+def test_a_cursor_that_was_never_given_out_proves_nothing() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(["a"], Cursor("now", 1), nothing)
+    assert [n.cause for n in drain(subscriber)] == [Cause.RESYNC]
+
+
+def test_an_up_to_date_cursor_means_nothing_was_missed() -> None:
+    hub = make_hub()
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    assert not hub.subscribe(None, hub.cursor, nothing).waiting
+
+
+def test_going_away_between_two_resyncs_loses_none() -> None:
+    hub = make_hub()
+    first = hub.subscribe(None, Cursor("before", 5), nothing)
+    seen = first.take()
+    assert seen is not None
+    again = hub.subscribe(None, first.cursor, nothing)
+    assert {n.account for n in drain(again)} >= set(ACCOUNTS) - {seen.account}
+
+
+def test_what_there_is_to_ask() -> None:
+    hub = make_hub()
+    assert "a" in hub
+    assert "nobody" not in hub
+    hub.ring("c", BY_TCP, now=0.0, time=5)
+    assert [(s.name, s.count, s.time) for s in hub.accounts] == [
+        ("a", 0, None),
+        ("b", 0, None),
+        ("c", 1, 5),
+    ]
+
+
+def test_a_call_that_could_not_be_read_still_means_look_if_the_caller_is_known() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring_unread("a", BY_TCP, now=0.0, time=1)
+    assert drain(subscriber) == []
+
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    drain(subscriber)
+    for call in range(100):
+        hub.ring_unread("a", BY_TCP, now=0.5 + call / 1000, time=2)
+    assert drain(subscriber) == []
+    hub.tick(1.0)
+    assert [n.count for n in drain(subscriber)] == [1], "all of them count as one"
+
+
+def test_a_known_callers_unread_calls_never_wake_more_often_than_the_interval() -> None:
+    hub = make_hub()
+    woken: list[float] = []
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=1)
+    for step in range(1, 1000):
+        now = step / 100
+        hub.ring_unread("a", BY_TCP, now, time=1)
+        hub.tick(now)
+        if drain(subscriber):
+            woken.append(now)
+    # The ticks are a hundredth apart, so that a wake-up may be late by one.
+    assert all(later - earlier >= INTERVAL - 0.01 for earlier, later in pairwise(woken))
+    assert 9 <= len(woken) <= 10
+
+
+def test_only_so_many_callers_are_remembered_the_first_is_forgotten_first() -> None:
+    hub = make_hub()
+    callers = [replace(BY_TCP, source=number) for number in range(CALLERS + 1)]
+    for second, caller in enumerate(callers):
+        hub.ring("a", caller, now=10.0 * second, time=1)
+    (state,) = [state for state in hub.accounts if state.name == "a"]
+    assert len(state.callers) == CALLERS
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring_unread("a", callers[0], now=1000.0, time=1)
+    assert not subscriber.waiting
+    hub.ring_unread("a", callers[1], now=1000.0, time=1)
+    assert subscriber.waiting
+
+
+def test_that_something_was_missed_is_not_forgotten_over_something_new() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(["a"], Cursor("before", 1), nothing)
+    hub.ring("a", BY_TCP, now=0.0, time=9)
+    assert drain(subscriber) == [Notification("a", Cause.RESYNC, 1, None, None, 9)]
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["ring", "ring", "take", "reconnect", "tick"]),
+        st.sampled_from(ACCOUNTS),
+        st.floats(0, 0.6),
+    ),
+    max_size=60,
+)
+
+
+class Reader:
+    """A client that keeps its cursor, and what it still has to hear of."""
+
+    def __init__(self, hub: Hub, wanted: set[str]) -> None:
+        self.hub = hub
+        self.wanted = wanted
+        self.subscriber = hub.subscribe(wanted, None, nothing)
+        self.cursor = self.subscriber.cursor
+        self.uncovered: set[str] = set()
+
+    def rung(self, account: str) -> None:
+        self.uncovered |= {account} & self.wanted
+
+    def take(self) -> None:
+        notification = self.subscriber.take()
+        if notification is not None:
+            self.uncovered.discard(notification.account)
+        self.cursor = self.subscriber.cursor
+
+    def reconnect(self) -> None:
+        self.hub.unsubscribe(self.subscriber)
+        self.subscriber = self.hub.subscribe(self.wanted, self.cursor, nothing)
+
+
+@given(steps, st.sets(st.sampled_from(ACCOUNTS), min_size=1))
+def test_whatever_happens_every_ring_is_covered_by_something_the_client_saw(
+    script: list[tuple[str, str, float]], wanted: set[str]
+) -> None:
+    """The naive model: after each ring of a wanted account, a later reply must name it."""
+    hub = make_hub()
+    now = 0.0
+    reader = Reader(hub, wanted)
+    for what, account, delay in script:
+        now += delay
+        if what == "ring":
+            hub.ring(account, BY_TCP, now, time=0)
+            reader.rung(account)
+        elif what == "tick":
+            hub.tick(now)
+        else:
+            getattr(reader, what)()
+    hub.tick(now + INTERVAL)
+    while reader.subscriber.waiting:
+        reader.take()
+    assert not reader.uncovered
+    assert hub.next_due is None
+
+
+@given(steps)
+def test_counts_told_to_one_subscriber_add_up(script: list[tuple[str, str, float]]) -> None:
+    hub = make_hub()
+    now, rung, told = 0.0, 0, 0
+    subscriber = hub.subscribe(None, None, nothing)
+    for what, account, delay in script:
+        now += delay
+        if what == "ring":
+            hub.ring(account, BY_TCP, now, time=0)
+            rung += 1
+        elif what == "take":
+            told += sum(n.count for n in drain(subscriber))
+    hub.tick(now + INTERVAL)
+    told += sum(n.count for n in drain(subscriber))
+    assert told == rung == sum(state.count for state in hub.accounts)

@@ -1,0 +1,72 @@
+"""Fixtures of the mail programs' tests: a mail server, a listener, a home."""
+
+import itertools
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cli.support import words
+from harness.daemon import Daemon, configuration, started
+from harness.mailserver import MailServer, mail_servers
+from harness.sender import PATIENCE
+from mail_programs.support import Agent, Home, Mailbox, agents
+
+# Every test rings from the same address, one after the other.
+_NO_LIMIT = '[limits]\nrate = "1000/s"\nburst = 1000\n'
+_NUMBERS = itertools.count(1)
+
+# What a program may know of the machine. It is to know nothing of whose tests these are.
+_KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[MailServer]:
+    with mail_servers() as server:
+        yield server
+
+
+@pytest.fixture
+def mailbox(server: MailServer) -> Mailbox:
+    return Mailbox(server, f"anna{next(_NUMBERS)}")
+
+
+@pytest.fixture(scope="session")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    directory = tmp_path_factory.mktemp("mailbelld")
+    with started(directory, configuration(directory, more=_NO_LIMIT)) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def ring(listener: Daemon) -> Callable[[], None]:
+    """Rings as the mail server's side does."""
+    host, port = listener.endpoint()
+
+    def ring() -> None:
+        subprocess.run(words("mailbell", "send", f"{host}:{port}"), check=True, timeout=PATIENCE)
+
+    return ring
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
+        # Root's getmail becomes another user.
+        os.chmod(name, 0o755)
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        made = {"XDG_RUNTIME_DIR": f"{name}/run", "TMPDIR": f"{name}/tmp"}
+        for folder in made.values():
+            os.mkdir(folder, 0o700)
+        own = {"HOME": name, "FETCHMAILHOME": name, "LC_ALL": "C.UTF-8", **made}
+        yield Home(Path(name), kept | own)
+
+
+@pytest.fixture
+def run_agent(home: Home, listener: Daemon) -> Iterator[Callable[..., Agent]]:
+    """Starts `mailbell run` with a preset and its words, or with a command."""
+    with ExitStack() as stack:
+        yield lambda *line: stack.enter_context(agents(home, listener.path, line))

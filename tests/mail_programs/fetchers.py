@@ -1,0 +1,125 @@
+"""The fetchers of the tests, each set up for one mailbox as its manual says."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from harness.mailserver import HOST, PASSWORD
+from harness.ordinary import NOBODY
+from mail_programs.gate import Gate
+from mail_programs.support import Home, Mailbox
+
+__all__ = ["FETCHERS", "fetchmail", "getmail", "mbsync", "offlineimap"]
+
+
+def mbsync(home: Home, mailbox: Mailbox, password: str = f"Pass {PASSWORD}") -> Path:
+    """Set it up; return where it puts the mail."""
+    folder = home.path / "Mail" / "INBOX"
+    folder.parent.mkdir()
+    home.write(
+        ".mbsyncrc",
+        f"IMAPStore remote\nHost {HOST}\nPort {mailbox.server.imap}\nUser {mailbox.user}\n"
+        f"SSLType None\nAuthMechs LOGIN\n{password}\n\n"
+        f"MaildirStore local\nPath {folder.parent}/\nInbox {folder}\n\n"
+        "Channel work\nFar :remote:\nNear :local:\nCreate Near\nSyncState *\n",
+    )
+    return folder
+
+
+def getmail(
+    home: Home,
+    mailbox: Mailbox,
+    password: str = f"password = {PASSWORD}",
+    *,
+    gate: Gate | None = None,
+) -> Path:
+    """Set it up; return where it puts the mail.
+
+    Args:
+        home: whose it is.
+        mailbox: to fetch from.
+        password: how it says its password.
+        gate: takes the mail; else it goes into a Maildir.
+    """
+    folder = home.maildir("Mail")
+    destination = f"type = Maildir\npath = {folder}/"
+    if os.getuid() == 0:
+        # It refuses to deliver as root, so somebody else does.
+        destination += "\nuser = nobody"
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
+    if gate is not None:
+        folder = gate.folder
+        destination = f"type = MDA_external\npath = {gate.program}\nallow_root_commands = true"
+    home.write(
+        ".config/getmail/getmailrc",
+        f"[retriever]\ntype = SimplePOP3Retriever\nserver = {HOST}\nport = {mailbox.server.pop3}\n"
+        f"username = {mailbox.user}\n{password}\n"
+        f"[destination]\n{destination}\n[options]\nread_all = false\n",
+    )
+    return folder
+
+
+def fetchmail(
+    home: Home,
+    mailbox: Mailbox,
+    password: str = f"password {PASSWORD}",
+    *,
+    first: str = "",
+    gate: Gate | None = None,
+) -> Path:
+    """Set it up; return where it puts the mail.
+
+    Args:
+        home: whose it is.
+        mailbox: to fetch from.
+        password: how it says its password.
+        first: what the file begins with.
+        gate: takes the mail; else it goes into a folder.
+    """
+    folder = home.path / "Mail"
+    folder.mkdir()
+    agent = home.write("deliver", f'#!/bin/sh\nexec cat >"{folder}/$$"\n', 0o700)
+    if gate is not None:
+        folder, agent = gate.folder, gate.program
+    # Root's would be the machine's.
+    pid = f'set pidfile "{home.path}/fetchmail.pid"'
+    home.write(
+        "fetchmailrc",
+        f"{pid}\n{first}\npoll {HOST} protocol pop3 port {mailbox.server.pop3} uidl auth password\n"
+        f"  username {mailbox.user} {password} keep sslproto '' mda \"{agent}\"\n",
+    )
+    return folder
+
+
+def offlineimap(
+    home: Home, mailbox: Mailbox, password: str = f"remotepass = {PASSWORD}", *, account: str = ""
+) -> Path:
+    """Set it up; return where it puts the mail.
+
+    Args:
+        home: whose it is.
+        mailbox: to fetch from.
+        password: how it says its password.
+        account: more settings of the account.
+    """
+    home.write(
+        ".offlineimaprc",
+        "[general]\naccounts = work\n"
+        "[Account work]\nlocalrepository = local\nremoterepository = remote\n"
+        f"autorefresh = 60\n{account}\n"
+        f"[Repository local]\ntype = Maildir\nlocalfolders = {home.path}/Mail\n"
+        f"[Repository remote]\ntype = IMAP\nremotehost = {HOST}\n"
+        f"remoteport = {mailbox.server.imap}\nremoteuser = {mailbox.user}\n{password}\n"
+        "ssl = no\nstarttls = no\n",
+    )
+    return home.path / "Mail" / "INBOX"
+
+
+FETCHERS: Final[Mapping[str, Callable[..., Path]]] = {
+    "mbsync": mbsync,
+    "getmail": getmail,
+    "fetchmail": fetchmail,
+    "offlineimap": offlineimap,
+}

@@ -1,0 +1,65 @@
+"""Programs that nobody has to tell: they notice what a fetcher has put there."""
+
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Callable
+
+import pytest
+from cli.terminal import Terminal
+from harness.mailserver import HOST, PASSWORD, message
+from harness.sender import PATIENCE
+from mail_programs.fetchers import mbsync
+from mail_programs.support import Agent, Home, Mailbox, needs, preset_words
+
+PROGRAMS = ["mutt", "neomutt"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_it_shows_new_mail_by_itself(
+    program: str, home: Home, mailbox: Mailbox, run_agent: Callable[..., Agent],
+    ring: Callable[[], None],
+) -> None:  # fmt: skip
+    needs(program, "mbsync")
+    folder = mbsync(home, mailbox)
+    assert home.run(*preset_words("mbsync")).returncode == 0  # the Maildir is there
+    home.write("muttrc", f"set folder={folder.parent}\nset spoolfile=+INBOX\nmailboxes +INBOX\n")
+    run_agent("mbsync")
+    with Terminal([program, "-n", "-F", f"{home.path}/muttrc"], home.environ) as terminal:
+        terminal.until_shown("Msgs:0")
+        mailbox.deliver("once-and-here")
+        ring()
+        # It draws what has changed, and that is all that is written.
+        terminal.until(lambda _: "New:1" in terminal.drawn, "the number of new messages")
+        terminal.until(lambda _: "once-and-here" in terminal.drawn, "the message")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_signal_that_wakes_another_program_kills_it(program: str, home: Home) -> None:
+    needs(program)
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        pytest.skip("this user has no name, and Mutt wants one")
+    folder = home.maildir("Mail")
+    line = [program, "-n", "-F", "/dev/null", "-f", str(folder)]
+    with Terminal(line, home.environ) as terminal:
+        terminal.until_shown("Msgs:0")
+        assert terminal.ended(signal.SIGUSR1) == -signal.SIGUSR1
+
+
+def test_an_imap_server_tells_who_waits_what_a_fetcher_has_put_there(mailbox: Mailbox) -> None:
+    """A local store, for clients that know nothing but IMAP."""
+    with socket.create_connection((HOST, mailbox.server.imap), PATIENCE) as connection:
+        said = connection.makefile("r")
+        connection.sendall(f"a login {mailbox.user} {PASSWORD}\r\nb select inbox\r\n".encode())
+        assert any(line.startswith("b OK") for line in said)
+        connection.sendall(b"c idle\r\n")
+        assert any(line.startswith("+") for line in said)
+        inbox = mailbox.server.base / "mail" / mailbox.user
+        # As any fetcher does, a message is written in one folder and moved to another.
+        (inbox / "tmp" / "1.fetched").write_text(message("once"))
+        (inbox / "tmp" / "1.fetched").chmod(0o644)
+        (inbox / "tmp" / "1.fetched").rename(inbox / "new" / "1.fetched")
+        assert any(line == "* 1 EXISTS\n" for line in said)
