@@ -79,6 +79,22 @@ def test_refuses(message: bytes, reason: str) -> None:
         decode_object_untrusted(message)
 
 
+class OlderError(Exception):
+    """What msgspec before 0.21 raises: no ValueError."""
+
+
+class OlderDecoder:
+    def decode(self, _: bytes) -> object:
+        raise OlderError
+
+
+def test_an_error_of_an_older_msgspec_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("msgspec.DecodeError", OlderError)
+    monkeypatch.setattr("mailbell.varlink._json._decoder", OlderDecoder())
+    with pytest.raises(ProtocolError, match="not valid JSON"):
+        decode_object_untrusted(b"{")
+
+
 @pytest.mark.parametrize("extreme", [2**63 - 1, -(2**63)])
 def test_takes_the_whole_range_of_an_integer(extreme: int) -> None:
     assert decode_object_untrusted(b'{"a":%d}' % extreme) == {"a": extreme}

@@ -12,6 +12,7 @@ and cut: a problem is one line of printable ASCII.
 
 import codecs
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
@@ -144,7 +145,7 @@ def _decode(data: bytes, problems: Problems) -> dict[str, Any] | None:
     if not _is_plain(data, problems):
         return None
     try:
-        table: dict[str, Any] = msgspec.toml.decode(data)
+        table = tomllib.loads(data.decode())
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         problems.add(f"line {number}", "not UTF-8: save it as UTF-8")

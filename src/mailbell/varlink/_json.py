@@ -37,9 +37,10 @@ def decode_object_untrusted(message: bytes) -> dict[str, object]:
     """
     try:
         value: object = _decoder.decode(message)
-    except (ValueError, RecursionError):
-        # ValueError covers msgspec's errors and invalid UTF-8. How deep is too
-        # deep differs between versions of CPython; below it is always 16.
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        # Before msgspec 0.21 a DecodeError is no ValueError, which invalid UTF-8 is
+        # with every version. How deep is too deep differs between versions of
+        # CPython; below it is always 16.
         raise ProtocolError("a message that is not valid JSON") from None
     if not isinstance(value, dict):
         raise ProtocolError("a message that is not a JSON object")
