@@ -15,7 +15,7 @@ import pytest
 from cli.support import FakeDaemon, Run, Start, a_notification
 from harness.sender import PATIENCE
 
-import mailbell.agent
+import mailbell.agent.serve
 from mailbell.agent import unit
 from mailbell.agent._pace import Timing
 from mailbell.agent.configuration import Job
@@ -43,7 +43,7 @@ class Agent:
 @pytest.fixture(autouse=True)
 def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     stand_in = Agent()
-    monkeypatch.setattr(mailbell.agent, "serve", stand_in.serve)
+    monkeypatch.setattr(mailbell.agent.serve, "serve", stand_in.serve)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("MAILBELL_SOCKET", raising=False)
