@@ -21,6 +21,7 @@ from mailbell._sys.port_holder import Holder
 from mailbell.cli import _group, _machine, mailbelld
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
+from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
 _SAFE = 0o755
@@ -205,6 +206,61 @@ def test_a_port_that_cannot_be_bound(
     assert found == error.exit_code == code
     as_whom = "as this user: " if code == 77 else ""
     assert f"\n{mark:<4} {as_whom}{error.what}\n      -> {error.remedy}\n" in out
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_an_address_that_may_come_later_is_a_warning(
+    configure: Any, capsys: pytest.CaptureFixture[str], transport: str
+) -> None:
+    other = "" if transport == "tcp" else "tcp = []\n"
+    listen = f'{other}{transport} = ["192.0.2.9:{free_port()}"]'
+    code, out = _check(configure(listen), capsys)
+    assert code == 71
+    assert "FAIL 192.0.2.9 is not an address of this machine\n      -> " in out
+    assert "listen.freebind = true" in out
+    code, out = _check(configure(f"{listen}\nfreebind = true"), capsys)
+    assert code == 0
+    assert "warn 192.0.2.9 is not an address of this machine yet" in out
+
+
+def test_freebind_makes_no_port_free(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An address that is not here, and a port that another process has bound on all."""
+    monkeypatch.setattr(sockets, "holder", lambda *_: Holder(7, "fingerd"))
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        listen = f'tcp = ["192.0.2.9:{taken.getsockname()[1]}"]\nfreebind = true'
+        code, out = _check(configure(listen), capsys)
+    assert code == 71
+    assert "is taken by fingerd" in out
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_kernel_without_ipv6(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    written: bool,
+) -> None:
+    """The default leaves it out; an endpoint that was written is refused."""
+    path = tmp_path / "mailbelld.toml"
+    listen = 'tcp = ["0.0.0.0:79", "[::]:79"]' if written else 'user = "nobody"'
+    configure(listen)
+    examine = sockets.examine
+
+    def without_ipv6(endpoint: Endpoint, *given: Any) -> None:
+        if endpoint.family is Family.IPV6:
+            raise sockets.FamilyMissingError(endpoint)
+        examine(Endpoint.parse(f"127.0.0.1:{free_port()}"), *given)
+
+    monkeypatch.setattr(sockets, "examine", without_ipv6)
+    code, out = _check(str(path), capsys)
+    assert code == (71 if written else 0)
+    if written:
+        assert "FAIL this machine has no IPv6, asked for by port 79 of ::\n      -> remove" in out
+    else:
+        assert "ok   tcp [::]:79 is left out, since this machine has no IPv6\n" in out
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

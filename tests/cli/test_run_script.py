@@ -1,8 +1,10 @@
 """`make run`: the real daemon, locked in, on a port of its own."""
 
+import errno
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -11,7 +13,9 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyseccomp
 import pytest
+from harness import child
 from harness.ports import free_port
 
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
@@ -49,6 +53,18 @@ def _read_until(process: "subprocess.Popen[str]", word: str) -> str:
         if word in line:
             return line
     pytest.fail(f"it ended without {word!r}")
+
+
+def test_without_ipv6_it_is_loopback_of_ipv4() -> None:
+    def without_ipv6() -> object:
+        refuse = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        ipv6 = pyseccomp.Arg(0, pyseccomp.EQ, socket.AF_INET6)
+        refuse.add_rule(pyseccomp.ERRNO(errno.EAFNOSUPPORT), "socket", ipv6)
+        refuse.load()
+        return runpy.run_path(str(_SCRIPT))["endpoints"](7979)
+
+    ended = child.run(without_ipv6)
+    assert (ended.value, ended.error) == (["127.0.0.1:7979"], None)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -41,7 +41,7 @@ DROP_INS: Final = "/etc/systemd/system/mailbelld.service.d"
 # are taken from the machine's own.
 _BOOT: Final = """
 set -eu
-hold=$1 base=$2 python=$3 libraries=$4 package=$5
+hold=$1 base=$2 python=$3 libraries=$4 package=$5 ipv6=$6
 mount --make-rprivate /
 mount -t proc none /proc
 mount -t cgroup2 none /sys/fs/cgroup
@@ -76,9 +76,26 @@ for unit in basic multi-user shutdown slices sockets sysinit; do
   cp "/lib/systemd/system/$unit.target" /run/few
 done
 ip link set lo up
+if [ "$ipv6" = missing ]; then
+  mkdir /run/net
+  mount --bind /run/net /proc/$$/net
+fi
 export container=test SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/few
 export SYSTEMD_GENERATOR_PATH=/run/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/none
 exec /lib/systemd/systemd --system --unit=multi-user.target --log-target=null --show-status=no
+"""
+
+# What `ipv6.disable=1` on the kernel's command line does to a program: it can make no such
+# socket (here: EAFNOSUPPORT, for all that is started from here on), and /proc/net/if_inet6,
+# by which systemd tells, is not there (see above).
+_NO_IPV6: Final = """
+import errno, os, pyseccomp, socket, sys
+refuse = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+refuse.set_attr(pyseccomp.Attr.CTL_NNP, 0)
+without = pyseccomp.Arg(0, pyseccomp.EQ, socket.AF_INET6)
+refuse.add_rule(pyseccomp.ERRNO(errno.EAFNOSUPPORT), "socket", without)
+refuse.load()
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 # There is no journal.
@@ -156,11 +173,13 @@ class Manager:
 
 
 @contextmanager
-def managers(directory: Path) -> Iterator[Manager]:
+def managers(directory: Path, *, ipv6: str = "there") -> Iterator[Manager]:
     """Start a service manager; the test is skipped, with the reason, where that cannot be.
 
     Args:
         directory: for its files, not used otherwise.
+        ipv6: "there"; "missing", as with `ipv6.disable=1`; or "hidden": no program can make
+            such a socket, and nothing in /proc says so.
 
     Yields:
         It, with mailbell in /opt/mailbell and nothing installed of its service.
@@ -174,7 +193,7 @@ def managers(directory: Path) -> Iterator[Manager]:
         namespaces(
             [f"{SERVER[0]}/24", f"{SERVER[1]}/64"], [f"{CLIENTS[0]}/24", f"{CLIENTS[1]}/64"]
         ) as hosts,
-        _booted(directory, group, hosts.server) as pid,
+        _booted(directory, group, hosts.server, ipv6=ipv6) as pid,
     ):
         manager = Manager(pid, hosts)
         drop_ins = manager.path(DROP_INS)
@@ -218,16 +237,17 @@ def _removed(group: Path) -> bool:
 
 
 @contextmanager
-def _booted(directory: Path, group: Path, host: Namespace) -> Iterator[int]:
+def _booted(directory: Path, group: Path, host: Namespace, *, ipv6: str) -> Iterator[int]:
     arguments = (
         directory, sys.base_prefix, f"python3.{sys.version_info.minor}",
-        sysconfig.get_path("purelib"), Path(mailbell.__file__).parent,
+        sysconfig.get_path("purelib"), Path(mailbell.__file__).parent, ipv6,
     )  # fmt: skip
     join = f'echo $$ >{group}/cgroup.procs && exec "$@"'
     process = host.popen(
         [
             "setpriv", "--pdeathsig=KILL", "sh", "-c", join, "sh",
             "unshare", "-m", "-p", "-u", "-i", "-C", "--fork", "--kill-child",
+            *(() if ipv6 == "there" else (sys.executable, "-c", _NO_IPV6)),
             "sh", "-c", _BOOT, "sh", *map(str, arguments),
         ],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -36,6 +36,7 @@ unmatched = "all"
 tcp = ["127.0.0.1:79", "[::1]:79"]
 udp = ["127.0.0.1:79"]
 user = "bell"
+freebind = true
 [socket]
 path = "/tmp/bell.sock"
 group = ""
@@ -92,6 +93,7 @@ def test_every_key_arrives() -> None:
         (Endpoint.parse("127.0.0.1:79"), Endpoint.parse("[::1]:79")),
         (Endpoint.parse("127.0.0.1:79"),),
         "bell",
+        True,
     )
     assert configuration.socket.path == "/tmp/bell.sock"
     assert configuration.socket.group == ""
@@ -120,6 +122,25 @@ def test_no_file_at_all_gives_the_defaults() -> None:
     assert parse(b"") == Configuration()
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "is_default"),
+    [
+        ("", (), True),
+        ('[listen]\nuser = "bell"', (), True),
+        ('[listen]\ntcp = ["0.0.0.0:79", "[::]:79"]', (), False),
+        ("", ("0.0.0.0:79", "[::]:79"), False),
+    ],
+    ids=["no file", "another key", "the same words", "the same on the command line"],
+)
+def test_the_default_is_told_from_the_same_words(
+    text: str, overrides: tuple[str, ...], is_default: bool
+) -> None:
+    """A family that is missing is left out of the first, and refused to the second."""
+    listen = parse(text.encode(), Overrides(overrides)).listen
+    assert listen.is_default is is_default
+    assert listen.tcp == Listen().tcp
+
+
 class Mistake(NamedTuple):
     table: str
     key: str
@@ -135,6 +156,7 @@ MISTAKES = [
     ),
     Mistake("listen", "udp", '["127.0.0.1:80", "0.0.0.0:79"]', ("listen.udp[1]",)),
     Mistake("listen", "user", '"root\\n"', ("listen.user",)),
+    Mistake("listen", "freebind", '"yes"', ("listen.freebind",)),
     Mistake("socket", "path", '"@abstract"', ("socket.path",)),
     Mistake("socket", "group", '"a b"', ("socket.group",)),
     Mistake("socket", "mode", "0o660", ("socket.mode",)),
@@ -232,7 +254,7 @@ def test_the_command_line_replaces_the_file() -> None:
     overrides = Overrides(("127.0.0.1:7979",), ("[::1]:7979",), "nobody", "/tmp/s")
     configuration = parse(VALID.encode(), overrides)
     assert configuration.listen == Listen(
-        (Endpoint.parse("127.0.0.1:7979"),), (Endpoint.parse("[::1]:7979"),), "nobody"
+        (Endpoint.parse("127.0.0.1:7979"),), (Endpoint.parse("[::1]:7979"),), "nobody", True
     )
     assert configuration.socket.path == "/tmp/s"
     assert configuration.socket.mode == 0o600

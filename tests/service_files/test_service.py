@@ -142,6 +142,76 @@ def test_udp_is_heard_once_it_is_switched_on_as_its_unit_says(service: Manager) 
         service.systemctl("disable", "mailbelld-udp.socket")
 
 
+# --- addresses ---------------------------------------------------------------
+
+SOCKET_DROP_IN: Final = "/etc/systemd/system/mailbelld.socket.d/addresses.conf"
+LATER: Final = ("192.0.2.10", "2001:db8::10")
+
+
+def documented(about: str) -> tuple[list[str], str]:
+    """What docs/service.md has a person write into mailbelld.socket, and the command after it."""
+    text = (ROOT / "docs" / "service.md").read_text()
+    (row,) = (line for line in text.splitlines() if line.startswith("| ") and about in line)
+    words = re.findall(r"`([^`]+)`", row)
+    restart = [word for word in words if word.startswith("systemctl restart")]
+    return [word for word in words if re.match(r"\w+=", word)], (restart or [""])[0]
+
+
+@pytest.fixture
+def addressed(service: Manager) -> Iterator[Manager]:
+    """The service, for a test that changes where systemd listens."""
+    yield service
+    service.path(SOCKET_DROP_IN).unlink()
+    service.systemctl("daemon-reload")
+    service.systemctl("restart", "mailbelld.socket", SERVICE)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["ipv4", "ipv6"])
+def test_an_address_that_comes_later_rings_once_it_is_there(addressed: Manager, place: int) -> None:
+    lines, restart = documented("comes later")
+    assert lines == ["FreeBind=yes", "ListenStream=", f"ListenStream={LATER[0]}:79"]
+    endpoint = f"{LATER[0]}:79" if place == 0 else f"[{LATER[1]}]:79"
+    file = addressed.path(SOCKET_DROP_IN)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("\n".join(["[Socket]", *lines]).replace(f"{LATER[0]}:79", endpoint))
+    addressed.systemctl("daemon-reload")
+    addressed.run("sh", "-ec", restart)
+    assert addressed.status().listening == (f"tcp {endpoint}",)
+    length, *options = ("24",) if place == 0 else ("64", "nodad")
+    address = (f"{LATER[place]}/{length}", "dev", "cable0")
+    addressed.hosts.server.run("ip", "address", "add", *address, *options)
+    try:
+        assert call(addressed.hosts.client, FAMILIES[place], LATER[place]) == ""
+    finally:
+        addressed.hosts.server.run("ip", "address", "delete", *address)
+    assert addressed.counted() == {"accepted": 1}
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["a kernel without it", "a sandbox"])
+def test_without_ipv6_the_socket_unit_listens_on_ipv4(tmp_path: Path, hidden: bool) -> None:
+    """Of itself where systemd can see that IPv6 is missing, else as docs/service.md says."""
+    with managers(tmp_path, ipv6="hidden" if hidden else "missing") as manager:
+        if hidden:
+            lines, _ = documented("without IPv6")
+            assert lines == ["ListenStream=", "ListenStream=0.0.0.0:79"]
+            file = manager.path(SOCKET_DROP_IN)
+            file.parent.mkdir()
+            file.write_text("\n".join(["[Socket]", *lines]))
+        manager.run("sh", "-ec", documented_steps())
+        assert manager.status().listening == ("tcp 0.0.0.0:79",)
+        assert call(manager.hosts.client, FAMILIES[0], SERVER[0]) == ""
+        assert manager.counted() == {"accepted": 1}
+
+
+def test_where_systemd_cannot_see_it_the_unit_fails(tmp_path: Path) -> None:
+    """The control of the drop-in."""
+    with managers(tmp_path, ipv6="hidden") as manager:
+        manager.run("sh", "-ec", documented_steps().rpartition("\n")[0])
+        failed = manager.run("sh", "-c", "systemctl start mailbelld.socket || echo failed")
+        assert failed.strip() == "failed"
+        assert state(manager, "mailbelld.socket") == "failed"
+
+
 # --- what it may --------------------------------------------------------------
 
 

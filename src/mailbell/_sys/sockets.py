@@ -16,7 +16,9 @@ from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
 __all__ = [
+    "AddressMissingError",
     "EndpointLike",
+    "FamilyMissingError",
     "PeerCredentials",
     "PortTakenError",
     "bind_tcp",
@@ -36,6 +38,9 @@ _DEFER_SECONDS: Final = 1
 _SO_MEMINFO: Final = 55
 _SK_MEMINFO_DROPS: Final = 8
 _SO_PASSRIGHTS: Final = 83
+# linux/in.h and linux/in6.h.
+_IP_FREEBIND: Final = 15
+_IPV6_FREEBIND: Final = 78
 
 _UCRED: Final = struct.Struct("iII")  # `struct ucred`, unix(7)
 
@@ -88,21 +93,54 @@ class PortTakenError(OperatingSystemError):
         self.holder = found
 
 
-def bind_tcp(endpoint: EndpointLike) -> socket.socket:
+class FamilyMissingError(OperatingSystemError):
+    """This machine has no addresses of that family, as with `ipv6.disable=1`.
+
+    Args:
+        endpoint: what cannot be bound.
+    """
+
+    def __init__(self, endpoint: EndpointLike) -> None:
+        self.reason = f"this machine has no IPv{endpoint.family.value}"
+        super().__init__(
+            f"{self.reason}, asked for by port {endpoint.port} of {endpoint.host}",
+            "remove that address from what mailbelld listens on",
+        )
+
+
+class AddressMissingError(OperatingSystemError):
+    """The address is not one of this machine's, or not yet.
+
+    Args:
+        endpoint: what cannot be bound.
+    """
+
+    def __init__(self, endpoint: EndpointLike) -> None:
+        super().__init__(
+            f"{endpoint.host} is not an address of this machine",
+            "see `ip address`; write 0.0.0.0 or [::] for all of them, or listen.freebind = true"
+            " for one that comes later",
+        )
+
+
+def bind_tcp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket:
     """Listen on a TCP address.
 
     Args:
         endpoint: a numeric address and a port.
+        freebind: whether the address may come later (IP_FREEBIND, ip(7)).
 
     Returns:
         A listening socket: non-blocking, close-on-exec, of one family only. A
         connection that stays silent does not wake its owner for some seconds.
 
     Raises:
-        OperatingSystemError: the port is taken, or the address is not here.
+        FamilyMissingError: this machine has no addresses of that family.
+        AddressMissingError: the address is not here.
+        OperatingSystemError: the port is taken.
         PrivilegeError: the port needs a privilege this process lacks.
     """
-    sock = _bound(endpoint, Transport.TCP)
+    sock = _bound(endpoint, Transport.TCP, freebind=freebind)
     try:
         defer_accept(sock)
         sock.listen(_BACKLOG)
@@ -112,23 +150,26 @@ def bind_tcp(endpoint: EndpointLike) -> socket.socket:
     return sock
 
 
-def bind_udp(endpoint: EndpointLike) -> socket.socket:
+def bind_udp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket:
     """Bind a UDP address. Never with SO_REUSEADDR, which would let another share it.
 
     Args:
         endpoint: a numeric address and a port.
+        freebind: whether the address may come later (IP_FREEBIND, ip(7)).
 
     Returns:
         A bound socket: non-blocking, close-on-exec, of one family only.
 
     Raises:
-        OperatingSystemError: the port is taken, or the address is not here.
+        FamilyMissingError: this machine has no addresses of that family.
+        AddressMissingError: the address is not here.
+        OperatingSystemError: the port is taken.
         PrivilegeError: the port needs a privilege this process lacks.
     """
-    return _bound(endpoint, Transport.UDP)
+    return _bound(endpoint, Transport.UDP, freebind=freebind)
 
 
-def examine(endpoint: EndpointLike, transport: Transport) -> None:
+def examine(endpoint: EndpointLike, transport: Transport, *, freebind: bool = False) -> None:
     """Tell whether `bind_tcp` or `bind_udp` would succeed for this process.
 
     The port is bound and given back. Nobody listens in between, so no
@@ -137,12 +178,13 @@ def examine(endpoint: EndpointLike, transport: Transport) -> None:
     Args:
         endpoint: a numeric address and a port.
         transport: which of the two.
+        freebind: whether the address may come later.
 
     Raises:
         OperatingSystemError: as they do.
         PrivilegeError: as they do.
     """
-    _bound(endpoint, transport).close()
+    _bound(endpoint, transport, freebind=freebind).close()
 
 
 def defer_accept(sock: socket.socket) -> None:
@@ -231,10 +273,12 @@ def refuse_descriptors(sock: socket.socket) -> bool:
     return True
 
 
-def _bound(endpoint: EndpointLike, transport: Transport) -> socket.socket:
+def _bound(endpoint: EndpointLike, transport: Transport, *, freebind: bool) -> socket.socket:
     """Make a socket and bind it; it does not listen yet."""
     sock = _open(endpoint, transport)
     try:
+        if freebind:
+            _permit_later_address(sock)
         if transport is Transport.TCP:
             # Without it a restart would wait for connections in TIME_WAIT. It does not
             # let two sockets listen on one port (socket(7)).
@@ -244,6 +288,13 @@ def _bound(endpoint: EndpointLike, transport: Transport) -> socket.socket:
         sock.close()
         raise _explain(error, endpoint, transport) from error
     return sock
+
+
+def _permit_later_address(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
 
 
 def _open(endpoint: EndpointLike, transport: Transport) -> socket.socket:
@@ -277,14 +328,8 @@ def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> Ma
                 " or listen on a port above 1023",
             )
         case errno.EADDRNOTAVAIL:
-            return OperatingSystemError(
-                f"{endpoint.host} is not an address of this machine",
-                "see `ip address`; write 0.0.0.0 or [::] for all of them",
-            )
+            return AddressMissingError(endpoint)
         case errno.EAFNOSUPPORT:
-            return OperatingSystemError(
-                f"this machine has no IPv{endpoint.family.value}, asked for by {where}",
-                "remove that address from what mailbelld listens on",
-            )
+            return FamilyMissingError(endpoint)
     remedy = "see to what the system lacks, and try again"
     return OperatingSystemError(f"cannot listen on {where}: {error.strerror or error}", remedy)

@@ -19,7 +19,7 @@ from mailbell.cli._in_time import in_time
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import MailbellError, PrivilegeError, TemporaryError
 from mailbell.core.notification import Transport
-from mailbell.listener.configuration import Configuration
+from mailbell.listener.configuration import Configuration, Listen
 from mailbell.listener.prepare import descriptors_needed
 from mailbell.sandbox.policy_file import read_policy
 
@@ -84,7 +84,7 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     listen = configuration.listen
     for transport, endpoints in ((Transport.TCP, listen.tcp), (Transport.UDP, listen.udp)):
         for place, endpoint in enumerate(endpoints):
-            yield _endpoint(endpoint, transport, endpoints[:place])
+            yield _endpoint(listen, endpoint, transport, endpoints[:place])
     yield _landlock()
     yield _kernel_filter()
     yield _compiled()
@@ -96,7 +96,9 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     yield from _local_socket(configuration)
 
 
-def _endpoint(endpoint: Endpoint, transport: Transport, earlier: Sequence[Endpoint]) -> Finding:
+def _endpoint(
+    listen: Listen, endpoint: Endpoint, transport: Transport, earlier: Sequence[Endpoint]
+) -> Finding:
     where = f"{transport} {endpoint}"
     for other in earlier:
         if _overlap(endpoint, other):
@@ -104,11 +106,31 @@ def _endpoint(endpoint: Endpoint, transport: Transport, earlier: Sequence[Endpoi
             return Finding(Mark.FAIL, what, "keep one of the two", 71)
     try:
         sockets.examine(endpoint, transport)
-    except sockets.PortTakenError as error:
-        return _taken(error, where)
-    except MailbellError as error:
+    except sockets.AddressMissingError as error:
+        return _awaited(error, endpoint, transport) if listen.freebind else _failed(error)
+    except sockets.FamilyMissingError as error:
+        if listen.is_default and transport is Transport.TCP:
+            return _ok(f"{where} is left out, since {error.reason}")
         return _failed(error)
+    except MailbellError as error:
+        return _unbindable(error, where)
     return _ok(f"{where} is free")
+
+
+def _unbindable(error: MailbellError, where: str) -> Finding:
+    return _taken(error, where) if isinstance(error, sockets.PortTakenError) else _failed(error)
+
+
+def _awaited(
+    error: sockets.AddressMissingError, endpoint: Endpoint, transport: Transport
+) -> Finding:
+    """Judge an address that may come later."""
+    try:
+        sockets.examine(endpoint, transport, freebind=True)
+    except MailbellError as other:
+        return _unbindable(other, f"{transport} {endpoint}")
+    what = f"{error.what} yet: with listen.freebind, {transport} {endpoint} waits for it"
+    return Finding(Mark.WARN, what, "see `ip address`: nobody can call it until it comes")
 
 
 def _overlap(one: Endpoint, other: Endpoint) -> bool:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from mailbell._sys import bpf, credentials, sockets, systemd
 from mailbell._sys.local_socket import bind_local
-from mailbell.core.errors import ConfigurationError, PrivilegeError
+from mailbell.core.errors import ConfigurationError, OperatingSystemError, PrivilegeError
 from mailbell.core.networks import Family, Network
 from mailbell.listener._packet_filter import line_filter, source_filter
-from mailbell.listener.configuration import Configuration
+from mailbell.listener.configuration import Configuration, Listen
 
 __all__ = ["Sockets", "open_sockets"]
 
@@ -29,6 +29,7 @@ class Sockets:
         tcp: listening stream sockets, each of one family.
         udp: bound datagram sockets, each of one family.
         local: the listening Unix socket.
+        left_out: endpoints of the default that a family is missing for, each with the reason.
         activated: whether a service manager bound those of the network.
         unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
         descriptors_refused: whether the kernel keeps local peers from passing descriptors.
@@ -38,6 +39,7 @@ class Sockets:
     tcp: tuple[socket.socket, ...]
     udp: tuple[socket.socket, ...]
     local: socket.socket
+    left_out: tuple[tuple[str, str], ...]
     activated: bool
     unfiltered: str
     descriptors_refused: bool
@@ -65,8 +67,12 @@ def open_sockets(
     given = systemd.activated_sockets(environ, os.getpid())
     activated = bool(given.tcp or given.udp)
     listen = configuration.listen
-    tcp = given.tcp if activated else tuple(map(sockets.bind_tcp, listen.tcp))
-    udp = given.udp if activated else tuple(map(sockets.bind_udp, listen.udp))
+    left_out: tuple[tuple[str, str], ...] = ()
+    if activated:
+        tcp, udp = given.tcp, given.udp
+    else:
+        tcp, left_out = _bind_tcp(listen)
+        udp = tuple(sockets.bind_udp(each, freebind=listen.freebind) for each in listen.udp)
     _require_called_addresses(configuration, udp)
     unfiltered = _filter(configuration, tcp, udp, keep=activated)
     local, withheld = _local(configuration, given.local, identity)
@@ -74,11 +80,36 @@ def open_sockets(
         tcp=tcp,
         udp=udp,
         local=local,
+        left_out=left_out,
         activated=activated,
         unfiltered=unfiltered,
         descriptors_refused=sockets.refuse_descriptors(local),
         withheld=withheld,
     )
+
+
+def _bind_tcp(
+    listen: Listen,
+) -> tuple[tuple[socket.socket, ...], tuple[tuple[str, str], ...]]:
+    """Return the TCP sockets, and what was left out of the default, each with the reason.
+
+    The default asks for each family that this machine has. An endpoint that was written
+    is bound, or the daemon does not start.
+    """
+    bound: list[socket.socket] = []
+    missing: list[tuple[str, str]] = []
+    for endpoint in listen.tcp:
+        try:
+            bound.append(sockets.bind_tcp(endpoint, freebind=listen.freebind))
+        except sockets.FamilyMissingError as error:
+            if not listen.is_default:
+                raise
+            missing.append((f"tcp {endpoint}", error.reason))
+    if not bound and missing:
+        raise OperatingSystemError(
+            "this machine has neither IPv4 nor IPv6", "boot a kernel that has one of them"
+        )
+    return tuple(bound), tuple(missing)
 
 
 def _local(

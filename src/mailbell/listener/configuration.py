@@ -55,10 +55,15 @@ _NAME = Meta(
 )
 _TERMINATOR = Meta(description='"crlf", "lf" or "eof"')
 _UNMATCHED = Meta(description='"none" or "all"')
+_BOOLEAN = Meta(description="true or false")
 _ENDPOINTS = array(64, '["0.0.0.0:79", "[::]:79"]')
 _NETWORKS = array(256, '["192.0.2.0/24", "2001:db8::/32"]')
 _ADDRESS = Meta(description=ADDRESS_FORM)
 _RATE = between(Rate, "1/h", "1000000/s", "1/s")
+
+
+# Every address of each family that this machine has. Some machines have no IPv6.
+_EVERYWHERE = (Endpoint.parse("0.0.0.0:79"), Endpoint.parse("[::]:79"))
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,14 +74,22 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
         udp: endpoints of the datagram listener. Off by default: a UDP source
             can be forged.
         user: whom to become after binding, when started as root.
+        freebind: whether an address may be bound that this machine gets later.
     """
 
-    tcp: Annotated[tuple[Endpoint, ...], _ENDPOINTS] = (
-        Endpoint.parse("0.0.0.0:79"),
-        Endpoint.parse("[::]:79"),
-    )
+    tcp: Annotated[tuple[Endpoint, ...], _ENDPOINTS] = _EVERYWHERE
     udp: Annotated[tuple[Endpoint, ...], _ENDPOINTS] = ()
     user: Annotated[str, _USER] = "mailbell"
+    freebind: Annotated[bool, _BOOLEAN] = False
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody wrote `tcp`, neither in the file nor on the command line.
+
+        A file that has the same words as the default is a different matter: the operator
+        wants both families, and must be told when one is missing.
+        """
+        return self.tcp is _EVERYWHERE
 
 
 class LocalSocket(Struct, frozen=True, forbid_unknown_fields=True):

@@ -302,6 +302,8 @@ class Daemon:
         for name in self._listening:
             self._journal.log(Level.INFO, "listening", on=name)
         sockets = self._prepared.sockets
+        for name, reason in sockets.left_out:
+            self._journal.log(Level.NOTICE, "left_out", on=name, why=reason)
         if sockets.activated:
             self._journal.log(Level.INFO, "activated", ignored="listen.tcp, listen.udp")
         if sockets.withheld:
