@@ -9,17 +9,17 @@ of its own.
 
 from mailbell.client._conversation import Exchange
 from mailbell.core.errors import MailbellError
+from mailbell.interfaces.listener import LISTENER_INTERFACE, LISTENER_SERVICE, SubscribeReply
 from mailbell.varlink import (
     CALL_LIMIT,
+    SERVICE_INTERFACE,
     Decoder,
     MessageTooLong,
     ProtocolError,
+    Request,
     ServiceError,
-    SubscribeReply,
-    decode_method_untrusted,
     decode_reply_untrusted,
     encode_error,
-    encode_method,
     parse_call_untrusted,
 )
 
@@ -66,14 +66,22 @@ def expected(stream: bytes) -> tuple[list[bytes], bool]:
 def check_call(message: bytes) -> None:
     """Takes one message as the daemon does."""
     try:
-        method = decode_method_untrusted(parse_call_untrusted(message))
+        method = LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(message))
     except ProtocolError as error:
         check_text(error)
     except ServiceError as error:
         check_error(error)
     else:
-        again = parse_call_untrusted(encode_method(method).removesuffix(b"\0"))
-        assert decode_method_untrusted(again) == method
+        again = parse_call_untrusted(encode(method).removesuffix(b"\0"))
+        assert LISTENER_SERVICE.decode_untrusted(again) == method
+
+
+def encode(method: Request) -> bytes:
+    """Writes a request of either interface."""
+    try:
+        return LISTENER_INTERFACE.encode(method)
+    except KeyError:
+        return SERVICE_INTERFACE.encode(method)
 
 
 def check_error(error: ServiceError) -> None:

@@ -37,17 +37,38 @@ HOUSE: Final = (
     Room(
         1,
         "core",
-        ("errors", "escape", "networks", "outcome", "notification", "rfc4146", "coalesce"),
+        (
+            "errors",
+            "escape",
+            "account_name",
+            "networks",
+            "outcome",
+            "notification",
+            "rfc4146",
+            "coalesce",
+        ),
     ),
     # The protocol of the local sockets alone; it knows no interface of ours.
-    Room(1, "varlink", ("_names", "_errors", "_json", "_codec", "_message")),
+    Room(
+        1,
+        "varlink",
+        (
+            "_errors",
+            "_json",
+            "_codec",
+            "_message",
+            "interface",
+            "service",
+            "conversation",
+            "__init__",
+        ),
+    ),
     Room(2, "limits", ("gcra", "limiter")),
     Room(2, "configuration", ("values", "reader")),
     # A policy as data.
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
     # The contract of each local socket.
-    Room(2, "interfaces", ("listener",)),
-    Room(3, "varlink", ("types", "interfaces", "_methods", "__init__")),
+    Room(2, "interfaces", ("local_event", "listener")),
     Room(3, "logs", ("journal", "switch")),
     # The boundary to the operating system: the only home of ctypes, ids, raw socket options.
     Room(
@@ -73,6 +94,8 @@ HOUSE: Final = (
     ),
     # Locks any program in.
     Room(4, "sandbox", (), ("policy_file", "lock")),
+    # What every daemon that accepts connections shares.
+    Room(4, "serving", (), ("_varlink_peer", "varlink_server")),
     # The library for other programs; public.
     Room(
         4,
@@ -89,13 +112,13 @@ HOUSE: Final = (
             "_packet_filter",
             "_accounts",
             "_waiting",
+            "_counters",
             "_hub",
             "_admission",
         ),
         (
             "_binding",
             "_connections",
-            "_local_peer",
             "_local_service",
             "prepare",
             "daemon",

@@ -36,7 +36,7 @@ from bench.processes import (
 )
 from bench.section import Plan, Row, Section, Spread, Target
 from mailbell.core.networks import Family, Network
-from mailbell.varlink import Subscribe, encode_method
+from mailbell.interfaces.listener import LISTENER_INTERFACE, Subscribe
 
 __all__ = ["measure"]
 
@@ -220,7 +220,7 @@ def _subscriber(daemon: Daemon) -> Iterator[_Reader]:
     """Subscribe to all accounts, and read what comes."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(daemon.path)
-        sock.sendall(encode_method(Subscribe()))
+        sock.sendall(LISTENER_INTERFACE.encode(Subscribe()))
         if not sock.recv(1 << 16).endswith(b"\0"):
             raise Failed("the daemon does not let us subscribe")
         reader = _Reader(sock)

@@ -12,7 +12,8 @@ import msgspec
 
 from mailbell.core.notification import Cursor, Transport
 from mailbell.core.outcome import Outcome
-from mailbell.interfaces.listener import Account, Counters, Sandbox, Status, Table
+from mailbell.interfaces.listener import Account, Sandbox, Status, Table
+from mailbell.listener._counters import Counters
 
 _LISTENER = "org.mailbell.Listener."
 

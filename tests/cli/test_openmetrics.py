@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mailbell.cli._openmetrics import openmetrics
 from mailbell.core.notification import Cursor
 from mailbell.core.outcome import Outcome
-from mailbell.interfaces.listener import Account, LocalEvent, Outcomes, Sandbox, Status, Table
+from mailbell.interfaces.listener import Account, Outcomes, Sandbox, Status, Table
+from mailbell.interfaces.local_event import LocalEvent
 
 _Labels = frozenset[tuple[str, str]]
 _SUFFIX = {"counter": "_total", "gauge": "", "info": "_info"}

@@ -31,17 +31,17 @@ from mailbell.client import (
     UsageError,
 )
 from mailbell.core.notification import Cause, Cursor
-from mailbell.varlink import (
+from mailbell.interfaces.listener import (
     GetStatus,
     GetStatusReply,
     Notify,
     NotifyReply,
     Subscribe,
     SubscribeReply,
-    encode_reply,
     too_many_subscribers,
     unknown_account,
 )
+from mailbell.varlink import encode_reply
 from mailbell.varlink._errors import invalid_parameter
 
 RESYNC = notification(cause=Cause.RESYNC)

@@ -16,7 +16,8 @@ from mailbell.core.errors import (
     UsageError,
 )
 from mailbell.core.notification import Cursor
-from mailbell.varlink import REPLY_LIMIT, ServiceError, SubscribeReply, encode_reply
+from mailbell.interfaces.listener import SubscribeReply
+from mailbell.varlink import REPLY_LIMIT, ServiceError, encode_reply
 
 
 @given(st.lists(st.floats(0, 100), max_size=40))

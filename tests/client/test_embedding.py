@@ -10,9 +10,9 @@ import pytest
 from harness.fake_daemon import FakeDaemon, Peer, notification, stream, told
 
 from mailbell.core.notification import Cause
-from mailbell.varlink import CALL_LIMIT, Subscribe, decode_reply_untrusted, unknown_account
+from mailbell.interfaces.listener import LISTENER_SERVICE, Subscribe, unknown_account
+from mailbell.varlink import CALL_LIMIT, decode_reply_untrusted
 from mailbell.varlink._message import parse_call_untrusted
-from mailbell.varlink._methods import decode_method_untrusted
 
 TEXT = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
 
@@ -57,7 +57,7 @@ def test_the_exchange_is_what_is_spoken() -> None:
     block = TEXT[TEXT.index("    > ") : TEXT.index("A Varlink library does")]
     joined = re.sub(r"\n {7}", "", block)
     call, *replies = [line[6:] for line in joined.splitlines() if line.strip()]
-    asked = decode_method_untrusted(parse_call_untrusted(call.encode()))
+    asked = LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(call.encode()))
     assert asked == Subscribe(("work",))
     assert [decode_reply_untrusted(reply.encode()).continues for reply in replies] == [True] * 2
     assert f"more than {CALL_LIMIT} bytes" in TEXT

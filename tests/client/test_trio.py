@@ -26,16 +26,16 @@ from mailbell.client import (
 )
 from mailbell.client.trio import Client, Subscription
 from mailbell.core.notification import Cause, Cursor
-from mailbell.varlink import (
+from mailbell.interfaces.listener import (
     GetStatus,
     GetStatusReply,
     Notify,
     NotifyReply,
     Subscribe,
-    encode_reply,
     too_many_subscribers,
     unknown_account,
 )
+from mailbell.varlink import encode_reply
 
 RESYNC = notification(cause=Cause.RESYNC)
 

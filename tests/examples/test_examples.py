@@ -19,13 +19,8 @@ import pytest
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 
 from mailbell.core.notification import Cause, Cursor, Notification, Transport
-from mailbell.varlink import (
-    Subscribe,
-    SubscribeReply,
-    decode_method_untrusted,
-    encode_reply,
-    parse_call_untrusted,
-)
+from mailbell.interfaces.listener import LISTENER_SERVICE, Subscribe, SubscribeReply
+from mailbell.varlink import encode_reply, parse_call_untrusted
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "examples" / "subscribe"
@@ -235,7 +230,9 @@ def test_whatever_comes_the_one_in_c_stays_in_its_bounds(
     with sending(path, chunks) as called, running([sanitized], path) as process:
         assert process.communicate(timeout=PATIENCE) == (output, f"subscribe: {complaint}\n")
         assert process.returncode == 69
-    assert decode_method_untrusted(parse_call_untrusted(bytes(called[:-1]))) == Subscribe()
+    assert (
+        LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(bytes(called[:-1]))) == Subscribe()
+    )
 
 
 def test_a_path_that_is_too_long_overwrites_nothing(tmp_path: Path, sanitized: str) -> None:

@@ -13,15 +13,20 @@ from types import TracebackType
 from typing import Self
 
 from mailbell.core.notification import Cause, Cursor, Notification, Transport
-from mailbell.interfaces.listener import Account, Outcomes, Sandbox, Status
+from mailbell.interfaces.listener import (
+    LISTENER_SERVICE,
+    Account,
+    Outcomes,
+    Sandbox,
+    Status,
+    Subscribe,
+    SubscribeReply,
+)
 from mailbell.varlink import (
     CALL_LIMIT,
     Decoder,
-    Method,
+    Request,
     ServiceError,
-    Subscribe,
-    SubscribeReply,
-    decode_method_untrusted,
     encode_error,
     encode_reply,
     parse_call_untrusted,
@@ -73,7 +78,7 @@ class Peer:
         self._connection = connection
         self._decoder = Decoder(CALL_LIMIT)
 
-    def method(self) -> Method:
+    def method(self) -> Request:
         """Waits for the next call."""
         messages: list[bytes] = []
         while not messages:
@@ -81,7 +86,7 @@ class Peer:
             assert data, "the client left without a call"
             messages = self._decoder.feed_untrusted(data)
         (message,) = messages
-        return decode_method_untrusted(parse_call_untrusted(message))
+        return LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(message))
 
     def reply(self, parameters: object, *, continues: bool = False) -> None:
         """Answers."""
@@ -185,7 +190,7 @@ def told(epoch: str, sequence: int, what: Notification | None = None) -> Subscri
     return SubscribeReply(Cursor(epoch, sequence), what)
 
 
-def answer(expected: Method, parameters: object) -> Scene:
+def answer(expected: Request, parameters: object) -> Scene:
     """A scene: one call, one answer."""
 
     def scene(peer: Peer) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from mailbell.core.networks import Family, parse_address
 from mailbell.core.notification import Notification, Transport
 from mailbell.core.outcome import Outcome
-from mailbell.interfaces.listener import Counters
 from mailbell.limits.limiter import Gate, Limiter
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
+from mailbell.listener._counters import Counters
 from mailbell.listener._hub import Hub
 from mailbell.listener.configuration import Configuration, parse
 from mailbell.logs.journal import Journal

@@ -1,24 +1,11 @@
-"""The counters and the status record."""
-
-from collections import Counter as Tally
+"""The status record."""
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mailbell.core.notification import Cursor, Transport
-from mailbell.core.outcome import Outcome
-from mailbell.interfaces.listener import (
-    Account,
-    Counters,
-    Limited,
-    LocalEvent,
-    Outcomes,
-    Sandbox,
-    Status,
-    Table,
-)
+from mailbell.core.notification import Cursor
+from mailbell.interfaces.listener import Account, Limited, Outcomes, Sandbox, Status, Table
+from mailbell.listener._counters import Counters
 
 _FIELDS = {
     Outcomes: "tcp udp",
@@ -83,49 +70,6 @@ def test_the_fields_are_those_of_the_interface(record: type[msgspec.Struct]) -> 
 def test_a_record_cannot_be_changed(record: msgspec.Struct) -> None:
     with pytest.raises(AttributeError):
         setattr(record, record.__struct_fields__[0], "other")
-
-
-def test_every_name_is_there_before_anything_happened() -> None:
-    counters = Counters()
-    names = [outcome.value for outcome in Outcome]
-    outcomes = counters.snapshot_outcomes()
-    assert list(outcomes.tcp) == list(outcomes.udp) == names
-    assert list(counters.snapshot_local()) == [event.value for event in LocalEvent]
-    assert {*outcomes.tcp.values(), *outcomes.udp.values(), *counters.local.values()} == {0}
-    assert counters.wakeups == 0
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(Transport), st.sampled_from(Outcome))),
-    st.lists(st.sampled_from(LocalEvent)),
-    st.integers(0, 5),
-)
-def test_the_counts_are_what_was_counted(
-    inputs: list[tuple[Transport, Outcome]], events: list[LocalEvent], wakeups: int
-) -> None:
-    counters = Counters()
-    for transport, outcome in inputs:
-        counters.count(transport, outcome)
-    for event in events:
-        counters.count_local(event)
-    for _ in range(wakeups):
-        counters.count_wakeup()
-    status = _status(counters)
-    for by, counts in (("tcp", status.outcomes.tcp), ("udp", status.outcomes.udp)):
-        assert {name: n for name, n in counts.items() if n} == Tally(
-            outcome.value for transport, outcome in inputs if transport.value == by
-        )
-    assert {name: n for name, n in status.local.items() if n} == Tally(e.value for e in events)
-    assert status.wakeups == wakeups
-
-
-def test_a_snapshot_does_not_move() -> None:
-    counters = Counters()
-    outcomes, local = counters.snapshot_outcomes(), counters.snapshot_local()
-    counters.count(Transport.TCP, Outcome.ACCEPTED)
-    counters.count_local(LocalEvent.CONNECTED)
-    assert outcomes.tcp["accepted"] == 0
-    assert local["connected"] == 0
 
 
 def test_a_status_survives_json() -> None:

@@ -11,9 +11,10 @@ import trio
 from harness.house import House, house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mailbell.interfaces.listener import LocalEvent, Outcomes, Sandbox, Status
+from mailbell.interfaces.listener import Outcomes, Sandbox, Status
+from mailbell.interfaces.local_event import LocalEvent
 from mailbell.listener._hub import MANUAL, Subscriber
-from mailbell.listener._local_service import Service, local_connections
+from mailbell.listener._local_service import LocalService, local_connections
 
 SUBSCRIBE = {"method": "org.mailbell.Listener.Subscribe", "more": True}
 STATUS = {"method": "org.mailbell.Listener.GetStatus"}
@@ -68,14 +69,10 @@ class Desk:
         self.listening.bind(str(path))
         self.listening.listen(128)
         self.listening.setblocking(False)
-        self.service = Service(
-            self.listening,
-            it.hub,
-            it.counters,
-            it.journal,
-            status=self.status,
-            subscribers=subscribers,
+        self.service = LocalService(
+            it.hub, it.counters, it.journal, status=self.status, subscribers=subscribers
         )
+        self.server = self.service.server(self.listening)
 
     def status(self) -> Status:
         return Status(
@@ -137,7 +134,7 @@ def serve(tmp_path: Path) -> Callable[..., Awaitable[Desk]]:
         desk = Desk(house(toml), tmp_path / "s", subscribers)
         with desk.listening:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(desk.service.serve)
+                nursery.start_soon(desk.server.serve)
                 await body(desk)
                 nursery.cancel_scope.cancel()
         for client in desk.clients:
@@ -430,7 +427,7 @@ async def test_idle_clients_shut_nobody_out(autojump_clock: MockClock, serve: Se
 
 async def test_subscribers_never_give_way(autojump_clock: MockClock, serve: Serve) -> None:
     async def body(desk: Desk) -> None:
-        desk.service._max_connections = 1
+        desk.server._max_connections = 1
         watcher = await desk.client()
         await watcher.ask(SUBSCRIBE)
         assert await (await desk.client()).ask(STATUS) is None

@@ -24,7 +24,8 @@ from harness.daemon import PATIENCE, Daemon, configuration, ring, started
 from system.support import GENEROUS, Local
 
 from mailbell import __version__
-from mailbell.varlink import describe
+from mailbell.interfaces.listener import LISTENER_INTERFACE
+from mailbell.varlink import SERVICE_INTERFACE
 
 INTERFACE = "org.mailbell.Listener"
 
@@ -97,10 +98,11 @@ def test_information_and_interface_text(tmp_path: Path) -> None:
             "URL": "https://www.rfc-editor.org/rfc/rfc4146",
         }
         assert interfaces.split() == ["org.varlink.service", INTERFACE]
-        for name in interfaces.split():
+        for interface in (SERVICE_INTERFACE, LISTENER_INTERFACE):
+            name = interface.name
             printed = output(daemon, "help", name)
             assert printed.strip() == described(daemon, name).strip()
-            assert printed.strip() == describe(name).description.strip()
+            assert printed.strip() == interface.text.strip()
             assert f"\ninterface {name}\n" in printed
 
 

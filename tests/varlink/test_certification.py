@@ -21,9 +21,10 @@ import trio
 from harness.certification import CERTIFICATION, TEXT, Step, certified, official, official_client
 from harness.daemon import PATIENCE
 
-from mailbell.interfaces.listener import LocalEvent
-from mailbell.listener import _local_peer
-from mailbell.listener._local_peer import Hangup, LocalPeer
+from mailbell.interfaces.listener import LISTENER_SERVICE
+from mailbell.interfaces.local_event import LocalEvent
+from mailbell.serving import _varlink_peer
+from mailbell.serving._varlink_peer import Hangup, VarlinkPeer
 from mailbell.varlink import (
     CALL_LIMIT,
     SERVICE,
@@ -33,7 +34,6 @@ from mailbell.varlink import (
     MessageTooLong,
     ProtocolError,
     ServiceError,
-    decode_method_untrusted,
     encode_error,
     encode_reply,
     parse_call_untrusted,
@@ -89,7 +89,7 @@ class Server:
     async def serve(self, connection: socket.socket) -> LocalEvent:
         """Answer one connection; say how it ended."""
         with connection:
-            peer = LocalPeer(connection)
+            peer = VarlinkPeer(connection)
             try:
                 while True:
                     call = parse_call_untrusted(await peer.next_call_untrusted())
@@ -102,7 +102,9 @@ class Server:
     def _answers(self, call: Call) -> list[bytes]:
         try:
             if call.method.startswith(f"{SERVICE}."):
-                assert decode_method_untrusted(call) == GetInterfaceDescription(CERTIFICATION)
+                assert LISTENER_SERVICE.decode_untrusted(call) == GetInterfaceDescription(
+                    CERTIFICATION
+                )
                 return [encode_reply(GetInterfaceDescriptionReply(TEXT))]
             *before, last = self._replies(call)
             more = [encode_reply(reply, continues=True) for reply in before]
@@ -160,7 +162,7 @@ async def test_our_server_passes(
     said: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fourteen calls on one connection, more than the daemon takes at once: see below.
-    monkeypatch.setattr(_local_peer, "CALL_BURST", 14)
+    monkeypatch.setattr(_varlink_peer, "CALL_BURST", 14)
     server = Server(said)
     event, client = await official_run(server, tmp_path / "s")
     assert client.returncode == 0, client.stderr.decode()
@@ -171,7 +173,7 @@ async def test_our_server_passes(
 async def test_a_server_that_is_wrong_does_not_pass(
     said: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_local_peer, "CALL_BURST", 14)
+    monkeypatch.setattr(_varlink_peer, "CALL_BURST", 14)
     wrong = [
         Step(step.method, step.parameters, [{"float": 1.5}], step.flags)
         if step.method == "Test03"
@@ -187,7 +189,7 @@ async def test_with_the_daemons_limit_on_calls_it_gets_ten_answers(
     said: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow the machine is, it earns no eleventh.
-    monkeypatch.setattr(_local_peer, "CALL_RATE", 1e-9)
+    monkeypatch.setattr(_varlink_peer, "CALL_RATE", 1e-9)
     server = Server(said)
     event, client = await official_run(server, tmp_path / "s")
     assert (event, client.returncode) == (LocalEvent.TOO_FAST, 1)
@@ -250,7 +252,7 @@ def our_way(message: bytes) -> str:
     try:
         (whole,) = Decoder(CALL_LIMIT).feed_untrusted(message + b"\0")
         call = parse_call_untrusted(whole)
-        decode_method_untrusted(call)
+        LISTENER_SERVICE.decode_untrusted(call)
     except ServiceError as error:
         return error.name
     except (ProtocolError, MessageTooLong):

@@ -6,14 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell.core.notification import Cause, Cursor, Notification, Transport
+from mailbell.interfaces.listener import NotifyReply, SubscribeReply
 from mailbell.varlink import (
     Call,
     Decoder,
-    NotifyReply,
     ProtocolError,
     Reply,
     ServiceError,
-    SubscribeReply,
     decode_reply_untrusted,
     encode_error,
     encode_reply,

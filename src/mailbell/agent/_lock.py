@@ -22,6 +22,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
@@ -32,7 +33,6 @@ from mailbell.core.errors import (
 
 __all__ = ["Turn", "directory", "take", "take_all"]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _PID: Final = re.compile(rb"[1-9][0-9]{0,9}\n")
 
 
@@ -188,7 +188,7 @@ def _merged(wanted: Iterable[tuple[str, Collection[str]]]) -> dict[str, frozense
     merged: dict[str, frozenset[str]] = {}
     for lock, accounts in wanted:
         for name in (lock, *accounts):
-            if not _NAME.fullmatch(name):
+            if not is_account_name(name):
                 raise ConfigurationError(
                     f"{name!r} cannot be part of a lock's name",
                     "use letters, digits and ._@+-, the first a letter or a digit",

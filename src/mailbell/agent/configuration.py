@@ -20,7 +20,7 @@ from msgspec.structs import asdict, fields
 from mailbell.agent._pace import Timing
 from mailbell.agent.preset import ACCOUNT, FLAG, LOCK, ExitCodes, Preset
 from mailbell.configuration.reader import INVALID, Problems, convert, each, quote, read
-from mailbell.configuration.values import Duration, array, between
+from mailbell.configuration.values import ACCOUNT_NAME, Duration, array, between
 
 __all__ = ["DEFAULTS", "Backoff", "Job", "Poll", "from_options", "parse"]
 
@@ -129,10 +129,6 @@ class Poll(Duration):
         return super().__str__() if self else "0"
 
 
-_NAME = Meta(
-    pattern=r"\A[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z",
-    description='a name of 1 to 64 letters, digits and any of "._@+-", such as "work"',
-)
 # execve(2): a word ends at NUL, and has at most 128 KiB. The rest is the program's business.
 _WORD = Meta(
     pattern=r"\A[^\0]{0,4096}\Z", description='a word of at most 4096 characters, such as "-a"'
@@ -161,8 +157,8 @@ class _Pacing(Struct, frozen=True, forbid_unknown_fields=True):
 class _Job(_Pacing, frozen=True, forbid_unknown_fields=True):
     """All that can be said of a job."""
 
-    name: Annotated[str, _NAME] = _UNSAID
-    accounts: Annotated[tuple[Annotated[str, _NAME], ...], array(64, '["work"]')] = _UNSAID
+    name: Annotated[str, ACCOUNT_NAME] = _UNSAID
+    accounts: Annotated[tuple[Annotated[str, ACCOUNT_NAME], ...], array(64, '["work"]')] = _UNSAID
     client: Annotated[str, _CLIENT] = _UNSAID
     command: Annotated[_WORDS, array(256, '["mbsync", "-a"]', least=1)] = _UNSAID
     args: Annotated[_WORDS, array(256, '["work"]')] = _UNSAID

@@ -19,6 +19,7 @@ from mailbell.agent.configuration import Job
 from mailbell.agent.log import Log
 from mailbell.client import State
 from mailbell.client.trio import RETRIED, Client
+from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import MailbellError
 from mailbell.core.notification import Cause, Notification
 from mailbell.logs.journal import Level
@@ -29,7 +30,6 @@ FIRST_RETRY: Final = 0.5
 LAST_RETRY: Final = 30.0
 MOST_NAMES: Final = 32
 # As the daemon's configuration has it.
-ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 SOURCE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?", re.ASCII)
 TRIGGERS: Final = {
     Cause.NETWORK: Trigger.NETWORK,
@@ -142,7 +142,7 @@ class _Agent:
                     trigger,
                     count=notification.count,
                     # Who answers on the socket is not always our daemon, and commands get these.
-                    account=account if ACCOUNT.fullmatch(account) else "",
+                    account=account if is_account_name(account) else "",
                     source=source if SOURCE.fullmatch(source) else "",
                 )
 

@@ -1,7 +1,6 @@
 """What several commands share: options, and text that is safe to show."""
 
 import json
-import re
 from collections.abc import Callable
 from datetime import datetime
 from math import isnan
@@ -11,6 +10,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import MailbellError
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NUMBERS = {
     *("tcp", "udp", "now", "at most", "evicted", "notifications", "count", "of the last 64"),
 }
-
-# As in `mailbell.listener.configuration`: no blank, no quote, nothing a shell would act on.
-ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 # A person waits at the prompt: no answer is better than a late one.
 _COMPLETION_TIMEOUT = 0.5
@@ -169,5 +166,5 @@ def complete_account(ctx: click.Context, _: click.Parameter, begun: str) -> list
     except (MailbellError, OSError):
         return []
     # The shell puts this on the command line: only what a configuration can name.
-    good = [name for name in names if ACCOUNT_NAME.fullmatch(name)]
+    good = [name for name in names if is_account_name(name)]
     return [CompletionItem(name) for name in good if name.startswith(begun)]

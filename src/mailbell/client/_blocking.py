@@ -23,8 +23,8 @@ from mailbell.client._explain import explain_silence
 from mailbell.client._path import default_path
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
-from mailbell.interfaces.listener import Status
-from mailbell.varlink import GetStatus, GetStatusReply, Method, Notify, NotifyReply
+from mailbell.interfaces.listener import GetStatus, GetStatusReply, Notify, NotifyReply, Status
+from mailbell.varlink import Request
 
 __all__ = ["Client", "Subscription"]
 
@@ -282,8 +282,8 @@ class Client:
         subscription._start()  # noqa: SLF001  two halves of one public object
         return subscription
 
-    def _call(self, method: Method, kind: type[_T]) -> _T:
-        message = encode_call_checked(method)
+    def _call(self, request: Request, kind: type[_T]) -> _T:
+        message = encode_call_checked(request)
         deadline = self._timing.monotonic() + self.timeout
         exchange = Exchange()
         with closing(Channel(self.path, self._timing.monotonic)) as channel:

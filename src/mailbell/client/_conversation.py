@@ -3,7 +3,6 @@
 Sans-IO: bytes and the time come in as arguments, bytes and errors go out.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -11,21 +10,8 @@ from typing import TypeVar
 from mailbell.client._explain import explain_reply, garbage, gone
 from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError, UsageError
 from mailbell.core.notification import Cursor, Notification
-from mailbell.varlink import (
-    CALL_LIMIT,
-    REPLY_LIMIT,
-    Decoder,
-    MessageTooLong,
-    Method,
-    ProtocolError,
-    Reply,
-    ServiceError,
-    Subscribe,
-    SubscribeReply,
-    decode_reply_untrusted,
-    encode_method,
-    read_parameters_untrusted,
-)
+from mailbell.interfaces.listener import LISTENER_INTERFACE, Subscribe, SubscribeReply
+from mailbell.varlink import CALL_LIMIT, Conversation, ProtocolError, Reply, Request, ServiceError
 
 __all__ = [
     "FOREVER",
@@ -58,11 +44,11 @@ class State(StrEnum):
     LOST = "lost"  # the daemon is away; a reconnecting subscription tries again
 
 
-def encode_call_checked(method: Method) -> bytes:
+def encode_call_checked(request: Request) -> bytes:
     """Write a call, if the daemon would take it.
 
     Args:
-        method: what to ask for.
+        request: what to ask for.
 
     Returns:
         The bytes to send.
@@ -71,7 +57,7 @@ def encode_call_checked(method: Method) -> bytes:
         UsageError: it is too long, or holds what is no text.
     """
     try:
-        message = encode_method(method)
+        message = LISTENER_INTERFACE.encode(request)
     except UnicodeEncodeError:
         # A name from the command line that was not UTF-8 (PEP 383).
         raise UsageError("the name of an account is not valid UTF-8") from None
@@ -82,16 +68,10 @@ def encode_call_checked(method: Method) -> bytes:
 
 
 class Exchange:
-    """One connection: bytes in, replies out.
-
-    Attributes:
-        replies: those not yet looked at.
-    """
+    """One connection to the daemon: bytes in, replies out, and what went wrong in words."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(REPLY_LIMIT)
-        self._fault: ProtocolError | None = None
-        self.replies: deque[bytes] = deque()
+        self._conversation = Conversation()
 
     def receive_untrusted(self, data: bytes) -> None:
         """Take what was read.
@@ -104,17 +84,12 @@ class Exchange:
         """
         if not data:
             raise gone()
-        try:
-            self.replies += self._decoder.feed_untrusted(data)
-        except MessageTooLong as error:
-            # What came before it still counts, however the bytes were cut.
-            self.replies += error.messages
-            self._fault = error
+        self._conversation.receive_untrusted(data)
 
     @property
     def ready(self) -> bool:
         """Whether `take_untrusted` has something to give, or to raise."""
-        return bool(self.replies) or self._fault is not None
+        return self._conversation.ready
 
     def take_untrusted(self, kind: type[_T]) -> tuple[_T, Reply]:
         """Read the next reply; only when `ready`.
@@ -129,10 +104,7 @@ class Exchange:
             MailbellError: an error reply, or garbage.
         """
         try:
-            if not self.replies and self._fault is not None:
-                raise self._fault
-            reply = decode_reply_untrusted(self.replies.popleft())
-            return read_parameters_untrusted(reply, kind), reply
+            return self._conversation.take_untrusted(kind)
         except ServiceError as error:
             raise explain_reply(error) from None
         except ProtocolError as error:

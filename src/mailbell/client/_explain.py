@@ -10,7 +10,8 @@ from mailbell.core.errors import (
     UnavailableError,
     UsageError,
 )
-from mailbell.varlink import LISTENER, SERVICE, ProtocolError, ServiceError
+from mailbell.interfaces.listener import LISTENER
+from mailbell.varlink import SERVICE, ProtocolError, ServiceError
 
 __all__ = ["explain_connect", "explain_reply", "explain_silence", "garbage", "gone"]
 

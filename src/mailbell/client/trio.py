@@ -29,8 +29,8 @@ from mailbell.client._explain import explain_connect, explain_silence, gone
 from mailbell.client._path import default_path
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
-from mailbell.interfaces.listener import Status
-from mailbell.varlink import GetStatus, GetStatusReply, Method, Notify, NotifyReply
+from mailbell.interfaces.listener import GetStatus, GetStatusReply, Notify, NotifyReply, Status
+from mailbell.varlink import Request
 
 __all__ = ["RETRIED", "Client", "Subscription"]
 
@@ -280,8 +280,8 @@ class Client:
         await subscription._start()  # noqa: SLF001  two halves of one public object
         return subscription
 
-    async def _call(self, method: Method, kind: type[_T]) -> _T:
-        message = encode_call_checked(method)
+    async def _call(self, request: Request, kind: type[_T]) -> _T:
+        message = encode_call_checked(request)
         exchange = Exchange()
         channel = _Channel()
         try:

@@ -12,9 +12,11 @@ from typing import ClassVar, Self
 
 from msgspec import Meta
 
+from mailbell.core.account_name import ACCOUNT_NAME_FORM, ACCOUNT_NAME_PATTERN
 from mailbell.core.networks import Family, format_address, parse_address
 
 __all__ = [
+    "ACCOUNT_NAME",
     "MAX_SOCKET_PATH",
     "Duration",
     "Endpoint",
@@ -25,6 +27,10 @@ __all__ = [
     "between",
     "whole",
 ]
+
+# `\Z`, since `$` also matches before a trailing newline.
+ACCOUNT_NAME = Meta(pattern=rf"\A{ACCOUNT_NAME_PATTERN}\Z", description=ACCOUNT_NAME_FORM)
+"""The name of an account, as a type's annotation."""
 
 MAX_SOCKET_PATH = 107
 """Most bytes of a socket's path. unix(7): sun_path has 108, the last of them NUL."""

@@ -16,7 +16,16 @@ from typing import Final
 
 from mailbell.core.outcome import End, Outcome
 
-__all__ = ["LINE", "MAX_INPUT", "STRICT", "Receiver", "Terminator", "encode", "parse_datagram"]
+__all__ = [
+    "LINE",
+    "LINES",
+    "MAX_INPUT",
+    "STRICT",
+    "Receiver",
+    "Terminator",
+    "encode",
+    "parse_datagram",
+]
 
 LINE: Final = b"nm_notifyuser\r\n"
 # The line and the one byte that would be too much.
@@ -34,6 +43,10 @@ class Terminator(StrEnum):
 
 
 STRICT: Final = frozenset({Terminator.CRLF})
+
+LINES: Final = {Terminator.CRLF: LINE, Terminator.LF: _TOKEN + b"\n", Terminator.EOF: _TOKEN}
+"""All there is of a notification, for each end of the line; the daemon and its packet filter
+accept the same bytes."""
 
 # RFC 1288, section 2.3: `[{W}|{W}{S}{U}]{C}`, where {W} is "/W", {S} blanks, {U} a
 # user and {C} CRLF. Its grammar forgets the plain `{U}{C}` which its text describes;
@@ -138,8 +151,8 @@ def encode() -> bytes:
 
 @cache
 def _lines(terminators: frozenset[Terminator]) -> tuple[bytes, ...]:
-    ends = {Terminator.CRLF: b"\r\n", Terminator.LF: b"\n"}
-    return tuple(_TOKEN + end for name, end in ends.items() if name in terminators)
+    visible = terminators - {Terminator.EOF}
+    return tuple(line for terminator, line in LINES.items() if terminator in visible)
 
 
 def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome | None:

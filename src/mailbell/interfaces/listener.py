@@ -1,54 +1,149 @@
-"""What the daemon counts, and the record it shows of itself.
+"""`org.mailbell.Listener`: what mailbelld answers on its local socket.
 
-The records are the types of `GetStatus` in `org.mailbell.Listener`, field for
-field. Nothing here reads a clock or a file: who builds a record brings the
-values.
+The text of the interface, the types of every call and reply, and the errors. A test
+compares the text with the types, field by field. Notifications and cursors are those
+of `mailbell.core.notification`: nothing is copied from one form to another.
 """
-
-from enum import StrEnum
-from typing import TypeVar
 
 import msgspec
 
-from mailbell.core.notification import Cursor, Transport
-from mailbell.core.outcome import Outcome
+from mailbell import __version__
+from mailbell.core.account_name import MAX_ACCOUNT_NAME
+from mailbell.core.notification import Cursor, Notification
+from mailbell.varlink import Interface, Method, Service, ServiceError, invalid_parameter
 
 __all__ = [
+    "LISTENER",
+    "LISTENER_INTERFACE",
+    "LISTENER_SERVICE",
     "Account",
-    "Counters",
+    "GetStatus",
+    "GetStatusReply",
     "Limited",
-    "LocalEvent",
+    "Notify",
+    "NotifyReply",
     "Outcomes",
     "Sandbox",
     "Status",
+    "Subscribe",
+    "SubscribeReply",
     "Table",
+    "too_many_subscribers",
+    "unknown_account",
 ]
 
-_Name = TypeVar("_Name", bound=StrEnum)
+LISTENER = "org.mailbell.Listener"
 
+_TEXT = """\
+# Tells programs that new mail has arrived, as a mail server told us (RFC 4146).
+interface org.mailbell.Listener
 
-class LocalEvent(StrEnum):
-    """What happens at the local socket.
+# A place in the history of one run of the daemon. The epoch names the run, and
+# another run has another one; sequence is the number of the last wake-up of
+# which everything was told. A run begins at 0; -1 is given to who comes from
+# another run and was not yet told everything that this one has to say at once.
+type Cursor (epoch: string, sequence: int)
 
-    A connection begins with `connected` or `refused_full`. One that was
-    connected ends in exactly one of `disconnected`, `garbage`, `too_long`,
-    `bad_call`, `too_fast`, `idle`, `displaced`, `unread`, `failed`. `refused_subscriber`
-    may come any number of times between.
-    """
+# Look for mail of this account. The cause is "network" when a mail server rang,
+# "manual" when a person did, "resync" when something may have been missed.
+# count says how many notifications this one stands for; transport and source
+# (a numeric address) belong to the last of them and are null unless the cause
+# is "network"; time is in microseconds since 1970.
+type Notification (
+  account: string,
+  cause: (network, manual, resync),
+  count: int,
+  transport: ?(tcp, udp),
+  source: ?string,
+  time: int
+)
 
-    CONNECTED = "connected"
-    REFUSED_FULL = "refused_full"  # no room for another connection
-    REFUSED_SUBSCRIBER = "refused_subscriber"  # answered TooManySubscribers
-    # a connection ends
-    DISCONNECTED = "disconnected"  # the peer left, in order or not
-    GARBAGE = "garbage"  # not JSON, or not a Varlink call
-    TOO_LONG = "too_long"  # more than a message may hold, without its NUL
-    BAD_CALL = "bad_call"  # a call whose parameters have the wrong type
-    TOO_FAST = "too_fast"  # more calls than the allowance
-    IDLE = "idle"  # connected, and asked nothing in time
-    DISPLACED = "displaced"  # asked nothing when all places were taken and another came
-    UNREAD = "unread"  # does not read its replies
-    FAILED = "failed"  # our own fault: a handler raised what it should not
+# What became of all connections and datagrams so far: outcome to number, every
+# outcome always present.
+type Outcomes (tcp: [string]int, udp: [string]int)
+
+# One table of the rate limiter: sources it holds, sources it can hold, and how
+# many it gave up while they still counted.
+type Table (name: string, entries: int, capacity: int, evicted: int)
+
+# A source that is over its limit now: the table that refuses it, its address or
+# network, how many of that table's last 64 refusals were its own, and after how
+# many microseconds it is heard again.
+type Limited (table: string, source: string, refused: int, wait: int)
+
+# One account: notifications so far, and the time of the last one in
+# microseconds since 1970.
+type Account (name: string, count: int, time: ?int)
+
+# The state of the sandbox, as the kernel reports it.
+type Sandbox (
+  uid: int,
+  gid: int,
+  groups: []int,
+  capabilities: string,
+  no_new_privs: bool,
+  seccomp: int,
+  threads: int,
+  permitted_calls: int,
+  landlock_abi: int,
+  landlock_uncovered: []string
+)
+
+# How the daemon is. started is in microseconds since 1970; refused_by_total are
+# the requests that only the rate of all sources together refused; leaked are
+# datagrams over their source's limits that were let through by chance;
+# kernel_dropped are datagrams the kernel dropped, by the filter or because the
+# queue was full, and null where there is no UDP or the kernel does not tell;
+# unfiltered says why the kernel does not enforce the allowed sources, and is
+# null when it does or need not; accounts may be cut short, accounts_total is
+# how many there are; limited has at most eight sources, the most often refused
+# first.
+type Status (
+  version: string,
+  pid: int,
+  cursor: Cursor,
+  started: int,
+  listening: []string,
+  outcomes: Outcomes,
+  refused_by_total: int,
+  leaked: int,
+  kernel_dropped: ?int,
+  unfiltered: ?string,
+  wakeups: int,
+  accounts: []Account,
+  accounts_total: int,
+  connections: int,
+  connections_limit: int,
+  subscribers: int,
+  subscribers_limit: int,
+  tables: []Table,
+  limited: []Limited,
+  local: [string]int,
+  log_suppressed: int,
+  sandbox: Sandbox
+)
+
+# Call it with "more". The first answer comes at once: its notification is null
+# when nothing was missed since "after" (or no "after" was given), a resync
+# otherwise. Each later answer is a notification. Without accounts: of all
+# accounts. Who reads slowly gets one answer that stands for many.
+method Subscribe(accounts: ?[]string, after: ?Cursor) -> (
+  cursor: Cursor,
+  notification: ?Notification
+)
+
+# Rings by hand.
+method Notify(account: string) -> (cursor: Cursor)
+
+# Counters, limits and the state of the sandbox.
+method GetStatus() -> (status: Status)
+
+# The daemon has no account of this name.
+error UnknownAccount (account: string)
+
+# No more subscribers are taken; there may be this many.
+error TooManySubscribers (limit: int)
+"""
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,64 +288,121 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Sandbox
 
 
-class Counters:
-    """The daemon's running counts. All names are there from the start, at zero.
+class Subscribe(msgspec.Struct, frozen=True, omit_defaults=True):
+    """org.mailbell.Listener.Subscribe: tell me of notifications, from now on.
 
     Attributes:
-        outcomes: per transport, how many inputs ended so.
-        local: how often each event happened at the local socket.
-        wakeups: notifications handed on, after coalescing.
+        accounts: names of the accounts, each once; empty: all of them.
+        after: what the caller has seen last; None: it asks for nothing missed.
     """
 
-    __slots__ = ("local", "outcomes", "wakeups")
-
-    def __init__(self) -> None:
-        self.outcomes: dict[Transport, dict[Outcome, int]] = {
-            transport: dict.fromkeys(Outcome, 0) for transport in Transport
-        }
-        self.local: dict[LocalEvent, int] = dict.fromkeys(LocalEvent, 0)
-        self.wakeups = 0
-
-    def count(self, transport: Transport, outcome: Outcome) -> None:
-        """Count the end of one connection or datagram.
-
-        Args:
-            transport: how it came.
-            outcome: how it ended.
-        """
-        self.outcomes[transport][outcome] += 1
-
-    def count_local(self, event: LocalEvent) -> None:
-        """Count one event at the local socket.
-
-        Args:
-            event: what happened.
-        """
-        self.local[event] += 1
-
-    def count_wakeup(self) -> None:
-        """Count one notification handed on to the subscribers."""
-        self.wakeups += 1
-
-    def snapshot_outcomes(self) -> Outcomes:
-        """Copy the outcomes into their record.
-
-        Returns:
-            The counts as they are now; later counting does not change them.
-        """
-        return Outcomes(
-            tcp=_by_name(self.outcomes[Transport.TCP]),
-            udp=_by_name(self.outcomes[Transport.UDP]),
-        )
-
-    def snapshot_local(self) -> dict[str, int]:
-        """Copy the local socket's events.
-
-        Returns:
-            Count by name, as it is now; later counting does not change it.
-        """
-        return _by_name(self.local)
+    accounts: tuple[str, ...] = ()
+    after: Cursor | None = None
 
 
-def _by_name(counts: dict[_Name, int]) -> dict[str, int]:
-    return {name.value: count for name, count in counts.items()}
+class SubscribeReply(msgspec.Struct, frozen=True):
+    """One of the answers to `Subscribe`.
+
+    Attributes:
+        cursor: where the caller stands after this answer.
+        notification: what it is told; None in a first answer: nothing was missed.
+    """
+
+    cursor: Cursor
+    notification: Notification | None = None
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """org.mailbell.Listener.Notify: ring by hand.
+
+    Attributes:
+        account: name of the account.
+    """
+
+    account: str
+
+
+class NotifyReply(msgspec.Struct, frozen=True):
+    """The answer to `Notify`.
+
+    Attributes:
+        cursor: where the account's history stands after the ringing.
+    """
+
+    cursor: Cursor
+
+
+class GetStatus(msgspec.Struct, frozen=True):
+    """org.mailbell.Listener.GetStatus: how are you?"""
+
+
+class GetStatusReply(msgspec.Struct, frozen=True):
+    """The answer to `GetStatus`.
+
+    Attributes:
+        status: counters, limits and the state of the sandbox.
+    """
+
+    status: Status
+
+
+def unknown_account(account: str) -> ServiceError:
+    """Make the error for an account this daemon does not have.
+
+    Args:
+        account: its name, as the peer sent it.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{LISTENER}.UnknownAccount", {"account": account})
+
+
+def too_many_subscribers(limit: int) -> ServiceError:
+    """Make the error for one subscriber too many.
+
+    Args:
+        limit: how many there may be.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{LISTENER}.TooManySubscribers", {"limit": limit})
+
+
+def _check_account(name: str, parameter: str) -> None:
+    if not 1 <= len(name) <= MAX_ACCOUNT_NAME:
+        raise invalid_parameter(parameter)
+
+
+def _check_notify(request: Notify) -> Notify:
+    _check_account(request.account, "account")
+    return request
+
+
+def _check_subscribe(request: Subscribe) -> Subscribe:
+    for name in request.accounts:
+        _check_account(name, "accounts")
+    if request.after is not None and request.after.sequence < -1:
+        raise invalid_parameter("after.sequence")
+    return Subscribe(tuple(dict.fromkeys(request.accounts)), request.after)
+
+
+LISTENER_INTERFACE = Interface(
+    name=LISTENER,
+    text=_TEXT,
+    methods={
+        "Subscribe": Method(Subscribe, more=True, nested={"after": Cursor}, check=_check_subscribe),
+        "Notify": Method(Notify, check=_check_notify),
+        "GetStatus": Method(GetStatus),
+    },
+)
+
+LISTENER_SERVICE = Service(
+    vendor="mailbell",
+    product="mailbelld",
+    version=__version__,
+    url="https://www.rfc-editor.org/rfc/rfc4146",
+    interfaces=(LISTENER_INTERFACE,),
+)
+"""All that mailbelld serves on its local socket."""

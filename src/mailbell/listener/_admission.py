@@ -11,9 +11,9 @@ from collections.abc import Callable
 from mailbell.core.networks import Family, NetworkMap
 from mailbell.core.notification import Cause, Transport
 from mailbell.core.outcome import Outcome
-from mailbell.interfaces.listener import Counters
 from mailbell.limits.limiter import Gate
 from mailbell.listener._accounts import AccountMap
+from mailbell.listener._counters import Counters
 from mailbell.listener._hub import Hub, Origin
 from mailbell.listener.configuration import Sources
 from mailbell.logs.journal import Journal, Level

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from mailbell._sys.bpf_program import Instruction, Program
 from mailbell.core.networks import Family, Network
-from mailbell.core.rfc4146 import LINE, Terminator
+from mailbell.core.rfc4146 import LINES, Terminator
 
 __all__ = [
     "line_filter",
@@ -60,13 +60,6 @@ _SOURCE_AT: Final = {Family.IPV4: 12, Family.IPV6: 8}
 
 # A program on a UDP socket is given the datagram with its header (RFC 768).
 _UDP_HEADER: Final = 8
-
-_TOKEN: Final = LINE.removesuffix(b"\r\n")
-_LINES: Final = {
-    Terminator.CRLF: LINE,
-    Terminator.LF: _TOKEN + b"\n",
-    Terminator.EOF: _TOKEN,
-}
 
 
 def source_filter(family: Family, allow: Sequence[Network]) -> Program:
@@ -113,7 +106,7 @@ def line_filter(
     permitted = frozenset(terminators)
     # From the last to the first: a good line jumps over the paragraphs that follow.
     program = [_DROP, *admitted]
-    for line in (_LINES[terminator] for terminator in Terminator if terminator in permitted):
+    for line in (LINES[terminator] for terminator in Terminator if terminator in permitted):
         distance = len(program) - len(admitted)
         program = [*_paragraph(_line_tests(line), Instruction(_JUMP, 0, 0, distance)), *program]
     return tuple(program)

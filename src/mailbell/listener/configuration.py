@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from mailbell.configuration.reader import INVALID, Problems, convert, each, quote, read
 from mailbell.configuration.values import (
+    ACCOUNT_NAME,
     Duration,
     Endpoint,
     Mode,
@@ -48,10 +49,6 @@ _USER = Meta(
 _GROUP = Meta(
     pattern=r"\A([A-Za-z_][A-Za-z0-9_.-]{0,31})?\Z",
     description='the name of a group, such as "mailbell", or "" for the daemon\'s own',
-)
-_NAME = Meta(
-    pattern=r"\A[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z",
-    description='a name of 1 to 64 letters, digits and any of "._@+-", such as "work"',
 )
 _TERMINATOR = Meta(description='"crlf", "lf" or "eof"')
 _UNMATCHED = Meta(description='"none" or "all"')
@@ -174,7 +171,7 @@ class AccountSettings(Struct, frozen=True, forbid_unknown_fields=True):
             that belongs to no other account.
     """
 
-    name: Annotated[str, _NAME]
+    name: Annotated[str, ACCOUNT_NAME]
     sources: Annotated[tuple[Network, ...], array(256, '["192.0.2.25"]')] = ()
     addresses: Annotated[
         tuple[Annotated[Address, _ADDRESS], ...], array(256, '["2001:db8::25"]')

@@ -19,13 +19,14 @@ from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
 from mailbell.core.networks import Network
 from mailbell.core.notification import Notification
-from mailbell.interfaces.listener import Account, Counters, Limited, Sandbox, Status, Table
+from mailbell.interfaces.listener import Account, Limited, Sandbox, Status, Table
 from mailbell.limits.limiter import Limiter
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
 from mailbell.listener._connections import DatagramListener, StreamListener, name_of
+from mailbell.listener._counters import Counters
 from mailbell.listener._hub import Hub
-from mailbell.listener._local_service import Service
+from mailbell.listener._local_service import LocalService
 from mailbell.listener._waiting import WaitingRoom
 from mailbell.listener.configuration import Configuration
 from mailbell.listener.prepare import Prepared, prepare
@@ -115,14 +116,14 @@ class Daemon:
         self._admission = Admission(
             configuration.sources, accounts, self._hub, self._counters, journal, _microseconds
         )
-        self._service = Service(
-            prepared.sockets.local,
+        local = LocalService(
             self._hub,
             self._counters,
             journal,
             status=self.status,
             subscribers=configuration.socket.subscribers,
         )
+        self._local_server = local.server(prepared.sockets.local)
         self._listening = tuple(map(name_of, (*prepared.sockets.tcp, *prepared.sockets.udp)))
 
     async def serve(self, signals: AsyncIterator[int]) -> None:
@@ -137,7 +138,7 @@ class Daemon:
                 nursery.start_soon(stream_listener.serve)
             for datagram_listener in self._datagram_listeners():
                 nursery.start_soon(datagram_listener.serve)
-            nursery.start_soon(self._service.serve)
+            nursery.start_soon(self._local_server.serve)
             nursery.start_soon(self._deliver_trailing)
             nursery.start_soon(self._feed_watchdog)
             self._say_ready()

@@ -7,10 +7,11 @@ from typing import Final
 
 from mailbell._sys import credentials, systemd
 from mailbell.listener._binding import Sockets, open_sockets
-from mailbell.listener._local_service import BATCH, local_connections
+from mailbell.listener._local_service import local_connections
 from mailbell.listener.configuration import Configuration
 from mailbell.sandbox.lock import Confinement, open_status, step
 from mailbell.sandbox.policy_file import read_policy
+from mailbell.serving.varlink_server import BATCH
 
 __all__ = ["Prepared", "descriptors_needed", "prepare"]
 

@@ -1,23 +1,24 @@
-"""The language of the local socket: Varlink, without a socket.
+"""The language of the local sockets: Varlink, without a socket and without an interface of ours.
 
 A message is one JSON object followed by a NUL byte. Everything here is sans-IO:
 bytes in, typed values out, and back. The server's part reads
 
-    bytes -> Decoder -> parse_call_untrusted -> decode_method_untrusted -> encode_reply
+    bytes -> Decoder -> parse_call_untrusted -> Service.decode_untrusted -> encode_reply
 
 and meets two exceptions only: `ServiceError` (answer it, go on) and
-`ProtocolError` (close the connection).
+`ProtocolError` (close the connection). The client's part is `Interface.encode` and
+`Conversation`.
 
 Source: https://varlink.org/Method-Call and https://varlink.org/Interface-Definition
 """
 
 from mailbell.varlink._codec import CALL_LIMIT, REPLY_LIMIT, Decoder
 from mailbell.varlink._errors import (
+    SERVICE,
     MessageTooLong,
     ProtocolError,
     ServiceError,
-    too_many_subscribers,
-    unknown_account,
+    invalid_parameter,
 )
 from mailbell.varlink._message import (
     Call,
@@ -28,53 +29,41 @@ from mailbell.varlink._message import (
     parse_call_untrusted,
     read_parameters_untrusted,
 )
-from mailbell.varlink._methods import Method, decode_method_untrusted, encode_method
-from mailbell.varlink._names import LISTENER, SERVICE
-from mailbell.varlink.interfaces import describe, service_information
-from mailbell.varlink.types import (
+from mailbell.varlink.conversation import Conversation
+from mailbell.varlink.interface import Interface, Method, Request
+from mailbell.varlink.service import (
+    SERVICE_INTERFACE,
     GetInfo,
     GetInfoReply,
     GetInterfaceDescription,
     GetInterfaceDescriptionReply,
-    GetStatus,
-    GetStatusReply,
-    Notify,
-    NotifyReply,
-    Subscribe,
-    SubscribeReply,
+    Service,
 )
 
 __all__ = [
     "CALL_LIMIT",
-    "LISTENER",
     "REPLY_LIMIT",
     "SERVICE",
+    "SERVICE_INTERFACE",
     "Call",
+    "Conversation",
     "Decoder",
     "GetInfo",
     "GetInfoReply",
     "GetInterfaceDescription",
     "GetInterfaceDescriptionReply",
-    "GetStatus",
-    "GetStatusReply",
+    "Interface",
     "MessageTooLong",
     "Method",
-    "Notify",
-    "NotifyReply",
     "ProtocolError",
     "Reply",
+    "Request",
+    "Service",
     "ServiceError",
-    "Subscribe",
-    "SubscribeReply",
-    "decode_method_untrusted",
     "decode_reply_untrusted",
-    "describe",
     "encode_error",
-    "encode_method",
     "encode_reply",
+    "invalid_parameter",
     "parse_call_untrusted",
     "read_parameters_untrusted",
-    "service_information",
-    "too_many_subscribers",
-    "unknown_account",
 ]

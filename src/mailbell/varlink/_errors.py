@@ -7,9 +7,8 @@ had gets an error reply and may ask again: `ServiceError`.
 
 from collections.abc import Mapping
 
-from mailbell.varlink._names import LISTENER, SERVICE
-
 __all__ = [
+    "SERVICE",
     "MessageTooLong",
     "ProtocolError",
     "ServiceError",
@@ -18,9 +17,10 @@ __all__ = [
     "invalid_parameter",
     "method_not_found",
     "method_not_implemented",
-    "too_many_subscribers",
-    "unknown_account",
 ]
+
+SERVICE = "org.varlink.service"
+"""The interface that every Varlink service has."""
 
 
 class ProtocolError(Exception):
@@ -114,27 +114,3 @@ def expected_more() -> ServiceError:
         The error to raise.
     """
     return ServiceError(f"{SERVICE}.ExpectedMore")
-
-
-def unknown_account(account: str) -> ServiceError:
-    """Make the error for an account this daemon does not have.
-
-    Args:
-        account: its name, as the peer sent it.
-
-    Returns:
-        The error to raise.
-    """
-    return ServiceError(f"{LISTENER}.UnknownAccount", {"account": account})
-
-
-def too_many_subscribers(limit: int) -> ServiceError:
-    """Make the error for one subscriber too many.
-
-    Args:
-        limit: how many there may be.
-
-    Returns:
-        The error to raise.
-    """
-    return ServiceError(f"{LISTENER}.TooManySubscribers", {"limit": limit})

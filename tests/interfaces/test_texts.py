@@ -10,23 +10,36 @@ import pytest
 
 import mailbell
 from mailbell.core.notification import Cursor, Notification
-from mailbell.interfaces.listener import Account, Limited, Outcomes, Sandbox, Status, Table
-from mailbell.varlink import (
+from mailbell.interfaces import listener
+from mailbell.interfaces.listener import (
     LISTENER,
+    LISTENER_INTERFACE,
+    LISTENER_SERVICE,
+    Account,
+    Limited,
+    Outcomes,
+    Sandbox,
+    Status,
+    Subscribe,
+    Table,
+)
+from mailbell.varlink import (
     SERVICE,
+    SERVICE_INTERFACE,
+    GetInfo,
+    GetInfoReply,
+    GetInterfaceDescription,
+    GetInterfaceDescriptionReply,
     ServiceError,
     _errors,
-    describe,
-    service_information,
-    types,
+    service,
 )
-from mailbell.varlink.interfaces import LISTENER_TEXT, SERVICE_TEXT
 
 # By name, because to the type checker `varlink` is this directory.
 varlink: Any = importlib.import_module("varlink")
 scanner: Any = importlib.import_module("varlink.scanner")
-SERVICE_PARSED = varlink.Interface(SERVICE_TEXT)
-LISTENER_PARSED = varlink.Interface(LISTENER_TEXT)
+SERVICE_PARSED = varlink.Interface(SERVICE_INTERFACE.text)
+LISTENER_PARSED = varlink.Interface(LISTENER_INTERFACE.text)
 BASIC = {str: "string", int: "int", bool: "bool"}
 BASIC_INSPECTED: dict[type, str] = {
     msgspec.inspect.StrType: "string",
@@ -76,7 +89,7 @@ def fields_typed(cls: type) -> dict[str, object]:
     info = msgspec.inspect.type_info(cls)
     assert isinstance(info, msgspec.inspect.StructType | msgspec.inspect.DataclassType)
     found = {field.name: typed(field.type) for field in info.fields}
-    if cls is types.Subscribe:  # no names and null are one and the same
+    if cls is Subscribe:  # no names and null are one and the same
         found["accounts"] = ("maybe", found["accounts"])
     return found
 
@@ -91,19 +104,31 @@ def test_types_match_the_text(cls: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interface", "method"),
+    ("parsed", "types", "method"),
     [
-        (SERVICE_PARSED, "GetInfo"),
-        (SERVICE_PARSED, "GetInterfaceDescription"),
-        (LISTENER_PARSED, "Subscribe"),
-        (LISTENER_PARSED, "Notify"),
-        (LISTENER_PARSED, "GetStatus"),
+        (SERVICE_PARSED, service, "GetInfo"),
+        (SERVICE_PARSED, service, "GetInterfaceDescription"),
+        (LISTENER_PARSED, listener, "Subscribe"),
+        (LISTENER_PARSED, listener, "Notify"),
+        (LISTENER_PARSED, listener, "GetStatus"),
     ],
 )
-def test_methods_match_the_text(interface: Any, method: str) -> None:
-    declared = interface.get_method(method)
+def test_methods_match_the_text(parsed: Any, types: Any, method: str) -> None:
+    declared = parsed.get_method(method)
     assert fields_written(declared.in_type) == fields_typed(getattr(types, method))
     assert fields_written(declared.out_type) == fields_typed(getattr(types, f"{method}Reply"))
+
+
+@pytest.mark.parametrize(
+    ("parsed", "interface"),
+    [(SERVICE_PARSED, SERVICE_INTERFACE), (LISTENER_PARSED, LISTENER_INTERFACE)],
+)
+def test_every_method_of_the_text_is_served_and_no_other(parsed: Any, interface: Any) -> None:
+    declared = {
+        name for name, member in parsed.members.items() if isinstance(member, scanner._Method)
+    }
+    assert set(interface.methods) == declared
+    assert parsed.name == interface.name
 
 
 def test_errors_match_the_text() -> None:
@@ -114,8 +139,8 @@ def test_errors_match_the_text() -> None:
         _errors.invalid_parameter("a"),
         ServiceError("org.varlink.service.PermissionDenied"),  # declared, and not needed here
         _errors.expected_more(),
-        _errors.unknown_account("a"),
-        _errors.too_many_subscribers(1),
+        listener.unknown_account("a"),
+        listener.too_many_subscribers(1),
     ]
     ours = {
         error.name: {name: BASIC[type(value)] for name, value in error.parameters.items()}
@@ -145,7 +170,7 @@ def test_every_member_is_explained(parsed: Any) -> None:
 
 
 def test_the_texts_are_plain() -> None:
-    for text in (SERVICE_TEXT, LISTENER_TEXT):
+    for text in (SERVICE_INTERFACE.text, LISTENER_INTERFACE.text):
         assert text.isascii()
         assert text.endswith("\n")
         # systemd's parser of earlier releases takes a comment only between members.
@@ -153,16 +178,18 @@ def test_the_texts_are_plain() -> None:
 
 
 def test_information() -> None:
-    information = service_information()
+    information = LISTENER_SERVICE.answer(GetInfo())
+    assert isinstance(information, GetInfoReply)
     assert information.interfaces == (SERVICE, LISTENER)
-    assert information.version == mailbell.__version__
+    assert (information.product, information.version) == ("mailbelld", mailbell.__version__)
 
 
 def test_description() -> None:
-    assert describe(SERVICE).description == SERVICE_TEXT
-    assert describe(LISTENER).description == LISTENER_TEXT
+    for interface in (SERVICE_INTERFACE, LISTENER_INTERFACE):
+        answer = LISTENER_SERVICE.answer(GetInterfaceDescription(interface.name))
+        assert answer == GetInterfaceDescriptionReply(interface.text)
     with pytest.raises(ServiceError) as caught:
-        describe("org.example")
+        LISTENER_SERVICE.answer(GetInterfaceDescription("org.example"))
     assert caught.value.name == "org.varlink.service.InterfaceNotFound"
     assert caught.value.parameters == {"interface": "org.example"}
 

@@ -6,27 +6,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell.core.notification import Cursor
+from mailbell.interfaces.listener import (
+    LISTENER_INTERFACE,
+    LISTENER_SERVICE,
+    GetStatus,
+    Notify,
+    Subscribe,
+)
 from mailbell.varlink import (
+    SERVICE_INTERFACE,
     Call,
     GetInfo,
     GetInterfaceDescription,
-    GetStatus,
-    Method,
-    Notify,
     ProtocolError,
+    Request,
     ServiceError,
-    Subscribe,
-    decode_method_untrusted,
     encode_error,
-    encode_method,
     parse_call_untrusted,
 )
 
 LISTENER = "org.mailbell.Listener"
 SERVICE = "org.varlink.service"
 
+
+def encode(request: Request, *, oneway: bool = False) -> bytes:
+    interface = SERVICE_INTERFACE if "GetI" in type(request).__name__ else LISTENER_INTERFACE
+    return interface.encode(request, oneway=oneway)
+
+
 names = st.text(min_size=1, max_size=64)
-methods: st.SearchStrategy[Method] = st.one_of(
+methods: st.SearchStrategy[Request] = st.one_of(
     st.just(GetInfo()),
     st.just(GetStatus()),
     st.builds(GetInterfaceDescription, st.text()),
@@ -39,8 +48,8 @@ methods: st.SearchStrategy[Method] = st.one_of(
 )
 
 
-def decode(method: str, parameters: dict[str, Any], **flags: bool) -> Method:
-    return decode_method_untrusted(Call(method, parameters, **flags))
+def decode(method: str, parameters: dict[str, Any], **flags: bool) -> Request:
+    return LISTENER_SERVICE.decode_untrusted(Call(method, parameters, **flags))
 
 
 def error(method: str, parameters: dict[str, Any], **flags: bool) -> tuple[str, dict[str, object]]:
@@ -55,19 +64,19 @@ def invalid(parameter: str) -> tuple[str, dict[str, object]]:
 
 
 @given(methods)
-def test_every_method_survives_the_wire(method: Method) -> None:
-    call = parse_call_untrusted(encode_method(method)[:-1])
+def test_every_method_survives_the_wire(method: Request) -> None:
+    call = parse_call_untrusted(encode(method)[:-1])
     assert call.more is isinstance(method, Subscribe)
-    assert decode_method_untrusted(call) == method
+    assert LISTENER_SERVICE.decode_untrusted(call) == method
 
 
 def test_a_call_without_a_reply() -> None:
-    call = parse_call_untrusted(encode_method(Notify("a"), oneway=True)[:-1])
+    call = parse_call_untrusted(encode(Notify("a"), oneway=True)[:-1])
     assert call == Call(f"{LISTENER}.Notify", {"account": "a"}, oneway=True)
 
 
 def test_defaults_are_not_sent() -> None:
-    assert json.loads(encode_method(Subscribe())[:-1]) == {
+    assert json.loads(encode(Subscribe())[:-1]) == {
         "method": f"{LISTENER}.Subscribe",
         "parameters": {},
         "more": True,

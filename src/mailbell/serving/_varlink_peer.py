@@ -1,29 +1,43 @@
 """One client of the local socket: bytes in, calls out; replies in, bytes out.
 
-Every way a conversation can end is an event of `mailbell.interfaces.listener.LocalEvent`,
-carried by `Hangup`, so that each connection is counted exactly once.
+Every way a conversation can end is a `LocalEvent`, carried by `Hangup`, so that each
+connection is counted exactly once.
 """
 
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
 import trio
 
 from mailbell import varlink
 from mailbell._sys.sockets import limit_send_buffer, peer_credentials
-from mailbell.interfaces.listener import LocalEvent
+from mailbell.interfaces.local_event import LocalEvent
 from mailbell.limits.limiter import Bucket
-from mailbell.listener._hub import Subscriber
 
-__all__ = ["Hangup", "LocalPeer"]
+__all__ = ["Hangup", "ReplySource", "VarlinkPeer"]
 
 CALL_RATE = 1.0  # calls a second, after
 CALL_BURST = 10  # so many at once
 IDLE = 60.0  # seconds a client may say nothing
 UNREAD = 10.0  # seconds a client may leave the answer to a call unread
 CHUNK = 4096  # bytes read at once
+
+
+class ReplySource(Protocol):
+    """Where the replies to a call come from that is answered more than once."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to tell."""
+
+    def next_reply(self) -> varlink.Request:
+        """Return the next reply. The first one is asked for at once, `waiting` or not."""
+
+    def close(self) -> None:
+        """Note that the peer has gone. Called once."""
 
 
 class Hangup(Exception):  # noqa: N818 - not an error: how a conversation ends
@@ -38,7 +52,7 @@ class Hangup(Exception):  # noqa: N818 - not an error: how a conversation ends
         self.event = event
 
 
-class LocalPeer:
+class VarlinkPeer:
     """One connection.
 
     Args:
@@ -100,21 +114,21 @@ class LocalPeer:
         if timer.cancelled_caught:
             raise Hangup(LocalEvent.UNREAD)
 
-    async def stream(self, subscriber: Subscriber) -> None:
-        """Tell a subscriber what is new, whenever it can take it, until it hangs up.
+    async def stream(self, source: ReplySource) -> None:
+        """Send replies to one call, whenever the peer can take one, until it hangs up.
 
         Args:
-            subscriber: made with `wake` of this peer.
+            source: where the replies come from, made with `wake` of this peer.
 
         Raises:
             Hangup: always; how the subscription ended.
         """
         # Formed now, before anything else can happen: nothing that comes from
         # here on belongs into the first reply.
-        first = _next_reply(subscriber)
+        first = _encoded(source)
         ends: list[LocalEvent] = []
         async with trio.open_nursery() as nursery:
-            sending = partial(self._send_replies, first, subscriber)
+            sending = partial(self._send_replies, first, source)
             nursery.start_soon(self._run, self._await_hangup, ends, nursery)
             nursery.start_soon(self._run, sending, ends, nursery)
         raise Hangup(ends[0])
@@ -139,17 +153,17 @@ class LocalPeer:
             raise Hangup(LocalEvent.BAD_CALL)
         raise Hangup(LocalEvent.DISCONNECTED)
 
-    async def _send_replies(self, first: bytes, subscriber: Subscriber) -> None:
+    async def _send_replies(self, first: bytes, source: ReplySource) -> None:
         """Send the first reply, then one whenever there is something to take, for ever."""
         await self._send(first)
         while True:
-            while not subscriber.waiting:
+            while not source.waiting:
                 self._changed = trio.Event()
                 await self._changed.wait()
             # The send buffer holds a few replies: when the peer does not read, this
             # waits with one in hand, and what happens meanwhile is merged.
-            await self._send(_next_reply(subscriber))
-            if subscriber.waiting:
+            await self._send(_encoded(source))
+            if source.waiting:
                 await trio.lowlevel.checkpoint()  # others have their turn first
 
     async def _receive_untrusted(self) -> bytes:
@@ -172,7 +186,5 @@ class LocalPeer:
                 raise Hangup(LocalEvent.DISCONNECTED) from error
 
 
-def _next_reply(subscriber: Subscriber) -> bytes:
-    notification = subscriber.take()
-    reply = varlink.SubscribeReply(subscriber.cursor, notification)
-    return varlink.encode_reply(reply, continues=True)
+def _encoded(source: ReplySource) -> bytes:
+    return varlink.encode_reply(source.next_reply(), continues=True)

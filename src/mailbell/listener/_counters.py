@@ -1,0 +1,76 @@
+"""What the daemon counts. Pure: nothing here reads a clock or a file."""
+
+from enum import StrEnum
+from typing import TypeVar
+
+from mailbell.core.notification import Transport
+from mailbell.core.outcome import Outcome
+from mailbell.interfaces.listener import Outcomes
+from mailbell.interfaces.local_event import LocalEvent
+
+__all__ = ["Counters"]
+
+_Name = TypeVar("_Name", bound=StrEnum)
+
+
+class Counters:
+    """The daemon's running counts. All names are there from the start, at zero.
+
+    Attributes:
+        outcomes: per transport, how many inputs ended so.
+        local: how often each event happened at the local socket.
+        wakeups: notifications handed on, after coalescing.
+    """
+
+    __slots__ = ("local", "outcomes", "wakeups")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[Transport, dict[Outcome, int]] = {
+            transport: dict.fromkeys(Outcome, 0) for transport in Transport
+        }
+        self.local: dict[LocalEvent, int] = dict.fromkeys(LocalEvent, 0)
+        self.wakeups = 0
+
+    def count(self, transport: Transport, outcome: Outcome) -> None:
+        """Count the end of one connection or datagram.
+
+        Args:
+            transport: how it came.
+            outcome: how it ended.
+        """
+        self.outcomes[transport][outcome] += 1
+
+    def count_local(self, event: LocalEvent) -> None:
+        """Count one event at the local socket.
+
+        Args:
+            event: what happened.
+        """
+        self.local[event] += 1
+
+    def count_wakeup(self) -> None:
+        """Count one notification handed on to the subscribers."""
+        self.wakeups += 1
+
+    def snapshot_outcomes(self) -> Outcomes:
+        """Copy the outcomes into their record.
+
+        Returns:
+            The counts as they are now; later counting does not change them.
+        """
+        return Outcomes(
+            tcp=_by_name(self.outcomes[Transport.TCP]),
+            udp=_by_name(self.outcomes[Transport.UDP]),
+        )
+
+    def snapshot_local(self) -> dict[str, int]:
+        """Copy the local socket's events.
+
+        Returns:
+            Count by name, as it is now; later counting does not change it.
+        """
+        return _by_name(self.local)
+
+
+def _by_name(counts: dict[_Name, int]) -> dict[str, int]:
+    return {name.value: count for name, count in counts.items()}

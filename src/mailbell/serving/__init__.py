@@ -1,0 +1,1 @@
+"""What every daemon that accepts connections shares: the server of a local Varlink socket."""

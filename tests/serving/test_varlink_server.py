@@ -1,0 +1,187 @@
+"""A second daemon gets a local socket in a few lines: another interface, other handlers.
+
+What misbehaving clients get is tried in tests/listener/test_local_service.py, through the
+same server.
+"""
+
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from mailbell._sys.sockets import PeerCredentials
+from mailbell.interfaces.local_event import LocalEvent
+from mailbell.logs.journal import Journal
+from mailbell.serving.varlink_server import Handlers, VarlinkServer
+from mailbell.varlink import Interface, Method, Service, ServiceError
+
+
+class Add(msgspec.Struct, frozen=True):
+    number: int
+
+
+class Sum(msgspec.Struct, frozen=True):
+    sum: int
+
+
+class Watch(msgspec.Struct, frozen=True):
+    pass
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    pass
+
+
+SUMS = Interface(
+    "org.example.Sums",
+    "interface org.example.Sums\n",
+    {"Add": Method(Add), "Watch": Method(Watch, more=True), "Forgotten": Method(Forgotten)},
+)
+
+
+class Daemon:
+    """Adds up what it is told, and tells who watches."""
+
+    def __init__(self) -> None:
+        self.sum = 0
+        self.events: list[LocalEvent] = []
+        self.lines: list[str] = []
+        self.watching: list[Watching] = []
+
+    def add(self, request: Add, _: PeerCredentials) -> Sum:
+        if request.number < 0:
+            raise ServiceError("org.example.Sums.Negative", {"number": request.number})
+        self.sum += request.number
+        for each in self.watching:
+            each.wake()
+        return Sum(self.sum)
+
+    def watch(self, _: Watch, __: PeerCredentials, wake: Callable[[], None]) -> "Watching":
+        self.watching.append(Watching(self, wake))
+        return self.watching[-1]
+
+    def server(self, listening: socket.socket) -> VarlinkServer:
+        return VarlinkServer(
+            listening,
+            Service(vendor="v", product="sums", version="1", url="u", interfaces=(SUMS,)),
+            Handlers(replies={Add: self.add}, streams={Watch: self.watch}),
+            count=self.events.append,
+            journal=Journal(self.lines.append, lambda: 0.0),
+            connections=4,
+        )
+
+
+class Watching:
+    def __init__(self, daemon: Daemon, wake: Callable[[], None]) -> None:
+        self.daemon, self.wake, self.told = daemon, wake, -1
+
+    @property
+    def waiting(self) -> bool:
+        return self.told != self.daemon.sum
+
+    def next_reply(self) -> Sum:
+        self.told = self.daemon.sum
+        return Sum(self.told)
+
+    def close(self) -> None:
+        self.daemon.watching.remove(self)
+
+
+class Caller:
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream, self.buffer = stream, b""
+
+    async def call(self, method: str, *, more: bool = False, **parameters: int) -> Any:
+        message = {"method": f"org.example.Sums.{method}", "parameters": parameters, "more": more}
+        await self.stream.send_all(json.dumps(message).encode() + b"\0")
+        return await self.reply()
+
+    async def reply(self) -> Any:
+        while b"\0" not in self.buffer:
+            chunk = await self.stream.receive_some()
+            if not chunk:
+                return None
+            self.buffer += chunk
+        message, _, self.buffer = self.buffer.partition(b"\0")
+        return json.loads(message)
+
+
+Body = Callable[[Daemon, Callable[[], Awaitable[Caller]]], Awaitable[None]]
+
+
+async def run(path: Path, body: Body) -> Daemon:
+    daemon = Daemon()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        listening.setblocking(False)
+
+        callers: list[Caller] = []
+
+        async def connect() -> Caller:
+            callers.append(Caller(await trio.open_unix_socket(path)))
+            return callers[-1]
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(daemon.server(listening).serve)
+                await body(daemon, connect)
+                for caller in callers:
+                    await caller.stream.aclose()
+                nursery.cancel_scope.cancel()
+    return daemon
+
+
+async def test_calls_are_answered_and_errors_are_the_interfaces_own(tmp_path: Path) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        caller = await connect()
+        assert await caller.call("Add", number=2) == {"parameters": {"sum": 2}}
+        refused = await caller.call("Add", number=-1)
+        assert refused == {"error": "org.example.Sums.Negative", "parameters": {"number": -1}}
+        assert await caller.call("Add", number=3) == {"parameters": {"sum": 5}}
+
+    daemon = await run(tmp_path / "s", body)
+    assert daemon.events[0] is LocalEvent.CONNECTED
+
+
+async def test_a_stream_tells_what_is_new_and_is_closed(tmp_path: Path) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        watcher, other = await connect(), await connect()
+        first = await watcher.call("Watch", more=True)
+        assert first == {"parameters": {"sum": 0}, "continues": True}
+        await other.call("Add", number=7)
+        assert await watcher.reply() == {"parameters": {"sum": 7}, "continues": True}
+        assert len(daemon.watching) == 1
+        await watcher.stream.aclose()
+        while daemon.watching:
+            await trio.lowlevel.checkpoint()
+
+    daemon = await run(tmp_path / "s", body)
+    assert LocalEvent.DISCONNECTED in daemon.events
+
+
+async def test_a_method_without_a_handler_ends_one_connection_and_no_other(tmp_path: Path) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        caller, other = await connect(), await connect()
+        assert await caller.call("Forgotten") is None
+        assert await other.call("Add", number=1) == {"parameters": {"sum": 1}}
+
+    daemon = await run(tmp_path / "s", body)
+    assert LocalEvent.FAILED in daemon.events
+    assert "no answer to Forgotten" in daemon.lines[0]
+
+
+@pytest.mark.parametrize("method", ["Watch", "Add"])
+async def test_the_types_of_the_interface_hold(tmp_path: Path, method: str) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        caller = await connect()
+        answer = await caller.call(method)
+        names = {"Watch": "ExpectedMore", "Add": "InvalidParameter"}
+        assert answer["error"] == f"org.varlink.service.{names[method]}"
+
+    await run(tmp_path / "s", body)
