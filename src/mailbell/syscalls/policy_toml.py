@@ -6,6 +6,7 @@ a reason. Everything found is reported at once. Whether a call exists is asked
 of libseccomp when the filter is compiled (`mailbell._sys.seccomp`).
 """
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -69,7 +70,7 @@ def _table(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         _refuse([Problem("", f"longer than {MAX_BYTES} bytes")])
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))
+        return tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         _refuse([Problem("", f"not UTF-8 at byte {error.start}: save it as UTF-8")])
     except ValueError as error:
