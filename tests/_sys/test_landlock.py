@@ -168,3 +168,28 @@ def test_no_descriptor_is_left_behind() -> None:
         return os.dup(0) == before
 
     assert run(inside).value is True
+
+
+def test_one_port_may_be_connected_to_and_no_other() -> None:
+    if ABI < 4:
+        pytest.skip("TCP came with version 4")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as good,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+    ):
+        port = good.getsockname()[1]
+
+        def inside() -> object:
+            process.no_new_privileges()
+            landlock.restrict(connect_to={port})
+            caller, again, server = (socket.socket() for _ in range(3))
+            third = socket.socket(socket.AF_INET6)
+            return (
+                failure(lambda: caller.connect(good.getsockname())),
+                failure(lambda: third.connect(other.getsockname())),
+                failure(lambda: again.connect(("127.0.0.1", other.getsockname()[1]))),
+                failure(lambda: server.bind(("127.0.0.1", 0))),
+                failure(lambda: os.open("/", os.O_RDONLY)),
+            )
+
+        assert run(inside).value == ("succeeded", *("EACCES",) * 4)
