@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import child
+from cli.support import words
+from harness import answering, child
+from harness.answering import refused
 from harness.ordinary import let_in
 from harness.ports import free_port
 
-from mailbell._sys import credentials, landlock, local_socket, sockets
+from mailbell._sys import credentials, landlock, local_socket, seccomp, sockets
 from mailbell._sys.port_holder import Holder
 from mailbell.cli import _group, _machine, mailbelld
 from mailbell.configuration.values import Endpoint
@@ -318,21 +320,49 @@ def test_an_old_landlock_is_named(
     assert f"ABI 1; {landlock.PINNED} would cover more" in out
 
 
-@pytest.mark.parametrize("content", ["log allow", None])
 def test_no_seccomp_is_71(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    configure: Any,
-    capsys: pytest.CaptureFixture[str],
-    content: str | None,
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "actions_avail"
-    if content is not None:
-        path.write_text(content)
-    monkeypatch.setattr(_machine, "_ACTIONS", str(path))
+    def refuse() -> None:
+        raise OperatingSystemError("this process cannot filter its system calls", "permit it")
+
+    monkeypatch.setattr(seccomp, "require_kernel_filter", refuse)
     code, out = _check(configure(), capsys)
     assert code == 71
-    assert "FAIL the kernel cannot filter system calls" in out
+    assert "FAIL this process cannot filter its system calls\n      -> permit it\n" in out
+
+
+def test_no_file_needs_a_size(tmp_path: Path) -> None:
+    """systemd's LimitFSIZE=0 once made libseccomp look too old."""
+    path = tmp_path / "mailbelld.toml"
+    path.write_text(f'[listen]\ntcp = ["127.0.0.1:{free_port()}"]\n[socket]\ngroup = ""\n')
+
+    def checked() -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            _group.run(["check", "--config", str(path)])
+        return said.getvalue()
+
+    ended = child.run(checked)
+    assert "ok   libseccomp compiles the policy: " in ended.value
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.ENOSYS])
+def test_a_sandbox_around_it_that_forbids_seccomp_is_named(
+    configure: Any, environment: dict[str, str], code: int
+) -> None:
+    """Refused by the kernel, because of a filter that the check does not know of."""
+    listen = f'tcp = ["127.0.0.1:{free_port()}"]\nuser = "nobody"'
+    line = words("mailbell", "check", "--config", configure(listen, 'group = ""\n'))
+    with answering.Run(line, environment, [refused(code, "seccomp")]) as checked:
+        checked.until()
+    said = checked.output.decode()
+    assert checked.code == 71
+    assert said.count("FAIL this process cannot filter its system calls: seccomp(2): ") == 2
+    assert said.count(os.strerror(code)) == 2
+    assert said.count("another sandbox around this process forbids it: permit seccomp") == 2
+    assert "2.5" not in said
 
 
 def test_no_libseccomp_is_71(

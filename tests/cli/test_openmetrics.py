@@ -14,7 +14,8 @@ from mailbell.interfaces.listener import Account, Outcomes, Sandbox, Status, Tab
 from mailbell.interfaces.local_event import LocalEvent
 
 _Labels = frozenset[tuple[str, str]]
-_SUFFIX = {"counter": "_total", "gauge": "", "info": "_info"}
+# Types that both the older text format and OpenMetrics have.
+_SUFFIX = {"counter": "_total", "gauge": ""}
 _SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([0-9]+(?:\.[0-9]+)?)")
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
 
@@ -153,7 +154,7 @@ def test_everything_comes_back(status: Status) -> None:
     inputs |= {("udp", name): str(n) for name, n in status.outcomes.udp.items()}
     assert by("inputs", "transport", "outcome") == inputs
     assert by("local_events", "event") == {(k,): str(n) for k, n in status.local.items()}
-    assert by("build", "version") == {(status.version,): "1"}
+    assert by("build_info", "version") == {(status.version,): "1"}
     assert by("notifications", "account") == {(a.name,): str(a.count) for a in status.accounts}
     latest = by("last_notification_time_seconds", "account")
     assert {name: _microseconds(at) for (name,), at in latest.items()} == {
@@ -186,7 +187,7 @@ def test_what_the_kernel_does_not_tell_is_not_there(status: Status) -> None:
 
 @given(_STATUS)
 def test_the_identity_is_one_sample(status: Status) -> None:
-    (labels,) = parse(openmetrics(status))["mailbell_sandbox"].samples
+    (labels,) = parse(openmetrics(status))["mailbell_sandbox_info"].samples
     sandbox = status.sandbox
     assert dict(labels) == {
         "uid": str(sandbox.uid),
@@ -204,3 +205,16 @@ def test_the_reference_parser_takes_it(status: Status) -> None:
     text = openmetrics(status)
     names = {family.name for family in parser.text_string_to_metric_families(text)}
     assert names == set(parse(text))
+
+
+@given(_STATUS)
+def test_the_parser_of_the_older_format_takes_every_sample(status: Status) -> None:
+    """It reads what node_exporter's textfile collector is given (tests/cli/test_collector.py)."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    text = openmetrics(status)
+    found = [
+        sample
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+    assert len(found) == sum(len(family.samples) for family in parse(text).values())

@@ -7,22 +7,45 @@ that thread holds Python's lock, and it would leave other threads unfiltered.
 Source: seccomp(2), seccomp_rule_add(3), seccomp_attr_set(3).
 """
 
+import ctypes
 import ctypes.util
+import errno
 import os
+import socket
 from typing import Any, Final
 
+from mailbell._sys._libc import ANOTHER_SANDBOX, syscall
 from mailbell.core.errors import ConfigurationError, OperatingSystemError, Problem
 from mailbell.syscalls.call_numbers import ARCHITECTURES
 from mailbell.syscalls.policy import ALL_BITS, ALLOW, Action, Match, Policy
 
-__all__ = ["Filter", "compile_policy"]
+__all__ = ["Filter", "compile_policy", "require_kernel_filter"]
 
 LIBRARY: Final = "libseccomp.so.2"
 REMEDY: Final = "install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Arch, Alpine)"
 # BPF_MAXINSNS, linux/bpf_common.h: the kernel takes no longer program.
 MAX_INSTRUCTIONS: Final = 4096
 INSTRUCTION_BYTES: Final = 8
-MFD_NOEXEC_SEAL: Final = 8  # linux/memfd.h
+# One instruction more than the kernel takes, so that a longer program is noticed.
+MAX_PROGRAM: Final = (MAX_INSTRUCTIONS + 1) * INSTRUCTION_BYTES
+SET_MODE_FILTER: Final = 1  # linux/seccomp.h
+GET_ACTION_AVAIL: Final = 2
+
+_NEWER_KERNEL: Final = "it needs Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER"
+_OUTER_SANDBOX: Final = (
+    "another sandbox around this process forbids it: permit seccomp there"
+    " (systemd: SystemCallFilter=, containers: their seccomp profile)"
+)
+# Each error of seccomp(2), and of prctl(2) before it, with what to do about it.
+_REMEDIES: Final = {
+    errno.ENOSYS: f"{_NEWER_KERNEL}; or {_OUTER_SANDBOX}",
+    errno.EOPNOTSUPP: _NEWER_KERNEL,
+    errno.EINVAL: _NEWER_KERNEL,
+    errno.EPERM: _OUTER_SANDBOX,
+    errno.EACCES: _OUTER_SANDBOX,
+    errno.ENOMEM: "free some memory, or leave out some of the filters around this process",
+    errno.ESRCH: "another thread is under another filter: start mailbelld with a single thread",
+}
 
 
 def _import_pyseccomp() -> Any:
@@ -74,9 +97,41 @@ class Filter:
             self._compiled.load()
         except OSError as error:
             raise OperatingSystemError(
-                f"the kernel refused the seccomp filter: {error.strerror}",
-                "it needs Linux 4.14 or later with CONFIG_SECCOMP_FILTER, and a single thread",
+                f"the kernel refused the seccomp filter: {error.strerror}", _remedy(error)
             ) from error
+
+
+def require_kernel_filter() -> None:
+    """Ask the kernel whether it has the filter that mailbell needs; nothing is in force yet.
+
+    Raises:
+        OperatingSystemError: libseccomp is missing, the kernel has no such filter, or
+            another sandbox keeps this process from using it.
+    """
+    library = _library()
+    number = library.resolve_syscall(library.Arch.NATIVE, "seccomp")
+    action = ctypes.c_uint32(library.KILL_PROCESS)
+    try:
+        syscall(number, ctypes.c_uint(GET_ACTION_AVAIL), ctypes.c_uint(0), ctypes.byref(action))
+        _probe_loading(number)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"this process cannot filter its system calls: seccomp(2): {error.strerror}",
+            _remedy(error),
+        ) from error
+
+
+def _probe_loading(number: int) -> None:
+    """Offer the kernel a program at no address; EFAULT: it would take one that is there."""
+    try:
+        syscall(number, ctypes.c_uint(SET_MODE_FILTER), ctypes.c_uint(0), None)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+
+
+def _remedy(error: OSError) -> str:
+    return _REMEDIES.get(error.errno or 0, "see what the system lacks, and try again")
 
 
 def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
@@ -108,14 +163,15 @@ def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
     try:
         compiled = _empty(library, target)
         _add_rules(library, compiled, policy, numbers)
-        found = Filter(compiled)
     except OSError as error:
+        # libseccomp asks the kernel first which actions it has. It reports every refusal
+        # as an invalid argument, so the kernel is asked once more for its own error.
+        require_kernel_filter()
         raise OperatingSystemError(
             f"libseccomp cannot compile the policy of {policy.program}: {error.strerror}",
-            # It asks the kernel what it can do, and mistakes a kernel that
-            # forbids seccomp(2) for one that cannot.
-            "it needs libseccomp 2.5 or later, and a kernel that permits seccomp(2)",
+            "it needs libseccomp 2.5 or later",
         ) from error
+    found = Filter(compiled)
     if found.instructions > MAX_INSTRUCTIONS:
         raise ConfigurationError(
             f"policy of {policy.program}: {found.instructions} instructions, "
@@ -199,12 +255,19 @@ def _comparison(library: Any, match: Match) -> Any:
 
 
 def _export(compiled: Any) -> bytes:
-    # libseccomp writes to a descriptor only; one in memory needs no path.
+    """Return the program; libseccomp writes it, as one message, to a descriptor only.
+
+    A pair of sockets takes it: a file would be subject to the limit on file sizes
+    (RLIMIT_FSIZE), and a pipe may hold less than a program and then keep the rest waiting.
+    """
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
     try:
-        descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC | MFD_NOEXEC_SEAL)
-    except OSError:  # EINVAL: Linux before 6.3. Later ones may insist (vm.memfd_noexec).
-        descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-    with open(descriptor, "w+b", buffering=0) as memory:
-        compiled.export_bpf(memory)
-        memory.seek(0)
-        return memory.read()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        with ours, theirs:
+            compiled.export_bpf(theirs)
+            return os.read(ours.fileno(), MAX_PROGRAM)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"the compiled filter cannot be read back from libseccomp: {error.strerror}",
+            ANOTHER_SANDBOX,
+        ) from error

@@ -10,7 +10,6 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final, TypeVar
 
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
@@ -32,9 +31,6 @@ _T = TypeVar("_T")
 # Seconds for the look-up of a user or group. It takes a millisecond, unless it asks a
 # directory server.
 _LOOK_UP: Final = 10.0
-
-# Which answers of a filter this kernel knows, as seccomp(2) describes the file.
-_ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
 
 
 class Mark(StrEnum):
@@ -162,14 +158,7 @@ def _landlock() -> Finding:
 
 
 def _kernel_filter() -> Finding:
-    try:
-        actions = Path(_ACTIONS).read_text(encoding="ascii").split()
-    except OSError:
-        actions = []
-    if "kill_process" in actions:
-        return _ok("the kernel has seccomp, and can kill a process")
-    remedy = "use Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER"
-    return Finding(Mark.FAIL, "the kernel cannot filter system calls", remedy, 71)
+    return _tried("the kernel has seccomp, and can kill a process", seccomp.require_kernel_filter)
 
 
 def _compiled() -> Finding:

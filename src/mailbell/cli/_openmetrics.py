@@ -2,7 +2,13 @@
 
 Apart from `_stats` because the daemon never renders it: the command line does.
 
-Source: OpenMetrics 1.0, https://prometheus.io/docs/specs/om/open_metrics_spec/
+The text is read by two kinds of parser. Those of OpenMetrics know the type "info". That
+of the older text format, which node_exporter's textfile collector uses, refuses a file
+for a type that it does not know. So a metric that only carries labels is a gauge of
+value 1, as node_exporter's own are.
+
+Sources: OpenMetrics 1.0, https://prometheus.io/docs/specs/om/open_metrics_spec/, and
+https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from mailbell.interfaces.listener import Account, Sandbox, Status, Table
@@ -74,7 +80,7 @@ def _seconds(microseconds: int) -> str:
 
 
 def _daemon_metrics(text: _Text, status: Status) -> None:
-    text.family("build", "info", "", "The daemon's version.")
+    text.family("build_info", "gauge", "", "The daemon's version.")
     text.sample("build_info", 1, version=status.version)
     text.family("start_time_seconds", "gauge", "seconds", "When the daemon started.")
     text.sample("start_time_seconds", _seconds(status.started))
@@ -131,7 +137,7 @@ def _table_metrics(text: _Text, tables: tuple[Table, ...]) -> None:
 
 
 def _sandbox_metrics(text: _Text, sandbox: Sandbox) -> None:
-    text.family("sandbox", "info", "", "The identity the daemon runs under.")
+    text.family("sandbox_info", "gauge", "", "The identity the daemon runs under.")
     text.sample(
         "sandbox_info",
         1,

@@ -39,16 +39,16 @@ STEPS: Final = ("shed", "prepare", "give_up", "the event loop starts", "lock", "
 CAPBSET_READ, CAPBSET_DROP, CAP_AMBIENT, CAP_AMBIENT_CLEAR_ALL = 23, 24, 47, 4
 GET_DUMPABLE, SET_DUMPABLE, SET_NO_NEW_PRIVS, GET_NO_NEW_PRIVS = 3, 4, 38, 39
 SET_MDWE, GET_MDWE = 65, 66
-# asm-generic/socket.h, linux/landlock.h, linux/seccomp.h, linux/memfd.h
+# asm-generic/socket.h, linux/landlock.h, linux/seccomp.h
 SO_ATTACH_FILTER, SO_LOCK_FILTER, SO_PASSRIGHTS = 26, 44, 83
 LANDLOCK_VERSION = 1
 SET_MODE_FILTER = 1
-MFD_NOEXEC_SEAL = 8
 READ_WRITE_EXECUTE = 7
 STATUS_BYTES = 16 * 1024  # what the daemon reads of its status, like nobody else
 
-STREAM: Final = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-DATAGRAM: Final = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+FLAGS: Final = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+STREAM: Final = socket.SOCK_STREAM | FLAGS
+DATAGRAM: Final = socket.SOCK_DGRAM | FLAGS
 BY_PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 LIMITS: Final = {name: getattr(resource, f"RLIMIT_{name}") for name in
@@ -295,6 +295,7 @@ _LOOP: Final = tuple(
 )
 
 _COMPILE: Final = ("cannot compile the policy", "libseccomp 2.5 or later")
+_NO_FILTER: Final = "this process cannot filter its system calls: seccomp(2): "
 _MISSING: Final = ("libseccomp.so.2 cannot be loaded", "install libseccomp2")
 _PROGRAM: Final[dict[int, int | None]] = {0: SET_MODE_FILTER, 2: None}
 _STAT: Final = '"stat", "lstat", "fstat", "newfstatat", "statx",'
@@ -315,16 +316,27 @@ _LOCK: Final = (
     case("lock", "no libseccomp", 71, *_MISSING, before=no_file(loaded_from("libseccomp.so.2"))),
     case("lock", "a policy with an unknown call", 78, "acept4: no such system call", lines=2,
          modules=with_policy(policy().replace('calls = ["accept4"]', 'calls = ["acept4"]', 1))),
-    *(case("lock", f"no seccomp: {errno.errorcode[code]}", 71, *_COMPILE,
-           answers=refused(code, "seccomp"))
-      for code in (errno.ENOSYS, errno.EPERM)),
-    case("lock", "no memory to export to", 71, *_COMPILE,
-         answers=refused(errno.EMFILE, "memfd_create")),
+    *(case("lock", f"no seccomp: {errno.errorcode[code]}", 71, _NO_FILTER + os.strerror(code),
+           remedy, answers=refused(code, "seccomp"))
+      for code, remedy in {
+          errno.ENOSYS: "it needs Linux 4.14 or later",
+          errno.EINVAL: "it needs Linux 4.14 or later",
+          errno.EPERM: "another sandbox around this process forbids it: permit seccomp",
+          errno.EACCES: "another sandbox around this process forbids it: permit seccomp",
+          errno.EIO: "see what the system lacks",
+      }.items()),
+    case("lock", "no sockets to export to", 71, "cannot be read back from libseccomp", SANDBOX,
+         answers=refused(errno.EMFILE, "socketpair", {1: DATAGRAM})),
     *(case("lock", f"the filter is refused: {errno.errorcode[code]}", 71,
-           "the kernel refused the seccomp filter", os.strerror(code), "it needs Linux 4.14",
+           "the kernel refused the seccomp filter", os.strerror(code), remedy,
            answers=refused(code, "seccomp", _PROGRAM))
-      for code in (errno.EINVAL, errno.ENOMEM)),
+      for code, remedy in {
+          errno.EINVAL: "it needs Linux 4.14",
+          errno.ENOMEM: "free some memory",
+          errno.ESRCH: "another thread",
+      }.items()),
     case("lock", "no_new_privs once more", 71, "the kernel refused the seccomp filter",
+         "another sandbox around this process",
          answers=refused(errno.EPERM, "prctl", {0: SET_NO_NEW_PRIVS, 1: 1}, nth=2)),
     case("lock", "the status cannot be read", 71, "cannot start (lock)",
          answers=refused(errno.EIO, "read", {2: STATUS_BYTES})),
@@ -452,8 +464,11 @@ TOLERATED: Final = (
            _UNCOVERED + "Landlock: connecting to abstract Unix sockets",
            answers=lies("landlock_create_ruleset", {2: LANDLOCK_VERSION}, result=version))
       for version in (1, 4)),
-    case("lock", "no MFD_NOEXEC_SEAL", 0, "event=locked",
-         answers=refused(errno.EINVAL, "memfd_create", {1: 1 | MFD_NOEXEC_SEAL})),
+    # What libseccomp writes for us must not need a file.
+    case("lock", "no file may have a size", 0, "event=locked",
+         before=process_limit(resource.RLIMIT_FSIZE, 0)),
+    case("lock", "no files in memory", 0, "event=locked",
+         answers=refused(errno.EPERM, "memfd_create")),
     case("ready", "nobody takes the news", 0, "event=ready_untold",
          answers=refused(errno.ENOTCONN, "sendto", {3: socket.MSG_NOSIGNAL})),
 )  # fmt: skip
