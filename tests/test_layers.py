@@ -46,6 +46,7 @@ HOUSE: Final = (
             "notification",
             "rfc4146",
             "coalesce",
+            "clock",
         ),
     ),
     # The protocol of the local sockets alone; it knows no interface of ours.

@@ -56,6 +56,7 @@ def test_what_each_version_covers(
 ) -> None:
     plan = landlock.plan(version)
     assert (plan.abi, plan.handled_fs, plan.handled_net, plan.scoped) == (version, fs, net, scoped)
+    assert plan.used == min(version, landlock.PINNED)
     assert len(plan.uncovered) == missing + len(landlock.NEVER)
 
 

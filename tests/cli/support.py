@@ -36,6 +36,7 @@ def a_status() -> Status:
         pid=4711,
         cursor=Cursor("e", 1),
         started=1_700_000_000_000_000,
+        uptime=93_784_000_000,
         listening=("tcp 127.0.0.1:79", "udp [::1]:79"),
         outcomes=counters.snapshot_outcomes(),
         refused_by_total=0,
@@ -43,7 +44,7 @@ def a_status() -> Status:
         kernel_dropped=5,
         wakeups=1,
         accounts=(
-            Account(name="work", count=1, time=1_700_000_000_000_000),
+            Account(name="work", count=1, time=1_700_000_000_000_000, age=93_784_000_000),
             Account(name="private", count=0, time=None),
         ),
         accounts_total=2,
@@ -64,6 +65,7 @@ def a_status() -> Status:
             threads=1,
             permitted_calls=43,
             landlock_abi=7,
+            landlock_used=7,
             landlock_uncovered=("UDP and other protocols than TCP",),
         ),
     )

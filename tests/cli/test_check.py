@@ -320,6 +320,14 @@ def test_an_old_landlock_is_named(
     assert f"ABI 1; {landlock.PINNED} would cover more" in out
 
 
+def test_a_newer_landlock_is_not_used_beyond_what_was_tested(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(landlock, "abi", lambda: 10)
+    _, out = _check(configure(), capsys)
+    assert f"ABI 10, of which mailbell uses {landlock.PINNED}\n" in out
+
+
 def test_no_seccomp_is_71(
     monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,7 @@ _STATUS = st.builds(
     pid=_COUNT,
     cursor=st.just(Cursor("e", 3)),
     started=_COUNT,
+    uptime=st.none() | _COUNT,
     listening=st.just(("tcp 127.0.0.1:79",)),
     outcomes=st.builds(Outcomes, tcp=_names(Outcome), udp=_names(Outcome)),
     refused_by_total=_COUNT,
@@ -127,6 +128,7 @@ _STATUS = st.builds(
         threads=_COUNT,
         permitted_calls=_COUNT,
         landlock_abi=_COUNT,
+        landlock_used=st.none() | _COUNT,
         landlock_uncovered=st.lists(st.sampled_from(["stat", "udp"]), max_size=2).map(tuple),
     ),
 )
@@ -176,6 +178,15 @@ def test_everything_comes_back(status: Status) -> None:
         assert only(name) == getattr(status.sandbox, name)
     (started,) = families["mailbell_start_time_seconds"].samples.values()
     assert _microseconds(started) == status.started
+
+
+@given(_STATUS)
+def test_what_an_older_daemon_does_not_tell_is_not_there(status: Status) -> None:
+    families = parse(openmetrics(status))
+    up = families.get("mailbell_uptime_seconds")
+    assert (up and _microseconds(up.samples[frozenset()])) == status.uptime
+    used = families.get("mailbell_landlock_used")
+    assert (used and int(used.samples[frozenset()])) == status.sandbox.landlock_used
 
 
 @given(_STATUS)

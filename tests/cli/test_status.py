@@ -86,11 +86,22 @@ def test_it_fits_80_columns() -> None:
 
 
 def test_up_time_is_told_roughly() -> None:
-    status = a_status()
-    start = status.started / 1e6
     for seconds, said in [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (93_784, "1 d 2 h")]:
-        assert f"up {said}\n" in _text(status, now=start + seconds)
-    assert "up 0 s\n" in _text(status, now=start - 60)  # the clock was set back
+        status = msgspec.structs.replace(a_status(), uptime=seconds * 10**6)
+        assert f"up {said}\n" in _text(status)
+
+
+@pytest.mark.parametrize("now", [0.0, 4e9])
+def test_up_time_does_not_depend_on_the_wall_clock(now: float) -> None:
+    """The machine may have booted without a clock, and set it since."""
+    assert "up 1 d 2 h\n" in _text(a_status(), now=now)
+
+
+def test_a_daemon_that_tells_no_up_time_is_judged_by_the_wall_clock() -> None:
+    """One that is older than the client."""
+    status = msgspec.structs.replace(a_status(), uptime=None)
+    assert "up 1 d 2 h\n" in _text(status)
+    assert "up 0 s\n" in _text(status, now=0)  # the clock was set back
 
 
 def test_many_accounts_are_cut_and_it_says_so() -> None:
@@ -129,6 +140,15 @@ def test_an_ordinary_users_groups_are_named_and_no_weakness(
     text = _text(msgspec.structs.replace(status, sandbox=sandbox))
     assert "WEAK" not in text
     assert f"uid 1000, gid 1000, {said}\n" in "".join(f"{x.rstrip()}\n" for x in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("used", "offered", "said"),
+    [(7, 7, "ABI 7; left"), (7, 10, "ABI 7, of the kernel's 10; left"), (None, 6, "ABI 6; left")],
+)
+def test_the_landlock_that_is_in_force_is_told(used: int | None, offered: int, said: str) -> None:
+    sandbox = msgspec.structs.replace(a_status().sandbox, landlock_used=used, landlock_abi=offered)
+    assert said in _text(msgspec.structs.replace(a_status(), sandbox=sandbox), width=200)
 
 
 def test_without_a_kernels_count_there_is_no_row() -> None:

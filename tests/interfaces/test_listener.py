@@ -11,12 +11,12 @@ _FIELDS = {
     Outcomes: "tcp udp",
     Table: "name entries capacity evicted",
     Limited: "table source refused wait",
-    Account: "name count time",
+    Account: "name count time age",
     Sandbox: "uid gid groups capabilities no_new_privs seccomp threads permitted_calls "
-    "landlock_abi landlock_uncovered",
-    Status: "version pid cursor started listening outcomes refused_by_total leaked kernel_dropped "
-    "unfiltered wakeups accounts accounts_total connections connections_limit subscribers "
-    "subscribers_limit tables limited local log_suppressed sandbox",
+    "landlock_abi landlock_used landlock_uncovered",
+    Status: "version pid cursor started uptime listening outcomes refused_by_total leaked "
+    "kernel_dropped unfiltered wakeups accounts accounts_total connections connections_limit "
+    "subscribers subscribers_limit tables limited local log_suppressed sandbox",
 }
 
 
@@ -82,6 +82,14 @@ def test_a_daemon_that_tells_no_limited_sources_is_understood() -> None:
     plain = msgspec.to_builtins(_status(Counters()))
     del plain["limited"]
     assert msgspec.convert(plain, Status).limited == ()
+
+
+def test_a_daemon_that_tells_no_ages_is_understood() -> None:
+    """One that is older than the client."""
+    plain = msgspec.to_builtins(_status(Counters()))
+    del plain["uptime"], plain["accounts"][0]["age"], plain["sandbox"]["landlock_used"]
+    status = msgspec.convert(plain, Status)
+    assert status.uptime is status.accounts[0].age is status.sandbox.landlock_used is None
 
 
 def test_what_varlink_may_leave_out_may_be_left_out() -> None:

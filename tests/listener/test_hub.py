@@ -50,6 +50,19 @@ def test_a_ring_by_hand_has_no_source() -> None:
     assert drain(subscriber) == [Notification("a", Cause.MANUAL, 1, None, None, 1)]
 
 
+def test_times_are_those_of_the_clock_when_they_are_told() -> None:
+    """What was noted before somebody set the clock is told by the clock as it is now."""
+    offset = 0
+    hub = make_hub(time_of=lambda stamp: stamp + offset)
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", MANUAL, now=0.0, time=10)
+    offset = 1000
+    hub.ring("b", MANUAL, now=0.0, time=20)
+    assert [told.time for told in drain(subscriber)] == [10, 1020]
+    behind = hub.subscribe(None, Cursor("now", 0), nothing)
+    assert [told.time for told in drain(behind)] == [1010, 1020]
+
+
 def test_the_trailing_wake_up_is_announced_and_delivered() -> None:
     announced: list[float | None] = []
     hub = Hub(

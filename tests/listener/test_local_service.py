@@ -70,7 +70,12 @@ class Desk:
         self.listening.listen(128)
         self.listening.setblocking(False)
         self.service = LocalService(
-            it.hub, it.counters, it.journal, status=self.status, subscribers=subscribers
+            it.hub,
+            it.counters,
+            it.journal,
+            status=self.status,
+            stamp=lambda: 1234,
+            subscribers=subscribers,
         )
         self.server = self.service.server(self.listening)
 

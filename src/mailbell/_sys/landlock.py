@@ -61,6 +61,7 @@ class Landlock:
 
     Attributes:
         abi: the version this kernel offers.
+        used: the version in force, `PINNED` at most.
         handled_fs: bits of `LANDLOCK_ACCESS_FS_*` that were given up.
         handled_net: bits of `LANDLOCK_ACCESS_NET_*` that were given up.
         scoped: bits of `LANDLOCK_SCOPE_*` in force.
@@ -68,6 +69,7 @@ class Landlock:
     """
 
     abi: int
+    used: int
     handled_fs: int
     handled_net: int
     scoped: int
@@ -130,6 +132,7 @@ def plan(version: int) -> Landlock:
     missing = tuple(what for since, what in SINCE.items() if since > usable)
     return Landlock(
         abi=version,
+        used=usable,
         handled_fs=_mask(FS_BITS, usable),
         handled_net=_mask(NET_BITS, usable),
         scoped=_mask(SCOPE_BITS, usable),

@@ -43,6 +43,8 @@ _REMEDIES: Final = {
     errno.EINVAL: _NEWER_KERNEL,
     errno.EPERM: _OUTER_SANDBOX,
     errno.EACCES: _OUTER_SANDBOX,
+    # libseccomp's word for prctl(2) refusing no_new_privs, which the kernel grants everybody.
+    errno.EFAULT: _OUTER_SANDBOX,
     errno.ENOMEM: "free some memory, or leave out some of the filters around this process",
     errno.ESRCH: "another thread is under another filter: start mailbelld with a single thread",
 }

@@ -153,8 +153,12 @@ def _landlock() -> Finding:
         abi = landlock.abi()
     except MailbellError as error:
         return _failed(error)
-    older = f"; {landlock.PINNED} would cover more" if abi < landlock.PINNED else ""
-    return _ok(f"the kernel has Landlock, ABI {abi}{older}")
+    used = ""
+    if abi < landlock.PINNED:
+        used = f"; {landlock.PINNED} would cover more"
+    elif abi > landlock.PINNED:
+        used = f", of which mailbell uses {landlock.PINNED}"
+    return _ok(f"the kernel has Landlock, ABI {abi}{used}")
 
 
 def _kernel_filter() -> Finding:

@@ -84,6 +84,9 @@ def _daemon_metrics(text: _Text, status: Status) -> None:
     text.sample("build_info", 1, version=status.version)
     text.family("start_time_seconds", "gauge", "seconds", "When the daemon started.")
     text.sample("start_time_seconds", _seconds(status.started))
+    if status.uptime is not None:
+        text.family("uptime_seconds", "gauge", "seconds", "How long the daemon has been up.")
+        text.sample("uptime_seconds", _seconds(status.uptime))
     text.gauge("connections", "Network connections open now.", status.connections)
     text.gauge("connections_limit", "Network connections at most.", status.connections_limit)
     text.gauge("subscribers", "Subscribers now.", status.subscribers)
@@ -153,3 +156,6 @@ def _sandbox_metrics(text: _Text, sandbox: Sandbox) -> None:
     text.gauge("threads", "Threads of the daemon.", sandbox.threads)
     text.gauge("permitted_calls", "System calls the filter lets through.", sandbox.permitted_calls)
     text.gauge("landlock_abi", "Version of Landlock in the kernel.", sandbox.landlock_abi)
+    if sandbox.landlock_used is not None:
+        in_force = "Version of Landlock in force."
+        text.gauge("landlock_used", in_force, sandbox.landlock_used)

@@ -17,7 +17,15 @@ from mailbell.core.errors import DataError, UsageError
 from mailbell.core.escape import printable
 from mailbell.interfaces.listener import Account, Limited, Sandbox, Status
 
-__all__ = ["command", "duration", "limited_sources", "render", "sandbox_facts"]
+__all__ = [
+    "command",
+    "duration",
+    "landlock_version",
+    "limited_sources",
+    "render",
+    "sandbox_facts",
+    "uptime",
+]
 
 # More accounts than this do not help a reader; --json has them all.
 _ACCOUNTS_SHOWN = 20
@@ -28,7 +36,7 @@ def render(status: Status, now: float) -> RenderableType:
 
     Args:
         status: what the daemon told.
-        now: wall time in seconds since 1970, for "up since".
+        now: wall time in seconds since 1970, for a daemon that does not tell its uptime.
 
     Returns:
         What a console of 80 columns or more can print.
@@ -48,12 +56,28 @@ def _section(title: str, body: RenderableType) -> RenderableType:
 
 
 def _heading(status: Status, now: float) -> Iterable[Text]:
-    up = duration(now - status.started / 1e6)
+    up = duration(uptime(status, now))
     yield Text(f"mailbelld {printable(status.version)}, process {status.pid}, up {up}")
     yield Text("listening on " + (", ".join(map(printable, status.listening)) or "nothing"))
     if status.unfiltered is not None:
         why = printable(status.unfiltered)
         yield Text(f"the daemon, not the kernel, enforces sources.allow: {why}", style="yellow")
+
+
+def uptime(status: Status, now: float) -> float:
+    """Say how long the daemon had been up when it told its status.
+
+    Args:
+        status: what it told.
+        now: wall time then, in seconds since 1970. It counts only for a daemon older than
+            this client, which tells nothing else.
+
+    Returns:
+        Seconds.
+    """
+    if status.uptime is None:
+        return now - status.started / 1e6
+    return status.uptime / 1e6
 
 
 def duration(seconds: float) -> str:
@@ -180,7 +204,22 @@ def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
     yield sandbox.threads == 1, "threads", str(sandbox.threads)
     uncovered = ", ".join(sandbox.landlock_uncovered)
     beyond = f"; left to seccomp: {uncovered}" if uncovered else ""
-    yield sandbox.landlock_abi >= 1, "landlock", f"ABI {sandbox.landlock_abi}{beyond}"
+    yield sandbox.landlock_abi >= 1, "landlock", landlock_version(sandbox) + beyond
+
+
+def landlock_version(sandbox: Sandbox) -> str:
+    """Say which version of Landlock is in force, and which the kernel has if that is another.
+
+    Args:
+        sandbox: as the daemon told.
+
+    Returns:
+        As in `ABI 7` or `ABI 7, of the kernel's 10`.
+    """
+    used, offered = sandbox.landlock_used, sandbox.landlock_abi
+    if used is None or used == offered:
+        return f"ABI {offered}"
+    return f"ABI {used}, of the kernel's {offered}"
 
 
 def _capabilities(mask: str) -> str:

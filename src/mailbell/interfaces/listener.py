@@ -71,11 +71,13 @@ type Table (name: string, entries: int, capacity: int, evicted: int)
 # many microseconds it is heard again.
 type Limited (table: string, source: string, refused: int, wait: int)
 
-# One account: notifications so far, and the time of the last one in
-# microseconds since 1970.
-type Account (name: string, count: int, time: ?int)
+# One account: notifications so far, the time of the last one in microseconds
+# since 1970, and how many microseconds ago that was. The age does not change
+# with the setting of the clock.
+type Account (name: string, count: int, time: ?int, age: ?int)
 
-# The state of the sandbox, as the kernel reports it.
+# The state of the sandbox, as the kernel reports it. landlock_abi is the version
+# of Landlock in the kernel, landlock_used is the one in force.
 type Sandbox (
   uid: int,
   gid: int,
@@ -86,11 +88,13 @@ type Sandbox (
   threads: int,
   permitted_calls: int,
   landlock_abi: int,
+  landlock_used: ?int,
   landlock_uncovered: []string
 )
 
-# How the daemon is. started is in microseconds since 1970; refused_by_total are
-# the requests that only the rate of all sources together refused; leaked are
+# How the daemon is. started is in microseconds since 1970 by the clock as it is
+# set now; uptime is the microseconds since then, which do not change with the
+# setting of the clock; refused_by_total are the requests that only the rate of all sources together refused; leaked are
 # datagrams over their source's limits that were let through by chance;
 # kernel_dropped are datagrams the kernel dropped, by the filter or because the
 # queue was full, and null where there is no UDP or the kernel does not tell;
@@ -103,6 +107,7 @@ type Status (
   pid: int,
   cursor: Cursor,
   started: int,
+  uptime: ?int,
   listening: []string,
   outcomes: Outcomes,
   refused_by_total: int,
@@ -197,11 +202,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         name: the account's name.
         count: notifications since the daemon started.
         time: of the last of them, in microseconds since 1970; None: none yet.
+        age: how long ago that was, in microseconds, whatever the wall clock was set to
+            since; None: none yet, or the daemon is older than this client.
     """
 
     name: str
     count: int
     time: int | None = None
+    age: int | None = None
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +225,9 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
         threads: number of threads the filter holds.
         permitted_calls: system calls the filter lets through, some with conditions.
         landlock_abi: version of Landlock's ABI in the running kernel.
-        landlock_uncovered: what this ABI cannot restrict and the filter must.
+        landlock_used: version of the ABI that is in force, which mailbell was tested with;
+            None: the daemon is older than this client.
+        landlock_uncovered: what the ABI in force cannot restrict and the filter must.
     """
 
     uid: int
@@ -229,6 +239,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     permitted_calls: int
     landlock_abi: int
+    landlock_used: int | None = None
     landlock_uncovered: tuple[str, ...]
 
 
@@ -239,7 +250,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         version: of mailbell.
         pid: process number of the daemon.
         cursor: the latest wake-up of this run.
-        started: when, in microseconds since 1970.
+        started: when, in microseconds since 1970, by the wall clock as it is set now.
+        uptime: microseconds since then, whatever the wall clock was set to; None: the
+            daemon is older than this client.
         listening: what it accepts on, as in `tcp 127.0.0.1:79`.
         outcomes: how connections and datagrams ended.
         refused_by_total: requests within their source's limits that `limits.total_rate`
@@ -268,6 +281,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     cursor: Cursor
     started: int
+    uptime: int | None = None
     listening: tuple[str, ...]
     outcomes: Outcomes
     refused_by_total: int

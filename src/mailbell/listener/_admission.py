@@ -38,7 +38,7 @@ class Admission:
         hub: told of every accepted notification.
         counters: told of every outcome.
         journal: told of every refusal (and limits its own lines).
-        wall_clock: microseconds since 1970.
+        stamp: returns the time as a stamp, which the hub keeps.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Admission:
         hub: Hub,
         counters: Counters,
         journal: Journal,
-        wall_clock: Callable[[], int],
+        stamp: Callable[[], int],
     ) -> None:
         self._listed = NetworkMap((network, True) for network in sources.allow)
         self._anyone = not sources.allow
@@ -58,7 +58,7 @@ class Admission:
         self._hub = hub
         self._counters = counters
         self._journal = journal
-        self._wall_clock = wall_clock
+        self._stamp = stamp
 
     @property
     def needs_local_address(self) -> bool:
@@ -111,7 +111,7 @@ class Admission:
             rung = self._accounts.lookup(family, source, local)
             ring = self._hub.ring if outcome is _ACCEPTED else self._hub.ring_unread
             for account in rung:
-                ring(account, origin, now, self._wall_clock())
+                ring(account, origin, now, self._stamp())
             if outcome is _ACCEPTED and not rung:
                 outcome = Outcome.UNKNOWN_ACCOUNT
         self._counters.count(transport, outcome)

@@ -57,7 +57,7 @@ class AccountState:
         name: the account's name.
         sequence: number of its last wake-up; 0 when there was none.
         count: notifications its wake-ups stood for, in all.
-        time: of the last notification, in microseconds since 1970; None before the first.
+        time: stamp of the last notification; None before the first.
     """
 
     __slots__ = ("callers", "coalescer", "count", "name", "origin", "rung", "sequence", "time")
@@ -189,7 +189,8 @@ class Hub:
         accounts: names of all accounts there are; the set never changes.
         interval: at most one wake-up an account in this many seconds.
         epoch: name of this run of the daemon, different from every other run's.
-        started: when this run began, in microseconds since 1970.
+        started: when this run began, as a stamp.
+        time_of: turns a stamp into microseconds since 1970.
         on_due: called when `next_due` may have become earlier.
         on_wakeup: called with each wake-up, for the log.
     """
@@ -201,12 +202,14 @@ class Hub:
         interval: float,
         epoch: str,
         started: int,
+        time_of: Callable[[int], int] = lambda stamp: stamp,
         on_due: Callable[[], None] = lambda: None,
         on_wakeup: Callable[[Notification], None] = lambda _: None,
     ) -> None:
         self.epoch = epoch
         self.sequence = 0
         self._started = started
+        self._time_of = time_of
         self._on_due = on_due
         self._on_wakeup = on_wakeup
         self._states = {name: AccountState(name, interval) for name in accounts}
@@ -241,7 +244,7 @@ class Hub:
             account: an account of this hub.
             origin: where it came from.
             now: monotonic clock, in seconds.
-            time: wall clock, in microseconds since 1970.
+            time: when, as a stamp: microseconds of a clock that never jumps.
 
         Raises:
             KeyError: there is no such account.
@@ -262,7 +265,7 @@ class Hub:
             account: an account of this hub.
             origin: who called.
             now: monotonic clock, in seconds.
-            time: wall clock, in microseconds since 1970.
+            time: when, as a stamp: microseconds of a clock that never jumps.
 
         Raises:
             KeyError: there is no such account.
@@ -327,8 +330,8 @@ class Hub:
 
     def resync(self, state: AccountState) -> Notification:
         """Return what a subscriber is told of an account it has missed something of."""
-        time = self._started if state.time is None else state.time
-        return Notification(state.name, Cause.RESYNC, 0, None, None, time)
+        stamp = self._started if state.time is None else state.time
+        return Notification(state.name, Cause.RESYNC, 0, None, None, self._time_of(stamp))
 
     def _missed(self, subscriber: Subscriber, since: int) -> list[AccountState]:
         """Return the subscriber's accounts that rang after a number, the longest silent first."""
@@ -351,7 +354,7 @@ class Hub:
             count=count,
             transport=state.origin.transport,
             source=str(state.origin) or None,
-            time=state.time or 0,
+            time=self._time_of(state.time or 0),
         )
         self._on_wakeup(notification)
         for subscriber in self._subscribers:

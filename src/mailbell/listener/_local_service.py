@@ -1,7 +1,6 @@
 """What mailbelld answers on its local socket: `org.mailbell.Listener`."""
 
 import socket
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -48,6 +47,7 @@ class LocalService:
         counters: told of everything that happens here.
         journal: where it is logged.
         status: returns the answer to `GetStatus`.
+        stamp: returns the time as a stamp, which the hub keeps.
         subscribers: subscriptions at most.
     """
 
@@ -58,12 +58,14 @@ class LocalService:
         journal: Journal,
         *,
         status: Callable[[], Status],
+        stamp: Callable[[], int],
         subscribers: int,
     ) -> None:
         self._hub = hub
         self._counters = counters
         self._journal = journal
         self._status = status
+        self._stamp = stamp
         self._max_subscribers = subscribers
 
     def server(self, sock: socket.socket) -> VarlinkServer:
@@ -93,7 +95,7 @@ class LocalService:
     def _notify(self, request: Notify, caller: PeerCredentials) -> NotifyReply:
         self._require_account(request.account)
         self._log("rung_by_hand", caller, account=request.account)
-        self._hub.ring(request.account, MANUAL, trio.current_time(), time.time_ns() // 1000)
+        self._hub.ring(request.account, MANUAL, trio.current_time(), self._stamp())
         return NotifyReply(self._hub.cursor)
 
     def _subscribe(

@@ -17,6 +17,7 @@ from mailbell import __version__
 from mailbell._sys.inheritance import shed
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
+from mailbell.core.clock import Clock
 from mailbell.core.networks import Network
 from mailbell.core.notification import Notification
 from mailbell.interfaces.listener import Account, Limited, Sandbox, Status, Table
@@ -25,7 +26,7 @@ from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
 from mailbell.listener._connections import DatagramListener, StreamListener, name_of
 from mailbell.listener._counters import Counters
-from mailbell.listener._hub import Hub
+from mailbell.listener._hub import AccountState, Hub
 from mailbell.listener._local_service import LocalService
 from mailbell.listener._waiting import WaitingRoom
 from mailbell.listener.configuration import Configuration
@@ -89,7 +90,8 @@ class Daemon:
         self._locked = locked
         self._prepared = prepared
         self._journal = journal
-        self._started = _microseconds()
+        self._clock = Clock(_boottime, _wall_clock)
+        self._started = self._clock.now()
         self._counters = Counters()
         self._due_changed = trio.Event()
         accounts = AccountMap(configuration.account, configuration.unmatched == "all")
@@ -98,6 +100,7 @@ class Daemon:
             interval=configuration.coalesce.interval,
             epoch=prepared.epoch,
             started=self._started,
+            time_of=self._clock.time_of,
             on_due=self._wake_timer,
             on_wakeup=self._on_wakeup,
         )
@@ -114,13 +117,14 @@ class Daemon:
             random=random,
         )
         self._admission = Admission(
-            configuration.sources, accounts, self._hub, self._counters, journal, _microseconds
+            configuration.sources, accounts, self._hub, self._counters, journal, _boottime
         )
         local = LocalService(
             self._hub,
             self._counters,
             journal,
             status=self.status,
+            stamp=_boottime,
             subscribers=configuration.socket.subscribers,
         )
         self._local_server = local.server(prepared.sockets.local)
@@ -154,7 +158,8 @@ class Daemon:
             version=__version__,
             pid=os.getpid(),
             cursor=self._hub.cursor,
-            started=self._started,
+            started=self._clock.time_of(self._started),
+            uptime=self._clock.age(self._started),
             listening=self._listening,
             outcomes=self._counters.snapshot_outcomes(),
             refused_by_total=limiter.total_refused,
@@ -162,10 +167,7 @@ class Daemon:
             kernel_dropped=self._kernel_dropped(),
             unfiltered=self._prepared.sockets.unfiltered or None,
             wakeups=self._counters.wakeups,
-            accounts=tuple(
-                Account(name=state.name, count=state.count, time=state.time)
-                for state in states[:ACCOUNTS_SHOWN]
-            ),
+            accounts=tuple(map(self._account, states[:ACCOUNTS_SHOWN])),
             accounts_total=len(states),
             connections=limiter.connections,
             connections_limit=self._configuration.limits.connections,
@@ -185,6 +187,12 @@ class Daemon:
             log_suppressed=self._journal.suppressed,
             sandbox=self._sandbox(),
         )
+
+    def _account(self, state: AccountState) -> Account:
+        if state.time is None:
+            return Account(name=state.name, count=state.count)
+        time, age = self._clock.time_of(state.time), self._clock.age(state.time)
+        return Account(name=state.name, count=state.count, time=time, age=age)
 
     def _limited(self) -> tuple[Limited, ...]:
         return tuple(
@@ -209,6 +217,7 @@ class Daemon:
             threads=status.threads,
             permitted_calls=len(self._locked.policy.permitted),
             landlock_abi=landlock.abi,
+            landlock_used=landlock.used,
             landlock_uncovered=landlock.uncovered,
         )
 
@@ -319,7 +328,8 @@ class Daemon:
             uid=status.uids[0],
             gid=status.gids[0],
             seccomp=status.seccomp,
-            landlock_abi=landlock.abi,
+            landlock_abi=landlock.used,
+            landlock_of_kernel=landlock.abi,
         )
 
     def _uncovered(self) -> tuple[str, ...]:
@@ -333,7 +343,11 @@ class Daemon:
         return (*(f"Landlock: {what}" for what in unprivileged.landlock.uncovered), *more)
 
 
-def _microseconds() -> int:
+def _boottime() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 

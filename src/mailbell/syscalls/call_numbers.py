@@ -59,6 +59,7 @@ CONSTANTS: Final[dict[str, int]] = {
     # as in clock_gettime(2), getrandom(2)
     "CLOCK_REALTIME": 0,
     "CLOCK_MONOTONIC": 1,
+    "CLOCK_BOOTTIME": 7,
     "GRND_NONBLOCK": 1,
     # as in sigprocmask(2), signal(7)
     "SIG_BLOCK": 0,

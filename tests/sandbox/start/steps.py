@@ -460,7 +460,8 @@ TOLERATED: Final = (
          answers=refused(errno.ENOPROTOOPT, "setsockopt", {1: 1, 2: SO_PASSRIGHTS})),
     case("give_up", "no PR_SET_MDWE", 0, _UNCOVERED + "memory that is writable and executable",
          answers=refused(errno.EINVAL, "prctl", {0: SET_MDWE})),
-    *(case("give_up", f"Landlock of version {version}", 0, f"landlock_abi={version}",
+    *(case("give_up", f"Landlock of version {version}", 0,
+           f"landlock_abi={version} landlock_of_kernel={version}",
            _UNCOVERED + "Landlock: connecting to abstract Unix sockets",
            answers=lies("landlock_create_ruleset", {2: LANDLOCK_VERSION}, result=version))
       for version in (1, 4)),
