@@ -161,6 +161,7 @@ HOUSE: Final = (
             "send",
             "status",
             "watch",
+            "_screen",
             "top",
             "_agent_file",
             "_install",

@@ -1,4 +1,8 @@
-"""A terminal of so many rows and columns, with a program in it."""
+"""A terminal of so many rows and columns, with a program in it.
+
+It is the program's controlling terminal: keys such as Ctrl-C become signals, and when the
+terminal is closed the program is told.
+"""
 
 import fcntl
 import os
@@ -10,7 +14,7 @@ import subprocess
 import termios
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from harness.daemon import PATIENCE, until
 
@@ -33,6 +37,7 @@ class Terminal:
     Attributes:
         process: the program.
         drawn: everything it has written.
+        modes_before: how the terminal was when the program began.
     """
 
     def __init__(
@@ -47,9 +52,15 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.drawn = ""
         self.process = subprocess.Popen(
-            words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment | {"TERM": "xterm"}
+            ["setsid", "--ctty", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment | {"TERM": "xterm"},
         )
         os.close(theirs)
+        # Of the pair's other side, as the program sees it: tty_ioctl(4).
+        self.modes_before = self.modes()
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +73,21 @@ class Terminal:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        self.close()
+
+    def close(self) -> None:
+        """Close it, as a window is closed. Closing it again does nothing."""
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
+
+    def modes(self) -> list[Any]:
+        """How the terminal treats what is typed and written: termios(3)."""
+        return termios.tcgetattr(self._ours)
+
+    def press(self, keys: bytes) -> None:
+        """Type something."""
+        os.write(self._ours, keys)
 
     def until(self, seen: Callable[[str], object], what: str) -> str:
         """Wait until the picture, as it is now, is so; return it."""
@@ -73,9 +98,17 @@ class Terminal:
         """Wait until a text is in the picture; return it, a line end after each row."""
         return self.until(lambda picture: text in picture, f"{text!r} on the screen")
 
+    def until_written(self, text: str) -> None:
+        """Wait until a text was written, on whichever screen."""
+        until(lambda: self._read() and text in self.drawn, f"{text!r} to be written")
+
     def ended(self, signal: int) -> int:
         """Send a signal, and return the exit status, everything that was written being read."""
         self.process.send_signal(signal)
+        return self.exit_status()
+
+    def exit_status(self) -> int:
+        """Wait for the end, and return the exit status, everything that was written being read."""
         until(lambda: self._read() and self.process.poll() is not None, "the end")
         self._read()
         return self.process.wait(PATIENCE)

@@ -167,7 +167,7 @@ def test_without_a_kernels_count_there_is_no_row() -> None:
         ("no_new_privs", False),
         ("seccomp", 1),
         ("threads", 2),
-        ("landlock_abi", 0),
+        ("landlock_used", 0),
     ],
 )
 def test_a_weak_lock_is_said_in_a_word(field: str, value: object) -> None:

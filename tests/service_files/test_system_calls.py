@@ -20,7 +20,7 @@ from mailbell.client import Client
 from mailbell.syscalls.policy_toml import parse
 
 SERVICE: Final = "mailbelld.service"
-POLICY_OF_THE_LOCK: Final = parse((POLICY / "mailbelld.toml").read_bytes())
+POLICY_OF_THE_LOCK: Final = parse((POLICY / "syscalls" / "mailbelld.toml").read_bytes())
 # systemd.exec(5): always permitted where there is a list.
 ALWAYS: Final = "@default"
 

@@ -204,7 +204,8 @@ def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
     yield sandbox.threads == 1, "threads", str(sandbox.threads)
     uncovered = ", ".join(sandbox.landlock_uncovered)
     beyond = f"; left to seccomp: {uncovered}" if uncovered else ""
-    yield sandbox.landlock_abi >= 1, "landlock", landlock_version(sandbox) + beyond
+    in_force = sandbox.landlock_abi if sandbox.landlock_used is None else sandbox.landlock_used
+    yield in_force >= 1, "landlock", landlock_version(sandbox) + beyond
 
 
 def landlock_version(sandbox: Sandbox) -> str:

@@ -1,20 +1,27 @@
 """`mailbell top`: the daemon at a glance, kept up to date."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import NoReturn
 
 import click
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.screen import Screen as Whole
 from rich.table import Table
 from rich.text import Text
 
 from mailbell.cli._common import plain_table, show, socket_option
-from mailbell.cli.status import duration, limited_sources, sandbox_facts
+from mailbell.cli._screen import Screen
+from mailbell.cli.status import (
+    duration,
+    landlock_version,
+    limited_sources,
+    sandbox_facts,
+    uptime,
+)
 from mailbell.cli.watch import how
 from mailbell.client import Client, State, Subscription
 from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
@@ -37,7 +44,27 @@ ACCOUNTS = 3
 # Of how many accounts it is remembered how they rang: as many as a status names.
 REMEMBERED = 256
 
-_TERMINATED = 128 + signal.SIGTERM
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment on two clocks.
+
+    Attributes:
+        steady: seconds of a clock that never jumps and goes on while the machine sleeps.
+        wall: seconds since 1970, as the machine had it then.
+    """
+
+    steady: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> "Moment":
+        """Look at both clocks."""
+        return cls(time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+
+    def of(self, microseconds: int) -> float:
+        """Say when a time since 1970 was, by the steady clock; not later than this moment."""
+        return self.steady - max(self.wall - microseconds / 1e6, 0.0)
 
 
 @dataclass(slots=True)
@@ -46,28 +73,38 @@ class View:
 
     Attributes:
         status: what it said last.
+        asked: when it said that.
         live: whether notifications are followed, or this is one look.
-        told: the last notification of each account, the latest last.
+        told: the last notification of each account and when it was sent, the latest last.
         connected: whether the subscription is there.
         silent: whether the daemon did not answer the last question.
         lost: how often the subscription was lost.
-        since: when that, or its return, was; wall time in seconds.
+        since: when that, or its return, was.
         fresh: whether nothing has happened since the status was asked for.
+
+    Times are of a clock that never jumps, in seconds. Only what the daemon tells by the wall
+    clock is compared with that, at the moment when it comes.
     """
 
     status: Status
+    asked: Moment
     live: bool = False
-    told: dict[str, Notification] = field(default_factory=dict)
+    told: dict[str, tuple[Notification, float]] = field(default_factory=dict)
     connected: bool = True
     silent: bool = False
     lost: int = 0
     since: float = 0.0
     fresh: bool = True
 
-    def note(self, notification: Notification) -> None:
-        """Take a notification in."""
+    def note(self, notification: Notification, now: Moment) -> None:
+        """Take a notification in.
+
+        Args:
+            notification: as it came.
+            now: when it came.
+        """
         self.told.pop(notification.account, None)
-        self.told[notification.account] = notification
+        self.told[notification.account] = notification, now.of(notification.time)
         if len(self.told) > REMEMBERED:
             del self.told[next(iter(self.told))]
         self.fresh = False
@@ -77,7 +114,7 @@ class View:
 
         Args:
             state: which of them.
-            now: wall time in seconds.
+            now: when.
         """
         connected = state is State.CONNECTED
         if connected is not self.connected:
@@ -93,7 +130,7 @@ def frame(view: View, now: float, rows: int) -> RenderableType:
 
     Args:
         view: what is known.
-        now: wall time, in seconds since 1970.
+        now: of the steady clock, in seconds.
         rows: how many there are; accounts that do not fit are counted, not shown.
 
     Returns:
@@ -114,7 +151,7 @@ def frame(view: View, now: float, rows: int) -> RenderableType:
 
 def _head(view: View, now: float) -> Iterable[Text]:
     status = view.status
-    up = duration(now - status.started / 1e6)
+    up = duration(uptime(status, view.asked.wall) + now - view.asked.steady)
     yield Text(f"mailbelld {printable(status.version)}, process {status.pid}, up {up}")
     if view.live:
         yield _connection(view, now)
@@ -141,31 +178,35 @@ def _sandbox(sandbox: Sandbox) -> Text:
     weak = [f"{name} {printable(value)}" for good, name, value in facts if not good]
     if weak:
         return Text(f"sandbox WEAK: {'; '.join(weak)}", style="bold red")
+    version = landlock_version(sandbox)
     locked = f"uid {sandbox.uid}, {sandbox.permitted_calls} system calls permitted"
-    return Text(f"sandbox ok: {locked}, Landlock ABI {sandbox.landlock_abi}", style="green")
+    return Text(f"sandbox ok: {locked}, Landlock {version}", style="green")
 
 
 def _accounts(view: View, now: float, at_most: int) -> Iterable[RenderableType]:
-    known = [(account, view.told.get(account.name)) for account in view.status.accounts]
-    known.sort(key=lambda pair: _latest(*pair), reverse=True)
+    known = [(account, _latest(view, account)) for account in view.status.accounts]
+    known.sort(key=lambda pair: pair[1], reverse=True)
     accounts = known[:at_most]
     table = plain_table("account", "notifications", "last", *(["how"] if view.live else []))
-    for account, told in accounts:
-        cells = [printable(account.name), str(account.count), _ago(_latest(account, told), now)]
-        table.add_row(*cells, *([how(told)] if told else []))
+    for account, latest in accounts:
+        ago = "never" if latest == -inf else f"{duration(now - latest)} ago"
+        cells = [printable(account.name), str(account.count), ago]
+        told = view.told.get(account.name)
+        table.add_row(*cells, *([how(told[0])] if told else []))
     yield table
     more = view.status.accounts_total - len(accounts)
     if more > 0:
         yield Text(f"and {more} more", style="dim")
 
 
-def _latest(account: Account, told: Notification | None) -> int:
+def _latest(view: View, account: Account) -> float:
+    """Say when the last notification of an account came; before all times if none did."""
     # The status may be older than what the subscription has told since.
-    return max(account.time or 0, told.time if told else 0)
-
-
-def _ago(time: int, now: float) -> str:
-    return f"{duration(now - time / 1e6)} ago" if time else "never"
+    _, told = view.told.get(account.name, (None, -inf))
+    if account.age is not None:
+        return max(told, view.asked.steady - account.age / 1e6)
+    # No notification yet, or a daemon older than this client, which tells no ages.
+    return told if account.time is None else max(told, view.asked.of(account.time))
 
 
 def _outcomes(status: Status) -> Table:
@@ -179,22 +220,18 @@ def _outcomes(status: Status) -> Table:
 
 
 def _once(client: Client) -> None:
-    view = View(client.status())
-    show(frame(view, time.time(), sys.maxsize))
+    view = View(client.status(), Moment.now())
+    show(frame(view, view.asked.steady, sys.maxsize))
 
 
 def _follow(client: Client, console: Console) -> NoReturn:
     """Keep a terminal up to date until a signal, or an error that waiting does not cure."""
-    view = View(client.status(), live=True, since=time.time())
-    subscription = client.subscribe(on_state=lambda state: view.turn(state, time.time()))
-    with (
-        subscription,
-        Client(client.path, timeout=PATIENCE) as hasty,
-        Live(console=console, screen=True, auto_refresh=False) as screen,
-    ):
+    view = View(client.status(), now := Moment.now(), live=True, since=now.steady)
+    subscription = client.subscribe(on_state=lambda state: view.turn(state, Moment.now().steady))
+    with subscription, Client(client.path, timeout=PATIENCE) as hasty, Screen() as screen:
         asked = time.monotonic()
         while True:
-            screen.update(frame(view, time.time(), console.height), refresh=True)
+            screen.draw(_picture(view, console))
             _gather(subscription, view)
             since = time.monotonic() - asked
             if view.connected and since >= (LATER if view.fresh else SOON):
@@ -202,12 +239,19 @@ def _follow(client: Client, console: Console) -> NoReturn:
                 asked = time.monotonic()
 
 
+def _picture(view: View, console: Console) -> str:
+    """Lay out one picture that fills the terminal."""
+    with console.capture() as captured:
+        console.print(Whole(frame(view, Moment.now().steady, console.height)), end="")
+    return captured.get()
+
+
 def _gather(subscription: Subscription, view: View) -> None:
     """Take in what comes, until a moment after the first, or for as long as a tick."""
     end = time.monotonic() + TICK
     try:
         while (now := time.monotonic()) < end:
-            view.note(subscription.next(end - now))
+            view.note(subscription.next(end - now), Moment.now())
             end = min(end, time.monotonic() + GATHER)
     except TemporaryError:
         return  # nothing came, or no more
@@ -215,17 +259,12 @@ def _gather(subscription: Subscription, view: View) -> None:
 
 def _ask(client: Client, view: View) -> None:
     try:
-        view.status = client.status()
+        view.status, view.asked = client.status(), Moment.now()
     except (UnavailableError, TemporaryError, PrivilegeError):
         # Away, or starting: the subscription finds out which.
         view.silent = True
     else:
         view.silent, view.fresh = False, True
-
-
-def _terminate(_number: int, _frame: object) -> NoReturn:
-    # The default would leave the terminal without its cursor and its text.
-    sys.exit(_TERMINATED)
 
 
 _EXAMPLES = """\b
@@ -242,11 +281,11 @@ agent does, it says itself: systemctl --user status mailbell-agent"""
 @click.option("--once", is_flag=True, help="Print it once and end, as without a terminal.")
 @socket_option
 def command(once: bool, socket_path: str | None) -> None:
-    """Show the daemon at a glance, and keep it up to date; Ctrl-C ends.
+    """Show the daemon at a glance, and keep it up to date; q ends.
 
     Accounts with their last notification, inputs by outcome, the sources most
     often refused, subscribers and the sandbox. When the daemon goes away, this
-    says so and waits until it is back.
+    says so and waits until it is back. Ctrl-C ends it too, Ctrl-Z stops it.
     """
     with Client(socket_path) as client:
         console = Console(markup=False, emoji=False, highlight=False)
@@ -255,5 +294,4 @@ def command(once: bool, socket_path: str | None) -> None:
         if once or not sys.stdout.isatty() or console.is_dumb_terminal:
             _once(client)
         else:
-            signal.signal(signal.SIGTERM, _terminate)
             _follow(client, console)
