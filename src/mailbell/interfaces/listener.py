@@ -94,14 +94,14 @@ type Sandbox (
 
 # How the daemon is. started is in microseconds since 1970 by the clock as it is
 # set now; uptime is the microseconds since then, which do not change with the
-# setting of the clock; refused_by_total are the requests that only the rate of all sources together refused; leaked are
-# datagrams over their source's limits that were let through by chance;
-# kernel_dropped are datagrams the kernel dropped, by the filter or because the
-# queue was full, and null where there is no UDP or the kernel does not tell;
-# unfiltered says why the kernel does not enforce the allowed sources, and is
-# null when it does or need not; accounts may be cut short, accounts_total is
-# how many there are; limited has at most eight sources, the most often refused
-# first.
+# setting of the clock; refused_by_total are the requests that only the rate of
+# all sources together refused; leaked are datagrams over their source's limits
+# that were let through by chance; kernel_dropped are datagrams the kernel
+# dropped, by the filter or because the queue was full, and null where there is
+# no UDP or the kernel does not tell; unfiltered says why the kernel does not
+# enforce the allowed sources, and is null when it does or need not; accounts
+# may be cut short, accounts_total is how many there are; limited has at most
+# eight sources, the most often refused first.
 type Status (
   version: string,
   pid: int,
