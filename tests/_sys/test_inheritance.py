@@ -9,7 +9,7 @@ from itertools import chain, combinations
 import pytest
 from harness.child import run
 
-from mailbell._sys.inheritance import shed
+from mailbell._sys.inheritance import close_inherited
 
 SUBSETS = list(chain.from_iterable(combinations((0, 1), n) for n in range(3)))
 
@@ -33,7 +33,7 @@ def test_standard_input_and_output_lead_nowhere_and_nothing_else_is_kept(
         extra = socket.socketpair()
         for descriptor in missing:
             os.close(descriptor)
-        shed({}, os.getpid())
+        close_inherited({}, os.getpid())
         for end in extra:
             end.detach()
         return opened()
@@ -48,7 +48,7 @@ def test_a_missing_standard_error_is_filled_before_a_socket_can_take_its_number(
     def body() -> None:
         kept = os.dup(2)
         os.close(2)
-        shed({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(kept - 2)}, os.getpid())
+        close_inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(kept - 2)}, os.getpid())
         taken = os.readlink("/proc/self/fd/2")
         os.dup2(kept, 2)  # the way back to the test
         assert taken == "/dev/null", taken
@@ -60,7 +60,7 @@ def test_what_was_opened_before_the_limit_was_lowered_is_not_kept() -> None:
     def body() -> set[int]:
         os.dup2(2, 200)
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
-        shed({}, os.getpid())
+        close_inherited({}, os.getpid())
         return set(opened())
 
     assert run(body).value == {0, 1, 2}
@@ -78,7 +78,7 @@ def test_what_a_service_manager_passes_is_kept(pid: str, count: str, kept: set[i
         for place, copy in enumerate(high):
             os.dup2(copy, 3 + place)
         own = str(os.getpid()) if pid == "mine" else pid
-        shed({"LISTEN_PID": own, "LISTEN_FDS": count}, os.getpid())
+        close_inherited({"LISTEN_PID": own, "LISTEN_FDS": count}, os.getpid())
         for pair in ends:
             for end in pair:
                 end.detach()
@@ -91,7 +91,7 @@ def test_blocked_signals_and_an_alarm_are_not_inherited() -> None:
     def body() -> tuple[set[int], float]:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         signal.setitimer(signal.ITIMER_REAL, 1000)
-        shed({}, os.getpid())
+        close_inherited({}, os.getpid())
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
         return {int(number) for number in blocked}, signal.getitimer(signal.ITIMER_REAL)[0]
 

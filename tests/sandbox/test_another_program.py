@@ -18,7 +18,7 @@ from sandbox.attacks.layers import NOBODY, ROOT
 
 from mailbell._sys import landlock
 from mailbell.core.errors import InternalError
-from mailbell.sandbox.lock import Confinement, Locked, give_up, lock, open_status
+from mailbell.sandbox.lock import Confinement, Locked, drop_privileges, lock, open_status
 from mailbell.sandbox.policy_file import FOLDER, programs, read_policy
 from mailbell.syscalls.policy import Policy
 from mailbell.syscalls.policy_toml import parse
@@ -68,7 +68,7 @@ def locked(state: int, port: int, then: Callable[[Locked], object]) -> Ended:
             descriptors={"STATE": state},
             connect_to=frozenset({port}),
         )
-        return then(lock(give_up(confinement)))
+        return then(lock(drop_privileges(confinement)))
 
     return run(inside)
 
@@ -137,7 +137,7 @@ def test_a_descriptor_that_the_policy_does_not_declare_stops_the_start(tmp_path:
             status_file=open_status(),
             descriptors={"STATE": 3},
         )
-        return lock(give_up(confinement))
+        return lock(drop_privileges(confinement))
 
     ended = run(inside)
     assert isinstance(ended.error, InternalError), ended

@@ -148,7 +148,7 @@ def test_the_document_shows_the_table() -> None:
 
 
 def test_the_layers_are_the_daemons() -> None:
-    """One by one they come to the same as `give_up`, which the daemon calls."""
+    """One by one they come to the same as `drop_privileges`, which the daemon calls."""
     nothing = dict.fromkeys(each.name for each in fields(lock.Confinement))
     identity = NOBODY if ROOT else None
     needed: dict[str, Any] = {
@@ -158,7 +158,7 @@ def test_the_layers_are_the_daemons() -> None:
     }
     confinement = lock.Confinement(**{**nothing, **needed})  # the rest is not used
     one_by_one = Run("all but the filter", ALL.layers - {Layer.FILTER})
-    expected = run_child(lambda: _state_after(lambda: lock.give_up(confinement)))
+    expected = run_child(lambda: _state_after(lambda: lock.drop_privileges(confinement)))
     found = run_child(lambda: _state_after(lambda: enter(one_by_one, [])))
     assert found.value == expected.value
     assert len(found.value) == 20

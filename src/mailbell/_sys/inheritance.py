@@ -13,12 +13,12 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 
-__all__ = ["shed"]
+__all__ = ["close_inherited"]
 
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 
 
-def shed(environ: Mapping[str, str], pid: int) -> None:
+def close_inherited(environ: Mapping[str, str], pid: int) -> None:
     """Keep standard error and the service manager's sockets, and nothing else.
 
     Standard input and output become /dev/null: the daemon uses neither. Call it

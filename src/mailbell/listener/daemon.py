@@ -14,7 +14,7 @@ from random import random
 import trio
 
 from mailbell import __version__
-from mailbell._sys.inheritance import shed
+from mailbell._sys.inheritance import close_inherited
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
 from mailbell.core.clock import Clock
@@ -33,7 +33,7 @@ from mailbell.listener.configuration import Configuration
 from mailbell.listener.prepare import Prepared, prepare
 from mailbell.logs.journal import Journal, Level
 from mailbell.logs.switch import Switch
-from mailbell.sandbox.lock import Locked, Unprivileged, give_up, lock, step
+from mailbell.sandbox.lock import Locked, Unprivileged, drop_privileges, lock, step
 
 __all__ = ["Daemon", "run"]
 
@@ -52,14 +52,14 @@ def run(configuration: Configuration) -> None:
     Raises:
         MailbellError: it could not start; nothing was accepted.
     """
-    with step("shed"):
-        shed(os.environ, os.getpid())
+    with step("close inherited"):
+        close_inherited(os.environ, os.getpid())
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)
-    unprivileged = give_up(prepared.confinement)
+    unprivileged = drop_privileges(prepared.confinement)
     # Whatever a task raises once it serves comes in a group, so that this names
     # the start of the event loop and nothing else.
-    with step("the event loop starts"):
+    with step("start event loop"):
         trio.run(_serve, configuration, prepared, unprivileged, journal)
 
 

@@ -1,6 +1,6 @@
 """Locks this process in, one irreversible step after another.
 
-The caller says in a `Confinement` what its program may do. `give_up` drops the
+The caller says in a `Confinement` what its program may do. `drop_privileges` drops the
 privileges, `lock` loads the filter and proves the result. The records are the
 order itself: what one step returns is what the next step needs, and only `lock`
 makes a `Locked`. A step that fails ends the process; there is no "carry on
@@ -21,7 +21,15 @@ from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
 from mailbell.core.errors import InternalError, OperatingSystemError
 from mailbell.syscalls.policy import Policy
 
-__all__ = ["Confinement", "Locked", "Unprivileged", "give_up", "lock", "open_status", "step"]
+__all__ = [
+    "Confinement",
+    "Locked",
+    "Unprivileged",
+    "drop_privileges",
+    "lock",
+    "open_status",
+    "step",
+]
 
 REFUSED = "see what the system lacks, or which other sandbox is around this process"
 MAX_STATUS = 16 * 1024
@@ -118,8 +126,8 @@ def open_status() -> int:
     return os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
 
 
-@step("give_up")
-def give_up(confinement: Confinement) -> Unprivileged:
+@step("drop privileges")
+def drop_privileges(confinement: Confinement) -> Unprivileged:
     """Drop every privilege and enter Landlock. No way back.
 
     Args:

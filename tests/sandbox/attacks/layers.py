@@ -1,6 +1,6 @@
 """The daemon's layers one by one, entered with the functions the daemon itself uses.
 
-Beside the four steps of `mailbell.sandbox.lock.give_up` and `lock` there is the lock on the
+Beside the four steps of `mailbell.sandbox.lock.drop_privileges` and `lock` there is the lock on the
 packet filters of its sockets, which are attached before.
 """
 

@@ -33,7 +33,11 @@ from sandbox.start.surroundings import (
 __all__ = ["FAILURES", "HARMLESS", "LIES", "STEPS", "TOLERATED", "WRONG_STATUS", "Case", "Who"]
 
 # docs/architecture.md, "The lock".
-STEPS: Final = ("shed", "prepare", "give_up", "the event loop starts", "lock", "ready")
+CLOSE: Final = "close inherited"
+DROP: Final = "drop privileges"
+LOOP: Final = "start event loop"
+REFUSED_TO_DROP: Final = f"cannot start ({DROP})"
+STEPS: Final = (CLOSE, "prepare", DROP, LOOP, "lock", "ready")
 
 # linux/prctl.h
 CAPBSET_READ, CAPBSET_DROP, CAP_AMBIENT, CAP_AMBIENT_CLEAR_ALL = 23, 24, 47, 4
@@ -120,15 +124,15 @@ def loaded_from(name: str) -> str:
 
 
 _SHED: Final = (
-    case("shed", "no /dev/null", 71, "cannot start (shed)", "/dev/null",
+    case(CLOSE, "no /dev/null", 71, "cannot start (close inherited)", "/dev/null",
          before=no_openable_file("/dev/null")),
-    case("shed", "standard input stays open", 71, "cannot start (shed)",
+    case(CLOSE, "standard input stays open", 71, "cannot start (close inherited)",
          answers=(refused(errno.EBUSY, "dup2"), refused(errno.EBUSY, "dup3"))),
-    case("shed", "no /proc", 71, "cannot start (shed)", "/proc/self/fd",
+    case(CLOSE, "no /proc", 71, "cannot start (close inherited)", "/proc/self/fd",
          before=no_folder("/proc")),
-    case("shed", "an alarm stays set", 71, "cannot start (shed)", OTHERWISE,
+    case(CLOSE, "an alarm stays set", 71, "cannot start (close inherited)", OTHERWISE,
          answers=refused(errno.EPERM, "setitimer")),
-    case("shed", "signals stay blocked", 71, "cannot start (shed)", OTHERWISE,
+    case(CLOSE, "signals stay blocked", 71, "cannot start (close inherited)", OTHERWISE,
          answers=refused(errno.EPERM, "rt_sigprocmask", {0: 2})),
 )  # fmt: skip
 
@@ -204,88 +208,88 @@ _BECOME: Final = ("cannot become nobody", "start as root")
 _UNEXPECTED: Final = "failed, but not as expected"
 
 _IDS: Final = (
-    case("give_up", "libgcc is missing", 71, "libgcc_s.so.1 cannot be loaded", "install libgcc-s1",
+    case(DROP, "libgcc is missing", 71, "libgcc_s.so.1 cannot be loaded", "install libgcc-s1",
          before=no_file(loaded_from("libgcc_s.so.1"))),
-    case("give_up", "the bounding set is not told", 71, "cannot start (give_up)", OTHERWISE,
+    case(DROP, "the bounding set is not told", 71, REFUSED_TO_DROP, OTHERWISE,
          who=Who.ROOT, answers=refused(errno.EPERM, "prctl", {0: CAPBSET_READ})),
-    case("give_up", "the bounding set has nothing in it", 70, "bounding set is 0x", who=Who.ROOT,
+    case(DROP, "the bounding set has nothing in it", 70, "bounding set is 0x", who=Who.ROOT,
          answers=refused(errno.EINVAL, "prctl", {0: CAPBSET_READ})),
-    case("give_up", "the bounding set stays", 77, "cannot empty the capability bounding set",
+    case(DROP, "the bounding set stays", 77, "cannot empty the capability bounding set",
          who=Who.ROOT, answers=refused(errno.EPERM, "prctl", {0: CAPBSET_DROP})),
-    case("give_up", "setgroups", 77, *_BECOME, who=Who.ROOT,
+    case(DROP, "setgroups", 77, *_BECOME, who=Who.ROOT,
          answers=refused(errno.EPERM, "setgroups", {0: 0})),
-    case("give_up", "setresgid", 77, *_BECOME, who=Who.ROOT,
+    case(DROP, "setresgid", 77, *_BECOME, who=Who.ROOT,
          answers=refused(errno.EPERM, "setresgid", {0: SOMEBODY})),
-    case("give_up", "setresuid", 77, *_BECOME, who=Who.ROOT,
+    case(DROP, "setresuid", 77, *_BECOME, who=Who.ROOT,
          answers=refused(errno.EAGAIN, "setresuid", {0: SOMEBODY})),
-    case("give_up", "ambient capabilities stay", 71, "capabilities: ", SANDBOX,
+    case(DROP, "ambient capabilities stay", 71, "capabilities: ", SANDBOX,
          answers=refused(errno.EINVAL, "prctl", {0: CAP_AMBIENT})),
-    case("give_up", "capset", 71, "capabilities: ", SANDBOX, who=Who.ROOT,
+    case(DROP, "capset", 71, "capabilities: ", SANDBOX, who=Who.ROOT,
          before=capabilities_that_stay(), answers=refused(errno.EPERM, "capset")),
-    case("give_up", "capget", 71, "capabilities: ", SANDBOX,
+    case(DROP, "capget", 71, "capabilities: ", SANDBOX,
          answers=refused(errno.EPERM, "capget")),
-    *(case("give_up", name, 71, "cannot start (give_up)", OTHERWISE, who=Who.ROOT,
+    *(case(DROP, name, 71, REFUSED_TO_DROP, OTHERWISE, who=Who.ROOT,
            answers=refused(errno.EPERM, name))
       for name in ("getresuid", "getresgid", "getgroups")),
-    *(case("give_up", f"the way back by {name} is closed in a strange way", 70, name, _UNEXPECTED,
+    *(case(DROP, f"the way back by {name} is closed in a strange way", 70, name, _UNEXPECTED,
            who=Who.ROOT, answers=refused(errno.ENOSYS, name, {0: int(name == "setgroups")}))
       for name in ("setresuid", "setuid", "setresgid", "setgid", "setgroups")),
 )  # fmt: skip
 
 _PROCESS: Final = (
-    case("give_up", "no_new_privs", 71, "no_new_privs: ", SANDBOX,
+    case(DROP, "no_new_privs", 71, "no_new_privs: ", SANDBOX,
          answers=refused(errno.EINVAL, "prctl", {0: SET_NO_NEW_PRIVS, 1: 1})),
-    case("give_up", "no_new_privs is not told", 71, "cannot start (give_up)",
+    case(DROP, "no_new_privs is not told", 71, REFUSED_TO_DROP,
          answers=refused(errno.EINVAL, "prctl", {0: GET_NO_NEW_PRIVS})),
-    case("give_up", "dumpable", 71, "dumpable: ", SANDBOX,
+    case(DROP, "dumpable", 71, "dumpable: ", SANDBOX,
          answers=refused(errno.EINVAL, "prctl", {0: SET_DUMPABLE})),
-    case("give_up", "dumpable is not told", 71, "cannot start (give_up)",
+    case(DROP, "dumpable is not told", 71, REFUSED_TO_DROP,
          answers=refused(errno.EINVAL, "prctl", {0: GET_DUMPABLE})),
-    case("give_up", "memory protection", 71, "memory protection: ", SANDBOX,
+    case(DROP, "memory protection", 71, "memory protection: ", SANDBOX,
          answers=refused(errno.EPERM, "prctl", {0: SET_MDWE})),
-    case("give_up", "memory protection is not told", 71, "cannot start (give_up)", mdwe=True,
+    case(DROP, "memory protection is not told", 71, REFUSED_TO_DROP, mdwe=True,
          answers=refused(errno.EPERM, "prctl", {0: GET_MDWE})),
-    case("give_up", "memory protection cannot be tried", 71, "cannot start (give_up)", mdwe=True,
+    case(DROP, "memory protection cannot be tried", 71, REFUSED_TO_DROP, mdwe=True,
          answers=refused(errno.ENOMEM, "mmap", {2: READ_WRITE_EXECUTE})),
-    case("give_up", "limits are not told", 71, "cannot start (give_up)", OTHERWISE,
+    case(DROP, "limits are not told", 71, REFUSED_TO_DROP, OTHERWISE,
          answers=refused(errno.EPERM, "prlimit64", {2: 0})),
-    *(case("give_up", f"limit {name}", 71, f"RLIMIT_{name} cannot be set", "leave Limit",
+    *(case(DROP, f"limit {name}", 71, f"RLIMIT_{name} cannot be set", "leave Limit",
            answers=refused(errno.EPERM, "prlimit64", {1: number, 2: None}))
       for name, number in LIMITS.items()),
-    case("give_up", "raising a limit fails in a strange way", 71, "cannot start (give_up)",
+    case(DROP, "raising a limit fails in a strange way", 71, REFUSED_TO_DROP,
          answers=refused(errno.EIO, "prlimit64", {1: LIMITS["CORE"], 2: None}, nth=2)),
-    case("give_up", "few open files", 71, "open files are needed", "LimitNOFILE=",
+    case(DROP, "few open files", 71, "open files are needed", "LimitNOFILE=",
          before=process_limit(resource.RLIMIT_NOFILE, 100)),
-    case("give_up", "threads cannot be counted", 71, "cannot count threads", "mount /proc",
+    case(DROP, "threads cannot be counted", 71, "cannot count threads", "mount /proc",
          before=no_folder("/proc/self/task", mode=0)),
-    case("give_up", "no thread at all", 70, "0 threads where one was expected",
+    case(DROP, "no thread at all", 70, "0 threads where one was expected",
          before=no_folder("/proc/self/task")),
-    case("give_up", "a second thread", 70, "2 threads where one was expected", "sitecustomize",
+    case(DROP, "a second thread", 70, "2 threads where one was expected", "sitecustomize",
          modules=module("sitecustomize", "import threading\n"
          "threading.Thread(target=threading.Event().wait, daemon=True).start()\n")),
 )  # fmt: skip
 
 _LANDLOCK: Final = (
     # Then it would prove nothing that none can be opened afterwards.
-    case("give_up", "no file can be opened before Landlock either", 71, "cannot start (give_up)",
+    case(DROP, "no file can be opened before Landlock either", 71, REFUSED_TO_DROP,
          "/proc/self/status", OTHERWISE, who=Who.ROOT,
          before=file_says("/proc/self/status", b"", mode=0o600)),
-    case("give_up", "a kernel without Landlock", 71, "the kernel offers no Landlock",
+    case(DROP, "a kernel without Landlock", 71, "the kernel offers no Landlock",
          "it needs Linux 5.13 or later",
          answers=refused(errno.ENOSYS, "landlock_create_ruleset", {2: LANDLOCK_VERSION})),
-    case("give_up", "Landlock is switched off", 71, "the kernel offers no Landlock",
+    case(DROP, "Landlock is switched off", 71, "the kernel offers no Landlock",
          "boot with landlock in the lsm= parameter",
          answers=refused(errno.EOPNOTSUPP, "landlock_create_ruleset", {2: LANDLOCK_VERSION})),
-    case("give_up", "Landlock is forbidden", 71, "the kernel offers no Landlock", SANDBOX,
+    case(DROP, "Landlock is forbidden", 71, "the kernel offers no Landlock", SANDBOX,
          answers=refused(errno.EPERM, "landlock_create_ruleset", {2: LANDLOCK_VERSION})),
-    case("give_up", "Landlock makes no ruleset", 71, "Landlock refused",
+    case(DROP, "Landlock makes no ruleset", 71, "Landlock refused",
          answers=refused(errno.E2BIG, "landlock_create_ruleset", {2: 0})),
-    case("give_up", "Landlock binds nobody", 71, "Landlock refused",
+    case(DROP, "Landlock binds nobody", 71, "Landlock refused",
          answers=refused(errno.EPERM, "landlock_restrict_self")),
 )  # fmt: skip
 
 _LOOP: Final = tuple(
-    case("the event loop starts", what, 71, "cannot start (the event loop starts)", answers=answer)
+    case(LOOP, what, 71, "cannot start (start event loop)", answers=answer)
     for what, answer in {
         "no epoll": refused(errno.EMFILE, "epoll_create1"),
         "no way to wake it": refused(errno.EMFILE, "socketpair"),
@@ -372,63 +376,63 @@ WRONG_STATUS: Final = (
 
 # A step that the kernel says it has done, or an attempt to undo one that it says went well.
 _LIES_OF_IDS: Final = (
-    case("give_up", "the bounding set has nothing in it", 70, "bounding set is 0x", who=Who.ROOT,
+    case(DROP, "the bounding set has nothing in it", 70, "bounding set is 0x", who=Who.ROOT,
          answers=lies("prctl", {0: CAPBSET_READ})),
-    case("give_up", "the bounding set is emptied", 70, "capability 0 is still in the bounding set",
+    case(DROP, "the bounding set is emptied", 70, "capability 0 is still in the bounding set",
          who=Who.ROOT, answers=lies("prctl", {0: CAPBSET_DROP})),
-    case("give_up", "groups are left", 70, "not nobody alone", "groups [0]", who=Who.ROOT,
+    case(DROP, "groups are left", 70, "not nobody alone", "groups [0]", who=Who.ROOT,
          before=groups(0), answers=lies("setgroups", {0: 0})),
-    case("give_up", "the group is changed", 70, "not nobody alone", "gids (0, 0, 0)", who=Who.ROOT,
+    case(DROP, "the group is changed", 70, "not nobody alone", "gids (0, 0, 0)", who=Who.ROOT,
          answers=lies("setresgid", {0: SOMEBODY})),
-    case("give_up", "the user is changed", 70, "not nobody alone", "uids (0, 0, 0)", who=Who.ROOT,
+    case(DROP, "the user is changed", 70, "not nobody alone", "uids (0, 0, 0)", who=Who.ROOT,
          answers=lies("setresuid", {0: SOMEBODY})),
-    *(case("give_up", f"there is a way back by {name}", 70, f"{name} succeeded after",
+    *(case(DROP, f"there is a way back by {name}", 70, f"{name} succeeded after",
            who=Who.ROOT, answers=lies(name, {0: int(name == "setgroups")}))
       for name in ("setresuid", "setuid", "setresgid", "setgid", "setgroups")),
-    case("give_up", "root's capabilities are dropped", 70, "capabilities are left", who=Who.ROOT,
+    case(DROP, "root's capabilities are dropped", 70, "capabilities are left", who=Who.ROOT,
          before=capabilities_that_stay(), answers=lies("capset")),
-    case("give_up", "inherited capabilities are dropped", 70, "capabilities are left",
+    case(DROP, "inherited capabilities are dropped", 70, "capabilities are left",
          who=Who.USER, before=inheriting_a_capability(), answers=lies("capset")),
-    case("give_up", "capabilities come back", 70, "capset succeeded after",
+    case(DROP, "capabilities come back", 70, "capset succeeded after",
          answers=lies("capset")),
 )  # fmt: skip
 
 _LIES_OF_PROCESS: Final = (
     # As an ordinary user who may load a filter without it: else it is set from the beginning.
-    case("give_up", "no_new_privs is set", 70, "no_new_privs is 0 where 1 was set", who=Who.USER,
+    case(DROP, "no_new_privs is set", 70, "no_new_privs is 0 where 1 was set", who=Who.USER,
          answers=lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1})),
-    case("give_up", "no_new_privs is taken back", 70, "no_new_privs can be taken back",
+    case(DROP, "no_new_privs is taken back", 70, "no_new_privs can be taken back",
          answers=lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 0})),
-    case("give_up", "no_new_privs was never set", 70, "no_new_privs is 0 where 1 was set",
+    case(DROP, "no_new_privs was never set", 70, "no_new_privs is 0 where 1 was set",
          answers=lies("prctl", {0: GET_NO_NEW_PRIVS})),
     # Said to be set, and said to be found so: Landlock then does not take it.
-    case("give_up", "no_new_privs is set and found", 71, "Landlock refused", "must be set before",
+    case(DROP, "no_new_privs is set and found", 71, "Landlock refused", "must be set before",
          who=Who.USER, answers=(lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1}),
                                 lies("prctl", {0: GET_NO_NEW_PRIVS}, result=1))),
     # As an ordinary user: for who was root the change of user has done it already.
-    case("give_up", "dumping is forbidden", 70, "dumpable is 1 where 0 was set", who=Who.USER,
+    case(DROP, "dumping is forbidden", 70, "dumpable is 1 where 0 was set", who=Who.USER,
          answers=lies("prctl", {0: SET_DUMPABLE})),
-    case("give_up", "dumping is permitted", 70, "dumpable is 1 where 0 was set",
+    case(DROP, "dumping is permitted", 70, "dumpable is 1 where 0 was set",
          answers=lies("prctl", {0: GET_DUMPABLE}, result=1)),
-    case("give_up", "memory is protected", 70, "memory protection is 0 where 1 was set", mdwe=True,
+    case(DROP, "memory is protected", 70, "memory protection is 0 where 1 was set", mdwe=True,
          answers=lies("prctl", {0: SET_MDWE})),
-    case("give_up", "memory was never protected", 70, "memory protection is 0", mdwe=True,
+    case(DROP, "memory was never protected", 70, "memory protection is 0", mdwe=True,
          answers=lies("prctl", {0: GET_MDWE})),
-    case("give_up", "memory is protected and found so", 70, "memory can still be writable and",
+    case(DROP, "memory is protected and found so", 70, "memory can still be writable and",
          mdwe=True, answers=(lies("prctl", {0: SET_MDWE}), lies("prctl", {0: GET_MDWE}, result=1))),
-    *(case("give_up", f"limit {name} is lowered", 70, f"RLIMIT_{name} is ", " was set",
+    *(case(DROP, f"limit {name} is lowered", 70, f"RLIMIT_{name} is ", " was set",
            answers=lies("prlimit64", {1: number, 2: None}))
       for name, number in LIMITS.items() if name != "CORE"),
-    case("give_up", "a limit can be raised again", 77, "resource limits can be raised again",
+    case(DROP, "a limit can be raised again", 77, "resource limits can be raised again",
          answers=lies("prlimit64", {1: LIMITS["CORE"], 2: None}, nth=2)),
 )  # fmt: skip
 
 _LIES_OF_LOCK: Final = (
-    case("give_up", "Landlock has version 0", 71, "version 0 of Landlock", SANDBOX,
+    case(DROP, "Landlock has version 0", 71, "version 0 of Landlock", SANDBOX,
          answers=lies("landlock_create_ruleset", {2: LANDLOCK_VERSION})),
-    case("give_up", "Landlock makes a ruleset", 71, "Landlock refused",
+    case(DROP, "Landlock makes a ruleset", 71, "Landlock refused",
          answers=lies("landlock_create_ruleset", {2: 0})),
-    case("give_up", "Landlock binds", 70, "Landlock was entered, and yet a file can be opened",
+    case(DROP, "Landlock binds", 70, "Landlock was entered, and yet a file can be opened",
          answers=lies("landlock_restrict_self")),
     case("lock", "the filter is in force", 70, "yet a file could be opened", "report this",
          answers=lies("seccomp", _PROGRAM)),
@@ -458,9 +462,9 @@ TOLERATED: Final = (
          answers=refused(errno.EPERM, "setsockopt", {1: 1, 2: SO_ATTACH_FILTER})),
     case("prepare", "no SO_PASSRIGHTS", 0, _UNCOVERED + "descriptors passed by local peers",
          answers=refused(errno.ENOPROTOOPT, "setsockopt", {1: 1, 2: SO_PASSRIGHTS})),
-    case("give_up", "no PR_SET_MDWE", 0, _UNCOVERED + "memory that is writable and executable",
+    case(DROP, "no PR_SET_MDWE", 0, _UNCOVERED + "memory that is writable and executable",
          answers=refused(errno.EINVAL, "prctl", {0: SET_MDWE})),
-    *(case("give_up", f"Landlock of version {version}", 0,
+    *(case(DROP, f"Landlock of version {version}", 0,
            f"landlock_abi={version} landlock_of_kernel={version}",
            _UNCOVERED + "Landlock: connecting to abstract Unix sockets",
            answers=lies("landlock_create_ruleset", {2: LANDLOCK_VERSION}, result=version))
@@ -476,9 +480,9 @@ TOLERATED: Final = (
 
 # What changes nothing: an attempt that is to fail fails in another way, or a lie comes true.
 HARMLESS: Final = (
-    case("give_up", "no_new_privs is not taken back", 0, "event=locked",
+    case(DROP, "no_new_privs is not taken back", 0, "event=locked",
          answers=refused(errno.EPERM, "prctl", {0: SET_NO_NEW_PRIVS, 1: 0})),
-    case("give_up", "ambient capabilities are dropped", 0, "event=locked", who=Who.USER,
+    case(DROP, "ambient capabilities are dropped", 0, "event=locked", who=Who.USER,
          before=inheriting_a_capability(), answers=lies("prctl", {0: CAP_AMBIENT,
                                                                  1: CAP_AMBIENT_CLEAR_ALL})),
     case("lock", "no_new_privs once more", 0, "event=locked",
