@@ -1,1 +1,1 @@
-"""What every program speaks of: the protocol, notifications, addresses, errors. Pure."""
+"""What all programs share: the protocol, notifications, addresses, errors. Pure."""

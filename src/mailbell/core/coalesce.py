@@ -1,18 +1,18 @@
-"""Many notifications, few wake-ups: at once, then at most one in each interval.
+"""Turns many notifications into few wake-ups: one at once, then at most one an interval.
 
-RFC 4146, section 5, warns of floods, and a mail server may limit how often a
-user may look for mail (LOGIN-DELAY, RFC 2449), so a storm of fetches hurts twice.
-Two promises hold for any sequence of times:
+RFC 4146, section 5, warns of floods. A mail server may also limit how often a user may
+look for mail (LOGIN-DELAY, RFC 2449), so needless fetches do harm on both sides.
+This module makes two promises for any sequence of times:
 
-- every ring is covered by a wake-up no later than one interval after it, as long
-  as `tick` is called at `due`: the last ring is never lost;
-- no two wake-ups are closer than the interval.
+- Each notification is followed by a wake-up within one interval, if the caller calls
+  `tick` at `due`. The last notification of a burst is never lost.
+- Two wake-ups are never closer than the interval.
 
-Both are exact in floating point, not just nearly so, because one number decides both:
-`previous wake-up + interval`, rounded once. Addition rounds monotonically, so a ring that is
-no earlier than the wake-up before it cannot have `ring + interval` fall below that
-number. Comparing a difference (`now - previous >= interval`) would round a second time,
-the other way for some times, and a tick at exactly `due` would then deliver nothing.
+Both hold exactly, although the times are floating-point numbers, because one number decides
+both: `previous wake-up + interval`, rounded once. Addition rounds monotonically. A
+notification at or after the previous wake-up therefore never has a smaller `notification +
+interval`. A comparison of the difference (`now - previous >= interval`) rounds a second time.
+For some times it rounds the other way, and a `tick` at exactly `due` then delivers nothing.
 """
 
 import math
@@ -21,14 +21,14 @@ __all__ = ["Coalescer"]
 
 
 class Coalescer:
-    """When to wake the subscribers of one account.
+    """Decides when to wake the subscribers of one account.
 
     Args:
         interval: the least time between two wake-ups, in seconds.
 
     Attributes:
         held_back: how many notifications wait for `tick`.
-        next: no wake-up comes before this time, in seconds.
+        next: the earliest time of the next wake-up, in seconds.
 
     Raises:
         ValueError: the interval is not a positive, finite number.
@@ -45,7 +45,7 @@ class Coalescer:
 
     @property
     def due(self) -> float | None:
-        """When `tick` is to be called next; None while nothing is held back."""
+        """When the caller must call `tick` next; None while nothing is held back."""
         return self.next if self.held_back else None
 
     def ring(self, now: float) -> int:
@@ -55,7 +55,7 @@ class Coalescer:
             now: monotonic time in seconds.
 
         Returns:
-            How many notifications to deliver now, in one wake-up; 0: held back until `due`.
+            How many notifications to deliver now, in one wake-up. 0: held back until `due`.
         """
         self.held_back += 1
         if now < self.next <= now + self._interval:
@@ -63,15 +63,15 @@ class Coalescer:
         return self.tick(now)
 
     def tick(self, now: float) -> int:
-        """Release what was held back, when it is time; too early or too late does no harm.
+        """Release what was held back, if it is time. A call too early or too late does no harm.
 
         Args:
             now: monotonic time in seconds.
 
         Returns:
-            How many notifications to deliver now, in one wake-up; 0: none.
+            How many notifications to deliver now, in one wake-up. 0: none.
         """
-        # A time that ran backwards must not hold anybody back for longer than an interval.
+        # If time ran backwards, nothing may be held back for longer than one interval.
         self.next = min(self.next, now + self._interval)
         if not self.held_back or now < self.next:
             return 0

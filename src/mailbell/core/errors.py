@@ -1,7 +1,7 @@
-"""The errors mailbell ends with: each knows its exit code and says what to do.
+"""The errors that end a program of mailbell. Each has its exit code and a remedy.
 
-A message is one line: what is wrong, where, and the remedy. Exit codes are
-those of sysexits(3head). Anything else that escapes is a bug in mailbell.
+A message is one line: what is wrong, where, and what to do. The exit codes are those of
+sysexits(3head). Any other exception that ends a program is a bug in mailbell.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ __all__ = [
 
 
 class MailbellError(Exception):
-    """Base of all errors a person is shown.
+    """Base of all errors that are shown to a person.
 
     Args:
         what: what is wrong, and where.
-        remedy: what to do about it; empty when there is nothing to do.
+        remedy: what to do about it; empty when nothing can be done.
     """
 
     exit_code = 70
@@ -40,25 +40,25 @@ class MailbellError(Exception):
 
 
 class UsageError(MailbellError):
-    """The command line is wrong. Raised by the doors (`mailbell.cli`)."""
+    """The command line is wrong. Raised by the command lines (`mailbell.cli`)."""
 
     exit_code = 64
 
 
 class DataError(MailbellError):
-    """A peer on the local socket spoke nonsense. Raised by `mailbell.client`."""
+    """A peer on the local socket sent invalid data. Raised by `mailbell.client`."""
 
     exit_code = 65
 
 
 class UnavailableError(MailbellError):
-    """There is no daemon, or it went away. Raised by `mailbell.client`."""
+    """No daemon answers, or the daemon went away. Raised by `mailbell.client`."""
 
     exit_code = 69
 
 
 class InternalError(MailbellError):
-    """mailbell contradicts itself. Raised where a proof fails: report it."""
+    """Two parts of mailbell contradict each other: a bug to report. Raised by its own checks."""
 
     exit_code = 70
 
@@ -67,26 +67,26 @@ class InternalError(MailbellError):
 
 
 class OperatingSystemError(MailbellError):
-    """The system refuses what is needed: a port is taken, a kernel feature is missing."""
+    """The system refuses what mailbell needs: a port is in use, a kernel feature is missing."""
 
     exit_code = 71
 
 
 class TemporaryError(MailbellError):
-    """It did not happen in time; trying again may help."""
+    """Something did not happen in time. Another attempt may succeed."""
 
     exit_code = 75
 
 
 class PrivilegeError(MailbellError):
-    """This process may not do what it was asked to."""
+    """This process lacks the permission for what it was asked to do."""
 
     exit_code = 77
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a configuration.
+    """One mistake in a configuration.
 
     Attributes:
         path: where, as in `limits.rate` or `account[2].sources[0]`.
@@ -101,12 +101,12 @@ class Problem:
 
 
 class ConfigurationError(MailbellError):
-    """The configuration, or what it names on this machine, is wrong.
+    """The configuration is wrong, or this machine lacks what it names.
 
     Args:
         what: what is wrong, and where.
         remedy: what to do about it.
-        problems: every problem found, when there is more to say than one line.
+        problems: every problem found, when one line cannot say it all.
     """
 
     exit_code = 78

@@ -1,21 +1,21 @@
-"""Text that came from outside, made safe to show: on a terminal, in a log, in a message.
+"""Makes text from outside safe to show on a terminal, in a log line or in a message.
 
-Everyone who shows what a peer, a file or another process said uses this.
+All code that shows text of a peer, of a file or of another process uses this.
 """
 
 __all__ = ["printable"]
 
 
 def printable(text: str, also: str = "") -> str:
-    r"""Escape what a terminal could obey or a reader could mistake.
+    r"""Escape everything that a terminal could obey or a reader could misread.
 
     Args:
-        text: anything, from anyone.
-        also: more characters of ASCII to be escaped, such as the quotation mark
-            that the text will stand in.
+        text: any text, from any source.
+        also: further ASCII characters to escape, such as the quotation mark that
+            encloses the text.
 
     Returns:
-        Printable ASCII; everything else, and the backslash, as an escape of Python's.
+        Printable ASCII. The backslash and all else are escaped as Python escapes them.
     """
     special = "\\" + also
     return "".join(_escaped(character, special) for character in text)

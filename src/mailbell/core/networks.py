@@ -1,8 +1,8 @@
-"""Addresses and networks as numbers, and the longest-prefix map over them.
+"""Addresses and networks as numbers, and a map from an address to its longest network.
 
-The rest of the daemon holds a source as `(family, integer)`: the kernel hands
-out bytes, masks are shifts, and an integer costs less than an object of
-`ipaddress`, which is used here for the text forms alone.
+The daemon holds a source as `(family, integer)`: the kernel gives addresses as bytes, a
+mask is a shift, and an integer needs less memory than an object of `ipaddress`. This
+module uses `ipaddress` for the text forms only.
 """
 
 import ipaddress
@@ -24,35 +24,35 @@ __all__ = [
 
 T = TypeVar("T")
 
-# RFC 4291, section 2.5.5.2: ::ffff:0:0/96 stands for the IPv4 addresses. Our
-# sockets are IPV6_V6ONLY, so no peer ever has such an address: a network
-# written this way would match nothing, silently.
+# RFC 4291, section 2.5.5.2: ::ffff:0:0/96 stands for the IPv4 addresses. Our sockets are
+# IPV6_V6ONLY, so no peer ever has such an address. A network in this form would match
+# nothing, and the operator would not be told.
 _MAPPED_LENGTH = 96
 _MAPPED_PREFIX = 0xFFFF
 
-# The longest textual IPv6 address is 45 characters (RFC 4291, section 2.2, form 3).
+# The longest textual form of an IPv6 address has 45 characters (RFC 4291, section 2.2, form 3).
 _LONGEST_TEXT = 45
 
 ADDRESS_FORM = "a numeric address such as 192.0.2.25 or 2001:db8::25"
-"""How an address is written, for messages."""
+"""How to write an address, for messages."""
 
 _PREFIX_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
 
 
 class Family(IntEnum):
-    """An IP address family, by its version number."""
+    """An IP address family, with its version number as the value."""
 
     IPV4 = 4
     IPV6 = 6
 
     @property
     def bits(self) -> int:
-        """Length of an address in bits."""
+        """The length of an address in bits."""
         return 32 if self is Family.IPV4 else 128
 
 
 def parse_address(text: str) -> tuple[Family, int]:
-    """Read a numeric address; names are never resolved.
+    """Read a numeric address. Names are never resolved.
 
     Args:
         text: as in `192.0.2.25` or `2001:db8::25`; no zone (`%eth0`), no brackets.
@@ -61,7 +61,7 @@ def parse_address(text: str) -> tuple[Family, int]:
         The family and the address as an integer in network byte order.
 
     Raises:
-        ValueError: it is no address, or an IPv4 address in IPv6 form; the
+        ValueError: the text is no address, or an IPv4 address in IPv6 form. The
             message says which form is accepted.
 
     Source: RFC 4291, section 2.2; inet_pton(3).
@@ -102,7 +102,7 @@ def format_address(family: Family, value: int) -> str:
 
 
 class Address(NamedTuple):
-    """One address of this machine, as an account names it.
+    """One address of this machine, as an account lists it.
 
     Attributes:
         family: of the address.
@@ -153,7 +153,7 @@ class Network:
     def parse(cls, text: str) -> Self:
         """Read `ADDRESS` or `ADDRESS/LENGTH` (RFC 4632, section 3.1).
 
-        Netmasks (`/255.255.255.0`) are not read: they have two readings.
+        Netmasks (`/255.255.255.0`) are refused, because a mask can be written in two ways.
 
         Args:
             text: as it is written in the configuration.
@@ -162,8 +162,8 @@ class Network:
             The network.
 
         Raises:
-            ValueError: it is no network, has bits beyond its length, or is
-                IPv4 in IPv6 form; the message says what to write.
+            ValueError: the text is no network, has bits beyond its length, or is
+                IPv4 in IPv6 form. The message says what to write.
         """
         host, slash, digits = text.partition("/")
         parsed = _parse(host)
@@ -182,8 +182,8 @@ class Network:
             raise ValueError(f"write it as IPv4: {inner}")
         network = cls._masked(family, value, length)
         if network.prefix != value:
-            # 10.0.0.1/8 may be meant as 10.0.0.1 or as 10.0.0.0/8. The one
-            # admits a host, the other sixteen million: only its author knows.
+            # 10.0.0.1/8 may mean 10.0.0.1 or 10.0.0.0/8. The first admits one host, the
+            # second sixteen million. Only the operator knows which one was meant.
             address = format_address(family, value)
             raise ValueError(f"bits are set beyond the length: write {network} or {address}")
         return network
@@ -194,10 +194,10 @@ class Network:
         return cls(family, value >> shift << shift, length)
 
     def contains(self, other: "Network") -> bool:
-        """Tell whether another network lies in this one.
+        """Tell whether another network lies within this one.
 
         Args:
-            other: of any family.
+            other: a network of any family.
 
         Returns:
             Whether every address of `other` is one of this network.
@@ -215,16 +215,16 @@ class Network:
 
 
 class NetworkMap(Generic[T]):
-    """What belongs to an address, by the longest network that contains it.
+    """Maps each address to the value of the longest network that contains it.
 
-    One dictionary for each prefix length in use, asked from the longest to
-    the shortest: a lookup costs as many steps as there are distinct lengths,
-    however many networks there are. What is stored comes from the
-    administrator alone, so no peer can choose keys that collide.
+    There is one dictionary for each prefix length in use. A lookup asks them from the longest
+    prefix to the shortest, so its cost depends on the number of different lengths and not on
+    the number of networks. All keys come from the operator's configuration, so no peer can
+    choose keys that collide.
 
     Args:
-        entries: networks and what belongs to each. The last of several
-            entries for the same network counts.
+        entries: networks, each with its value. If a network occurs more than once, the
+            last entry counts.
     """
 
     __slots__ = ("_levels",)
@@ -244,14 +244,14 @@ class NetworkMap(Generic[T]):
         }
 
     def lookup(self, family: Family, address: int) -> T | None:
-        """Find what belongs to the longest network with this address.
+        """Find the value of the longest network that contains an address.
 
         Args:
             family: of the address.
             address: as an integer in network byte order.
 
         Returns:
-            The value; None when no network has the address.
+            The value; None when no network contains the address.
         """
         for shift, level in self._levels[family]:
             key = address >> shift

@@ -1,7 +1,7 @@
-"""What a subscriber is told, and its place in the history of what it was told.
+"""What a subscriber is told, and a subscriber's place in the history of notifications.
 
-The enumerations are closed: a name that is not here does not exist, and the
-tests count on it. Nothing in this module does anything.
+The enumerations are closed: no other values exist, and the tests rely on it. This module
+holds data only.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ __all__ = ["Cause", "Cursor", "Notification", "Transport"]
 
 
 class Transport(StrEnum):
-    """How a notification arrived (RFC 4146, section 3: TCP, and UDP by some senders)."""
+    """How a notification arrived: by TCP (RFC 4146, section 3), or by UDP from some senders."""
 
     TCP = "tcp"
     UDP = "udp"
@@ -30,9 +30,10 @@ class Cursor:
     """A place in the history of one run of the daemon.
 
     Attributes:
-        epoch: names the run; another run has another epoch.
-        sequence: number of the last wake-up of which everything was told; 0: the
-            beginning; -1: not yet told everything that this run has to say at once.
+        epoch: names the run; each run has its own.
+        sequence: the number of the last wake-up that the subscriber knows. 0: the beginning of
+            the run. -1: the subscriber comes from another run and has not yet received every
+            resync that this run begins with.
     """
 
     epoch: str
@@ -41,15 +42,16 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a subscriber is told: look for mail of this account.
+    """What a subscriber is told: look for mail in this account.
 
     Attributes:
         account: the account's name.
         cause: why the subscriber is told.
-        count: how many notifications this one stands for (0 for a resync).
-        transport: how the last of them arrived; None unless by network.
-        source: numeric address the last of them came from; None unless by network.
-        time: of the last of them, in microseconds since 1970.
+        count: how many notifications this one stands for; 0 for a resync.
+        transport: how the last of them arrived; None unless the cause is the network.
+        source: the numeric address the last of them came from; None unless the cause is
+            the network.
+        time: when the last of them came, in microseconds since 1970.
     """
 
     account: str

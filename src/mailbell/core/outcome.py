@@ -1,7 +1,6 @@
-"""How the input of a connection ends, and what becomes of a connection or a datagram.
+"""How the input of a connection ends, and the outcome of a connection or a datagram.
 
-The enumerations are closed: a name that is not here does not exist, and the
-tests count on it.
+The enumerations are closed: no other values exist, and the tests rely on it.
 """
 
 from enum import Enum, StrEnum
@@ -10,25 +9,25 @@ __all__ = ["End", "Outcome"]
 
 
 class End(Enum):
-    """How the input of one connection came to its end."""
+    """How the input of one connection ended."""
 
-    CLOSED = "closed"  # by us: enough was read
-    EOF = "eof"  # the peer has closed its side
-    RESET = "reset"  # the peer, or the path to it, broke the connection
-    DEADLINE = "deadline"  # the time for the whole exchange is over
+    CLOSED = "closed"  # the daemon closed: it had read enough
+    EOF = "eof"  # the sender closed its side
+    RESET = "reset"  # the sender, or the path to it, broke the connection
+    DEADLINE = "deadline"  # the time for the whole exchange ran out
 
 
 class Outcome(StrEnum):
-    """What became of one connection or one datagram: exactly one of these."""
+    """The one outcome of a connection or a datagram."""
 
     ACCEPTED = "accepted"
-    # refused before a byte was read
+    # refused before any byte was read
     DENIED_SOURCE = "denied_source"
     UNLISTED_SOURCE = "unlisted_source"
     RATE_LIMITED = "rate_limited"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     TOO_MANY_FROM_SOURCE = "too_many_from_source"
-    # invalid: something was read, or nothing came
+    # invalid: the bytes were wrong, or none came
     MISMATCH = "mismatch"
     BAD_TERMINATOR = "bad_terminator"
     TRAILING_DATA = "trailing_data"
@@ -37,5 +36,5 @@ class Outcome(StrEnum):
     DEADLINE = "deadline"
     EMPTY = "empty"
     RESET = "reset"
-    # a good line that belongs to nobody
+    # a valid line, but no account matches
     UNKNOWN_ACCOUNT = "unknown_account"

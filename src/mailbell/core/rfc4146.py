@@ -1,12 +1,12 @@
-"""The grammar of RFC 4146 on a stream and in a datagram, without any input or output.
+"""The grammar of RFC 4146 for a stream and for a datagram, without input or output.
 
-RFC 4146, section 3: the server opens a connection, sends "nm_notifyuser" followed at once
-by CRLF, and closes. That line is 15 bytes, so 16 bytes are enough to tell it from
-everything else; no byte after the sixteenth is kept.
+RFC 4146, section 3: the mail server opens a connection, sends "nm_notifyuser" followed
+at once by CRLF, and closes. That line has 15 bytes. So 16 bytes are enough to tell it from
+everything else, and no byte after the sixteenth is kept.
 
-The bytes decide first and the way they ended second: whatever can no longer
-become the line is named by what it is, however slowly or abruptly it came.
-`docs/protocol.md` records what we decided where the RFC is silent.
+The bytes decide first, the end of the connection second. As soon as the bytes can no longer
+become the line, they alone decide the outcome, however slowly they came or however they ended.
+`docs/protocol.md` records our decisions where the RFC says nothing.
 """
 
 import re
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 LINE: Final = b"nm_notifyuser\r\n"
-# The line and the one byte that would be too much.
+# The line and one byte more, which shows that too much came.
 MAX_INPUT: Final = 16
 
 _TOKEN: Final = LINE.removesuffix(b"\r\n")
 
 
 class Terminator(StrEnum):
-    """What may end the line. The RFC knows CRLF; the others are for old senders."""
+    """What may end the line. The RFC allows CRLF only; old senders use the others."""
 
     CRLF = "crlf"
     LF = "lf"
@@ -45,12 +45,12 @@ class Terminator(StrEnum):
 STRICT: Final = frozenset({Terminator.CRLF})
 
 LINES: Final = {Terminator.CRLF: LINE, Terminator.LF: _TOKEN + b"\n", Terminator.EOF: _TOKEN}
-"""All there is of a notification, for each end of the line; the daemon and its packet filter
+"""The complete bytes of a notification for each end of line. The daemon and its packet filter
 accept the same bytes."""
 
-# RFC 1288, section 2.3: `[{W}|{W}{S}{U}]{C}`, where {W} is "/W", {S} blanks, {U} a
-# user and {C} CRLF. Its grammar forgets the plain `{U}{C}` which its text describes;
-# a user is printable ASCII here, "@host" included, for we only count these.
+# RFC 1288, section 2.3: `[{W}|{W}{S}{U}]{C}`. {W} is "/W", {S} is blanks, {U} is a user
+# and {C} is CRLF. The grammar lacks the plain `{U}{C}` that the text describes. We only count
+# these queries, so any printable ASCII is a user here, "@host" included.
 _FINGER_QUERY: Final = re.compile(rb"(?:/W +)?[!-~]*\r\n")
 _FINGER_START: Final = re.compile(rb"(?:/W +)?[!-~]*\r?")
 _NOT_LETTERS: Final = bytes(byte for byte in range(256) if not bytes([byte]).isalpha())
@@ -64,11 +64,11 @@ _WITHOUT_LINE: Final = {
 
 
 class Receiver:
-    """Collects the bytes of one connection until they can be named.
+    """Collects the bytes of one connection until their outcome is known.
 
     Args:
-        terminators: what may end the line. With `EOF`, the bare token counts when
-            the peer itself closes its side: neither a reset nor our deadline is an end of line.
+        terminators: what may end the line. With `EOF`, the line may lack its end if the
+            sender itself closes its side. A reset or our deadline is no end of line.
     """
 
     __slots__ = ("_data", "_outcome", "_terminators", "_verdict")
@@ -81,24 +81,24 @@ class Receiver:
 
     @property
     def data(self) -> bytes:
-        """The bytes held, at most 16, as they came: untrusted, escape them in a log."""
+        """The bytes held, at most 16, as they came. They are untrusted: escape them in a log."""
         return self._data
 
     @property
     def room(self) -> int:
-        """How many more bytes are of interest; 0 only after `receive` returned True."""
+        """How many more bytes are of interest. It is 0 only after `receive` returned True."""
         return MAX_INPUT - len(self._data)
 
     def receive(self, data: bytes) -> bool:
-        """Take what the peer sent.
+        """Take bytes that the sender sent.
 
         Args:
-            data: any number of bytes; those beyond `room` are dropped, since the
-                sixteenth byte already says that too much came.
+            data: any number of bytes. Those beyond `room` are dropped, because the
+                sixteenth byte already shows that too much came.
 
         Returns:
-            True when enough is known: the caller closes, then calls `finish`. Bytes that
-            are fed all the same can only turn a complete line into `trailing_data`.
+            True when enough is known: the caller must close, then call `finish`. Bytes that
+            come even so can only turn a complete line into `trailing_data`.
         """
         if self._outcome is None and (room := MAX_INPUT - len(self._data)):
             self._data += data[:room]
@@ -106,14 +106,14 @@ class Receiver:
         return self._verdict is not None
 
     def finish(self, end: End) -> Outcome:
-        """Name the exchange, once: later calls and later bytes change nothing.
+        """Decide the outcome. The first call decides; later calls and bytes change nothing.
 
         Args:
-            end: how the input came to its end. It matters only for bytes that are still
-                the beginning of a line: a reset after the whole line is no loss.
+            end: how the input ended. It matters only for bytes that can still become a
+                line: a reset after the whole line loses nothing.
 
         Returns:
-            The one outcome, a function of the bytes and the end, not of how they were cut.
+            The one outcome. It depends on the bytes and the end, not on how they were split.
         """
         if self._outcome is None:
             self._outcome = self._verdict or self._unfinished(end)
@@ -130,14 +130,14 @@ class Receiver:
 
 
 def parse_datagram(data: bytes, terminators: frozenset[Terminator] = STRICT) -> Outcome:
-    """Name one datagram: one whole line, and nothing else, is accepted.
+    """Decide the outcome of one datagram. Accepted is one whole line and nothing else.
 
     Args:
-        data: the payload; 16 bytes of a longer one are enough.
-        terminators: what may end the line; the end of the datagram is an `EOF`.
+        data: the payload; the first 16 bytes of a longer one are enough.
+        terminators: what may end the line. The end of the datagram counts as `EOF`.
 
     Returns:
-        Its outcome: that of a stream with the same bytes which the peer then closed.
+        The outcome. A stream with the same bytes, closed by the sender, has the same one.
     """
     receiver = Receiver(terminators)
     receiver.receive(data)
@@ -156,7 +156,7 @@ def _lines(terminators: frozenset[Terminator]) -> tuple[bytes, ...]:
 
 
 def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome | None:
-    """Return what these bytes are, or None while they can still become something."""
+    """Return the outcome of these bytes, or None while more bytes can still change it."""
     lines = _lines(terminators)
     if data in lines:
         return Outcome.ACCEPTED
@@ -166,11 +166,11 @@ def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome
         return None
     if data.startswith((_TOKEN + b"\r", _TOKEN + b"\n")):
         return Outcome.BAD_TERMINATOR
-    return _judge_stranger_untrusted(data)
+    return _judge_other_untrusted(data)
 
 
-def _judge_stranger_untrusted(data: bytes) -> Outcome | None:
-    """Tell who looks for a finger daemon (it is finger's port) from who gets our line wrong."""
+def _judge_other_untrusted(data: bytes) -> Outcome | None:
+    """Tell a finger client from a sender whose line is wrong (port 79 is finger's port)."""
     if query := _FINGER_QUERY.match(data):
         return Outcome.MISMATCH if _resembles_token(query[0]) else Outcome.FINGER_QUERY
     if len(data) < MAX_INPUT and _FINGER_START.fullmatch(data):
@@ -179,9 +179,9 @@ def _judge_stranger_untrusted(data: bytes) -> Outcome | None:
 
 
 def _resembles_token(data: bytes) -> bool:
-    """Say whether this is a sender's slip rather than a user's name.
+    """Tell whether this is a sender's mistake rather than a user's name.
 
-    Case, underscore and whatever else is not a letter are disregarded: printed copies of
-    the RFC have lost the underscore, and no login name has "nmnot" in it by chance.
+    Only letters count, and their case does not: some printed copies of the RFC have lost
+    the underscore, and no login name contains "nmnot" by chance.
     """
     return b"nmnot" in data.translate(None, _NOT_LETTERS).lower()

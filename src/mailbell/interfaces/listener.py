@@ -38,17 +38,17 @@ _TEXT = """\
 # Tells programs that new mail has arrived, as a mail server told us (RFC 4146).
 interface org.mailbell.Listener
 
-# A place in the history of one run of the daemon. The epoch names the run, and
-# another run has another one; sequence is the number of the last wake-up of
-# which everything was told. A run begins at 0; -1 is given to who comes from
-# another run and was not yet told everything that this one has to say at once.
+# A place in the history of one run of the daemon. The epoch names the run; each
+# run has its own. The sequence is the number of the last wake-up that the
+# subscriber knows. A run begins at 0. A subscriber from another run is at -1
+# until it has received every resync that this run begins with.
 type Cursor (epoch: string, sequence: int)
 
-# Look for mail of this account. The cause is "network" when a mail server rang,
-# "manual" when a person did, "resync" when something may have been missed.
-# count says how many notifications this one stands for; transport and source
-# (a numeric address) belong to the last of them and are null unless the cause
-# is "network"; time is in microseconds since 1970.
+# Look for mail in this account. The cause is "network" when a mail server
+# notified, "manual" when a person did, and "resync" when notifications may have
+# been missed. count says how many notifications this one stands for. transport
+# and source (a numeric address) belong to the last of them; they are null unless
+# the cause is "network". time is in microseconds since 1970.
 type Notification (
   account: string,
   cause: (network, manual, resync),
@@ -58,17 +58,17 @@ type Notification (
   time: int
 )
 
-# What became of all connections and datagrams so far: outcome to number, every
-# outcome always present.
+# How all connections and datagrams ended so far: the number for each outcome.
+# Every outcome is present.
 type Outcomes (tcp: [string]int, udp: [string]int)
 
-# One table of the rate limiter: sources it holds, sources it can hold, and how
-# many it gave up while they still counted.
+# One table of the rate limiter: how many sources it holds, how many it can hold,
+# and how many it forgot while they were still limited.
 type Table (name: string, entries: int, capacity: int, evicted: int)
 
 # A source that is over its limit now: the table that refuses it, its address or
 # network, how many of that table's last 64 refusals were its own, and after how
-# many microseconds it is heard again.
+# many microseconds it is admitted again.
 type Limited (table: string, source: string, refused: int, wait: int)
 
 # One account: notifications so far, the time of the last one in microseconds
@@ -92,16 +92,16 @@ type Sandbox (
   landlock_uncovered: []string
 )
 
-# How the daemon is. started is in microseconds since 1970 by the clock as it is
-# set now; uptime is the microseconds since then, which do not change with the
-# setting of the clock; refused_by_total are the requests that only the rate of
-# all sources together refused; leaked are datagrams over their source's limits
-# that were let through by chance; kernel_dropped are datagrams the kernel
-# dropped, by the filter or because the queue was full, and null where there is
-# no UDP or the kernel does not tell; unfiltered says why the kernel does not
-# enforce the allowed sources, and is null when it does or need not; accounts
-# may be cut short, accounts_total is how many there are; limited has at most
-# eight sources, the most often refused first.
+# The state of the daemon. started is in microseconds since 1970, by the clock as
+# it is set now. uptime is how many microseconds the daemon has run; it does not
+# change with the setting of the clock. refused_by_total counts requests that only
+# the total rate of all sources refused. leaked counts datagrams over their
+# source's limits that were let through at random. kernel_dropped counts datagrams
+# that the kernel dropped, by the filter or because the queue was full; it is null
+# without UDP, or if the kernel does not tell. unfiltered says why the kernel does
+# not enforce the allowed sources; it is null if the kernel does, or need not.
+# accounts may be cut short; accounts_total is the number of all accounts. limited
+# has at most eight sources, the most often refused first.
 type Status (
   version: string,
   pid: int,
@@ -128,16 +128,17 @@ type Status (
   sandbox: Sandbox
 )
 
-# Call it with "more". The first answer comes at once: its notification is null
-# when nothing was missed since "after" (or no "after" was given), a resync
-# otherwise. Each later answer is a notification. Without accounts: of all
-# accounts. Who reads slowly gets one answer that stands for many.
+# Call it with "more". The first answer comes at once. Its notification is a
+# resync when the subscriber may have missed something since "after", and null
+# otherwise, or when no "after" was given. Each later answer is a notification.
+# Without accounts the subscriber gets those of all accounts. A subscriber that
+# reads slowly gets one answer that stands for many.
 method Subscribe(accounts: ?[]string, after: ?Cursor) -> (
   cursor: Cursor,
   notification: ?Notification
 )
 
-# Rings by hand.
+# Notifies by hand.
 method Notify(account: string) -> (cursor: Cursor)
 
 # Counters, limits and the state of the sandbox.
@@ -146,13 +147,13 @@ method GetStatus() -> (status: Status)
 # The daemon has no account of this name.
 error UnknownAccount (account: string)
 
-# No more subscribers are taken; there may be this many.
+# All places for subscribers are taken; limit is their number.
 error TooManySubscribers (limit: int)
 """
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
-    """How connections and datagrams ended.
+    """The numbers of connections and datagrams by outcome.
 
     Attributes:
         tcp: count of each `Outcome` over TCP, by name; every name is present.
@@ -170,7 +171,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         name: transport, family and prefix, as in `tcp/ipv4/24`.
         entries: sources it holds now.
         capacity: sources it can hold.
-        evicted: sources that gave way while there was still something to know of them.
+        evicted: sources it forgot while they were still limited.
     """
 
     name: str
@@ -186,7 +187,7 @@ class Limited(msgspec.Struct, frozen=True, kw_only=True):
         table: name of the table that refuses it.
         source: its address or network, as in `192.0.2.25` or `2001:db8::/64`.
         refused: how many of the table's last 64 refusals were its own.
-        wait: microseconds until it is heard again.
+        wait: microseconds until it is admitted again.
     """
 
     table: str
@@ -196,14 +197,14 @@ class Limited(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What came for one account.
+    """The notifications of one account.
 
     Attributes:
         name: the account's name.
         count: notifications since the daemon started.
-        time: of the last of them, in microseconds since 1970; None: none yet.
-        age: how long ago that was, in microseconds, whatever the wall clock was set to
-            since; None: none yet, or the daemon is older than this client.
+        time: when the last of them came, in microseconds since 1970; None: none came yet.
+        age: how long ago that was, in microseconds, by a clock that does not jump; None: none
+            came yet, or the daemon is older than this client.
     """
 
     name: str
@@ -213,21 +214,21 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """The lock-down, as read back from the kernel once it was in force.
+    """The lock-down, as the kernel reported it once it was in force.
 
     Attributes:
         uid: the user the daemon runs as.
         gid: its group.
         groups: its supplementary groups.
         capabilities: union of its capability sets, 16 hexadecimal digits (proc(5)).
-        no_new_privs: whether executing could no longer add a privilege.
+        no_new_privs: whether executing a program can no longer add a privilege.
         seccomp: mode of seccomp(2); 2 is a filter.
-        threads: number of threads the filter holds.
-        permitted_calls: system calls the filter lets through, some with conditions.
+        threads: number of threads under the filter.
+        permitted_calls: number of system calls that the filter permits, some with conditions.
         landlock_abi: version of Landlock's ABI in the running kernel.
-        landlock_used: version of the ABI that is in force, which mailbell was tested with;
-            None: the daemon is older than this client.
-        landlock_uncovered: what the ABI in force cannot restrict and the filter must.
+        landlock_used: version of the ABI in force, up to the newest that mailbell was tested
+            with; None: the daemon is older than this client.
+        landlock_uncovered: what the ABI in force cannot restrict, so that only the filter does.
     """
 
     uid: int
@@ -250,30 +251,31 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         version: of mailbell.
         pid: process number of the daemon.
         cursor: the latest wake-up of this run.
-        started: when, in microseconds since 1970, by the wall clock as it is set now.
-        uptime: microseconds since then, whatever the wall clock was set to; None: the
+        started: when the daemon started, in microseconds since 1970, by the wall clock as it
+            is set now.
+        uptime: how long it has run, in microseconds, by a clock that does not jump; None: the
             daemon is older than this client.
-        listening: what it accepts on, as in `tcp 127.0.0.1:79`.
-        outcomes: how connections and datagrams ended.
+        listening: where it accepts, as in `tcp 127.0.0.1:79`.
+        outcomes: the numbers of connections and datagrams by outcome.
         refused_by_total: requests within their source's limits that `limits.total_rate`
-            refused; they are counted `rate_limited` too.
-        leaked: datagrams over their source's limits that were let through by chance.
-        kernel_dropped: datagrams the kernel dropped, by the filter or because the queue
+            refused. They also count as `rate_limited`.
+        leaked: datagrams over their source's limits that were let through at random.
+        kernel_dropped: datagrams that the kernel dropped, by the filter or because the queue
             was full; None: there is no UDP, or the kernel does not tell.
-        unfiltered: why the kernel does not enforce `sources.allow` and the daemon has to;
-            None: it does, or there is nothing to enforce.
-        wakeups: notifications handed on, after coalescing.
-        accounts: the accounts, as many as fit a message.
-        accounts_total: how many accounts there are.
+        unfiltered: why the kernel does not enforce `sources.allow`, so that the daemon must;
+            None: the kernel does, or there is nothing to enforce.
+        wakeups: wake-ups of subscribers, after coalescing.
+        accounts: the accounts, as many as fit in a message.
+        accounts_total: the number of all accounts.
         connections: network connections open now.
-        connections_limit: at most.
+        connections_limit: how many may be open.
         subscribers: subscribers now.
-        subscribers_limit: at most.
+        subscribers_limit: how many there may be.
         tables: the tables of sources.
-        limited: the sources over their limits now, most often refused first, at most
-            eight; a daemon older than this client does not tell.
-        local: count of each `LocalEvent`, by name; every name is present.
-        log_suppressed: log lines held back by the log's own limit.
+        limited: the sources over their limits now, at most eight, the most often refused
+            first. Empty if the daemon is older than this client.
+        local: the number of each `LocalEvent`, by name; every name is present.
+        log_suppressed: log lines that the log's own limit held back.
         sandbox: the lock-down.
     """
 
@@ -303,11 +305,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscribe(msgspec.Struct, frozen=True, omit_defaults=True):
-    """org.mailbell.Listener.Subscribe: tell me of notifications, from now on.
+    """org.mailbell.Listener.Subscribe: asks for all notifications from now on.
 
     Attributes:
-        accounts: names of the accounts, each once; empty: all of them.
-        after: what the caller has seen last; None: it asks for nothing missed.
+        accounts: names of the accounts; empty: all accounts.
+        after: the last place the caller knows; None: the caller does not ask what it missed.
     """
 
     accounts: tuple[str, ...] = ()
@@ -318,7 +320,7 @@ class SubscribeReply(msgspec.Struct, frozen=True):
     """One of the answers to `Subscribe`.
 
     Attributes:
-        cursor: where the caller stands after this answer.
+        cursor: the caller's place after this answer.
         notification: what it is told; None in a first answer: nothing was missed.
     """
 
@@ -327,7 +329,7 @@ class SubscribeReply(msgspec.Struct, frozen=True):
 
 
 class Notify(msgspec.Struct, frozen=True):
-    """org.mailbell.Listener.Notify: ring by hand.
+    """org.mailbell.Listener.Notify: notifies by hand.
 
     Attributes:
         account: name of the account.
@@ -340,14 +342,14 @@ class NotifyReply(msgspec.Struct, frozen=True):
     """The answer to `Notify`.
 
     Attributes:
-        cursor: where the account's history stands after the ringing.
+        cursor: the place in the history after this notification.
     """
 
     cursor: Cursor
 
 
 class GetStatus(msgspec.Struct, frozen=True):
-    """org.mailbell.Listener.GetStatus: how are you?"""
+    """org.mailbell.Listener.GetStatus: asks for the state of the daemon."""
 
 
 class GetStatusReply(msgspec.Struct, frozen=True):
@@ -361,7 +363,7 @@ class GetStatusReply(msgspec.Struct, frozen=True):
 
 
 def unknown_account(account: str) -> ServiceError:
-    """Make the error for an account this daemon does not have.
+    """Make the error for an account that this daemon does not have.
 
     Args:
         account: its name, as the peer sent it.
@@ -373,7 +375,7 @@ def unknown_account(account: str) -> ServiceError:
 
 
 def too_many_subscribers(limit: int) -> ServiceError:
-    """Make the error for one subscriber too many.
+    """Make the error for a subscriber for which there is no place.
 
     Args:
         limit: how many there may be.
@@ -419,4 +421,4 @@ LISTENER_SERVICE = Service(
     url="https://www.rfc-editor.org/rfc/rfc4146",
     interfaces=(LISTENER_INTERFACE,),
 )
-"""All that mailbelld serves on its local socket."""
+"""All interfaces that mailbelld serves on its local socket."""

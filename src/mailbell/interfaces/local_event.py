@@ -1,6 +1,6 @@
-"""What happens at a local socket; the status of each daemon counts it.
+"""The events at a local socket, which the status of each daemon counts.
 
-The enumeration is closed: a name that is not here does not exist.
+The enumeration is closed: no other values exist.
 """
 
 from enum import StrEnum
@@ -9,24 +9,24 @@ __all__ = ["LocalEvent"]
 
 
 class LocalEvent(StrEnum):
-    """What happens at the local socket.
+    """An event at the local socket.
 
-    A connection begins with `connected` or `refused_full`. One that was
-    connected ends in exactly one of `disconnected`, `garbage`, `too_long`,
-    `bad_call`, `too_fast`, `idle`, `displaced`, `unread`, `failed`. `refused_subscriber`
-    may come any number of times between.
+    A connection begins with `connected` or `refused_full`. A connection that began with
+    `connected` ends in exactly one of `disconnected`, `garbage`, `too_long`, `bad_call`,
+    `too_fast`, `idle`, `displaced`, `unread`, `failed`. `refused_subscriber` may come any
+    number of times between.
     """
 
     CONNECTED = "connected"
-    REFUSED_FULL = "refused_full"  # no room for another connection
-    REFUSED_SUBSCRIBER = "refused_subscriber"  # answered TooManySubscribers
-    # a connection ends
-    DISCONNECTED = "disconnected"  # the peer left, in order or not
-    GARBAGE = "garbage"  # not JSON, or not a Varlink call
-    TOO_LONG = "too_long"  # more than a message may hold, without its NUL
-    BAD_CALL = "bad_call"  # a call whose parameters have the wrong type
-    TOO_FAST = "too_fast"  # more calls than the allowance
-    IDLE = "idle"  # connected, and asked nothing in time
-    DISPLACED = "displaced"  # asked nothing when all places were taken and another came
-    UNREAD = "unread"  # does not read its replies
-    FAILED = "failed"  # our own fault: a handler raised what it should not
+    REFUSED_FULL = "refused_full"  # there was no place for another connection
+    REFUSED_SUBSCRIBER = "refused_subscriber"  # answered with TooManySubscribers
+    # the ends of a connection
+    DISCONNECTED = "disconnected"  # the peer left, by closing or by a broken connection
+    GARBAGE = "garbage"  # the bytes are not JSON, or not a Varlink call
+    TOO_LONG = "too_long"  # a message exceeded the limit before its NUL came
+    BAD_CALL = "bad_call"  # a parameter of a call has the wrong type
+    TOO_FAST = "too_fast"  # the peer called more often than allowed
+    IDLE = "idle"  # the peer connected and did not call in time
+    DISPLACED = "displaced"  # all places were taken, and this peer had not called yet
+    UNREAD = "unread"  # the peer does not read its replies
+    FAILED = "failed"  # a bug of ours: a handler raised an unexpected exception

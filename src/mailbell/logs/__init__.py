@@ -1,1 +1,1 @@
-"""The log: one line an event, escaped, and limited in rate. Pure."""
+"""The log: one line for each event, escaped and limited in rate. Pure."""

@@ -1,10 +1,9 @@
-"""Log lines: one an event, `key=value`, escaped, and never more than a reader can stand.
+"""Log lines: one for each event, `key=value`, escaped and limited in rate.
 
-Whoever can make the daemon log can try to fill the disk or to forge a line.
-So each kind of event has its own token bucket, what it held back is said with
-the next line of that kind, and every value that came from outside is quoted
-and escaped until only printable ASCII is left. Pure: the clock and the place
-to write to are arguments.
+An attacker who can cause log lines can try to fill the disk or to forge a line. So each kind
+of event has its own token bucket, and the next line of the same kind says how many lines
+were held back. Every value from outside is escaped to printable ASCII, and quoted if
+needed. Pure: the caller passes the clock and the function that writes.
 """
 
 from collections.abc import Callable
@@ -15,13 +14,13 @@ from mailbell.limits.limiter import Bucket
 
 __all__ = ["Journal", "Level", "format_value"]
 
-RATE = 1.0  # lines a second of one kind, after
-BURST = 20  # so many at once
+RATE = 1.0  # lines a second of each kind, after the burst
+BURST = 20  # lines of each kind that may come at once
 MAX_VALUE = 256  # characters of one value
 
 
 class Level(IntEnum):
-    """Severity, as in syslog(3); the number is systemd's prefix."""
+    """The severity, as in syslog(3). The number is systemd's prefix."""
 
     ERROR = 3
     WARNING = 4
@@ -30,11 +29,11 @@ class Level(IntEnum):
 
 
 def format_value(value: object, limit: int = MAX_VALUE) -> str:
-    """Return a value as it stands in a log line: printable ASCII, quoted if need be.
+    """Return a value as it is written in a log line: printable ASCII, quoted if needed.
 
     Args:
-        value: bytes are escaped byte by byte; anything else through its text.
-        limit: characters; the rest is left out.
+        value: bytes are escaped byte by byte; any other value is first made text.
+        limit: how many characters are shown; the rest is left out.
     """
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     text = text[:limit]
@@ -47,9 +46,9 @@ class Journal:
     """Writes the log.
 
     Args:
-        write: takes one line without its end.
-        clock: returns the monotonic clock in seconds.
-        prefixed: begin each line with systemd's level prefix (sd-daemon(3)).
+        write: writes one line; it gets the line without its end.
+        clock: returns the monotonic time in seconds.
+        prefixed: whether each line begins with systemd's level prefix (sd-daemon(3)).
     """
 
     def __init__(
@@ -58,19 +57,19 @@ class Journal:
         self._write = write
         self._clock = clock
         self._prefixed = prefixed
-        # One bucket for each kind of event; the kinds are words in our code,
-        # never input, so this is bounded.
+        # One bucket for each kind of event. The kinds are words in our code and never
+        # come from outside, so their number is bounded.
         self._buckets: dict[str, Bucket] = {}
         self._held_back: dict[str, int] = {}
         self.suppressed = 0
 
     def log(self, level: Level, event: str, **fields: object) -> None:
-        """Write one line, unless there were too many of its kind.
+        """Write one line, unless too many of its kind came.
 
         Args:
-            level: how bad it is.
-            event: the kind, one word of ours.
-            fields: what else to say, in this order; None values are left out.
+            level: the severity.
+            event: the kind of event, one word of ours.
+            fields: what else to say, in this order. A field with the value None is left out.
         """
         bucket = self._buckets.get(event)
         if bucket is None:

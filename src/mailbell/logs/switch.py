@@ -1,4 +1,4 @@
-"""A state of the daemon that is worth a log line when it changes, and only then."""
+"""A state of the daemon. It logs one line for each change of the state, and no other line."""
 
 from mailbell.logs.journal import Journal, Level
 
@@ -6,12 +6,12 @@ __all__ = ["Switch"]
 
 
 class Switch:
-    """On to begin with; says when it goes off and when it comes back.
+    """Is on at first. It logs when it goes off and when it is on again.
 
     Args:
-        journal: where to say it.
-        what: the state, one word of ours, as in `accepting`.
-        where: what it is the state of, as in `tcp 127.0.0.1:79`.
+        journal: the log.
+        what: the name of the state, one word of ours, as in `accepting`.
+        where: what has the state, as in `tcp 127.0.0.1:79`.
     """
 
     def __init__(self, journal: Journal, what: str, where: str) -> None:
@@ -21,16 +21,16 @@ class Switch:
         self._is_on = True
 
     def on(self) -> None:
-        """Note that it works."""
+        """Note that it works: log a line if it was off."""
         if not self._is_on:
             self._is_on = True
             self._journal.log(Level.NOTICE, f"{self._what}_resumed", on=self._where)
 
     def off(self, reason: str) -> None:
-        """Note that it does not.
+        """Note that it does not work: log a line if it was on.
 
         Args:
-            reason: why, as in `EMFILE`.
+            reason: the cause, as in `EMFILE`.
         """
         if self._is_on:
             self._is_on = False

@@ -1,12 +1,12 @@
-"""The language of the local sockets: Varlink, without a socket and without an interface of ours.
+"""The language of the local sockets: Varlink. This room has no socket and no interface of ours.
 
-A message is one JSON object followed by a NUL byte. Everything here is sans-IO:
-bytes in, typed values out, and back. The server's part reads
+A message is one JSON object followed by a NUL byte. All code here is sans-IO: it turns
+bytes into typed values, and typed values into bytes. A server reads
 
     bytes -> Decoder -> parse_call_untrusted -> Service.decode_untrusted -> encode_reply
 
-and meets two exceptions only: `ServiceError` (answer it, go on) and
-`ProtocolError` (close the connection). The client's part is `Interface.encode` and
+and meets two exceptions only: `ServiceError` (send it as the answer and go on) and
+`ProtocolError` (close the connection). A client uses `Interface.encode` and
 `Conversation`.
 
 Source: https://varlink.org/Method-Call and https://varlink.org/Interface-Definition

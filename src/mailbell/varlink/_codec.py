@@ -1,4 +1,4 @@
-"""Where one message ends: framing of a Varlink byte stream.
+"""Splits a Varlink byte stream into messages.
 
 varlink.org/Method-Call: "messages are encoded as JSON objects and terminated
 with a single NUL byte".
@@ -9,21 +9,21 @@ from mailbell.varlink._errors import MessageTooLong
 __all__ = ["CALL_LIMIT", "REPLY_LIMIT", "Decoder"]
 
 CALL_LIMIT = 4096
-"""Most bytes of one call. The longest sensible one names 60 accounts."""
+"""The greatest length of a call, in bytes. It is enough for a call that names 60 accounts."""
 
 REPLY_LIMIT = 1 << 20
-"""Most bytes of one reply that the client takes. A status is far the longest: an account
-with the longest name takes about 120 bytes of it, so 8,000 of them fit."""
+"""The greatest length of a reply that a client accepts, in bytes. The longest reply is a status.
+An account with the longest name takes about 120 bytes of it, so 8,000 accounts fit."""
 
 
 class Decoder:
-    """Cuts a stream into messages; one per connection and direction.
+    """Splits a stream into messages; each connection and direction has its own.
 
-    The messages depend on the bytes alone, never on how they were cut into
-    pieces. No more than `limit` bytes are held between two calls.
+    The messages depend on the bytes alone, never on how the bytes were split. No more
+    than `limit` bytes are held between two calls.
 
     Args:
-        limit: most bytes a message may have, its NUL not counted.
+        limit: the greatest length of a message in bytes, without its NUL.
     """
 
     __slots__ = ("_failed", "_held", "limit")
@@ -34,18 +34,18 @@ class Decoder:
         self._failed = False
 
     def feed_untrusted(self, data: bytes) -> list[bytes]:
-        """Take what was read and give back the messages it completes.
+        """Take bytes that were read, and return the messages that are now complete.
 
         Args:
             data: any number of bytes, as they came.
 
         Returns:
-            Complete messages in order, each without its NUL; possibly empty.
+            Complete messages in order, each without its NUL; there may be none.
 
         Raises:
-            MessageTooLong: a message exceeds the limit, whether its NUL has come
-                or not; its `messages` holds those before it. The stream is lost
-                from then on: every later call raises too.
+            MessageTooLong: a message exceeds the limit, even if its NUL has come. Its
+                `messages` are those before the long one. The stream is lost from then
+                on: every later call raises too.
         """
         if self._failed:
             raise MessageTooLong(self.limit)
@@ -59,8 +59,8 @@ class Decoder:
         return messages
 
     def _hold(self, piece: bytes, messages: list[bytes]) -> None:
-        # The length is looked at before the bytes are kept: a limit that is
-        # checked afterwards bounds nothing.
+        # The length is checked before the bytes are kept. A check afterwards would
+        # limit nothing.
         if len(self._held) + len(piece) > self.limit:
             self._failed = True
             self._held.clear()

@@ -1,8 +1,8 @@
-"""The two ways a Varlink exchange can go wrong.
+"""The two ways in which a Varlink exchange can fail.
 
-A peer that does not speak the language gets no answer, only the end of the
-connection: `ProtocolError`. A peer that speaks it but asks for what cannot be
-had gets an error reply and may ask again: `ServiceError`.
+A peer that does not speak Varlink gets no answer; its connection is closed
+(`ProtocolError`). A peer that speaks Varlink and makes a wrong call gets an error reply
+and may call again (`ServiceError`).
 """
 
 from collections.abc import Mapping
@@ -26,17 +26,17 @@ SERVICE = "org.varlink.service"
 class ProtocolError(Exception):
     """The peer does not speak Varlink as we understand it: close the connection.
 
-    The text is one of our own sentences and never holds a byte of the peer's,
-    so it may be logged or shown as it is.
+    The text is always one of our own sentences and contains no byte from the peer. So it
+    may be logged or shown as it is.
     """
 
 
 class MessageTooLong(ProtocolError):  # noqa: N818  the contract's name; it is a ProtocolError
-    """A message grew past the limit without its NUL.
+    """A message exceeded the limit before its NUL came.
 
     Args:
-        limit: most bytes a message may have, its NUL not counted.
-        messages: what was complete before it, in the same call of the decoder.
+        limit: the greatest length of a message in bytes, without its NUL.
+        messages: those that the same call of the decoder completed before this one.
     """
 
     def __init__(self, limit: int, messages: tuple[bytes, ...] = ()) -> None:
@@ -46,10 +46,10 @@ class MessageTooLong(ProtocolError):  # noqa: N818  the contract's name; it is a
 
 
 class ServiceError(Exception):
-    """A Varlink error reply; the connection stays open.
+    """A Varlink error reply. The connection stays open.
 
     Args:
-        name: fully qualified name, as in `org.varlink.service.MethodNotFound`.
+        name: the fully qualified name, as in `org.varlink.service.MethodNotFound`.
         parameters: the members of the error, as its interface declares them.
     """
 
@@ -72,7 +72,7 @@ def interface_not_found(interface: str) -> ServiceError:
 
 
 def method_not_found(method: str) -> ServiceError:
-    """Make the error for a method its interface does not have.
+    """Make the error for a method that its interface does not have.
 
     Args:
         method: its full name, as the peer sent it.
@@ -84,7 +84,7 @@ def method_not_found(method: str) -> ServiceError:
 
 
 def method_not_implemented(method: str) -> ServiceError:
-    """Make the error for a way of calling that is not offered (`upgrade`).
+    """Make the error for `upgrade`, a way of calling that no method here offers.
 
     Args:
         method: the full name of the method, as the peer sent it.

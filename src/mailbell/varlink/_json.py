@@ -1,9 +1,9 @@
-"""JSON from a peer, read without giving the benefit of the doubt.
+"""Reads JSON from a peer, and refuses all that is doubtful.
 
-The parser is msgspec's. What it lets pass and we do not: a key given twice
-(RFC 8259, section 4: "the behavior of software that receives such an object is
-unpredictable"), integers beyond 64 bits (Varlink's `int` is signed 64-bit), and
-nesting deeper than anything we declare.
+The parser is msgspec's. We also refuse three things that it accepts: a key that occurs
+twice (RFC 8259, section 4: "the behavior of software that receives such an object is
+unpredictable"), integers of more than 64 bits (Varlink's `int` is signed 64-bit), and
+objects nested deeper than any of ours.
 """
 
 import re
@@ -15,7 +15,7 @@ from mailbell.varlink._errors import ProtocolError
 __all__ = ["MAX_DEPTH", "decode_object_untrusted"]
 
 MAX_DEPTH = 16
-"""Our deepest message, a status, has six levels."""
+"""The deepest nesting that is accepted. Our deepest message, a status, has six levels."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 _BRACKET = re.compile(rb"[\[\]{}]")
@@ -30,17 +30,17 @@ def decode_object_untrusted(message: bytes) -> dict[str, object]:
         message: the message without its NUL.
 
     Returns:
-        Its members. Every integer in it, at any depth, has 64 bits.
+        Its members. Every integer in it, at any depth, fits in 64 bits.
 
     Raises:
-        ProtocolError: anything else; the only exception for any bytes.
+        ProtocolError: the message is anything else. No bytes cause another exception.
     """
     try:
         value: object = _decoder.decode(message)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        # Before msgspec 0.21 a DecodeError is no ValueError, which invalid UTF-8 is
-        # with every version. How deep is too deep differs between versions of
-        # CPython; below it is always 16.
+        # Before msgspec 0.21, DecodeError is no subclass of ValueError; invalid UTF-8 is a
+        # ValueError with every version. The depth that CPython refuses differs between its
+        # versions. Our own limit of 16 is always below it.
         raise ProtocolError("a message that is not valid JSON") from None
     if not isinstance(value, dict):
         raise ProtocolError("a message that is not a JSON object")
@@ -49,16 +49,16 @@ def decode_object_untrusted(message: bytes) -> dict[str, object]:
 
 
 def _check_structure(message: bytes, value: object) -> None:
-    # Only for valid JSON: there each quote opens or closes a string, so that
-    # one pass removes them all, and a colon outside of them is one member.
+    # The JSON is valid here. So each quote opens or closes a string, and one pass removes
+    # all strings. Each colon that is left belongs to one member.
     bare = _STRING.sub(b"", message)
-    if _depth(bare) > MAX_DEPTH:
+    if _measure_depth(bare) > MAX_DEPTH:
         raise ProtocolError("a message that is nested too deeply")
-    if _members(value) != bare.count(b":"):
+    if _count_members(value) != bare.count(b":"):
         raise ProtocolError("a message that has a key twice")
 
 
-def _depth(bare: bytes) -> int:
+def _measure_depth(bare: bytes) -> int:
     depth = deepest = 0
     for bracket in _BRACKET.findall(bare):
         depth += 1 if bracket in b"[{" else -1
@@ -66,12 +66,12 @@ def _depth(bare: bytes) -> int:
     return deepest
 
 
-def _members(value: object) -> int:
-    """Count the members of all objects in it, and look at every integer."""
+def _count_members(value: object) -> int:
+    """Count the members of all objects in a value, and check every integer."""
     if isinstance(value, dict):
-        return len(value) + sum(map(_members, value.values()))
+        return len(value) + sum(map(_count_members, value.values()))
     if isinstance(value, list):
-        return sum(map(_members, value))
+        return sum(map(_count_members, value))
     if isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX:
         raise ProtocolError("a message with an integer of more than 64 bits")
     return 0

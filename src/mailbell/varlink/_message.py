@@ -1,4 +1,4 @@
-"""Calls and replies: the envelope around the parameters of a method."""
+"""Calls and replies: the envelope around a method's parameters."""
 
 from typing import Any, TypeVar
 
@@ -26,10 +26,10 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a client asks for.
 
     Attributes:
-        method: fully qualified name, as the peer sent it.
-        parameters: not yet looked at.
+        method: the fully qualified name, as the peer sent it.
+        parameters: not yet checked.
         oneway: no reply may be sent, not even an error.
-        more: the caller takes more than one reply.
+        more: the caller accepts more than one reply.
         upgrade: the caller wants to speak another protocol afterwards.
     """
 
@@ -44,9 +44,9 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a service answers.
 
     Attributes:
-        parameters: not yet looked at.
+        parameters: not yet checked.
         continues: another reply to the same call follows.
-        error: fully qualified name of the error; None: it went well.
+        error: the fully qualified name of the error; None: the call succeeded.
     """
 
     parameters: dict[str, Any] = {}
@@ -63,18 +63,18 @@ class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 def parse_call_untrusted(message: bytes) -> Call:
     """Read one call.
 
-    Members of the envelope that we do not know are ignored, as other services
-    do: Varlink grows by adding members. A null member counts as absent, which
-    is how some clients write their defaults.
+    Unknown members of the envelope are ignored, as other services do, because Varlink
+    grows by new members. A null member counts as absent, because some clients write
+    their defaults so.
 
     Args:
         message: the message without its NUL.
 
     Returns:
-        The call, its parameters still untouched.
+        The call. Its parameters are not yet checked.
 
     Raises:
-        ProtocolError: not a call.
+        ProtocolError: the message is not a call.
     """
     call = _read_untrusted(message, Call)
     if call.oneway and (call.more or call.upgrade):
@@ -89,10 +89,10 @@ def decode_reply_untrusted(message: bytes) -> Reply:
         message: the message without its NUL.
 
     Returns:
-        The reply, its parameters still untouched.
+        The reply. Its parameters are not yet checked.
 
     Raises:
-        ProtocolError: not a reply.
+        ProtocolError: the message is not a reply.
         ServiceError: the reply is an error.
     """
     reply = _read_untrusted(message, Reply)
@@ -104,11 +104,11 @@ def decode_reply_untrusted(message: bytes) -> Reply:
 def read_parameters_untrusted(reply: Reply, kind: type[_T]) -> _T:
     """Give the parameters of a reply their type.
 
-    Members we do not know are ignored: the daemon may be newer than the client.
+    Unknown members are ignored, because the daemon may be newer than the client.
 
     Args:
         reply: as `decode_reply_untrusted` gave it.
-        kind: the type of the answer, one of `mailbell.varlink.types`.
+        kind: the type of the answer, one of the interface's `...Reply` types.
 
     Returns:
         The parameters.
@@ -122,13 +122,13 @@ def read_parameters_untrusted(reply: Reply, kind: type[_T]) -> _T:
 def encode_call(
     method: str, parameters: object, *, more: bool = False, oneway: bool = False
 ) -> bytes:
-    """Write one call, its NUL included; `encode_method` is the typed form.
+    """Write one call, its NUL included; `Interface.encode` is the typed form.
 
     Args:
-        method: fully qualified name.
-        parameters: anything msgspec writes as an object.
+        method: the fully qualified name.
+        parameters: anything that msgspec writes as an object.
         more: ask for more than one reply.
-        oneway: ask for none.
+        oneway: ask for no reply.
 
     Returns:
         The bytes to send.
@@ -142,7 +142,7 @@ def encode_reply(parameters: object, *, continues: bool = False) -> bytes:
     """Write one reply, its NUL included.
 
     Args:
-        parameters: one of the `...Reply` types of `mailbell.varlink.types`.
+        parameters: one of the interface's `...Reply` types.
         continues: another reply to the same call will follow.
 
     Returns:
@@ -164,7 +164,7 @@ def encode_error(error: ServiceError) -> bytes:
 
 
 def _encode(message: object) -> bytes:
-    # JSON writes a NUL inside a string as \u0000, so the only NUL is the last byte.
+    # JSON writes a NUL inside a string as \u0000, so the last byte is the only NUL.
     return _encoder.encode(message) + b"\0"
 
 
@@ -178,5 +178,5 @@ def _convert_untrusted(value: object, kind: type[_T]) -> _T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        # msgspec's text can quote the peer; ours never does.
+        # msgspec's text can quote the peer. Our text never does.
         raise ProtocolError(f"a {kind.__name__} with a member missing or of a wrong type") from None

@@ -1,4 +1,4 @@
-"""The caller's side of one connection: bytes in, replies out."""
+"""The client's side of one connection: it turns bytes into replies."""
 
 from collections import deque
 from typing import TypeVar
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Conversation:
-    """The replies on one connection, whatever the interface."""
+    """The replies on one connection, for any interface."""
 
     def __init__(self) -> None:
         self._decoder = Decoder(REPLY_LIMIT)
@@ -21,35 +21,35 @@ class Conversation:
         self._replies: deque[bytes] = deque()
 
     def receive_untrusted(self, data: bytes) -> None:
-        """Take what was read.
+        """Take bytes that were read.
 
         Args:
-            data: the bytes.
+            data: any number of bytes, as they came.
         """
         try:
             self._replies += self._decoder.feed_untrusted(data)
         except MessageTooLong as error:
-            # What came before it still counts, however the bytes were cut.
+            # The complete messages before the long one still count, however they were split.
             self._replies += error.messages
             self._fault = error
 
     @property
     def ready(self) -> bool:
-        """Whether `take_untrusted` has something to give, or to raise."""
+        """Whether `take_untrusted` has a reply to return or an error to raise."""
         return bool(self._replies) or self._fault is not None
 
     def take_untrusted(self, kind: type[_T]) -> tuple[_T, Reply]:
-        """Read the next reply; only when `ready`.
+        """Return the next reply. Call it only when `ready`.
 
         Args:
-            kind: the type of its parameters.
+            kind: the type of the reply's parameters.
 
         Returns:
-            The parameters, and the reply they were in.
+            The parameters, and the reply that holds them.
 
         Raises:
-            ServiceError: it is an error reply.
-            ProtocolError: it is garbage, or too long.
+            ServiceError: the reply is an error.
+            ProtocolError: the reply is invalid or too long.
         """
         if not self._replies and self._fault is not None:
             raise self._fault

@@ -1,7 +1,7 @@
-"""An interface as data, and the way from the name of a method to a typed request and back.
+"""An interface as data. It turns a call into a typed request, and a request into a call.
 
-Closed: a method is in the table of its interface or it does not exist. This module
-knows no interface; `mailbell.interfaces` has ours.
+The set of methods is closed: only those in the table of an interface exist. This module
+knows no interface; ours are in `mailbell.interfaces`.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from mailbell.varlink._message import Call, encode_call
 __all__ = ["Interface", "Method", "Request"]
 
 Request: TypeAlias = msgspec.Struct
-"""A call with its type: the parameters of one method."""
+"""The parameters of one method, as a typed call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Method:
 
     Attributes:
         kind: the type of its parameters.
-        more: whether it answers more than once, so that it must be called with `more`.
-        nested: parameters that are objects themselves, with their types.
-        check: looks at what a type cannot say. It returns the request, perhaps tidied
-            up, or raises a `ServiceError`.
+        more: whether it answers more than once. Such a method must be called with `more`.
+        nested: the parameters that are objects, each with its type.
+        check: checks what a type cannot express. It returns the request, perhaps in a
+            simpler form, or raises a `ServiceError`.
     """
 
     kind: type[Request]
@@ -52,10 +52,10 @@ class Method:
                 must be called with `more`. The connection stays open.
             ProtocolError: a parameter has a wrong type. The connection closes.
         """
-        parameters = _named(call.parameters, _required(self.kind))
+        parameters = _check_names(call.parameters, _required(self.kind))
         for name, kind in self.nested.items():
             if isinstance(inner := parameters.get(name), dict):
-                parameters[name] = _named(inner, _required(kind), f"{name}.")
+                parameters[name] = _check_names(inner, _required(kind), f"{name}.")
         try:
             request = msgspec.convert(parameters, self.kind)
         except msgspec.ValidationError:
@@ -71,8 +71,8 @@ class Interface:
 
     Attributes:
         name: as in `org.varlink.service`.
-        text: the same in Varlink's definition language.
-        methods: its methods by their names, without the interface's.
+        text: its definition in Varlink's definition language.
+        methods: its methods by name, without the name of the interface.
     """
 
     name: str
@@ -80,10 +80,10 @@ class Interface:
     methods: Mapping[str, Method]
 
     def encode(self, request: Request, *, oneway: bool = False) -> bytes:
-        """Write one call, its NUL included: the client's side.
+        """Write one call, its NUL included. A client uses it.
 
         Args:
-            request: what to ask for, of one of the methods' types.
+            request: what to ask for: the parameters of one of the methods.
             oneway: ask for no reply.
 
         Returns:
@@ -105,10 +105,10 @@ def _required(kind: Any) -> dict[str, bool]:
     return {each.name: each.default is dataclasses.MISSING for each in dataclasses.fields(kind)}
 
 
-def _named(
+def _check_names(
     given: dict[str, object], required: dict[str, bool], path: str = ""
 ) -> dict[str, object]:
-    """Refuse unknown and missing names; drop null where a field may be absent."""
+    """Refuse unknown and missing names. Leave out a null where a field may be absent."""
     for name in given:
         if name not in required:
             raise _errors.invalid_parameter(path + name)

@@ -1,4 +1,4 @@
-"""The interfaces that one socket serves, and `org.varlink.service`, which describes them.
+"""The interfaces that one socket serves. One of them, `org.varlink.service`, describes the others.
 
 Source: https://varlink.org/Service
 """
@@ -22,10 +22,10 @@ __all__ = [
 ]
 
 _TEXT = """\
-# What every Varlink service answers: who it is, and what it can do.
+# What every Varlink service answers: what it is and what it can do.
 interface org.varlink.service
 
-# Who answers, and which interfaces it serves.
+# The program that answers, and the interfaces it serves.
 method GetInfo() -> (
   vendor: string,
   product: string,
@@ -34,7 +34,7 @@ method GetInfo() -> (
   interfaces: []string
 )
 
-# An interface in Varlink's definition language.
+# The definition of an interface in Varlink's definition language.
 method GetInterfaceDescription(interface: string) -> (description: string)
 
 # This interface is not served here.
@@ -43,7 +43,7 @@ error InterfaceNotFound (interface: string)
 # The interface has no such method.
 error MethodNotFound (method: string)
 
-# The method cannot be called like this (nothing here can be upgraded).
+# The method cannot be called like this. No method here can be upgraded.
 error MethodNotImplemented (method: string)
 
 # A parameter is unknown, missing or out of range.
@@ -52,22 +52,22 @@ error InvalidParameter (parameter: string)
 # The caller may not do this.
 error PermissionDenied ()
 
-# The method answers more than once and has to be called with "more".
+# The method answers more than once and must be called with "more".
 error ExpectedMore ()
 """
 
 
 class GetInfo(msgspec.Struct, frozen=True):
-    """org.varlink.service.GetInfo: who answers here?"""
+    """org.varlink.service.GetInfo: asks what the service is."""
 
 
 class GetInfoReply(msgspec.Struct, frozen=True):
     """The answer to `GetInfo`.
 
     Attributes:
-        vendor: who made it.
-        product: what it is.
-        version: which one.
+        vendor: the maker of the service.
+        product: its name.
+        version: its version.
         url: where to read about it.
         interfaces: names of the interfaces it serves.
     """
@@ -80,7 +80,7 @@ class GetInfoReply(msgspec.Struct, frozen=True):
 
 
 class GetInterfaceDescription(msgspec.Struct, frozen=True):
-    """org.varlink.service.GetInterfaceDescription: what can I call?
+    """org.varlink.service.GetInterfaceDescription: asks what can be called.
 
     Attributes:
         interface: name of the interface.
