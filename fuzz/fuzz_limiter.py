@@ -13,7 +13,7 @@ from fractions import Fraction
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import LEAK, PENALTY, WIDER, Gate, Limiter
+from mailbell.limits.limiter import LEAKED_SHARE, PENALTY, WIDE_FACTOR, Gate, Limiter
 
 # Two hosts of one /24, or two /64 of one /48, stand side by side: the wide prefix is shared.
 SOURCES = {
@@ -62,7 +62,7 @@ class Model:
     def of_source(self, transport: Transport, family: Family, source: int) -> list[ExactBucket]:
         """Returns the buckets of the narrow and the wide prefix."""
         found = []
-        for length, factor in zip(PREFIXES[family], (1, WIDER), strict=True):
+        for length, factor in zip(PREFIXES[family], (1, WIDE_FACTOR), strict=True):
             key = transport, family, length, source >> family.bits - length
             bucket = ExactBucket(self.rate * factor, self.burst * factor)
             found.append(self.buckets.setdefault(key, bucket))
@@ -75,7 +75,7 @@ class Model:
         total = self.totals[transport]
         paying = self.of_source(transport, family, source)
         if any(bucket.at(now) < 1 for bucket in paying):
-            if transport is Transport.TCP or chance >= LEAK:
+            if transport is Transport.TCP or chance >= LEAKED_SHARE:
                 return False
             paying = []
         if total.at(now) < 1:

@@ -1,1 +1,1 @@
-"""Reads TOML strictly, with every mistake at once, and the values that stand in it. Pure."""
+"""Reads TOML strictly, reports all mistakes at once, and knows the types of its values. Pure."""

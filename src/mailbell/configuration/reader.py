@@ -1,13 +1,12 @@
-"""From TOML to typed structures, with every mistake found on the way.
+"""Turns TOML into typed structures and finds every mistake in it.
 
-msgspec stops at the first mistake. Whoever edits a configuration on a mail
-server wants all of them at once, so this reader walks the fields itself and
-hands msgspec one value at a time. A value that cannot be read leaves
-`INVALID` in its place: positions stay what they are in the file, and the
-checks that follow neither trip over it nor report what only follows from it.
+msgspec stops at the first mistake. An operator who edits the configuration of a mail server
+needs all of them at once. So this reader visits the fields itself and gives msgspec one value
+at a time. A value that cannot be read is replaced by `INVALID`. The positions in an array
+therefore stay those in the file, and later checks skip such a value.
 
-A configuration may hold anything, so all that is quoted from it is escaped
-and cut: a problem is one line of printable ASCII.
+A configuration may contain anything. So every quotation from it is escaped and cut, and a
+problem is always one line of printable ASCII.
 """
 
 import codecs
@@ -30,15 +29,15 @@ T = TypeVar("T")
 
 MAX_BYTES: Final = 1 << 20  # ten thousand accounts fit
 
-# The standard library's TOML reader takes time quadratic in the number of
-# parts of a dotted key (16,000 parts: seconds), and a key cannot span lines.
+# Python's TOML reader needs time quadratic in the number of parts of a dotted key:
+# seconds for 16,000 parts. A key cannot span lines, so the length of a line limits it.
 MAX_LINE: Final = 1024
 
-# A megabyte can hold half a million mistakes; nobody reads that many.
+# A megabyte can hold half a million mistakes. No operator reads that many.
 MAX_PROBLEMS: Final = 1000
 
 _MAX_QUOTED = 40
-_MAX_SYNTAX = 80  # the TOML reader's longest own message has 53
+_MAX_SYNTAX = 80  # the longest message of the TOML reader itself has 53
 _MAX_DIGITS = 20
 _KINDS: Final[dict[type, str]] = {list: "an array", dict: "a table"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
@@ -47,33 +46,33 @@ _POSITION = re.compile(r"(?s)(.*) \(at (line [0-9]+, column [0-9]+|end of docume
 
 
 class _Invalid:
-    """Stands where a value could not be read; equal to nothing else."""
+    """Stands for a value that could not be read. It equals no other value."""
 
 
-# Any, since it stands in for values of every type. It never leaves `parse`.
+# The type is Any, because it replaces values of every type.
 INVALID: Final[Any] = _Invalid()
 
 
 class Problems:
-    """Collects what is wrong; keeps the first `MAX_PROBLEMS` and counts the rest."""
+    """Collects problems. It keeps the first `MAX_PROBLEMS` and counts the rest."""
 
     def __init__(self) -> None:
         self._kept: list[Problem] = []
         self._count = 0
 
     def add(self, path: str, message: str) -> None:
-        """Note a problem.
+        """Add a problem.
 
         Args:
-            path: where, as in `limits.rate`; printable already (see `quote`).
-            message: what is wrong and which form is accepted; printable already.
+            path: where, as in `limits.rate`; already printable (see `quote`).
+            message: what is wrong and which form is accepted; already printable.
         """
         self._count += 1
         if len(self._kept) < MAX_PROBLEMS:
             self._kept.append(Problem(path, message))
 
     def raise_if_any(self) -> None:
-        """Raise a ConfigurationError with all problems, when there are any."""
+        """Raise a ConfigurationError with all problems, if there are any."""
         if not self._count:
             return
         more = self._count - len(self._kept)
@@ -87,14 +86,14 @@ class Problems:
 
 
 def quote(value: object, longest: int = _MAX_QUOTED) -> str:
-    """Show a value of a configuration as printable ASCII of bounded length.
+    """Return a value of a configuration as printable ASCII of bounded length.
 
     Args:
         value: as the TOML reader gives it.
-        longest: how many characters of a string to show.
+        longest: how many characters of a string are shown.
 
     Returns:
-        The value, a string in quotation marks; of an array or a table only the kind.
+        The value, a string in quotation marks. For an array or a table, only its kind.
     """
     match value:
         case str():
@@ -103,19 +102,20 @@ def quote(value: object, longest: int = _MAX_QUOTED) -> str:
         case bool() | float():
             return str(value).lower()
         case int():
-            # str() of a huge integer raises, and a hexadecimal one may be of any size
+            # str() of a huge integer raises, and a hexadecimal integer may have any size.
             return str(value) if abs(value) < 10**_MAX_DIGITS else "a huge number"
     return _KINDS.get(type(value), "a date or time")
 
 
 def each(values: Sequence[T]) -> Iterator[tuple[int, T]]:
-    """Go through the values that could be read.
+    """Yield the values that could be read.
 
     Args:
-        values: of an array; `INVALID` where one could not be read, or for all of it.
+        values: of an array. `INVALID` stands for a value, or for the whole array, that could
+            not be read.
 
     Yields:
-        Each with its place in the file.
+        Each value with its position in the file.
     """
     if values is not INVALID:
         yield from ((place, value) for place, value in enumerate(values) if value is not INVALID)
@@ -125,23 +125,23 @@ def read(data: bytes, structure: type[S], problems: Problems) -> S:
     """Read TOML into a structure.
 
     Args:
-        data: the file, any bytes.
-        structure: a Struct whose fields are annotated with `msgspec.Meta`;
-            its `description` is the accepted form, as in "write ...".
-        problems: gets everything that is wrong.
+        data: the bytes of the file; they may be anything.
+        structure: a Struct whose fields are annotated with `msgspec.Meta`. The `description`
+            is the accepted form, as in "write ...".
+        problems: takes every problem that is found.
 
     Returns:
-        The structure, with `INVALID` for whatever could not be read.
+        The structure, with `INVALID` for each value that could not be read.
     """
     table = _decode(data, problems)
-    return _nothing(structure) if table is None else _table(structure, table, "", problems)
+    return _make_invalid(structure) if table is None else _table(structure, table, "", problems)
 
 
 def _decode(data: bytes, problems: Problems) -> dict[str, Any] | None:
     if len(data) > MAX_BYTES:
         problems.add("", f"larger than {MAX_BYTES} bytes: make it smaller")
         return None
-    data = data.removeprefix(codecs.BOM_UTF8)  # some editors begin every file with it
+    data = data.removeprefix(codecs.BOM_UTF8)  # some editors put it before every file
     if not _is_plain(data, problems):
         return None
     try:
@@ -159,11 +159,11 @@ def _decode(data: bytes, problems: Problems) -> dict[str, Any] | None:
 
 
 def _is_plain(data: bytes, problems: Problems) -> bool:
-    """Tell whether this is a text that the TOML reader may be given."""
+    """Tell whether the TOML reader can be given this text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         problems.add("", "UTF-16, not UTF-8: save it as UTF-8")
         return False
-    if b"\0" in data:  # UTF-16 has one beside each ASCII character, TOML has none
+    if b"\0" in data:  # UTF-16 has one beside each ASCII character; TOML allows none
         number = data.count(b"\n", 0, data.index(b"\0")) + 1
         problems.add(f"line {number}", "holds a zero byte, as UTF-16 does: save it as UTF-8")
         return False
@@ -175,23 +175,23 @@ def _is_plain(data: bytes, problems: Problems) -> bool:
 
 
 def _syntax(message: str, data: bytes) -> tuple[str, str]:
-    """Split the TOML reader's message into the place and the rest."""
+    """Split the TOML reader's message into the position and the rest."""
     found = _POSITION.fullmatch(message)
     what, place = found.groups() if found else (message, "")
     if place == "end of document":
         place = "the last line"
-    # The message may quote keys and characters of the file as they are.
+    # The message may quote keys and characters of the file without escaping them.
     return place, f"not valid TOML: {quote(what, _MAX_SYNTAX)}{_invisible(place, data)}"
 
 
 def _invisible(place: str, data: bytes) -> str:
-    """Name the character at a place when an editor may not show it, or show a blank."""
+    """Name the character at a position, if an editor may not show it or may show a blank."""
     found = _CHARACTER.fullmatch(place)
     if found is None:
         return ""
     number, column = map(int, found.groups())
     line = data.split(b"\n")[number - 1].decode()
-    # Beyond the line: the place is its end.
+    # The position may be the end of the line; then there is no character.
     character = line[column - 1 : column]
     if not character or " " <= character <= "~":
         return ""
@@ -199,13 +199,13 @@ def _invisible(place: str, data: bytes) -> str:
 
 
 def convert(annotation: Any, value: object, path: str, problems: Problems) -> Any:
-    """Convert one value of TOML to what a field is annotated with.
+    """Convert one value of TOML to the type that a field is annotated with.
 
     Args:
         annotation: a type, or an `Annotated` one with its `msgspec.Meta`.
         value: as the TOML reader gives it.
-        path: of the value, for the messages.
-        problems: gets everything that is wrong.
+        path: where the value is, for the messages.
+        problems: takes every problem that is found.
 
     Returns:
         The converted value, or `INVALID`.
@@ -216,7 +216,7 @@ def convert(annotation: Any, value: object, path: str, problems: Problems) -> An
     if get_origin(kind) in (tuple, frozenset):
         return _array(kind, meta, value, path, problems)
     if hasattr(kind, "parse"):
-        return _domain(kind, meta, value, path, problems)
+        return _convert_domain(kind, meta, value, path, problems)
     try:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError:
@@ -235,11 +235,11 @@ def _split(annotation: Any) -> tuple[Any, Meta]:
     return annotation, Meta(description=getattr(annotation, "form", None))
 
 
-def _domain(kind: Any, meta: Meta, value: object, path: str, problems: Problems) -> Any:
-    """Convert a string with a type's own `parse`, and hold it against its bounds.
+def _convert_domain(kind: Any, meta: Meta, value: object, path: str, problems: Problems) -> Any:
+    """Convert a string with the type's own `parse`, and check its bounds.
 
-    Not through msgspec's `dec_hook`: it is never asked about dataclasses and
-    named tuples, which msgspec takes for tables and arrays.
+    msgspec's `dec_hook` is no help: msgspec never asks it about dataclasses and named tuples,
+    because it takes them for tables and arrays.
     """
     remedy = f"write {meta.description}"
     if isinstance(value, str):
@@ -258,7 +258,7 @@ def _array(kind: Any, meta: Meta, value: object, path: str, problems: Problems) 
     if not isinstance(value, list):
         return _refused(problems, path, quote(value), remedy)
     if not (meta.min_length or 0) <= len(value) <= (meta.max_length or 0):
-        # Its elements are not looked at: there may be hundreds of thousands.
+        # Its elements are not checked, because there may be hundreds of thousands.
         return _refused(problems, path, f"an array of {len(value)}", remedy)
     item = get_args(kind)[0]
     collection: Any = get_origin(kind)
@@ -271,7 +271,7 @@ def _table(structure: type[S], value: object, path: str, problems: Problems) -> 
     if not isinstance(value, dict):
         head = f"[[{path.partition('[')[0]}]]" if path.endswith("]") else f"[{path}]"
         _refused(problems, path, quote(value), f"write a table, {head}")
-        return _nothing(structure)
+        return _make_invalid(structure)
     fields = _fields(structure)
     for key in value:
         if key not in fields:
@@ -292,11 +292,11 @@ def _fields(structure: type[Struct]) -> dict[str, tuple[Any, bool]]:
     return {field.name: (field.type, field.required) for field in msgspec.structs.fields(structure)}
 
 
-def _nothing(structure: type[S]) -> S:
-    """Make a structure of which nothing could be read."""
+def _make_invalid(structure: type[S]) -> S:
+    """Make a structure in which no value could be read."""
     return structure(
         **{
-            name: _nothing(annotation) if _is_structure(annotation) else INVALID
+            name: _make_invalid(annotation) if _is_structure(annotation) else INVALID
             for name, (annotation, _) in _fields(structure).items()
         }
     )

@@ -1,9 +1,8 @@
-"""The values a configuration is made of: durations, rates, endpoints, modes, paths.
+"""The types of the values in a configuration: durations, rates, endpoints, modes, paths.
 
-Each type reads one textual form with `parse`, says in `form` which one that
-is, and writes it back with `str`. They are the numbers and strings they stand
-for, so that nobody who uses them has to unpack anything. The functions at the
-end make the annotations that hold a value to its bounds.
+Each type reads one textual form with `parse`, describes that form in `form`, and writes it
+with `str`. A duration is a float, a mode an int, a path a str, so they can be used directly.
+The functions at the end make the annotations that limit a value.
 """
 
 import re
@@ -28,14 +27,14 @@ __all__ = [
     "whole",
 ]
 
-# `\Z`, since `$` also matches before a trailing newline.
+# `\Z`, because `$` also matches before a newline at the end.
 ACCOUNT_NAME = Meta(pattern=rf"\A{ACCOUNT_NAME_PATTERN}\Z", description=ACCOUNT_NAME_FORM)
-"""The name of an account, as a type's annotation."""
+"""The annotation of a field that holds the name of an account."""
 
 MAX_SOCKET_PATH = 107
-"""Most bytes of a socket's path. unix(7): sun_path has 108, the last of them NUL."""
+"""The most bytes of a socket's path. unix(7): sun_path has 108, and the last one is NUL."""
 
-# Nine digits are more than any bound allows, and few enough for an exact float.
+# Nine digits exceed every bound, and a float still holds them exactly.
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)", re.ASCII)
 _RATE = re.compile(r"([0-9]{1,9})/(s|m|h)", re.ASCII)
 _MODE = re.compile(r"0?([0-7]{3})", re.ASCII)
@@ -64,7 +63,7 @@ class Duration(float):
             The duration.
 
         Raises:
-            ValueError: it is something else; the message says what to write.
+            ValueError: the text is anything else; the message says what to write.
         """
         found = _DURATION.fullmatch(text)
         if found is None:
@@ -95,7 +94,7 @@ class Rate(float):
             The rate.
 
         Raises:
-            ValueError: it is something else; the message says what to write.
+            ValueError: the text is anything else; the message says what to write.
         """
         found = _RATE.fullmatch(text)
         if found is None:
@@ -104,7 +103,7 @@ class Rate(float):
         return cls(int(number) / _SECONDS[unit])
 
     def __str__(self) -> str:
-        # The shortest unit that gives a whole number; failing that, hours.
+        # The shortest unit that gives a whole number. If none does, hours.
         whole = (unit for unit, length in _SECONDS.items() if round(self * length) / length == self)
         unit = next(whole, "h")
         return f"{round(self * _SECONDS[unit])}/{unit}"
@@ -120,7 +119,7 @@ class Mode(int):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read three octal digits, with a leading zero or without (chmod(1)).
+        """Read three octal digits, with or without a leading zero (chmod(1)).
 
         Args:
             text: as it is written in the configuration.
@@ -129,11 +128,11 @@ class Mode(int):
             The mode.
 
         Raises:
-            ValueError: it is something else, or the owner could not connect;
-                the message says what to write.
+            ValueError: the text is anything else, or the owner could not connect.
+                The message says what to write.
         """
         found = _MODE.fullmatch(text)
-        # unix(7): to connect one needs write permission on the socket.
+        # unix(7): a process that connects needs write permission on the socket.
         if found is None or int(found[1], 8) & _OWNER_MAY_CONNECT != _OWNER_MAY_CONNECT:
             raise ValueError(f"write {cls.form}")
         return cls(int(found[1], 8))
@@ -143,7 +142,7 @@ class Mode(int):
 
 
 class SocketPath(str):
-    """Where the local socket is in the file system."""
+    """The path of the local socket."""
 
     __slots__ = ()
     form: ClassVar[str] = (
@@ -154,8 +153,8 @@ class SocketPath(str):
     def parse(cls, text: str) -> Self:
         """Read an absolute path that fits into a socket address (unix(7)).
 
-        Abstract names (`@name`) are refused: anyone in the network namespace
-        could take the name first, and no permission guards it.
+        Abstract names (`@name`) are refused: any process in the network namespace can
+        take the name first, and no permission guards it.
 
         Args:
             text: as it is written in the configuration.
@@ -164,10 +163,10 @@ class SocketPath(str):
             The path.
 
         Raises:
-            ValueError: it is something else; the message says what to write.
+            ValueError: the text is anything else; the message says what to write.
         """
-        # isprintable() also refuses NUL, newlines, and the surrogates that
-        # stand for undecodable bytes of a command line.
+        # isprintable() also refuses NUL, newlines, and the surrogates that Python uses for
+        # undecodable bytes of a command line.
         printable = text.isprintable() and text.startswith("/") and not text.endswith("/")
         if not printable or len(text.encode()) > MAX_SOCKET_PATH:
             raise ValueError(f"write {cls.form}")
@@ -180,8 +179,8 @@ class Endpoint:
 
     Attributes:
         family: of the address.
-        address: as an integer in network byte order; 0 is every address.
-        port: 0 lets the kernel choose a free one.
+        address: as an integer in network byte order; 0 means every address.
+        port: 0 means that the kernel chooses a free one.
     """
 
     form: ClassVar[str] = 'a numeric address and a port such as "0.0.0.0:79" or "[::]:79"'
@@ -192,7 +191,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `HOST:PORT` or `[IPV6]:PORT` (RFC 3986, section 3.2.2); numeric only.
+        """Read `HOST:PORT` or `[IPV6]:PORT` (RFC 3986, section 3.2.2). HOST must be numeric.
 
         Args:
             text: as it is written in the configuration.
@@ -201,7 +200,7 @@ class Endpoint:
             The endpoint.
 
         Raises:
-            ValueError: it is something else; the message says what to write.
+            ValueError: the text is anything else; the message says what to write.
         """
         host, _, digits = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
@@ -210,7 +209,7 @@ class Endpoint:
         try:
             family, address = parse_address(host[1:-1] if bracketed else host)
         except ValueError as error:
-            # The reason is kept for IPv4 in IPv6 form alone; else our own form says more.
+            # Only the message about IPv4 in IPv6 form is kept. Our own form says more otherwise.
             mapped = str(error) if "IPv4" in str(error) else f"write {cls.form}"
             raise ValueError(mapped) from None
         if bracketed is not (family is Family.IPV6):
@@ -224,7 +223,7 @@ class Endpoint:
 
     @property
     def wildcard(self) -> bool:
-        """Whether this is every address of the machine."""
+        """Whether it stands for every address of the machine."""
         return self.address == 0
 
     def __str__(self) -> str:
@@ -233,49 +232,49 @@ class Endpoint:
 
 
 def whole(least: int, most: int, example: int) -> Meta:
-    """Bound a whole number, and give the accepted form in words.
+    """Limit a whole number, and describe the accepted form in words.
 
     Args:
-        least: the smallest that is accepted.
-        most: the largest that is accepted.
-        example: one that is, for the message.
+        least: the smallest accepted number.
+        most: the largest accepted number.
+        example: an accepted number, for the message.
 
     Returns:
-        What annotates the field.
+        The annotation of the field.
     """
     form = f"a whole number from {least} to {most}, such as {example}"
     return Meta(ge=least, le=most, description=form)
 
 
 def between(kind: type[Duration | Rate], least: str, most: str, example: str) -> Meta:
-    """Bound a duration or a rate, and give the accepted form in words.
+    """Limit a duration or a rate, and describe the accepted form in words.
 
     Args:
         kind: which of the two.
-        least: the smallest that is accepted, as it is written.
-        most: the largest that is accepted, as it is written.
-        example: one that is, for the message.
+        least: the smallest accepted value, as it is written.
+        most: the largest accepted value, as it is written.
+        example: an accepted value, for the message.
 
     Returns:
-        What annotates the field.
+        The annotation of the field.
 
     Raises:
-        ValueError: a bound is not of the kind's form; a bug of the caller.
+        ValueError: a bound does not have the form of the kind; a bug of the caller.
     """
     form = f'a {kind.__name__.lower()} from "{least}" to "{most}", such as "{example}"'
     return Meta(ge=float(kind.parse(least)), le=float(kind.parse(most)), description=form)
 
 
 def array(most: int, example: str, least: int = 0) -> Meta:
-    """Bound the length of an array, and give the accepted form in words.
+    """Limit the length of an array, and describe the accepted form in words.
 
     Args:
-        most: how many values it may have.
-        example: one that is accepted, for the message.
-        least: how many values it must have.
+        most: the most values it may have.
+        example: an accepted value, for the message.
+        least: the fewest values it must have.
 
     Returns:
-        What annotates the field.
+        The annotation of the field.
     """
     number = f"{least} to {most}" if least else f"at most {most}"
     form = f"an array of {number} values, such as {example}"

@@ -1,1 +1,1 @@
-"""Who may ring how often: token buckets for each source, in tables of a fixed size. Pure."""
+"""How often each source may notify: token buckets in tables of a fixed size. Pure."""

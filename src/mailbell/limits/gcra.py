@@ -1,21 +1,22 @@
-"""The token bucket in one number, alone and by the thousand in bounded memory.
+"""A token bucket held in one number, and tables of many buckets in bounded memory.
 
-GCRA (ITU-T I.371, annex A, "virtual scheduling algorithm") keeps the theoretical
-arrival time (TAT): when the next request would come if they came evenly. A request
-conforms when the TAT is not too far ahead; it moves the TAT on by one increment. The
-bucket holds `burst - (TAT - now) / increment` tokens, so a TAT in the past is a full one.
+GCRA (ITU-T I.371, annex A, "virtual scheduling algorithm") keeps the theoretical arrival
+time (TAT): the time of the next request if requests came evenly. A request conforms if
+the TAT is not too far ahead of now. Each request moves the TAT on by one increment. The
+bucket holds `burst - (TAT - now) / increment` tokens, so a TAT in the past is a full bucket.
 
-Why `Table` is set-associative and not an ordered dictionary with LRU eviction:
+`Table` is set-associative. An ordered dictionary with LRU eviction is worse for three reasons:
 
-- memory: 17 bytes an entry, all of it at start, against some 170 that grow under
-  attack; eight tables of 8192 entries take 1 MiB instead of 10;
-- the smallest TAT is the entry that tells least. In the past it equals a source never
-  seen, and forgetting it costs nothing; else it costs as few tokens as possible, and
-  whoever wants one forgotten must have spent more than it from each of eight other sources.
-  That takes a look at all eight; whatever is cheaper, such as forgetting who owes but one
-  token, would let two sources that share a slot take turns and never owe more;
-- a flooder that is being limited has a large TAT. It is not forgotten by being quiet
-  for a while, as the least recently used entry would be.
+- Memory. `Table` takes 17 bytes an entry, all of it at start. The dictionary takes some 170
+  bytes an entry and grows under attack. Eight tables of 8192 entries take 1 MiB, not 10.
+- What is forgotten. `Table` forgets the smallest TAT of eight. If that TAT is in the past,
+  the entry equals that of a new source, and nothing is lost. Otherwise it is the entry that
+  spent the fewest tokens. An attacker who wants it forgotten must spend more than that from
+  each of eight other sources. All eight must be compared for this. A cheaper rule, such as to
+  forget a source that lacks only one token, lets two sources that share a slot take turns
+  and never run out of tokens.
+- Patience. A flooding source that is being limited has a large TAT, so a quiet while does not
+  make the table forget it. LRU forgets exactly such a source.
 """
 
 import math
@@ -28,30 +29,30 @@ from typing import Final, NamedTuple
 __all__ = ["Bucket", "Refused", "Table"]
 
 _WAYS: Final = 8
-# Eight floats of an array, in less time than a slice of it takes.
+# Reads eight floats of an array at once. It is faster than a slice of the array.
 _TATS_OF_SET: Final = struct.Struct(f"{_WAYS}d").unpack_from
 _FLOAT: Final = struct.calcsize("d")
-# The largest prime below 256: regular addresses differ in what is left over by it.
+# The largest prime below 256. Addresses at regular distances differ in their remainder by it.
 _HINTS: Final = 251
 _MASK64: Final = (1 << 64) - 1
-# ffff:ffff:ffff:ffff::/64 is multicast, hence never a source: it marks a free slot.
+# ffff:ffff:ffff:ffff::/64 is multicast, so it is never a source. It marks a free slot.
 _FREE: Final = _MASK64
-# 2**64 divided by the golden ratio, an odd number of no special merit: it spreads small seeds.
+# 2**64 divided by the golden ratio. Any large odd number would do: it spreads small seeds.
 _SPREAD: Final = 0x9E3779B97F4A7C15
-# Refusals remembered. Debts do not tell who knocks most: a refused request costs
-# nothing, so all who knock without end are equally short of one token.
+# How many refusals are remembered. The debts do not show which source asks most: a refused
+# request costs nothing, so all sources that ask without pause lack one token alike.
 _REMEMBERED: Final = 64
-# A TAT is a sum of rounded increments: without a thousandth of a token to spare, the
-# last request of a burst would be refused at some times and not at others.
+# A TAT is a sum of rounded increments. Without a thousandth of a token in reserve, the last
+# request of a burst would be refused at some times and admitted at others.
 _SLACK: Final = 1 / 1024
 
 
 class Bucket:
-    """One token bucket, full at the beginning.
+    """One token bucket, full at first.
 
     Args:
         rate: tokens a second.
-        burst: tokens it holds at most.
+        burst: the most tokens it holds.
 
     Raises:
         ValueError: the rate is not a positive, finite number, or the burst is below 1.
@@ -64,19 +65,19 @@ class Bucket:
         self._tat = -math.inf
 
     def take(self, now: float, cost: float = 1.0) -> bool:
-        """Take tokens, or none when there are too few.
+        """Take tokens, or none if there are too few.
 
         Args:
             now: monotonic time in seconds.
-            cost: how many tokens, in parts of one if need be.
+            cost: how many tokens; it may be a fraction.
 
         Returns:
-            Whether they were there.
+            Whether there were enough tokens.
         """
-        # Written out, for `max` would be half as fast where every connection passes.
+        # Not `max`, which would halve the speed here, where every connection passes.
         tat = (self._tat if self._tat > now else now) + cost * self._increment  # noqa: FURB136
         if tat > now + self._tolerance:
-            # Only after time ran backwards is this the lesser: the bucket is empty, not more.
+            # `now + tolerance` is less only after time ran backwards. The bucket is then empty.
             self._tat = min(self._tat, now + self._tolerance)
             return False
         self._tat = tat
@@ -84,7 +85,7 @@ class Bucket:
 
 
 class Refused(NamedTuple):
-    """A prefix without a token that was refused of late.
+    """A prefix that has no token and was refused recently.
 
     Attributes:
         source: its lowest address.
@@ -98,26 +99,26 @@ class Refused(NamedTuple):
 
 
 class Table:
-    """A bucket for each source prefix it knows, in two flat arrays that never grow.
+    """A token bucket for each source prefix it knows, in two flat arrays that never grow.
 
-    A key's own slot is the top bits of `key * multiplier` modulo 2**64, the multiplier odd and
-    secret; all but the last three of these bits name the set of eight slots that it may be in.
-    With this hash (Dietzfelbinger and others, 1997, "multiply-shift") any two keys share a set
-    with a probability of at most 2 / sets, so nobody can choose addresses that crowd one set
-    without knowing the multiplier; and whoever crowds one all the same only spends more tokens
-    than it makes us forget.
+    A key's own slot is the top bits of `key * multiplier` modulo 2**64, where the multiplier is
+    odd and secret. All of these bits but the last three name the key's set of eight slots. With
+    this hash (Dietzfelbinger and others, 1997, "multiply-shift") two keys share a set with a
+    probability of at most 2 / sets. So an attacker who does not know the multiplier cannot
+    choose addresses that crowd one set. An attacker who crowds a set by chance only spends more
+    tokens than the table forgets.
 
     Args:
-        shift: how many low bits of a source do not count; at most 64 bits may remain.
-        capacity: entries it holds; rounded up to a power of two, 8 at least.
+        shift: how many low bits of a source are ignored; at most 64 bits may remain.
+        capacity: entries it can hold; rounded up to a power of two, at least 8.
         seed: 64 random bits, secret.
         rate: tokens a second, for each prefix.
-        burst: tokens a prefix holds at most.
+        burst: the most tokens a prefix holds.
 
     Attributes:
         capacity: entries it can hold.
         entries: slots in use.
-        evictions: entries that gave way while they still meant something (TAT > now).
+        evictions: entries that were forgotten before their bucket was full (TAT > now).
 
     Raises:
         ValueError: the rate is not a positive, finite number, or a count is below 1.
@@ -145,46 +146,46 @@ class Table:
         self._keys = array("Q", [_FREE]) * self.capacity
         self._tats = array("d", [-math.inf]) * self.capacity
         self._index = self._keys.index
-        # A byte of each key, nearly always enough to see that a set does not have one.
+        # One byte of each key. It nearly always suffices to see that a set lacks a key.
         self._hints = bytearray(self.capacity)
         self._find = self._hints.find
         self._refused: deque[int] = deque(maxlen=_REMEMBERED)
         self._slot, self._key, self._tat = 0, _FREE, -math.inf
 
     def key(self, source: int) -> int:
-        """Find what a source is known by.
+        """Return the key that stands for a source.
 
         Args:
             source: an address as an integer.
 
         Returns:
-            Its prefix, without the bits that do not count.
+            Its prefix, without the bits that are ignored.
         """
         return source >> self._shift
 
     def test(self, source: int, now: float) -> bool:
-        """Say whether a source has a token, and make ready to `commit`, but take nothing.
+        """Tell whether a source has a token. Prepare `commit`, but take nothing yet.
 
-        Two steps, so that several tables can all be asked before one of them pays.
+        There are two steps so that several tables can be asked before any of them pays.
 
         Args:
             source: an address.
             now: monotonic time in seconds.
 
         Returns:
-            Whether there is one. A source not known has all of its burst.
+            Whether it has a token. An unknown source has a full bucket.
         """
         known = self._locate(source, now)
-        # Written out as in `Bucket.take`.
+        # Not `max`, for speed, as in `Bucket.take`.
         self._tat = tat = (known if known > now else now) + self._increment  # noqa: FURB136
         if tat <= now + self._tolerance:
             return True
-        self._mend(known, now)
+        self._limit_wait(known, now)
         self._refused.append(self._key)
         return False
 
     def commit(self, now: float) -> None:
-        """Take the token that `test` found, in the last call to this table.
+        """Take the token that the last call of `test` on this table found.
 
         Args:
             now: monotonic time in seconds.
@@ -195,7 +196,7 @@ class Table:
         self._tats[slot] = self._tat
 
     def penalize(self, source: int, now: float, cost: float) -> None:
-        """Take tokens the source need not have, into a debt of one burst at most.
+        """Take tokens that the source may not have. Its debt is at most one burst.
 
         Args:
             source: an address.
@@ -207,16 +208,16 @@ class Table:
         self.commit(now)
 
     def refused(self, now: float) -> list[Refused]:
-        """Say who was refused of late and would be now.
+        """Return the sources that were refused recently and would be refused now.
 
-        It asks for those alone, at most as many as are remembered: what this costs does not
-        depend on how large the table is, so that nobody can keep us busy by asking.
+        Only remembered refusals are looked up. So the cost does not depend on the size of the
+        table, and a peer cannot keep the daemon busy with this question.
 
         Args:
             now: monotonic time in seconds.
 
         Returns:
-            They, in no order.
+            The sources, in no order.
         """
         found = []
         for key, times in Counter(self._refused).items():
@@ -227,9 +228,9 @@ class Table:
         return found
 
     def _locate(self, source: int, now: float) -> float:
-        """Find the source's slot, else the one that would give way to it; return its TAT."""
+        """Find the source's slot, or the slot it would take. Return the TAT of the source."""
         self._key = key = source >> self._shift
-        # Its own slot, unless somebody had it first: all there is to do for nearly everybody.
+        # Its own slot, unless another key took it first. Nearly every call ends here.
         slot = key * self._multiplier >> self._down & self._last
         if self._keys[slot] != key:
             return self._search(key, slot, now)
@@ -237,10 +238,10 @@ class Table:
         return self._tats[slot]
 
     def _search(self, key: int, slot: int, now: float) -> float:
-        """Look at the other slots of the set that the key's own slot is in."""
+        """Look in the other slots of the key's set."""
         first = slot & -_WAYS
         if self._find(key % _HINTS, first, first + _WAYS) >= 0:
-            with suppress(ValueError):  # another key with this hint
+            with suppress(ValueError):  # the hint belongs to another key
                 self._slot = slot = self._index(key, first, first + _WAYS)
                 return self._tats[slot]
         if self._tats[slot] > now:
@@ -257,14 +258,14 @@ class Table:
         self._keys[slot] = self._key
         self._hints[slot] = self._key % _HINTS
 
-    def _mend(self, known: float, now: float) -> None:
-        """Bound the silence of a refused source; only needed after time ran backwards."""
+    def _limit_wait(self, known: float, now: float) -> None:
+        """Limit how long a refused source must wait. It matters only after time ran backwards."""
         if known > now + self._ceiling:
             self._tats[self._slot] = now + self._ceiling
 
 
 def _increment_and_tolerance(rate: float, burst: int) -> tuple[float, float]:
-    """Return how far one request moves the TAT, and how far ahead it may then be, in seconds."""
+    """Return how far a request moves the TAT, and how far ahead the TAT may be, in seconds."""
     if not 0 < rate < math.inf or burst < 1:
         raise ValueError(f"rate {rate}, burst {burst}: a positive number, and 1 at least")
     return 1 / rate, (burst + _SLACK) / rate

@@ -1,15 +1,15 @@
-"""Limits for each source, in memory that is bounded from the first moment.
+"""The limits of each source, in memory that is bounded from the start.
 
-RFC 4146, section 5: anyone can send notifications, so a listener has to protect itself. A
-source is a network, not an address, for whoever holds one address usually holds
-more: IPv4 /32 and /24, IPv6 /64 and /48, the wider one with a multiplied allowance.
-Families and transports have tables of their own, so that a flood of forged datagrams cannot
-make us forget, or refuse, those who connect by TCP.
+RFC 4146, section 5: anyone can send notifications, so a listener must protect itself. A
+source is a network, not a single address, because a sender with one address usually has more.
+The networks are IPv4 /32 and /24, IPv6 /64 and /48. The wider network has a larger allowance.
+Each family and each transport has its own tables. So a flood of forged datagrams cannot make
+the daemon forget or refuse the senders that connect by TCP.
 
-Each prefix has a token bucket (`mailbell.limits.gcra`, which also says why a set-associative table,
-17 bytes an entry, in which the smallest TAT gives way, and not an ordered dictionary).
-A table that is full lets a new source pass. The effect of a notification is bounded elsewhere
-(coalescing), so failing open is safe, and failing closed would silence real servers.
+Each prefix has a token bucket. `mailbell.limits.gcra` also says why the table is
+set-associative, takes 17 bytes an entry and forgets the smallest TAT.
+A full table admits a new source. This is safe, because coalescing bounds the effect of
+notifications. To refuse the source instead would silence real mail servers.
 """
 
 import math
@@ -24,19 +24,19 @@ from mailbell.limits.gcra import Bucket, Refused, Table
 
 __all__ = ["Bucket", "Gate", "LimitedSource", "Limiter", "LimiterStatistics", "TableStatistics"]
 
-# What invalid input costs beyond the token it paid when it was let in: with the default burst of
-# 10, a source that only sends garbage is heard twice, then once in five seconds.
+# What invalid input costs, beyond the token for its admission. With the default burst of 10, a
+# source that sends only invalid input is admitted twice, then once in five seconds.
 PENALTY: Final = 4.0
-# The wider prefix may hold many honest senders, so its allowance is this many times larger.
-WIDER: Final = 16
-# Of the datagrams over their source's limit, this share passes: a source address is easily
-# forged, and nobody must be able to silence a server by using its address. The precedent
-# is the "leak" of chrony's rate limiting.
-LEAK: Final = 0.25
+# The wider prefix may hold many honest senders, so its rate and burst are this many times larger.
+WIDE_FACTOR: Final = 16
+# This share of the datagrams over their source's limit is admitted. A source address is easily
+# forged, and a forger must not be able to silence a mail server by using its address. The
+# precedent is the "leak" of chrony's rate limiting.
+LEAKED_SHARE: Final = 0.25
 
-# Of the sources that are refused, so many are named.
+# How many of the refused sources are named.
 _NAMED: Final = 8
-# Lengths of the narrow and the wide prefix: both fit in 64 bits exactly.
+# The lengths of the narrow and the wide prefix. Both fit in 64 bits.
 _PREFIXES: Final = {Family.IPV4: (32, 24), Family.IPV6: (64, 48)}
 
 
@@ -47,8 +47,8 @@ class TableStatistics:
     Attributes:
         name: transport, family and prefix length, as in `tcp/ipv4/24`.
         entries: slots in use.
-        capacity: slots there are.
-        evictions: entries that gave way while they still meant something.
+        capacity: all slots.
+        evictions: entries that were forgotten before their bucket was full.
     """
 
     name: str
@@ -62,11 +62,11 @@ class LimiterStatistics:
     """The state of all limits.
 
     Attributes:
-        tables: one record a table.
+        tables: one record for each table.
         connections: connections open now.
         connections_limit: how many may be open at once.
         total_refused: requests within their source's limits that the total rate refused.
-        leaked: datagrams over their source's limits that passed by chance.
+        leaked: datagrams over their source's limits that were admitted at random.
     """
 
     tables: tuple[TableStatistics, ...]
@@ -78,7 +78,7 @@ class LimiterStatistics:
 
 @dataclass(frozen=True, slots=True)
 class LimitedSource:
-    """A prefix that has no token, and was refused of late.
+    """A prefix that has no token and was refused recently.
 
     Attributes:
         table: its table's name.
@@ -97,7 +97,7 @@ class LimitedSource:
     wait: float
 
 
-class _Kept(NamedTuple):
+class _PrefixTable(NamedTuple):
     family: Family
     length: int
     table: Table
@@ -109,9 +109,9 @@ class _Kept(NamedTuple):
 
 
 class Gate:
-    """The limits of one transport and family; made by `Limiter`.
+    """The limits of one transport and family. `Limiter` makes it.
 
-    Everywhere a source is an address as an integer, and `now` monotonic time in seconds.
+    A source is always an address as an integer, and `now` is monotonic time in seconds.
     """
 
     __slots__ = ("_leak", "_limiter", "_narrow", "_per_source", "_total", "_wide")
@@ -126,15 +126,15 @@ class Gate:
         self._per_source: dict[int, int] = {}  # never more keys than connections
 
     def admit(self, source: int, now: float) -> bool:
-        """Take one token for a connection or a datagram, before any byte is looked at.
+        """Take one token for a connection or a datagram, before any of its bytes is read.
 
         Args:
             source: the address it comes from.
             now: monotonic time in seconds.
 
         Returns:
-            Whether it may go on. Its narrow prefix, its wide prefix and the transport's total
-            pay, or none of them: a refused request takes no tokens anywhere.
+            Whether it is admitted. If so, its narrow prefix, its wide prefix and the transport's
+            total each pay one token. A refused request takes no token from any of them.
         """
         narrow, wide = self._narrow, self._wide
         if not (narrow.test(source, now) and wide.test(source, now)):
@@ -147,10 +147,11 @@ class Gate:
         return True
 
     def penalize(self, source: int, now: float) -> None:
-        """Make an admitted source pay more, since its input was invalid.
+        """Make an admitted source pay more, because its input was invalid.
 
-        However much garbage it sent, it is not silenced for longer than two full bursts take to
-        come back: the machine may be repaired, or its address be given to another.
+        The source is never silenced for longer than two full bursts need to come back, however
+        much invalid input it sent. Its machine may be repaired, or its address may be
+        given to another machine.
 
         Args:
             source: the address it came from.
@@ -160,16 +161,16 @@ class Gate:
         self._wide.penalize(source, now, PENALTY)
 
     def connect(self, source: int) -> Outcome | None:
-        """Take a slot for a connection, to be given back with `disconnect`.
+        """Take a place for a connection. `disconnect` gives it back.
 
         Args:
-            source: the address it comes from; slots are counted by its narrow prefix.
+            source: the address it comes from; places are counted by its narrow prefix.
 
         Returns:
-            None when there was a slot, else the limit that is reached and nothing to give back.
+            None if there was a place. Otherwise the limit that is reached; no place was taken.
         """
         limiter, key = self._limiter, self._narrow.key(source)
-        # A source over its own limit must not even learn, or cause, that all are taken.
+        # First its own limit: a source over it must not learn that all places are taken.
         held = self._per_source.get(key, 0)
         if held >= limiter.connections_per_source:
             return Outcome.TOO_MANY_FROM_SOURCE
@@ -180,13 +181,13 @@ class Gate:
         return None
 
     def disconnect(self, source: int) -> None:
-        """Give a connection's slot back.
+        """Give a connection's place back.
 
         Args:
             source: the address that was given to `connect`.
 
         Raises:
-            KeyError: the source holds no slot; a bug of the caller.
+            KeyError: the source holds no place; a bug of the caller.
         """
         key = self._narrow.key(source)
         held = self._per_source.pop(key)
@@ -195,7 +196,7 @@ class Gate:
         self._limiter.connections -= 1
 
     def _admit_leaked(self, now: float) -> bool:
-        if self._limiter.random() >= LEAK or not self._total.take(now):
+        if self._limiter.random() >= LEAKED_SHARE or not self._total.take(now):
             return False
         self._limiter.leaked += 1
         return True
@@ -206,16 +207,17 @@ class Limiter:
 
     Args:
         rate: requests a second for each source (its narrow prefix).
-        burst: how many of them may come at once.
-        total_rate: requests a second of all sources together, for each transport by itself:
-            forged datagrams use up nothing that connections need. One second's worth may
-            come at once.
+        burst: how many requests may come at once.
+        total_rate: requests a second of all sources together. Each transport has its own, so
+            that forged datagrams use up nothing that connections need. The requests of one
+            second may come at once.
         connections: how many may be open at once.
-        connections_per_source: how many of them by one source.
-        sources: entries in each table; rounded up to a power of two, 8 at least.
-        udp: whether there are datagrams; without them their tables do not exist.
+        connections_per_source: how many one source may have open.
+        sources: entries in each table; rounded up to a power of two, at least 8.
+        udp: whether UDP is served; without it the tables for UDP are not made.
         seed: 64 random bits, secret; they decide which sources share a set.
-        random: returns numbers evenly spread over [0, 1); decides which datagrams leak.
+        random: returns numbers evenly spread over [0, 1). It decides which datagrams are admitted
+            over their source's limit.
 
     Attributes:
         connections: connections open now.
@@ -250,12 +252,12 @@ class Limiter:
         self.random = random
         self.total_refused = 0
         self.leaked = 0
-        self._tables: dict[str, _Kept] = {}
+        self._tables: dict[str, _PrefixTable] = {}
         self._gates: dict[tuple[Transport, Family], Gate] = {}
 
         def table(transport: Transport, family: Family, length: int, factor: int) -> Table:
             made = Table(family.bits - length, sources, seed, rate * factor, burst * factor)
-            self._tables[f"{transport}/ipv{family}/{length}"] = _Kept(family, length, made)
+            self._tables[f"{transport}/ipv{family}/{length}"] = _PrefixTable(family, length, made)
             return made
 
         for transport in Transport if udp else (Transport.TCP,):
@@ -263,25 +265,28 @@ class Limiter:
             for family, (narrow, wide) in _PREFIXES.items():
                 self._gates[transport, family] = Gate(
                     self,
-                    (table(transport, family, narrow, 1), table(transport, family, wide, WIDER)),
+                    (
+                        table(transport, family, narrow, 1),
+                        table(transport, family, wide, WIDE_FACTOR),
+                    ),
                     total,
                     leak=transport is Transport.UDP,
                 )
 
     def gate(self, transport: Transport, family: Family) -> Gate:
-        """Return the limits of a transport and family: always the same object.
+        """Return the limits of a transport and family. It is always the same object.
 
         Args:
             transport: how the requests come.
             family: of the addresses they come from.
 
         Raises:
-            KeyError: UDP was asked for but the limiter made without it; a bug of the caller.
+            KeyError: UDP was asked for, but the limiter has none; a bug of the caller.
         """
         return self._gates[transport, family]
 
     def statistics(self) -> LimiterStatistics:
-        """Return what is known now, as a record that later requests do not change."""
+        """Return the present numbers, as a record that does not change later."""
         return LimiterStatistics(
             tables=tuple(
                 TableStatistics(name, table.entries, table.capacity, table.evictions)
@@ -294,14 +299,14 @@ class Limiter:
         )
 
     def limited(self, now: float) -> tuple[LimitedSource, ...]:
-        """Name those who are refused most.
+        """Name the sources that are refused most.
 
         Args:
             now: monotonic time in seconds.
 
         Returns:
-            At most eight that have no token, most often refused first, then by how
-            long they will have none.
+            At most eight sources that have no token, the most often refused first. Among equals,
+            the one with the longest wait comes first.
         """
         found = [
             kept.named(name, refused)

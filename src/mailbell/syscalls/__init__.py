@@ -1,1 +1,1 @@
-"""A policy of system calls as data: which calls a program may make, and with what. Pure."""
+"""A policy of system calls as data: which calls a program may make, with which arguments. Pure."""

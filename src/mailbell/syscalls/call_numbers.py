@@ -1,10 +1,9 @@
-"""The kernel's numbers a policy may name, and nothing else.
+"""The kernel's numbers that a policy may name.
 
-They are those of the generic Linux interface, the same on every architecture
-in `ARCHITECTURES`. They stand here rather than being read from `socket`,
-`signal` and `mmap`, so that a policy means the same wherever it is read, and
-because those modules lack some of them. A test compares them with what the
-standard library knows.
+They are the numbers of the generic Linux interface. Every architecture in `ARCHITECTURES` has
+the same ones. They are written here and not taken from `socket`, `signal` and `mmap`, so that
+a policy means the same on every machine; those modules also lack some of them. A test compares
+them with the standard library.
 
 Source: Linux `include/uapi`: asm-generic/{mman-common,mman,socket,signal,ioctls}.h,
 linux/{futex,time,random,net}.h.
@@ -15,9 +14,9 @@ from typing import Final
 
 __all__ = ["ARCHITECTURES", "CONSTANTS", "ERRORS"]
 
-# As in uname(2). Others number signals or socket options differently (MIPS,
-# Alpha, SPARC, PA-RISC) or pass arguments in pairs (32 bits): they need a
-# table of their own, and a policy that was tested there.
+# The names of uname(2). Other architectures have other numbers for signals or socket options
+# (MIPS, Alpha, SPARC, PA-RISC) or pass arguments in pairs (32 bits). They need a table of
+# their own and a policy that was tested on them.
 ARCHITECTURES: Final = frozenset({"x86_64", "aarch64"})
 
 CONSTANTS: Final[dict[str, int]] = {
@@ -75,8 +74,8 @@ CONSTANTS: Final[dict[str, int]] = {
     "STDERR": 2,
 }
 
-# What a denied call may be told. EINTR, EAGAIN and EINPROGRESS are missing on
-# purpose: a caller that is told so tries again, for ever.
+# The errors that a denied call may get. EINTR, EAGAIN and EINPROGRESS are left out: a caller
+# that gets one of them tries again and never stops.
 ERRORS: Final[dict[str, int]] = {
     name: getattr(errno, name)
     for name in ("EACCES", "EBADF", "EINVAL", "ENOMEM", "ENOSYS", "ENOTTY", "EOPNOTSUPP", "EPERM")

@@ -1,17 +1,15 @@
-"""A program's system calls as reviewed text: TOML in, typed rules out.
+"""A program's policy of system calls, as typed values. `policy_toml` reads its text.
 
-A policy says, call by call, what a locked program may do and why. This module
-reads it, finds everything that is wrong with it at once, and gives it two
-meanings that must never differ:
+A policy says for each system call what a locked program may do, and why. This module gives the
+policy two meanings that must never differ:
 
-- `Policy.answer` is the text taken at its word, for reviewers and tests;
-- `Policy.rules` is what the filter is built from: conjunctions of masked
-  equalities, disjoint, so that no input ever matches two of them. Ordered
-  comparisons are not used at all, because libseccomp before 2.6.1 merges them
-  wrongly and can then allow what it should kill.
+- `Policy.answer` follows the text literally. Reviewers and tests use it.
+- `Policy.rules` is what the filter is built from: conjunctions of masked equalities. They are
+  disjoint, so no call ever matches two of them. Ordered comparisons are never used, because
+  libseccomp before 2.6.1 merges them wrongly and can then allow what it should kill.
 
-Whatever no rule matches kills the process. See seccomp(2) for the arguments
-a filter sees: six registers of 64 bits, never the memory they point to.
+A call that no rule matches kills the process. The arguments that a filter sees are six
+registers of 64 bits, never the memory they point to: see seccomp(2).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +38,7 @@ ALL_BITS: Final = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What becomes of a call.
+    """What happens to a call.
 
     Attributes:
         name: "allow", "kill", or the name of an error as in errno(3).
@@ -60,12 +58,12 @@ KILL: Final = Action("kill")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A number a policy names.
+    """A number that a policy names.
 
     Attributes:
         text: as it is written in the policy.
-        number: what it means, reduced to the width of its condition; None for
-            a placeholder that `Policy.bind` has not filled yet.
+        number: its meaning, reduced to the width of its condition. None: a placeholder
+            that `Policy.bind` has not filled yet.
     """
 
     text: str
@@ -83,14 +81,14 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One conjunction: when all matches hold, the call gets this action."""
+    """One conjunction: if all matches hold, the call gets this action."""
 
     call: str
     action: Action
     matches: tuple[Match, ...] = ()
 
     def applies(self, call: str, args: Sequence[int]) -> bool:
-        """Tell whether a call is this rule's.
+        """Tell whether this rule covers a call.
 
         Args:
             call: its name.
@@ -102,13 +100,13 @@ class Rule:
         return call == self.call and all(args[m.argument] & m.mask == m.value for m in self.matches)
 
 
-def _others(
+def _cover_others(
     numbers: frozenset[int], mask: int, fixed: int = 0, value: int = 0
 ) -> Iterator[tuple[int, int]]:
-    """Cover all but `numbers` (under `mask`) with disjoint pairs of mask and value.
+    """Cover all numbers but `numbers` (under `mask`) with disjoint pairs of mask and value.
 
-    A walk down the binary tree of the masked bits, the highest first: a
-    subtree that holds none of the numbers is one pair.
+    It walks down the binary tree of the masked bits, the highest bit first. A subtree
+    that contains none of the numbers becomes one pair.
     """
     if not numbers:
         yield fixed, value
@@ -116,19 +114,18 @@ def _others(
         bit = 1 << ((mask & ~fixed).bit_length() - 1)
         for side in (0, bit):
             below = frozenset(number for number in numbers if number & bit == side)
-            yield from _others(below, mask, fixed | bit, value | side)
+            yield from _cover_others(below, mask, fixed | bit, value | side)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One argument must be one of some values, where a mask lets the bits through.
+    """One argument must have one of some values. Only the bits of a mask are compared.
 
     Attributes:
-        argument: which one, 0 to 5.
-        mask: the bits that count. The kernel reads an `int` argument as 32
-            bits while the filter sees 64, so a mask of 32 bits is the rule
-            and one of 64 is for pointers and lengths.
-        values: any of these will do.
+        argument: which argument, 0 to 5.
+        mask: the bits that are compared. The kernel reads an `int` argument as 32 bits and
+            the filter sees 64. So most masks have 32 bits; pointers and lengths have 64.
+        values: the accepted values.
     """
 
     argument: int
@@ -137,7 +134,7 @@ class Condition:
 
     @property
     def numbers(self) -> frozenset[int]:
-        """What the values mean.
+        """The numbers of the values.
 
         Raises:
             InternalError: a placeholder has not been filled.
@@ -163,19 +160,19 @@ class Condition:
         return args[self.argument] & self.mask in self.numbers
 
     def met(self) -> tuple[Match, ...]:
-        """Return disjoint matches that together say: it holds."""
+        """Return disjoint matches that together cover all arguments that meet the condition."""
         return tuple(Match(self.argument, self.mask, number) for number in sorted(self.numbers))
 
     def unmet(self) -> tuple[Match, ...]:
-        """Return disjoint matches that together say: it does not hold."""
-        pairs = _others(self.numbers, self.mask)
+        """Return disjoint matches that together cover all arguments that do not meet it."""
+        pairs = _cover_others(self.numbers, self.mask)
         return tuple(Match(self.argument, mask, value) for mask, value in pairs)
 
     def bind(self, values: Mapping[str, int]) -> "Condition":
         """Fill placeholders.
 
         Args:
-            values: numbers by placeholder; those not named stay open.
+            values: numbers by placeholder; those not named stay unfilled.
 
         Returns:
             The same condition with the named placeholders filled.
@@ -195,16 +192,16 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one paragraph of the policy says.
+    """One paragraph of the policy.
 
     Attributes:
         calls: the names of the system calls it is about.
-        conditions: all of them must hold, at most one for each argument.
-        action: what the calls get then.
+        conditions: all of them must hold; there is at most one for each argument.
+        action: what the calls get if all conditions hold.
         otherwise: what they get with any other arguments.
-        reason: why, in words.
-        unused: why it is granted all the same, where no run of the tests ever
-            needs a call or a value of it; names each of them. Else empty.
+        reason: the reason in words.
+        unused: why a call or a value is granted although no test run needs it. It names each
+            of them. Empty if there are none.
     """
 
     calls: tuple[str, ...]
@@ -230,13 +227,13 @@ class Entry:
         return self.action if held else self.otherwise
 
     def rules(self, call: str) -> Iterator[Rule]:
-        """Yield the same as disjoint rules; what is to be killed has none.
+        """Yield the same answers as disjoint rules. A call that must kill has no rule.
 
-        The complement of "a and b and c" is taken apart into "not a", "a and
-        not b", "a and b and not c", which exclude each other.
+        The complement of "a and b and c" is split into "not a", "a and not b" and
+        "a and b and not c", which exclude each other.
 
         Args:
-            call: one of this entry's.
+            call: the name of one of this entry's calls.
         """
         held: list[tuple[Match, ...]] = [()]
         for condition in self.conditions:
@@ -248,7 +245,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """No fewer than the rules each call of this entry takes."""
+        """The number of rules that each call of this entry takes, or more."""
         total, held = 0, 1
         for condition in self.conditions:
             if self.otherwise != KILL:
@@ -259,13 +256,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What becomes of calls newer than the policy, which have no name in it.
+    """What happens to calls newer than the policy, for which it has no name.
 
     Attributes:
-        newest: the highest call number the author of the policy knew.
-        until: the last number that is answered softly; above it is killed.
-        action: what the numbers between get.
-        reason: why, in words.
+        newest: the highest call number that the author of the policy knew.
+        until: the last number that gets an error; a higher number kills.
+        action: what the numbers in between get.
+        reason: the reason in words.
     """
 
     newest: int
@@ -276,13 +273,13 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that a program may do once it is locked.
+    """Everything that a program may do once it is locked.
 
     Attributes:
-        program: whose policy it is.
-        placeholders: names for numbers known only at run time, each with what it is.
+        program: the program that the policy is for.
+        placeholders: names for numbers known only at run time, each with a description.
         unknown: what calls without a name get.
-        entries: everything else; no call stands in two of them.
+        entries: all paragraphs; no call is in two of them.
     """
 
     program: str
@@ -292,7 +289,7 @@ class Policy:
 
     @property
     def permitted(self) -> tuple[str, ...]:
-        """The calls that are allowed at least sometimes, sorted by name."""
+        """The calls that are allowed with some arguments at least, sorted by name."""
         allowed = (entry.calls for entry in self.entries if entry.action == ALLOW)
         return tuple(sorted(call for calls in allowed for call in calls))
 
@@ -311,7 +308,7 @@ class Policy:
         """Fill placeholders.
 
         Args:
-            values: numbers by placeholder; those not named stay open.
+            values: numbers by placeholder; those not named stay unfilled.
 
         Returns:
             The same policy with the named placeholders filled.
@@ -328,10 +325,10 @@ class Policy:
         return replace(self, entries=entries)
 
     def answer(self, call: str | int, args: Sequence[int] = (0,) * ARGUMENTS) -> Action:
-        """Answer a call, straight from the text.
+        """Answer a call by the literal text of the policy.
 
         Args:
-            call: its name, or its number when it has no name.
+            call: its name, or its number if it has no name.
             args: the six argument registers, unsigned.
 
         Returns:
@@ -349,7 +346,7 @@ class Policy:
         return KILL
 
     def rules(self) -> tuple[Rule, ...]:
-        """Return every named call as disjoint rules; no rule means the call is killed.
+        """Return all named calls as disjoint rules. A call without a rule kills.
 
         Raises:
             InternalError: a placeholder has not been filled.

@@ -1,9 +1,9 @@
-"""The text of a policy, read and checked.
+"""Reads and checks the text of a policy.
 
-A policy is refused as a whole when anything in it is doubtful: an unknown key,
-a constant nobody knows, a call that stands in two paragraphs, a grant without
-a reason. Everything found is reported at once. Whether a call exists is asked
-of libseccomp when the filter is compiled (`mailbell._sys.seccomp`).
+A policy is refused as a whole if anything in it is doubtful: an unknown key, an unknown
+constant, a call in two paragraphs, a grant without a reason. All problems are reported
+at once. Whether a call exists is checked later: libseccomp is asked when it compiles the
+filter (`mailbell._sys.seccomp`).
 """
 
 import codecs
@@ -29,10 +29,10 @@ from mailbell.syscalls.policy import (
 __all__ = ["parse"]
 
 MAX_BYTES: Final = 64 * 1024
-# Call numbers above are x32's (0x40000000) or do not exist; libseccomp puts
-# every number of the unknown range into a program of at most 4096 instructions.
+# Higher call numbers belong to x32 (0x40000000) or do not exist. libseccomp puts every number
+# of the unknown range into the filter, which may have at most 4096 instructions.
 MAX_NUMBER: Final = 2047
-# Rules one call may take, so that the filter fits in 4096 instructions.
+# The most rules for one call, so that the filter fits in 4096 instructions.
 MAX_RULES: Final = 512
 
 PROGRAM: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -47,10 +47,10 @@ def parse(data: bytes) -> Policy:
         data: the TOML text.
 
     Returns:
-        The policy, its placeholders still open.
+        The policy. Its placeholders are not filled yet.
 
     Raises:
-        ConfigurationError: with every problem found.
+        ConfigurationError: the policy is wrong; it holds every problem.
     """
     reader = _Reader()
     policy = reader.policy(_table(data))
@@ -80,15 +80,15 @@ def _table(data: bytes) -> dict[str, Any]:
 
 
 def _plain(key: str) -> str:
-    """Show a key as it may be on a terminal: TOML allows any character in quotes."""
+    """Return a key in a form that is safe on a terminal: TOML allows any character in quotes."""
     return ascii(key)[1:-1]
 
 
 class _Reader:
-    """Turns tables into types and keeps what is wrong with them.
+    """Turns tables into types and collects the problems.
 
-    After a problem each method returns something harmless of its type, so
-    that reading goes on and finds the next one.
+    After a problem each method returns a harmless value of its type, so that the reader
+    can go on and find the next problem.
     """
 
     def __init__(self) -> None:
