@@ -96,7 +96,7 @@ HOUSE: Final = (
     # Locks any program in.
     Room(4, "sandbox", (), ("policy_file", "lock")),
     # What every daemon that accepts connections shares.
-    Room(4, "serving", (), ("_varlink_peer", "varlink_server")),
+    Room(4, "serving", (), ("intake", "_varlink_peer", "varlink_server")),
     # The library for other programs; public.
     Room(
         4,

@@ -22,6 +22,7 @@ from harness.sender import PATIENCE
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys.sockets import kernel_drops
+from mailbell.agent import _awake
 from mailbell.agent._awake import addresses, read_clocks, resumed
 from mailbell.agent._sleep import Reading
 from mailbell.logs.journal import Journal
@@ -460,6 +461,28 @@ async def test_what_is_lost_is_told_and_then_known(host: Namespace, tmp_path: Pa
         ip(host, "flush dev lo scope host")
         for address in ("198.51.100.1/24", "203.0.113.1/24"):
             ip(host, f"del {address} dev cable0")
+
+
+class Overrun:
+    """A netlink socket whose kernel says for good that messages were lost."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def sendto(self, *_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+
+    async def recvfrom(self, _: int) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+
+async def test_what_is_lost_for_good_is_asked_for_once_a_second(autojump_clock: MockClock) -> None:
+    watch, netlink = Watch(), Overrun()
+    with trio.move_on_after(10.5):
+        await _awake._follow(netlink, watch.tell)  # type: ignore[arg-type]  # enough of a socket
+    assert (watch.told, netlink.asked) == (12, 12)
 
 
 async def test_nobody_but_the_kernel_can_tell(host: Namespace) -> None:

@@ -237,6 +237,20 @@ class Run:
                 self._serve(each, events, poll)
         return False
 
+    def until_so(self, done: Callable[[], object]) -> None:
+        """Let it run until something is so; what it gets from the kernel may change meanwhile."""
+        poll = select.poll()
+        for each in (self._stderr, self._listener):
+            if each >= 0:
+                poll.register(each, select.POLLIN)
+        end = time.monotonic() + PATIENCE
+        while not done():
+            assert self.code is None, bytes(self.output)
+            if time.monotonic() > end:
+                pytest.fail(f"it does not come to be: {bytes(self.output)!r}")
+            for each, events in poll.poll(10):
+                self._serve(each, events, poll)
+
     def terminate(self) -> None:
         """Tell it to end."""
         os.kill(self.pid, signal.SIGTERM)

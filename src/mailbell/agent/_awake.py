@@ -22,6 +22,7 @@ __all__ = ["addresses", "read_clocks", "resumed"]
 
 _EVERY: Final = 5.0  # seconds; the clocks notice a sleep so long after it at most
 _DATAGRAM: Final = 65536  # the kernel's are shorter
+_OVERRUN: Final = 1.0  # seconds until the addresses are asked for again
 _KERNEL: Final = 0  # as a sender, netlink(7)
 
 
@@ -122,6 +123,7 @@ def _bound(sock: socket.socket | None) -> trio.socket.SocketType:
 
 async def _follow(netlink: trio.socket.SocketType, tell: Callable[[], None]) -> None:
     known = Addresses()
+    is_lost = False
     await _ask_for_all(netlink)
     while True:
         try:
@@ -133,8 +135,12 @@ async def _follow(netlink: trio.socket.SocketType, tell: Callable[[], None]) -> 
             # have been in it, and what is known is not true any more.
             known.forget()
             tell()
+            if is_lost:  # the kernel says nothing else any more: asking at once is no use
+                await trio.sleep(_OVERRUN)
+            is_lost = True
             await _ask_for_all(netlink)
             continue
+        is_lost = False
         if sender == _KERNEL and known.receive(data):
             tell()
 

@@ -9,7 +9,6 @@ number of places (`mailbell.listener._waiting`), and what is left of its deadlin
 Nothing here ever writes to the network.
 """
 
-import errno
 import os
 import socket
 from contextlib import suppress
@@ -26,7 +25,7 @@ from mailbell.limits.limiter import Limiter
 from mailbell.listener._admission import CALLS, Admission
 from mailbell.listener._waiting import Place, WaitingRoom
 from mailbell.logs.journal import Journal, Level
-from mailbell.logs.switch import Switch
+from mailbell.serving.intake import Intake
 
 __all__ = ["DatagramListener", "StreamListener"]
 
@@ -34,11 +33,6 @@ __all__ = ["DatagramListener", "StreamListener"]
 BATCH = 64
 # and datagrams: less, for whoever forges them must not have those wait who connect.
 DATAGRAM_BATCH = 16
-# Seconds until accepting is tried again when the system is out of something.
-PAUSE = 0.25
-
-# accept(2): no descriptor or no memory left. Waiting helps; nothing else does.
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # An enumeration is asked for its member by name each time, which takes longer than
 # much else that is done for a notification.
@@ -75,7 +69,14 @@ class StreamListener:
         journal: Journal,
     ) -> None:
         self._socket = sock
-        self._accept = acceptor(sock)
+        self._intake = Intake(
+            sock,
+            acceptor(sock),
+            batch=BATCH,
+            journal=journal,
+            what="accepting",
+            where=name_of(sock),
+        )
         self._read = reader(sock)
         self._socket_family = sock.family
         self._family = _FAMILIES[sock.family]
@@ -85,49 +86,25 @@ class StreamListener:
         self._line_suffices = Terminator.CRLF in terminators
         self._deadline = deadline
         self._journal = journal
-        self._accepting = Switch(journal, "accepting", name_of(sock))
         self._waiting = waiting
+        self._nursery: trio.Nursery  # of the tasks that wait for the rest of a line
 
     async def serve(self) -> None:
         """Accept for ever. One peer's misbehaviour ends one connection, never this."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                await trio.lowlevel.wait_readable(self._socket)
-                if not self._take_batch(nursery):
-                    await trio.sleep(PAUSE)
+        async with trio.open_nursery() as self._nursery:
+            await self._intake.serve(self._serve_untrusted)
 
-    def _take_batch(self, nursery: trio.Nursery) -> bool:
-        """Serve what is ready; return False when the system is out of something."""
-        now = trio.current_time()
-        for _ in range(BATCH):
-            try:
-                descriptor, address = self._accept()
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._accepting.off(errno.errorcode[error.errno])
-                    return False
-                continue  # accept(2): the error belongs to a connection that is gone
-            try:
-                self._serve_untrusted(descriptor, address[0], now, nursery)
-            except Exception as error:  # see _log_bug
-                _log_bug(self._journal, error)
-        self._accepting.on()
-        return True
-
-    def _serve_untrusted(
-        self, descriptor: int, host: str, now: float, nursery: trio.Nursery
-    ) -> None:
+    def _serve_untrusted(self, taken: tuple[int, tuple[str, int]], now: float) -> None:
+        descriptor, address = taken
         data: bytes | End | None = None
         try:
-            source = int.from_bytes(socket.inet_pton(self._socket_family, host))
+            source = int.from_bytes(socket.inet_pton(self._socket_family, address[0]))
             outcome = self._admission.refusal(self._family, source, self._gate, now)
             if outcome is None:
                 data = _read_untrusted(self._read, descriptor, MAX_INPUT)
                 if data == LINE and self._line_suffices:
                     outcome = _ACCEPTED
-        except Exception:  # a bug of ours is told by the caller; the descriptor has no other owner
+        except Exception:  # a bug of ours, which the intake logs; the descriptor has no other owner
             os.close(descriptor)
             raise
         if outcome and not self._admission.needs_local_address:
@@ -140,7 +117,7 @@ class StreamListener:
             if outcome:
                 self._conclude(connection, source, now, outcome)
             else:
-                self._look_closer_untrusted(connection, source, now, data, nursery)
+                self._look_closer_untrusted(connection, source, now, data)
         except Exception:  # as above
             connection.close()
             raise
@@ -151,7 +128,6 @@ class StreamListener:
         source: int,
         now: float,
         data: bytes | End | None,
-        nursery: trio.Nursery,
     ) -> None:
         """Name what is not just the line, or wait for the rest of it."""
         receiver = Receiver(self._terminators)
@@ -165,7 +141,7 @@ class StreamListener:
         if isinstance(place, Outcome):
             self._conclude(connection, source, now, place, receiver.data)
             return
-        nursery.start_soon(self._wait, connection, place, scope, receiver)
+        self._nursery.start_soon(self._wait, connection, place, scope, receiver)
 
     async def _wait(
         self, connection: socket.socket, place: Place, scope: trio.CancelScope, receiver: Receiver
@@ -259,7 +235,7 @@ class DatagramListener:
         admission: decides and rings.
         limiter: its gate for this family is used.
         terminators: accepted ends of a line.
-        journal: for what should not happen.
+        journal: for changes of state.
     """
 
     def __init__(
@@ -271,8 +247,14 @@ class DatagramListener:
         terminators: frozenset[Terminator],
         journal: Journal,
     ) -> None:
-        self._journal = journal
-        self._socket = sock
+        self._intake = Intake(
+            sock,
+            partial(sock.recvfrom, MAX_INPUT),
+            batch=DATAGRAM_BATCH,
+            journal=journal,
+            what="receiving",
+            where=name_of(sock),
+        )
         self._family = _FAMILIES[sock.family]
         self._gate = limiter.gate(Transport.UDP, self._family)
         self._admission = admission
@@ -283,26 +265,11 @@ class DatagramListener:
 
     async def serve(self) -> None:
         """Receive for ever."""
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            self._take_batch()
+        await self._intake.serve(self._serve_untrusted)
 
-    def _take_batch(self) -> None:
-        now = trio.current_time()
-        for _ in range(DATAGRAM_BATCH):
-            try:
-                data, address = self._socket.recvfrom(MAX_INPUT)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # udp(7): an error of an earlier packet is told once and is over
-            try:
-                self._serve_untrusted(data, address[0], now)
-            except Exception as error:  # see _log_bug
-                _log_bug(self._journal, error)
-
-    def _serve_untrusted(self, data: bytes, host: str, now: float) -> None:
-        source = _number(self._family, host)
+    def _serve_untrusted(self, taken: tuple[bytes, tuple[str, int]], now: float) -> None:
+        data, address = taken
+        source = _number(self._family, address[0])
         outcome = self._admission.refusal(self._family, source, self._gate, now)
         if outcome is None:
             outcome = parse_datagram(data, self._terminators)

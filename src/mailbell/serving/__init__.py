@@ -1,1 +1,1 @@
-"""What every daemon that accepts connections shares: the server of a local Varlink socket."""
+"""What every daemon that serves sockets shares: the loop that takes, and a local Varlink server."""

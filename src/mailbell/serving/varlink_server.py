@@ -9,7 +9,6 @@ gets the place of the client that has held one longest without such a call: a cl
 that has nothing to say cannot shut the others out.
 """
 
-import errno
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,13 +21,12 @@ from mailbell._sys.sockets import PeerCredentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
 from mailbell.logs.journal import Journal, Level
-from mailbell.logs.switch import Switch
 from mailbell.serving._varlink_peer import Hangup, ReplySource, VarlinkPeer
+from mailbell.serving.intake import Intake
 
 __all__ = ["BATCH", "Handlers", "ReplySource", "VarlinkServer"]
 
 BATCH = 16  # connections accepted before the other tasks have their turn
-PAUSE = 0.25  # seconds until accepting is tried again when the system is out of something
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,6 @@ class VarlinkServer:
         journal: Journal,
         connections: int,
     ) -> None:
-        self._socket = sock
         self._service = service
         self._handlers = handlers
         self._count = count
@@ -83,31 +80,23 @@ class VarlinkServer:
         self._connections = 0
         # Connections that only ask now and then, the oldest first.
         self._guests: dict[trio.CancelScope, None] = {}
-        self._accepting = Switch(journal, "accepting", "local socket")
+        self._intake = Intake(
+            sock,
+            sock.accept,
+            batch=BATCH,
+            journal=journal,
+            what="accepting",
+            where="local socket",
+        )
+        self._nursery: trio.Nursery  # of the connections
 
     async def serve(self) -> None:
         """Accept for ever. One client's misbehaviour ends one connection, never this."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                await trio.lowlevel.wait_readable(self._socket)
-                if not self._accept_batch(nursery):
-                    await trio.sleep(PAUSE)
+        async with trio.open_nursery() as self._nursery:
+            await self._intake.serve(self._admit)
 
-    def _accept_batch(self, nursery: trio.Nursery) -> bool:
-        """Accept what is ready; return False when the system is out of something."""
-        for _ in range(BATCH):
-            try:
-                connection, _ = self._socket.accept()
-            except BlockingIOError:
-                return True
-            except OSError as error:
-                self._accepting.off(errno.errorcode.get(error.errno or 0, "?"))
-                return False
-            self._accepting.on()
-            self._admit(connection, nursery)
-        return True
-
-    def _admit(self, connection: socket.socket, nursery: trio.Nursery) -> None:
+    def _admit(self, taken: tuple[socket.socket, object], _: float) -> None:
+        connection, _address = taken
         if self._connections >= self._max_connections:
             for oldest in self._guests:
                 oldest.cancel()
@@ -118,7 +107,7 @@ class VarlinkServer:
                 connection.close()
                 return
         self._connections += 1
-        nursery.start_soon(self._host, connection)
+        self._nursery.start_soon(self._host, connection)
 
     async def _host(self, connection: socket.socket) -> None:
         """Hold one connection from its beginning to its one counted end."""

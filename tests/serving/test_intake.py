@@ -1,0 +1,137 @@
+"""The one loop that takes what arrives, with every error that the kernel may answer with."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from mailbell.logs.journal import Journal
+from mailbell.serving import intake
+from mailbell.serving.intake import PAUSE, Intake
+
+BATCH: Final = 4
+# Of these only the first that the loop meets at once is passed over.
+OF_ONE_PEER: Final = sorted(intake._OF_ONE_PEER)
+FOR_ALL: Final = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+                  errno.ENOBUFS, errno.EINVAL, errno.ENOTSOCK, errno.EBADF)  # fmt: skip
+
+
+class Waiting:
+    """A socket on which datagrams wait, and a kernel that may refuse to hand them over."""
+
+    def __init__(self) -> None:
+        self.socket, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.lines: list[str] = []
+        self.refusals: list[int] = []  # the errors of the next calls
+        self.always = 0  # the error of all calls
+        self.calls = 0
+        self.taken: list[bytes] = []
+        self.broken = False
+        self.intake = Intake(
+            self.socket,
+            self._take,
+            batch=BATCH,
+            journal=Journal(self.lines.append, lambda: 0.0),
+            what="receiving",
+            where="here",
+        )
+
+    def _take(self) -> bytes:
+        self.calls += 1
+        number = self.always or (self.refusals.pop(0) if self.refusals else 0)
+        if number:
+            raise OSError(number, "refused")
+        return self.socket.recv(100)
+
+    def handle(self, data: bytes, _: float) -> None:
+        self.taken.append(data)
+        if self.broken:
+            raise ValueError(data)
+
+    async def until(self, count: int) -> None:
+        while len(self.taken) < count:
+            await trio.sleep(PAUSE / 100)
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    made = Waiting()
+    with made.socket, made.peer:
+        yield made
+
+
+async def test_what_waits_is_taken_in_order(waiting: Waiting, autojump_clock: MockClock) -> None:
+    sent = [bytes([n]) for n in range(3 * BATCH)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        for data in sent:
+            waiting.peer.send(data)
+        await waiting.until(len(sent))
+        nursery.cancel_scope.cancel()
+    assert waiting.taken == sent
+    assert waiting.lines == []
+
+
+@pytest.mark.parametrize("number", [*FOR_ALL, *OF_ONE_PEER], ids=errno.errorcode.get)
+async def test_an_error_that_stays_pauses_with_one_line_and_ends_with_one(
+    waiting: Waiting, autojump_clock: MockClock, number: int
+) -> None:
+    """Also one that would belong to one peer: it comes again for each attempt of a batch."""
+    waiting.always = number
+    waiting.peer.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        began = trio.current_time()
+        await trio.sleep(100 * PAUSE - PAUSE / 2)
+        pauses = round((trio.current_time() - began) / PAUSE)
+        each = BATCH if number in OF_ONE_PEER else 1
+        assert waiting.calls == pauses * each
+        name = errno.errorcode[number]
+        assert waiting.lines == [f"event=receiving_paused on=here error={name}"]
+        waiting.always = 0
+        await waiting.until(1)
+        nursery.cancel_scope.cancel()
+    assert waiting.lines[1:] == ["event=receiving_resumed on=here"]
+
+
+@pytest.mark.parametrize("number", OF_ONE_PEER, ids=errno.errorcode.get)
+async def test_an_error_of_one_peer_is_passed_over(
+    waiting: Waiting, autojump_clock: MockClock, number: int
+) -> None:
+    waiting.refusals = [number] * (BATCH - 1)
+    waiting.peer.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        began = trio.current_time()
+        await waiting.until(1)
+        assert trio.current_time() - began < PAUSE
+        nursery.cancel_scope.cancel()
+    assert waiting.lines == []
+
+
+async def test_an_unknown_error_pauses_too(waiting: Waiting, autojump_clock: MockClock) -> None:
+    waiting.refusals = [9999]
+    waiting.peer.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        await waiting.until(1)
+        nursery.cancel_scope.cancel()
+    assert waiting.lines[0] == "event=receiving_paused on=here error=?"
+
+
+async def test_a_bug_met_by_one_peer_does_not_stop_the_others(
+    waiting: Waiting, autojump_clock: MockClock
+) -> None:
+    waiting.broken = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        for data in (b"1", b"2"):
+            waiting.peer.send(data)
+        await waiting.until(2)
+        nursery.cancel_scope.cancel()
+    assert [line.split()[0] for line in waiting.lines] == ["event=failed"] * 2
