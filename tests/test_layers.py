@@ -81,6 +81,7 @@ HOUSE: Final = (
             "unneeded",
             "inheritance",
             "port_holder",
+            "local_listener",
             "sockets",
             "connections",
             "bpf",
@@ -102,7 +103,7 @@ HOUSE: Final = (
         4,
         "client",
         ("_explain", "_conversation"),
-        ("_path", "_channel", "_blocking", "trio", "__init__"),
+        ("_path", "_connect", "_channel", "_blocking", "trio", "__init__"),
     ),
     # mailbelld
     Room(

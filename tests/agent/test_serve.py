@@ -5,9 +5,11 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 import trio
@@ -23,10 +25,12 @@ from mailbell.agent._worker import Worker
 from mailbell.agent.configuration import Job
 from mailbell.agent.log import Log
 from mailbell.agent.serve import serve
-from mailbell.client import Client, State
+from mailbell.client import Client, _path
 from mailbell.client.trio import Client as TrioClient
-from mailbell.core.errors import DataError, MailbellError, TemporaryError
-from mailbell.core.notification import Cause, Notification, Transport
+from mailbell.core.errors import MailbellError, TemporaryError
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
+from mailbell.interfaces.listener import SubscribeReply
+from mailbell.varlink import encode_reply
 
 PATIENCE: Final = 20.0
 QUICK: Final = Timing(settle=0.05, settle_max=0.2, min_gap=0.0, poll=0)
@@ -77,10 +81,10 @@ def job(*accounts: str, **more: Any) -> Job:
 
 
 @asynccontextmanager
-async def running(daemon: Path, *jobs: Job) -> AsyncIterator[Lines]:
+async def running(daemon: Path | None, *jobs: Job) -> AsyncIterator[Lines]:
     log = Lines()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve, jobs, str(daemon), log)
+        nursery.start_soon(serve, jobs, None if daemon is None else str(daemon), log)
         await log.until("event=started")
         yield log
         nursery.cancel_scope.cancel()
@@ -157,12 +161,52 @@ async def test_an_account_that_the_daemon_does_not_know_ends_it(tmp_path: Path) 
         await serve([job("wrok")], str(daemon.path), Lines())
 
 
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The folders of the two places where a client looks that is told none."""
+    system, users = tmp_path / "system", tmp_path / "user" / "mailbell"
+    system.mkdir()
+    users.mkdir(parents=True)
+    monkeypatch.setattr(_path, "SYSTEM_PATH", str(system / "mailbell.sock"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(users.parent))
+    monkeypatch.delenv("MAILBELL_SOCKET", raising=False)
+    return system, users
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_daemon_is_heard_wherever_it_comes_up(
+    places: tuple[Path, Path], first: int
+) -> None:
+    """It starts after the agent, and then moves to the other place."""
+    sockets = [str(place / "mailbell.sock") for place in places]
+    polled = job("work", timing=replace(QUICK, poll=0.05))
+    async with running(None, polled) as log:
+        assert f'socket="{sockets[0]} or {sockets[1]}"' in log.lines[0]
+        (said, *_) = await log.until("event=deaf")
+        assert f"no daemon at {sockets[0]} or {sockets[1]} (No such file" in said
+        for count, place in enumerate((places[first], places[1 - first]), 1):
+            with daemon_in(place) as daemon:
+                heard = await log.until("event=listening", count)
+                assert heard[-1] == f"event=listening socket={daemon.path}"
+                await log.until("event=run job=mail cause=resync", count)
+                asked = len(log.lines)
+                while not any("event=alive job=mail hears=yes" in it for it in log.lines[asked:]):
+                    await log.until("event=alive", 1 + len(alive(log)))
+                await notified(daemon)
+                await log.until("cause=network", count)
+
+
+def alive(log: Lines) -> list[str]:
+    return [line for line in log.lines if "event=alive" in line]
+
+
 async def test_the_reason_why_it_is_deaf_is_said_also_when_it_changes(tmp_path: Path) -> None:
     with daemon_in(tmp_path) as daemon:
         async with running(daemon.path, job("work")) as log:
             await log.until("event=listening")
             await trio.to_thread.run_sync(daemon.stop)
-            await log.until('event=deaf why="the daemon went away"')
+            await log.until('event=deaf why="the daemon closed the connection')
+            await log.until(f'event=deaf why="no daemon at {daemon.path} (Connection refused)')
             toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=ACCOUNTS)
             with started(tmp_path, toml.replace('"work"', '"play"')):
                 (said,) = await log.until("no account 'work'")
@@ -173,25 +217,32 @@ async def test_a_daemon_that_breaks_every_subscription_is_asked_less_and_less(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
+    answers = encode_reply(SubscribeReply(Cursor("e", 1)), continues=True) + b"garbage\0"
 
-    class Broken(AsyncIterator[Notification]):
-        async def __aenter__(self) -> Self:
-            return self
+    class Broken:
+        """Agrees to each subscription, and then talks nonsense."""
 
-        async def __aexit__(self, *_: object) -> None: ...
+        def __init__(self, *_: object) -> None:
+            asked.append(trio.current_time())
 
-        async def __anext__(self) -> Notification:
-            raise DataError("garbage")
+        async def send(self, _: bytes) -> None: ...
 
-    async def subscribe(*_: object, on_state: Callable[[State], None]) -> Broken:
-        asked.append(trio.current_time())
-        on_state(State.CONNECTED)
+        async def receive(self) -> bytes:
+            return answers
+
+        def close(self) -> None: ...
+
+    async def connect(client: TrioClient) -> Broken:
+        await trio.lowlevel.checkpoint()
         return Broken()
 
-    monkeypatch.setattr(TrioClient, "subscribe", subscribe)
-    async with running(tmp_path / "nobody.sock", job()):
-        await trio.sleep(100)
-    assert asked == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 61.5, 91.5], abs=0.01)
+    monkeypatch.setattr(TrioClient, "_open", connect)
+    async with running(tmp_path / "nobody.sock", job()) as log:
+        await trio.sleep(41)
+        deaf = [line for line in log.lines if "event=deaf" in line]
+        assert "the daemon sent" in deaf[0]
+    waits = [later - earlier for earlier, later in pairwise(asked)]
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10], abs=0.01)
 
 
 @pytest.mark.parametrize(

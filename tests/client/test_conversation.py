@@ -1,11 +1,12 @@
 import errno
+from collections.abc import Collection
 
 import pytest
 from harness.fake_daemon import notification, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
+from mailbell.client._conversation import FOREVER, MAX_EPOCH, Backoff, Exchange, Follower, State
 from mailbell.client._explain import explain_connect, explain_reply
 from mailbell.core.errors import (
     DataError,
@@ -39,12 +40,13 @@ def test_waits_double_and_start_anew_after_a_good_connection(lives: list[float])
         (errno.EACCES, PrivilegeError, 77),
         (errno.EPERM, PrivilegeError, 77),
         (errno.EAGAIN, TemporaryError, 75),
+        (errno.EINVAL, UsageError, 64),
         (None, UsageError, 64),
     ],
 )
 def test_every_way_not_to_connect(number: int | None, kind: type[MailbellError], code: int) -> None:
     system = OSError("AF_UNIX path too long") if number is None else OSError(number, "why")
-    error = explain_connect(system, "/some/path")
+    error = explain_connect({"/some/path": system})
     assert type(error) is kind
     assert error.exit_code == code
     assert "/some/path" in error.what
@@ -70,6 +72,88 @@ def test_error_replies_are_told_in_one_printable_line(
     error = explain_reply(given_error)
     assert type(error) is kind
     assert str(error).isprintable()
+
+
+GONE = UnavailableError("the daemon went away")
+SYSTEM, USERS = "/run/mailbell/mailbell.sock", "/run/user/1000/mailbell/mailbell.sock"
+ABSENT = FileNotFoundError(errno.ENOENT, "No such file or directory")
+DEAD = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+FORBIDDEN = PermissionError(errno.EACCES, "Permission denied")
+START = "start it with `systemctl start mailbelld` or `mailbelld`"
+ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
+
+
+@pytest.mark.parametrize(
+    ("failures", "cut_off", "kind", "said"),
+    [
+        (
+            {SYSTEM: ABSENT, USERS: ABSENT},
+            (),
+            UnavailableError,
+            f"no daemon at {SYSTEM} or {USERS} (No such file or directory); {START}, {ELSEWHERE}",
+        ),
+        (
+            {SYSTEM: DEAD, USERS: ABSENT},
+            (),
+            UnavailableError,
+            (
+                f"no daemon at {SYSTEM} (Connection refused) or {USERS}"
+                f" (No such file or directory); {START}, {ELSEWHERE}"
+            ),
+        ),
+        (
+            {SYSTEM: FORBIDDEN, USERS: ABSENT},
+            (),
+            PrivilegeError,
+            (
+                f"no permission to connect to {SYSTEM}, and no daemon at {USERS} (No such file or"
+                " directory); join the group that owns the socket, then log in again"
+            ),
+        ),
+        # Nothing of the usual places: the person has said where it is.
+        (
+            {"/my/s": DEAD},
+            (),
+            UnavailableError,
+            f"no daemon at /my/s (Connection refused); {START}",
+        ),
+        # A folder that is too long must not hide that the other place is only empty so far.
+        (
+            {SYSTEM: ABSENT, "/x": OSError("AF_UNIX path too long")},
+            (),
+            UnavailableError,
+            (
+                f"no daemon at {SYSTEM} (No such file or directory),"
+                " and '/x' cannot be the path of a socket: AF_UNIX path too long;"
+                f" {START}, {ELSEWHERE}"
+            ),
+        ),
+        (
+            {SYSTEM: ABSENT, USERS: ABSENT},
+            {SYSTEM},
+            UnavailableError,
+            (
+                f"the daemon runs, but nothing reaches it: its socket {SYSTEM} was removed or"
+                f" replaced, and no daemon at {USERS} (No such file or directory);"
+                " `systemctl restart mailbelld-local.socket`, or end it and start it again"
+            ),
+        ),
+        (
+            {SYSTEM: FORBIDDEN, USERS: DEAD},
+            {USERS},
+            UnavailableError,
+            (
+                f"the daemon runs, but nothing reaches it: its socket {USERS} was removed or"
+                f" replaced, and no permission to connect to {SYSTEM}; end it and start it again"
+            ),
+        ),
+    ],
+)
+def test_every_place_is_named_and_what_says_most_comes_first(
+    failures: dict[str, OSError], cut_off: Collection[str], kind: type[MailbellError], said: str
+) -> None:
+    error = explain_connect(failures, cut_off, system=SYSTEM)
+    assert (type(error), str(error)) == (kind, said)
 
 
 ANSWERS = [told("e", 1), told("e", 2, notification("a")), told("e", 4, notification("b"))]
@@ -132,7 +216,7 @@ def test_a_follower_from_end_to_end() -> None:
     assert follower.patience == FOREVER
     assert follower.cursor == Cursor("d", 9)
     # Lost before it was handed over: it will be asked for again.
-    follower.lost(101.0)
+    follower.lost(GONE, 101.0)
     with pytest.raises(IndexError):  # nothing is left of the old connection
         follower.take_untrusted()
     assert follower.retry_at == pytest.approx(101.1)
@@ -143,8 +227,75 @@ def test_a_follower_from_end_to_end() -> None:
     assert follower.take_untrusted() == notification("a")
     assert follower.cursor == Cursor("e", 2)
     assert states == [State.CONNECTED, State.LOST, State.CONNECTED]
-    follower.lost(112.0)  # it lived for 10 s
+    follower.lost(GONE, 112.0)  # it lived for 10 s
     assert follower.retry_at == pytest.approx(112.1)
-    follower.lost(113.0)  # could not be made
+    follower.lost(GONE, 113.0)  # could not be made
     assert follower.retry_at == pytest.approx(113.2)
     assert states[-2:] == [State.CONNECTED, State.LOST]
+
+
+WRONG = UsageError("the daemon has no account 'work'")
+
+
+@pytest.mark.parametrize("found", [False, True])
+@pytest.mark.parametrize("reconnect", [False, True])
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [(GONE, True), (TemporaryError("x"), True), (PrivilegeError("x"), True), (WRONG, False),
+     (DataError("x"), False)],
+)  # fmt: skip
+def test_it_tries_again_what_passes_for_a_daemon_that_was_there(
+    found: bool, reconnect: bool, error: MailbellError, passes: bool
+) -> None:
+    follower = Follower([], None, 10.0, None, reconnect=reconnect)
+    follower.connect(0.0)
+    if found:
+        follower.receive_untrusted(STREAM)
+        follower.establish_untrusted()
+    if found and reconnect and passes:
+        follower.lost(error, 1.0)
+        assert follower.retry_at == pytest.approx(1.1)
+        return
+    with pytest.raises(type(error)) as caught:
+        follower.lost(error, 1.0)
+    assert caught.value is error
+
+
+def test_whoever_decides_by_themselves_is_asked_each_time() -> None:
+    asked: list[MailbellError] = []
+
+    def until_the_third(error: MailbellError) -> bool:
+        asked.append(error)
+        return len(asked) < 3
+
+    states: list[State] = []
+    follower = Follower([], None, 10.0, states.append, reconnect=False, retry=until_the_third)
+    follower.lost(GONE, 0.0)  # it never was there
+    follower.connect(0.1)
+    follower.receive_untrusted(STREAM)
+    follower.establish_untrusted()
+    follower.lost(WRONG, 0.2)
+    assert follower.retry_at == pytest.approx(0.4)
+    with pytest.raises(UnavailableError):
+        follower.lost(GONE, 0.3)
+    assert asked == [GONE, WRONG, GONE]
+    assert states == [State.CONNECTED, State.LOST]
+
+
+def test_a_call_that_the_daemon_would_not_take_is_not_tried_again() -> None:
+    with pytest.raises(UsageError, match="name fewer accounts"):
+        Follower(["x" * 64] * 100, None, 10.0, None, retry=lambda _: True)
+
+
+def test_a_cursor_that_no_call_could_hold_is_not_kept() -> None:
+    follower = Follower(["x" * 64] * 32, None, 10.0, None, retry=lambda _: True)
+    follower.connect(0.0)
+    follower.receive_untrusted(encode_reply(told("e" * (MAX_EPOCH + 1), 1), continues=True))
+    with pytest.raises(DataError, match="a cursor that is too long"):
+        follower.establish_untrusted()
+    follower.lost(DataError("garbage"), 1.0)
+    follower.connect(2.0)
+    follower.receive_untrusted(encode_reply(told("e" * MAX_EPOCH, 2**62), continues=True))
+    follower.establish_untrusted()
+    follower.lost(GONE, 3.0)
+    assert b'"after"' in follower.connect(4.0)

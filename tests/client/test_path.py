@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from mailbell.client import _path, default_path
+from mailbell.client._path import default_places
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,26 @@ def test_with_nothing_to_go_by_the_error_names_the_system_socket(
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     monkeypatch.setenv("MAILBELL_SOCKET", "")
     assert default_path() == _path.SYSTEM_PATH
+
+
+@pytest.mark.parametrize("value", ["", ".", "run", "./run", "~/run", "\x20/run"])
+def test_a_runtime_folder_that_is_not_absolute_is_ignored(
+    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the XDG Base Directory Specification has it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+    assert default_places() == (_path.SYSTEM_PATH,)
+    assert default_path() == _path.SYSTEM_PATH
+
+
+def test_every_place_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = "/run/user/1000/mailbell/mailbell.sock"
+    assert default_places() == (_path.SYSTEM_PATH, users)
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert default_places() == (_path.SYSTEM_PATH,)
+    monkeypatch.setenv("MAILBELL_SOCKET", "/elsewhere")
+    assert default_places() == ("/elsewhere",)
 
 
 def test_the_system_path_is_the_documented_one() -> None:

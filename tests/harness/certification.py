@@ -19,6 +19,7 @@ from typing import Any, Final
 from harness.daemon import PATIENCE, until
 
 from mailbell.client._channel import Channel
+from mailbell.client._connect import connect
 from mailbell.client._conversation import Exchange
 from mailbell.varlink._message import encode_call
 
@@ -99,7 +100,7 @@ class _Client:
 
 def certified(path: Path) -> list[Step]:
     """Go through the certification with our client; return what was said."""
-    channel = Channel(str(path), time.monotonic)
+    channel = Channel(connect([str(path)])[0], time.monotonic)
     try:
         client = _Client(channel)
         steps = [client.call("Start", {})]

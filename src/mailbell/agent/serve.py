@@ -26,8 +26,6 @@ from mailbell.logs.journal import Level
 
 __all__ = ["serve"]
 
-FIRST_RETRY: Final = 0.5
-LAST_RETRY: Final = 30.0
 MOST_NAMES: Final = 32
 # As the daemon's configuration has it.
 SOURCE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?", re.ASCII)
@@ -57,13 +55,14 @@ async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
 
 class _Agent:
     def __init__(self, jobs: Sequence[Job], client: Client, log: Log, notifier: Notifier) -> None:
-        self._client = client
+        self._client = client  # for the subscription alone: its path is that of the daemon heard
         self._log = log
         turns = turns_of(jobs)
         self._workers = [Worker(job, log, turns[job.name]) for job in jobs]
         self._notifier = notifier
-        self._hears: bool | None = None  # nobody knows yet
+        self._hears: bool | None = None  # None: no attempt has ended yet
         self._why_not = ""
+        self._found = False
 
     async def _until_told(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """End everything on a signal."""
@@ -90,7 +89,8 @@ class _Agent:
             nursery.start_soon(self._feed_watchdog)
             nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
             nursery.start_soon(addresses, partial(self._ring_all, Trigger.ADDRESS), self._log)
-            self._log.log(Level.INFO, "started", jobs=len(self._workers), socket=self._client.path)
+            places = " or ".join(self._client.places)
+            self._log.log(Level.INFO, "started", jobs=len(self._workers), socket=places)
             self._notifier.ready()
             fault = await self._listen()
             nursery.cancel_scope.cancel()
@@ -101,29 +101,26 @@ class _Agent:
 
     async def _listen(self) -> MailbellError:
         """Dispatch what the daemon says, for ever, unless it is of no use to try again."""
-        delay, final, missed = FIRST_RETRY, True, False
-        while True:
-            began = trio.current_time()
-            try:
-                async with await self._client.subscribe(
-                    self._accounts(), on_state=self._on_state
-                ) as subscription:
-                    if missed:  # nobody kept count of what came meanwhile
-                        self._ring_all(Trigger.RESYNC)
-                    final = False
-                    async for notification in subscription:
-                        self._dispatch(notification)
-            except MailbellError as error:
-                # A wrong account or a wrong machine: better said at once than for ever.
-                # Later it is a change of the daemon's that may be changed back.
-                if final and not isinstance(error, RETRIED):
-                    return error
-                self._on_deaf(str(error))
-            missed = True
-            if trio.current_time() - began >= LAST_RETRY:  # not one that breaks at once
-                delay = FIRST_RETRY
-            await trio.sleep(delay)
-            delay = min(2 * delay, LAST_RETRY)
+        try:
+            async with await self._client.subscribe(
+                self._accounts(), on_state=self._on_state, retry=self._on_failure
+            ) as subscription:
+                # The daemon tells what was missed from now on, but not what came before.
+                if self._why_not:
+                    self._ring_all(Trigger.RESYNC)
+                while True:
+                    self._dispatch(await subscription.next())
+        except MailbellError as error:
+            return error
+
+    def _on_failure(self, error: MailbellError) -> bool:
+        """Say that the agent is deaf; tell whether to try again."""
+        # A wrong account or a wrong machine: better said at once than for ever.
+        # Later it is a change of the daemon's that may be changed back.
+        if not self._found and not isinstance(error, RETRIED):
+            return False
+        self._on_deaf(str(error))
+        return True
 
     def _accounts(self) -> list[str]:
         """Whom to ask the daemon for; none: everybody, of whom `_dispatch` picks."""
@@ -154,10 +151,8 @@ class _Agent:
     # --- never alive and deaf ----------------------------------------------------
 
     def _on_state(self, state: State) -> None:
-        if state is State.LOST:
-            self._on_deaf("the daemon went away")
-        elif not self._hears:
-            self._hears = True
+        if state is State.CONNECTED:
+            self._hears = self._found = True
             self._log.log(Level.INFO, "listening", socket=self._client.path)
             self._notifier.status("listening")
 
@@ -183,7 +178,8 @@ class _Agent:
     async def _daemon_answers(self) -> bool:
         """Ask it: one that hangs keeps its connections, and tells nothing any more."""
         try:
-            await self._client.status()
+            # The one that is heard, even if there is another one by now.
+            await Client(self._client.path).status()
         except MailbellError:
             return False
         return True

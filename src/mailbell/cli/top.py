@@ -228,14 +228,15 @@ def _follow(client: Client, console: Console) -> NoReturn:
     """Keep a terminal up to date until a signal, or an error that waiting does not cure."""
     view = View(client.status(), now := Moment.now(), live=True, since=now.steady)
     subscription = client.subscribe(on_state=lambda state: view.turn(state, Moment.now().steady))
-    with subscription, Client(client.path, timeout=PATIENCE) as hasty, Screen() as screen:
+    with subscription, Screen() as screen:
         asked = time.monotonic()
         while True:
             screen.draw(_picture(view, console))
             _gather(subscription, view)
             since = time.monotonic() - asked
             if view.connected and since >= (LATER if view.fresh else SOON):
-                _ask(hasty, view)
+                # The daemon that is followed: it may have come back at another place.
+                _ask(Client(client.path, timeout=PATIENCE), view)
                 asked = time.monotonic()
 
 

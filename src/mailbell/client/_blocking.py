@@ -11,16 +11,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from mailbell.client._channel import Channel, Timing
+from mailbell.client._connect import connect
 from mailbell.client._conversation import (
     FOREVER,
-    RETRIED,
     Exchange,
     Follower,
+    Retry,
     State,
     encode_call_checked,
 )
 from mailbell.client._explain import explain_silence
-from mailbell.client._path import default_path
+from mailbell.client._path import Located
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import GetStatus, GetStatusReply, Notify, NotifyReply, Status
@@ -38,12 +39,9 @@ class Subscription(Iterator[Notification]):
     Iterating waits for ever; `next` has a time-out. Not for several threads at once.
     """
 
-    def __init__(
-        self, client: "Client", follower: Follower, *, reconnect: bool, timing: Timing
-    ) -> None:
+    def __init__(self, client: "Client", follower: Follower, *, timing: Timing) -> None:
         self._client = client
         self._follower = follower
-        self._reconnect = reconnect
         self._timing = timing
         self._channel: Channel | None = None
         self._closed = False
@@ -103,14 +101,11 @@ class Subscription(Iterator[Notification]):
         self._client._forget(self)  # noqa: SLF001  two halves of one public object
 
     def _start(self) -> None:
-        """Make the first connection; a failure here is final."""
+        """Wait until the daemon has agreed, or a failure is final."""
         try:
-            self._connect()
             while not self._follower.established:
-                self._advance(self._follower.patience)
-        except TimeoutError:
-            self.close()
-            raise explain_silence(self._client.timeout) from None
+                self._pause(FOREVER)
+                self._step(FOREVER)
         except BaseException:
             self.close()
             raise
@@ -135,16 +130,13 @@ class Subscription(Iterator[Notification]):
             if deadline < self._follower.patience:
                 raise TemporaryError("no notification came in time") from None
             self._lose(explain_silence(self._client.timeout))
-        except RETRIED as error:
+        except MailbellError as error:
             self._lose(error)
-        except MailbellError:
-            self.close()
-            raise
         return None
 
     def _connect(self) -> None:
         now = self._timing.monotonic()
-        channel = Channel(self._client.path, self._timing.monotonic)
+        channel = self._client._open()  # noqa: SLF001  two halves of one public object
         try:
             channel.send(self._follower.connect(now), now + self._client.timeout)
         except BaseException:
@@ -163,11 +155,12 @@ class Subscription(Iterator[Notification]):
         return None
 
     def _lose(self, error: MailbellError) -> None:
-        if not self._reconnect:
-            self.close()
-            raise error
         self._disconnect()
-        self._follower.lost(self._timing.monotonic())
+        try:
+            self._follower.lost(error, self._timing.monotonic())
+        except MailbellError:
+            self.close()
+            raise
 
     def _disconnect(self) -> None:
         if self._channel is not None:
@@ -175,26 +168,26 @@ class Subscription(Iterator[Notification]):
             self._channel = None
 
 
-class Client:
+class Client(Located):
     """Talks to the daemon on this machine.
 
     Each call has a connection of its own, and so has each subscription; making
     a `Client` connects to nothing yet.
 
     Args:
-        path: of the local socket; None: `default_path()`.
+        path: of the local socket; None: every one of `places` is tried each time that
+            this connects, so that a daemon is found wherever it comes up.
         timeout: for the daemon's answer to a call, in seconds.
         timing: where the time comes from.
 
     Attributes:
-        path: of the local socket.
         timeout: for the daemon's answer to a call, in seconds.
     """
 
     def __init__(
         self, path: str | None = None, *, timeout: float = 10.0, timing: Timing = _REAL
     ) -> None:
-        self.path = default_path() if path is None else path
+        super().__init__(path)
         self.timeout = timeout
         self._timing = timing
         self._subscriptions: set[Subscription] = set()
@@ -254,6 +247,7 @@ class Client:
         after: Cursor | None = None,
         reconnect: bool = True,
         on_state: Callable[[State], None] | None = None,
+        retry: Retry | None = None,
     ) -> Subscription:
         """Ask to be told, from now on. When this returns, the daemon has agreed.
 
@@ -265,19 +259,24 @@ class Client:
                 later: after 0.1 s, then ever longer, at last every 10 s.
             on_state: called when the daemon is lost and found again, and once
                 before this returns.
+            retry: asked after each failure, also of the first connection, whether to
+                try again; None: as `reconnect` says.
 
         Returns:
             The subscription.
 
         Raises:
-            UnavailableError: there is no daemon, whatever `reconnect` says.
+            UnavailableError: there is no daemon, whatever `reconnect` says; `retry` may
+                decide otherwise, here and for each error below.
             UsageError: the daemon does not have one of the accounts.
             TemporaryError: it has no room for a subscriber, or did not answer in time.
             PrivilegeError: this process may not connect to it.
             DataError: what answers is not mailbelld.
         """
-        follower = Follower(accounts, after, self.timeout, on_state)
-        subscription = Subscription(self, follower, reconnect=reconnect, timing=self._timing)
+        follower = Follower(
+            accounts, after, self.timeout, on_state, reconnect=reconnect, retry=retry
+        )
+        subscription = Subscription(self, follower, timing=self._timing)
         self._subscriptions.add(subscription)
         subscription._start()  # noqa: SLF001  two halves of one public object
         return subscription
@@ -286,7 +285,7 @@ class Client:
         message = encode_call_checked(request)
         deadline = self._timing.monotonic() + self.timeout
         exchange = Exchange()
-        with closing(Channel(self.path, self._timing.monotonic)) as channel:
+        with closing(self._open()) as channel:
             try:
                 channel.send(message, deadline)
                 while not exchange.ready:
@@ -294,6 +293,10 @@ class Client:
             except TimeoutError:
                 raise explain_silence(self.timeout) from None
         return exchange.take_untrusted(kind)[0]
+
+    def _open(self) -> Channel:
+        connected, self._found = connect(self.places)
+        return Channel(connected, self._timing.monotonic)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

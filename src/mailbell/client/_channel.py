@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailbell.client._conversation import FOREVER, READ_SIZE
-from mailbell.client._explain import explain_connect, gone
+from mailbell.client._explain import gone
 
 __all__ = ["Channel", "Timing"]
 
@@ -25,22 +25,16 @@ class Timing:
 
 
 class Channel:
-    """A connected socket whose every wait has a deadline."""
+    """A connected socket whose every wait has a deadline.
 
-    def __init__(self, path: str, monotonic: Callable[[], float]) -> None:
+    Args:
+        connected: the socket; this closes it.
+        monotonic: a clock that never goes back, in seconds.
+    """
+
+    def __init__(self, connected: socket.socket, monotonic: Callable[[], float]) -> None:
+        self._socket = connected
         self._monotonic = monotonic
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # unix(7): a connection is made at once or refused with EAGAIN while
-            # the daemon's queue is full. A blocking connect would wait for room.
-            self._socket.setblocking(False)
-            self._socket.connect(path)
-        except OSError as error:
-            self.close()
-            raise explain_connect(error, path) from None
-        except BaseException:
-            self.close()
-            raise
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of it.

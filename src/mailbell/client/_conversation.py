@@ -8,18 +8,26 @@ from enum import StrEnum
 from typing import TypeVar
 
 from mailbell.client._explain import explain_reply, garbage, gone
-from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError, UsageError
+from mailbell.core.errors import (
+    MailbellError,
+    PrivilegeError,
+    TemporaryError,
+    UnavailableError,
+    UsageError,
+)
 from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import LISTENER_INTERFACE, Subscribe, SubscribeReply
 from mailbell.varlink import CALL_LIMIT, Conversation, ProtocolError, Reply, Request, ServiceError
 
 __all__ = [
     "FOREVER",
+    "MAX_EPOCH",
     "READ_SIZE",
     "RETRIED",
     "Backoff",
     "Exchange",
     "Follower",
+    "Retry",
     "State",
     "encode_call_checked",
 ]
@@ -33,6 +41,12 @@ belongs here: a daemon that starts binds its socket before it sets the group."""
 
 FOREVER = float("inf")
 """A deadline that never comes."""
+
+MAX_EPOCH = 256
+"""Characters of a cursor's epoch, so that it fits into a call; mailbelld's has 16."""
+
+Retry = Callable[[MailbellError], bool]
+"""Asked after each failure of a subscription whether to try again."""
 
 _T = TypeVar("_T")
 
@@ -143,11 +157,17 @@ class Backoff:
 class Follower:
     """A subscription, whatever carries its bytes; outlives its connections.
 
+    The one place that decides whether a failure ends a subscription, and when the next
+    attempt is made. A caller connects at `retry_at`, gives up at `patience`, and
+    hands every error to `lost`.
+
     Args:
         accounts: names of the accounts; empty: all.
         after: cursor to continue from.
         timeout: for the first answer on a connection, in seconds.
         on_state: told when the daemon is lost and found.
+        reconnect: whether a daemon that was found once is waited for when it is away.
+        retry: decides instead, for every failure.
 
     Attributes:
         cursor: everything up to here was handed over.
@@ -161,12 +181,20 @@ class Follower:
         after: Cursor | None,
         timeout: float,
         on_state: Callable[[State], None] | None,
+        *,
+        reconnect: bool = True,
+        retry: Retry | None = None,
     ) -> None:
         if isinstance(accounts, str):
             raise TypeError("accounts: a sequence of names, not one name")
         self._accounts = tuple(accounts)
+        # A call that the daemon would not take is the caller's mistake: said at once, not retried.
+        encode_call_checked(Subscribe(self._accounts, after))
         self._timeout = timeout
         self._on_state = on_state
+        self._reconnect = reconnect
+        self._retry = retry
+        self._found = False
         self._backoff = Backoff()
         self._exchange = Exchange()
         self._held: SubscribeReply | None = None
@@ -220,7 +248,7 @@ class Follower:
             MailbellError: an error reply, garbage, or the end of the subscription.
         """
         answer = self._read_untrusted()
-        self.established = True
+        self.established = self._found = True
         if answer.notification is None:
             self.cursor = answer.cursor
         else:
@@ -243,12 +271,18 @@ class Follower:
         self.cursor = answer.cursor
         return answer.notification
 
-    def lost(self, now: float) -> None:
+    def lost(self, error: MailbellError, now: float) -> None:
         """Note that the connection ended, or could not be made.
 
         Args:
+            error: why.
             now: monotonic clock, in seconds.
+
+        Raises:
+            MailbellError: the same error, when no other attempt is to be made.
         """
+        if not self._goes_on(error):
+            raise error
         was_established = self.established
         lived = 0.0 if self._since is None else now - self._since
         self.retry_at = now + self._backoff.lost(lived)
@@ -257,8 +291,15 @@ class Follower:
         if was_established:
             self._tell(State.LOST)
 
+    def _goes_on(self, error: MailbellError) -> bool:
+        if self._retry is not None:
+            return self._retry(error)
+        return self._reconnect and self._found and isinstance(error, RETRIED)
+
     def _read_untrusted(self) -> SubscribeReply:
         answer, reply = self._exchange.take_untrusted(SubscribeReply)
+        if len(answer.cursor.epoch) > MAX_EPOCH:
+            raise garbage(ProtocolError("a cursor that is too long"))
         if not reply.continues:
             raise gone()
         return answer

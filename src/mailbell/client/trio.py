@@ -16,17 +16,19 @@ from typing import Self, TypeVar
 
 import trio
 
+from mailbell.client._connect import connect
 from mailbell.client._conversation import (
     FOREVER,
     READ_SIZE,
     RETRIED,
     Exchange,
     Follower,
+    Retry,
     State,
     encode_call_checked,
 )
-from mailbell.client._explain import explain_connect, explain_silence, gone
-from mailbell.client._path import default_path
+from mailbell.client._explain import explain_silence, gone
+from mailbell.client._path import Located
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import GetStatus, GetStatusReply, Notify, NotifyReply, Status
@@ -40,14 +42,8 @@ _T = TypeVar("_T")
 class _Channel:
     """A connected socket."""
 
-    def __init__(self) -> None:
-        self._socket = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-    async def connect(self, path: str) -> None:
-        try:
-            await self._socket.connect(path)
-        except OSError as error:
-            raise explain_connect(error, path) from None
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = trio.socket.from_stdlib_socket(connected)
 
     async def send(self, data: bytes) -> None:
         try:
@@ -74,10 +70,9 @@ class Subscription(AsyncIterator[Notification]):
     Iterating waits for ever; `next` has a time-out. For one task at a time.
     """
 
-    def __init__(self, client: "Client", follower: Follower, *, reconnect: bool) -> None:
+    def __init__(self, client: "Client", follower: Follower) -> None:
         self._client = client
         self._follower = follower
-        self._reconnect = reconnect
         self._channel: _Channel | None = None
         self._closed = False
 
@@ -132,13 +127,10 @@ class Subscription(AsyncIterator[Notification]):
         self._client._forget(self)  # noqa: SLF001  two halves of one public object
 
     async def _start(self) -> None:
-        """Make the first connection; a failure here is final."""
+        """Wait until the daemon has agreed, or a failure is final."""
         try:
             while not self._follower.established:
-                await self._advance()
-        except trio.TooSlowError:
-            self.close()
-            raise explain_silence(self._client.timeout) from None
+                await self._step()
         except BaseException:
             self.close()
             raise
@@ -149,11 +141,8 @@ class Subscription(AsyncIterator[Notification]):
             return await self._advance()
         except trio.TooSlowError:
             self._lose(explain_silence(self._client.timeout))
-        except RETRIED as error:
+        except MailbellError as error:
             self._lose(error)
-        except MailbellError:
-            self.close()
-            raise
         return None
 
     async def _advance(self) -> Notification | None:
@@ -172,10 +161,9 @@ class Subscription(AsyncIterator[Notification]):
 
     async def _connect(self) -> _Channel:
         now = trio.current_time()
-        channel = _Channel()
+        channel = await self._client._open()  # noqa: SLF001  two halves of one public object
         try:
             with trio.fail_at(now + self._client.timeout):
-                await channel.connect(self._client.path)
                 await channel.send(self._follower.connect(now))
         except BaseException:
             channel.close()
@@ -183,11 +171,12 @@ class Subscription(AsyncIterator[Notification]):
         return channel
 
     def _lose(self, error: MailbellError) -> None:
-        if not self._reconnect:
-            self.close()
-            raise error
         self._disconnect()
-        self._follower.lost(trio.current_time())
+        try:
+            self._follower.lost(error, trio.current_time())
+        except MailbellError:
+            self.close()
+            raise
 
     def _disconnect(self) -> None:
         if self._channel is not None:
@@ -195,19 +184,20 @@ class Subscription(AsyncIterator[Notification]):
             self._channel = None
 
 
-class Client:
+class Client(Located):
     """Talks to the daemon on this machine.
 
     Each call has a connection of its own, and so has each subscription; making
     a `Client` connects to nothing yet.
 
     Args:
-        path: of the local socket; None: `default_path()`. Kept as an attribute.
+        path: of the local socket; None: every one of `places` is tried each time that
+            this connects, so that a daemon is found wherever it comes up.
         timeout: for the daemon's answer to a call, in seconds. Kept as an attribute.
     """
 
     def __init__(self, path: str | None = None, *, timeout: float = 10.0) -> None:
-        self.path = default_path() if path is None else path
+        super().__init__(path)
         self.timeout = timeout
         self._subscriptions: set[Subscription] = set()
 
@@ -259,6 +249,7 @@ class Client:
         after: Cursor | None = None,
         reconnect: bool = True,
         on_state: Callable[[State], None] | None = None,
+        retry: Retry | None = None,
     ) -> Subscription:
         """Ask to be told, from now on. When this returns, the daemon has agreed.
 
@@ -267,6 +258,8 @@ class Client:
             after: the cursor of an earlier subscription; None: nothing is missed.
             reconnect: whether to try again, for ever, when the daemon goes away later.
             on_state: called when the daemon is found, lost and found again.
+            retry: asked after each failure, also of the first connection, whether to
+                try again; None: as `reconnect` says.
 
         Returns:
             The subscription.
@@ -274,8 +267,10 @@ class Client:
         Raises:
             MailbellError: as the blocking client does.
         """
-        follower = Follower(accounts, after, self.timeout, on_state)
-        subscription = Subscription(self, follower, reconnect=reconnect)
+        follower = Follower(
+            accounts, after, self.timeout, on_state, reconnect=reconnect, retry=retry
+        )
+        subscription = Subscription(self, follower)
         self._subscriptions.add(subscription)
         await subscription._start()  # noqa: SLF001  two halves of one public object
         return subscription
@@ -283,10 +278,9 @@ class Client:
     async def _call(self, request: Request, kind: type[_T]) -> _T:
         message = encode_call_checked(request)
         exchange = Exchange()
-        channel = _Channel()
+        channel = await self._open()
         try:
             with trio.fail_after(self.timeout):
-                await channel.connect(self.path)
                 await channel.send(message)
                 while not exchange.ready:
                     exchange.receive_untrusted(await channel.receive())
@@ -295,6 +289,11 @@ class Client:
         finally:
             channel.close()
         return exchange.take_untrusted(kind)[0]
+
+    async def _open(self) -> _Channel:
+        await trio.lowlevel.checkpoint()
+        connected, self._found = connect(self.places)
+        return _Channel(connected)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

@@ -1,0 +1,64 @@
+"""Who listens on a Unix socket, by the path that it was made at.
+
+The kernel keeps that path also when the file is removed or replaced: then nothing
+can connect any more, and the program that listens does not notice. Reads /proc, as
+proc(5) describes it; every loop is bounded. It sees the sockets of this network
+namespace only, so "nobody" can be wrong, and nothing but words is decided by it.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+__all__ = ["inodes", "listens"]
+
+_MAX_ROWS: Final = 65_536
+
+# Columns of /proc/net/unix: Num RefCount Protocol Flags Type St Inode Path.
+_ACCEPTS: Final = 0x10000  # include/linux/net.h: __SO_ACCEPTCON
+_STREAM: Final = b"0001"
+
+
+def listens(path: str, *, proc: str = "/proc") -> bool:
+    """Tell whether a socket listens that was made at a path.
+
+    Args:
+        path: as it was bound.
+        proc: where proc(5) is mounted.
+
+    Returns:
+        Whether there is one; the path need not lead to it any more.
+    """
+    return bool(inodes(path, proc=proc))
+
+
+def inodes(path: str, *, proc: str = "/proc") -> frozenset[str]:
+    """Find the sockets that listen and were made at a path.
+
+    Args:
+        path: as it was bound.
+        proc: where proc(5) is mounted.
+
+    Returns:
+        Their inodes, as /proc/PID/fd shows them.
+    """
+    return frozenset(_rows(os.fsencode(path), os.path.join(proc, "net", "unix")))
+
+
+def _rows(path: bytes, table: str) -> Iterator[str]:
+    try:
+        with open(table, "rb") as rows:
+            for row in islice(rows, 1, _MAX_ROWS):
+                fields = row.rstrip(b"\n").split(maxsplit=7)
+                if len(fields) == 8 and fields[7] == path and _is_listening(fields):
+                    yield fields[6].decode("ascii", "replace")
+    except OSError:
+        return
+
+
+def _is_listening(fields: list[bytes]) -> bool:
+    try:
+        return bool(int(fields[3], 16) & _ACCEPTS) and fields[4] == _STREAM
+    except ValueError:
+        return False

@@ -1,0 +1,243 @@
+"""The daemon is found wherever it comes up, and one that cannot be reached is told from none."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from harness.fake_daemon import STATUS, FakeDaemon, Peer, answer, notification, stream, told
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mailbell._sys import local_listener
+from mailbell.client import Client, State, Timing, _connect, _path
+from mailbell.client._connect import connect
+from mailbell.client.trio import Client as TrioClient
+from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
+from mailbell.core.notification import Cause
+from mailbell.interfaces.listener import GetStatus, GetStatusReply
+
+RESYNC = notification(cause=Cause.RESYNC)
+
+
+def leave(peer: Peer) -> None:
+    """The daemon dies."""
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The two places where a client without a path looks: neither has a daemon."""
+    (tmp_path / "mailbell").mkdir()
+    monkeypatch.setattr(_path, "SYSTEM_PATH", str(tmp_path / "system"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("MAILBELL_SOCKET", raising=False)
+    return str(tmp_path / "system"), str(tmp_path / "mailbell" / "mailbell.sock")
+
+
+@contextmanager
+def listening(path: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen(1)
+        yield sock
+
+
+def test_calls_find_the_daemon_wherever_it_is_by_now(places: tuple[str, str]) -> None:
+    system, users = places
+    client = Client()
+    assert client.places == places
+    assert client.path == users  # as default_path() says while there is none
+    for place in (system, users, system):
+        with FakeDaemon(place, answer(GetStatus(), GetStatusReply(STATUS))):
+            assert client.status() == STATUS
+        assert client.path == place
+    with pytest.raises(UnavailableError) as caught:
+        client.status()
+    assert f"no daemon at {system} or {users} (No such file or directory)" in str(caught.value)
+    assert client.path == system  # where it was found last
+
+
+def test_a_dead_socket_hides_no_daemon(places: tuple[str, str]) -> None:
+    system, users = places
+    with listening(system):
+        pass
+    assert os.path.exists(system)
+    with FakeDaemon(users, answer(GetStatus(), GetStatusReply(STATUS))):
+        assert Client().status() == STATUS
+
+
+def test_a_path_that_is_given_is_the_only_place(places: tuple[str, str]) -> None:
+    system, users = places
+    with listening(system), pytest.raises(UnavailableError, match="no daemon at"):
+        Client(users).status()
+    client = Client()
+    client.path = users
+    assert (client.path, client.places) == (users, (users,))
+
+
+def test_a_subscription_finds_the_daemon_at_another_place(places: tuple[str, str]) -> None:
+    system, users = places
+    daemons: list[FakeDaemon] = []
+
+    def come_back(_: float) -> None:
+        if not daemons:
+            daemons.append(FakeDaemon(system, stream(told("e2", 0, RESYNC))).__enter__())
+
+    with Client(timing=Timing(lambda: 0.0, come_back)) as client:
+        with FakeDaemon(users, stream(told("e1", 5), then=leave)):
+            subscription = client.subscribe()
+            assert client.path == users
+        assert next(subscription) == RESYNC
+        assert client.path == system
+    daemons[0].__exit__(None, None, None)
+
+
+async def test_a_subscription_of_trio_finds_the_daemon_at_another_place(
+    places: tuple[str, str], mock_clock: MockClock
+) -> None:
+    system, users = places
+    lost = trio.Event()
+    found: list[object] = []
+
+    async with TrioClient() as client, trio.open_nursery() as nursery:
+        with FakeDaemon(users, stream(told("e1", 5), then=leave)):
+            subscription = await client.subscribe(
+                on_state=lambda state: lost.set() if state is State.LOST else None
+            )
+            assert client.path == users
+
+        async def wait() -> None:
+            found.append(await subscription.next())
+            client.close()
+
+        nursery.start_soon(wait)
+        await lost.wait()
+        await wait_all_tasks_blocked()
+        with FakeDaemon(system, stream(told("e2", 0, RESYNC))):
+            mock_clock.jump(0.1)
+            while not found:
+                await trio.lowlevel.checkpoint()
+    assert found == [RESYNC]
+    assert client.path == system
+
+
+async def test_whoever_says_so_waits_for_the_first_connection(
+    places: tuple[str, str], mock_clock: MockClock
+) -> None:
+    said: list[str] = []
+    agreed = trio.Event()
+
+    def retry(error: Exception) -> bool:
+        said.append(str(error))
+        return True
+
+    async def subscribe() -> None:
+        await client.subscribe(retry=retry)
+        agreed.set()
+
+    async with TrioClient() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(subscribe)
+        for number, delay in enumerate((0.0, 0.1, 0.2), 1):
+            mock_clock.jump(delay)
+            await wait_all_tasks_blocked()
+            assert len(said) == number
+        with FakeDaemon(places[0], stream(told("e", 0))):
+            mock_clock.jump(0.4)
+            await agreed.wait()
+            client.close()
+    assert client.path == places[0]
+    assert all(place in line for line in said for place in places)
+
+
+def test_a_busy_daemon_is_not_passed_over_for_another(places: tuple[str, str]) -> None:
+    system, users = places
+    waiting = []
+    with listening(system), listening(users):
+        for _ in range(2):
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].setblocking(False)
+            waiting[-1].connect(system)
+        with pytest.raises(TemporaryError, match=f"the daemon at {system} is too busy"):
+            connect(places)
+    for one in waiting:
+        one.close()
+
+
+def test_one_that_is_forbidden_is_passed_over(
+    places: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, users = places
+    real = _connect._connect_to
+
+    def connect_to(path: str) -> socket.socket:
+        if path == system:  # what root is never told
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(_connect, "_connect_to", connect_to)
+    with pytest.raises(PrivilegeError, match=f"{system}, and no daemon at {users}"):
+        connect(places)
+    with listening(users):
+        sock, path = connect(places)
+        sock.close()
+        assert path == users
+
+
+def remove(path: str) -> None:
+    os.unlink(path)
+
+
+def replace(path: str) -> None:
+    os.unlink(path)
+    Path(path).touch()
+
+
+def replace_by_a_dead_one(path: str) -> None:
+    os.unlink(path)
+    with listening(path):
+        pass
+
+
+def lose_the_folder(path: str) -> None:
+    os.unlink(path)
+    os.rmdir(os.path.dirname(path))
+    Path(path).parent.touch()
+
+
+@pytest.mark.parametrize("lose", [remove, replace, replace_by_a_dead_one, lose_the_folder])
+def test_a_daemon_that_nothing_reaches_is_not_called_absent(tmp_path: Path, lose: object) -> None:
+    assert callable(lose)
+    (tmp_path / "run").mkdir()
+    path = str(tmp_path / "run" / "s")
+    with listening(path):
+        lose(path)
+        with pytest.raises(UnavailableError) as caught:
+            Client(path).status()
+        assert str(caught.value) == (
+            f"the daemon runs, but nothing reaches it: its socket {path} was removed or replaced;"
+            " end it and start it again"
+        )
+    with pytest.raises(UnavailableError, match="no daemon at"):
+        Client(path).status()
+
+
+def test_a_daemon_that_starts_while_it_is_looked_for_is_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "s")
+    real = local_listener.listens
+    daemons: list[socket.socket] = []
+
+    def listens(at: str) -> bool:
+        daemons.append(socket.socket(socket.AF_UNIX))
+        daemons[-1].bind(at)
+        daemons[-1].listen()
+        return real(at)
+
+    monkeypatch.setattr(_connect, "listens", listens)
+    with pytest.raises(UnavailableError, match="no daemon at"):
+        connect([path])
+    daemons[0].close()
