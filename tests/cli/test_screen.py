@@ -132,10 +132,10 @@ def test_a_signal_that_is_ignored_stays_so(environment: dict[str, str], daemon: 
 
 
 class Shell(Terminal):
-    """A shell with job control, as a person has it."""
+    """A shell with job control, as a person has it; it tells of its jobs at once (-b)."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        line = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
+        line = ["bash", "--norc", "--noprofile", "--noediting", "-bi"]
         super().__init__(line, environment | {"PS1": "ready> ", "HISTFILE": ""})
         self.until_written("ready> ")
         self.modes_before = self.modes()
@@ -182,8 +182,8 @@ def test_stopped_it_can_be_ended_and_leaves_the_terminal_alone(
         shell.press(CTRL_Z)
         shell.until_written("Stopped")
         shell.until_written("ready> ")
-        shell.enter("kill %1; wait %1; echo status $?")
-        shell.until_written(f"status {128 + signal.SIGTERM}")
+        shell.enter("kill %1")
+        shell.until_written(f"Exit {128 + signal.SIGTERM}")
         assert not any(taken in shell.drawn for taken in TAKEN)
         assert shell.modes() == shell.modes_before
 
