@@ -154,6 +154,7 @@ HOUSE: Final = (
             "_common",
             "_in_time",
             "_dial",
+            "_units",
             "mailbelld",
             "_machine",
             "check",
@@ -172,6 +173,8 @@ HOUSE: Final = (
             "__init__",
         ),
     ),
+    # `python -m mailbell`
+    Room(7, "", (), ("__main__",)),
 )
 
 

@@ -20,7 +20,7 @@ from harness.ports import free_port
 
 from mailbell._sys import credentials, landlock, local_socket, seccomp, sockets
 from mailbell._sys.port_holder import Holder
-from mailbell.cli import _group, _machine, mailbelld
+from mailbell.cli import _group, _machine, _units, mailbelld
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.core.networks import Family
@@ -37,6 +37,7 @@ def _known_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "resolve_user", lambda _: identity)
     monkeypatch.setattr(credentials, "resolve_group", lambda _: os.getgid())
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(_units, "ask", lambda: None)
 
 
 @pytest.fixture
@@ -177,6 +178,90 @@ def test_a_holder_is_told_by_what_it_is(
     (line,) = (line for line in out.splitlines(keepends=True) if said in line)
     assert line.startswith(mark)
     assert ("run this check as root" in out) is (holder is None)
+
+
+@pytest.mark.parametrize(
+    ("holder", "for_us", "mark", "said"),
+    [
+        (
+            Holder(1, "systemd"),
+            True,
+            "ok",
+            "is held by the service manager for mailbelld (x.socket)",
+        ),
+        (None, True, "ok", "is held by the service manager for mailbelld (x.socket)"),
+        (Holder(1, "systemd"), False, "FAIL", "is taken by systemd, pid 1\n"),
+        (Holder(7, "xinetd"), True, "FAIL", "is taken by xinetd, pid 7\n"),
+        (Holder(7, "mailbelld"), True, "ok", "it is running"),
+    ],
+)
+def test_what_a_service_manager_holds_for_mailbelld_is_no_obstacle(
+    monkeypatch: pytest.MonkeyPatch,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    taken: dict[str, socket.socket],
+    holder: Holder | None,
+    for_us: bool,
+    mark: str,
+    said: str,
+) -> None:
+    port = taken["tcp"].getsockname()[1]
+    held = {(Transport.TCP, port if for_us else port + 1): "x.socket"}
+    monkeypatch.setattr(_units, "ask", lambda: _units.Units("active", pid=7, ports=held))
+    monkeypatch.setattr(sockets, "holder", lambda *_: holder)
+    code, out = _check(configure(f'tcp = ["127.0.0.1:{port}"]'), capsys)
+    assert code == (0 if mark == "ok" else 71)
+    (line,) = (line for line in out.splitlines(keepends=True) if said in line)
+    assert line.startswith(mark)
+    assert ("systemctl list-sockets" in out) is (not for_us)
+    assert "ok   mailbelld.service is active (process 7)\n" in out
+
+
+PORTS = {(Transport.TCP, 79): "mailbelld.socket"}
+
+
+@pytest.mark.parametrize(
+    ("units", "mark", "said"),
+    [
+        (_units.Units("inactive", enabled=True, ports=PORTS), "ok", "starts at the first call"),
+        (_units.Units("inactive", enabled=True), "warn", "is enabled, but stopped"),
+        (_units.Units("inactive"), "ok", "is installed, but not enabled"),
+        (_units.Units("failed", result="exit-code"), "warn", "is failed, result exit-code"),
+        (_units.Units("activating", result="success"), "warn", "is activating\n"),
+    ],
+)
+def test_how_the_service_is_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    units: _units.Units,
+    mark: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(_units, "ask", lambda: units)
+    code, out = _check(configure(), capsys)
+    assert code == 0
+    (line,) = (line for line in out.splitlines(keepends=True) if said in line)
+    assert line.startswith(f"{mark:<4} mailbelld.service ")
+
+
+def test_to_look_at_a_socket_that_starts_the_daemon_does_not_start_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, configure: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = configure()
+    place = str(tmp_path / "run" / "s")
+    units = _units.Units("inactive", enabled=True, paths={place: "local.socket"})
+    monkeypatch.setattr(_units, "ask", lambda: units)
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(place)
+        live.listen()
+        live.setblocking(False)
+        code, out = _check(path, capsys)
+        with pytest.raises(BlockingIOError):
+            live.accept()
+    assert code == 0
+    assert f"ok   {place} is held by the service manager for mailbelld (local.socket)\n" in out
 
 
 @pytest.mark.parametrize(
@@ -500,6 +585,22 @@ def test_a_socket_somebody_listens_on(
     assert found == code
     said = f"is held by mailbelld (process {os.getpid()})" if code == 0 else "another mailbelld is"
     assert said in out
+
+
+def test_a_socket_that_was_made_for_mailbelld_by_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, configure: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The kernel names who called listen(2): a service manager other than systemd, say."""
+    monkeypatch.setattr(_machine, "command_of", lambda _: "s6-fdholderd")
+    monkeypatch.setattr(_machine, "local_holder", lambda _: Holder(7, "mailbelld"))
+    path = configure()
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(tmp_path / "run" / "s"))
+        live.listen()
+        found, out = _check(path, capsys)
+    assert found == 0
+    assert "run/s is held by mailbelld (process 7)" in out
 
 
 def _as_nobody(path: str) -> tuple[int, str, int]:

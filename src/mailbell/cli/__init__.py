@@ -2,6 +2,8 @@
 
 The daemon's door lies in this package too, so importing the package must not
 import click or rich: the daemon has no use for them. Hence the import below.
+
+What `--help` says stands in constants. A docstring is not there under `python -OO`.
 """
 
 import sys

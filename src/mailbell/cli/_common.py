@@ -1,6 +1,7 @@
 """What several commands share: options, and text that is safe to show."""
 
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime
 from math import isnan
@@ -11,7 +12,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from mailbell.core.account_name import is_account_name
-from mailbell.core.errors import MailbellError
+from mailbell.core.errors import MailbellError, OperatingSystemError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Seconds",
+    "absolute",
     "complete_account",
     "json_line",
     "local_time",
@@ -35,6 +37,27 @@ _NUMBERS = {
 
 # A person waits at the prompt: no answer is better than a late one.
 _COMPLETION_TIMEOUT = 0.5
+
+
+def absolute(path: str) -> str:
+    """Return the absolute form of a path.
+
+    Args:
+        path: as typed; a relative one is looked for in the current folder.
+
+    Returns:
+        The path from the root on, whatever is there.
+
+    Raises:
+        OperatingSystemError: the path is relative, and the current folder was removed.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise OperatingSystemError(
+            f"{path} is looked for in the current folder, which was removed",
+            "change to a folder that is there, or write the path from / on",
+        ) from error
 
 
 def json_line(value: object) -> str:

@@ -70,7 +70,15 @@ class _Group(click.Group):
         return result
 
 
+_HELP = """\
+Push mail without a standing connection: RFC 4146.
+
+The daemon mailbelld hears mail servers say that there is new mail; these
+commands talk to it, or speak to one elsewhere as a mail server would."""
+
+
 @click.group(
+    help=_HELP,
     cls=_Group,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -80,11 +88,7 @@ class _Group(click.Group):
 @click.version_option(__version__, "-V", "--version", message="mailbell %(version)s")
 @click.pass_context
 def _mailbell(context: click.Context) -> int | None:
-    """Push mail without a standing connection: RFC 4146.
-
-    The daemon mailbelld hears mail servers say that there is new mail; these
-    commands talk to it, or speak to one elsewhere as a mail server would.
-    """
+    """Push mail without a standing connection: RFC 4146."""
     if context.invoked_subcommand is not None:
         return None
     click.echo(context.get_help(), err=True)
@@ -108,7 +112,8 @@ def run(arguments: Sequence[str]) -> int:
         return _known(error)
     except OSError as error:
         _discard_output()
-        return _complain(f"{error.strerror or error}", 71)
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", 71)
     except Exception as error:  # the last resort: a bug, shown as one
         traceback.print_exc()
         what = f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from mailbell.cli._agent_file import config_home
+from mailbell.cli._common import absolute
 from mailbell.core.errors import ConfigurationError, UsageError
 from mailbell.core.escape import printable
 
@@ -53,14 +54,14 @@ def _program() -> str:
     called = sys.argv[0] if os.path.basename(sys.argv[0]) == _PROGRAM else beside
     for candidate in (called, beside, _PROGRAM):
         if found := shutil.which(candidate):
-            return os.path.abspath(found)
+            return absolute(found)
     raise ConfigurationError(f"cannot tell where {_PROGRAM} is installed", "put it into PATH")
 
 
 def _socket(path: str | None) -> list[str]:
     # The service manager does not know the variable.
     told = path or os.environ.get("MAILBELL_SOCKET")
-    return [f"--socket={os.path.abspath(told)}"] if told else []
+    return [f"--socket={absolute(told)}"] if told else []
 
 
 def _search() -> str:

@@ -8,12 +8,13 @@ without listening, which no sender can notice.
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
-from mailbell._sys.port_holder import command_of
+from mailbell._sys.port_holder import command_of, local_holder
+from mailbell.cli import _units
 from mailbell.cli._in_time import in_time
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import MailbellError, PrivilegeError, TemporaryError
@@ -25,6 +26,7 @@ from mailbell.sandbox.policy_file import read_policy
 __all__ = ["Finding", "Mark", "findings"]
 
 _PROGRAM = "mailbelld"
+_MANAGER: Final = 1  # process id
 
 _T = TypeVar("_T")
 
@@ -50,12 +52,14 @@ class Finding:
         what: what was found.
         remedy: what to do about it; empty when there is nothing to do.
         exit_code: the daemon's, if it were started now; 0 unless it would fail.
+        holder: the process that is in the way; None: there is none, or it cannot be seen.
     """
 
     mark: Mark
     what: str
     remedy: str = ""
     exit_code: int = 0
+    holder: int | None = None
 
 
 def _ok(what: str) -> Finding:
@@ -78,9 +82,13 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
         One finding after the other; all of them, whatever was found before.
     """
     listen = configuration.listen
+    units = _units.ask()
+    if units is not None:
+        yield _service(units)
     for transport, endpoints in ((Transport.TCP, listen.tcp), (Transport.UDP, listen.udp)):
         for place, endpoint in enumerate(endpoints):
-            yield _endpoint(listen, endpoint, transport, endpoints[:place])
+            finding = _endpoint(listen, endpoint, transport, endpoints[:place])
+            yield _held(finding, endpoint, transport, units)
     yield _landlock()
     yield _kernel_filter()
     yield _compiled()
@@ -89,7 +97,33 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     yield _user(listen.user)
     if configuration.socket.group:
         yield _group(configuration.socket.group)
-    yield from _local_socket(configuration)
+    yield from _local_socket(configuration, units)
+
+
+def _service(units: _units.Units) -> Finding:
+    """Say how mailbelld's service is, where there is one."""
+    name = _units.SERVICE
+    if units.state == "active":
+        return _ok(f"{name} is active (process {units.pid})")
+    if units.state != "inactive":
+        ended = f", result {units.result}" if units.result not in {"", "success"} else ""
+        what = f"{name} is {units.state}{ended}"
+        return Finding(Mark.WARN, what, f"see what it says: journalctl -u {name}")
+    if units.waiting:
+        return _ok(f"{name} is inactive, and starts at the first call")
+    if units.enabled:
+        return Finding(Mark.WARN, f"{name} is enabled, but stopped", f"systemctl start {name}")
+    return _ok(f"{name} is installed, but not enabled")
+
+
+def _held(
+    finding: Finding, endpoint: Endpoint, transport: Transport, units: _units.Units | None
+) -> Finding:
+    """Judge again what failed: the service manager may hold the port for mailbelld."""
+    unit = units and units.ports.get((transport, endpoint.port))
+    if finding.mark is not Mark.FAIL or unit is None or finding.holder not in {None, _MANAGER}:
+        return finding
+    return _ok(f"{transport} {endpoint} is held by the service manager for mailbelld ({unit})")
 
 
 def _endpoint(
@@ -141,7 +175,10 @@ def _taken(error: sockets.PortTakenError, where: str) -> Finding:
         return Finding(Mark.FAIL, error.what, remedy, error.exit_code)
     if error.holder.name == _PROGRAM:
         return _ok(f"{where} is held by {_running(error.holder.pid)}")
-    return _failed(error)
+    if error.holder.pid == _MANAGER:
+        remedy = "see for which service: systemctl list-sockets; stop that socket unit, or listen"
+        return Finding(Mark.FAIL, error.what, f"{remedy} elsewhere", error.exit_code, _MANAGER)
+    return replace(_failed(error), holder=error.holder.pid)
 
 
 def _running(pid: int) -> str:
@@ -237,18 +274,32 @@ def _group(name: str) -> Finding:
     return _ok(f"the group {name} exists")
 
 
-def _local_socket(configuration: Configuration) -> Iterator[Finding]:
+def _local_socket(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
     path = configuration.socket.path
+    if units and (unit := units.paths.get(path)):
+        # To connect, and see who listens, would start the daemon.
+        yield _ok(f"{path} is held by the service manager for mailbelld ({unit})")
+        return
     try:
         local_socket.examine_local(path, _group_of_socket(configuration))
     except local_socket.AlreadyRunningError as error:
-        running = error.pid and command_of(error.pid) == _PROGRAM
-        yield _ok(f"{path} is held by {_running(error.pid)}") if running else _failed(error)
+        yield _listening(error, path)
     except MailbellError as error:
         yield _failed(error)
     else:
         yield _ok(f"the local socket {path} can be made")
         yield from _directory(os.path.dirname(path))
+
+
+def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
+    """Judge who listens at the socket's path."""
+    if error.pid and command_of(error.pid) == _PROGRAM:
+        return _ok(f"{path} is held by {_running(error.pid)}")
+    # Who called listen(2) may be a service manager, which has given the socket away.
+    found = local_holder(path)
+    if found is not None and found.name == _PROGRAM:
+        return _ok(f"{path} is held by {_running(found.pid)}")
+    return _failed(error)
 
 
 def _group_of_socket(configuration: Configuration) -> int | None:

@@ -75,7 +75,17 @@ Examples:
   mailbell check --config ./mailbelld.toml && systemctl restart mailbelld"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Tell whether the daemon would start here.")
+_HELP = """\
+Validate the configuration and this machine; each finding with its remedy.
+
+Looks at mailbelld's systemd units if there are any, the ports (free, or who
+holds them), the kernel's Landlock and seccomp, libseccomp, resource limits,
+user and group, and the place of the local socket. Run it as the user who
+starts the daemon. Exit code 0: it would start, or start again where it is
+running; else the daemon's own."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES, short_help="Tell whether the daemon would start here.")
 @click.option(
     "--config",
     "path",
@@ -84,13 +94,7 @@ Examples:
     help=f"The configuration  [default: {_file.DEFAULT_PATH}, if it exists]",
 )
 def command(path: str | None) -> int:
-    """Validate the configuration and this machine; each finding with its remedy.
-
-    Looks at the ports (free, or who holds them), the kernel's Landlock and
-    seccomp, libseccomp, resource limits, user and group, and the place of the
-    local socket. Run it as the user who starts the daemon. Exit code 0: it
-    would start, or start again where it is running; else the daemon's own.
-    """
+    """Validate the configuration and this machine; each finding with its remedy."""
     found = []
     for finding in _examine(path):
         found.append(finding)

@@ -111,16 +111,19 @@ Examples:
   mailbell clients --json | jq -r '.clients[] | select(.missing == []).name'"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Show which mail programs 'run' knows.")
+_HELP = """\
+Show the mail programs that 'mailbell run --client' knows, or all about one.
+
+What is known of a program: what to run, when that is a success, what it needs
+and whether that is installed, what goes wrong easily, and where it has been
+seen to work."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES, short_help="Show which mail programs 'run' knows.")
 @click.argument("name", required=False, shell_complete=complete_client)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(name: str | None, as_json: bool) -> None:
-    """Show the mail programs that 'mailbell run --client' knows, or all about one.
-
-    What is known of a program: what to run, when that is a success, what it needs
-    and whether that is installed, what goes wrong easily, and where it has been
-    seen to work.
-    """
+    """Show the mail programs that 'mailbell run --client' knows, or all about one."""
     known = presets()
     if name is None:
         everything = {"clients": [_record(preset) for preset in known.values()]}

@@ -18,15 +18,18 @@ Examples:
   mailbell notify work"""
 
 
-@click.command(epilog=_EXAMPLES)
+_HELP = """\
+Ring ACCOUNT by hand (cause: manual).
+
+Every subscriber of the account is told to look for mail, as if a mail
+server had rung. Without ACCOUNT: the only account there is."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES)
 @click.argument("account", required=False, shell_complete=complete_account)
 @socket_option
 def command(account: str | None, socket_path: str | None) -> None:
-    """Ring ACCOUNT by hand (cause: manual).
-
-    Every subscriber of the account is told to look for mail, as if a mail
-    server had rung. Without ACCOUNT: the only account there is.
-    """
+    """Ring ACCOUNT by hand (cause: manual)."""
     with Client(socket_path) as client:
         client.notify(_only_account(client.status()) if account is None else account)
 

@@ -90,16 +90,21 @@ Examples:
   mailbell policy --json | jq -r '.calls[] | select(.answer == "allow").call'"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Show the sandbox of PROGRAM, call by call.")
+_HELP = """\
+Show the sandbox of PROGRAM: every system call, its conditions, its reason.
+
+An answer is "allow", "kill" (the whole process), or the error the call
+gets. Names explained below the table stand for numbers that only the
+running program knows. PROGRAM is mailbelld unless given."""
+
+
+@click.command(
+    help=_HELP, epilog=_EXAMPLES, short_help="Show the sandbox of PROGRAM, call by call."
+)
 @click.argument("program", default="mailbelld", shell_complete=_complete)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, one entry a call.")
 def command(program: str, as_json: bool) -> None:
-    """Show the sandbox of PROGRAM: every system call, its conditions, its reason.
-
-    An answer is "allow", "kill" (the whole process), or the error the call
-    gets. Names explained below the table stand for numbers that only the
-    running program knows. PROGRAM is mailbelld unless given.
-    """
+    """Show the sandbox of PROGRAM: every system call, its conditions, its reason."""
     known = programs()
     # The name becomes a path only if it is one of ours.
     if program not in known:

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from mailbell.agent.configuration import DEFAULTS, Job, from_options
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import default_path, load, presets
-from mailbell.cli._common import complete_account, socket_option
+from mailbell.cli._common import absolute, complete_account, socket_option
 from mailbell.core.errors import ConfigurationError, Problem, UsageError
 from mailbell.core.escape import printable
 
@@ -107,7 +107,22 @@ Examples:
   mailbell run --config ./agent.toml"""
 
 
+_HELP = """\
+Run COMMAND whenever mail arrives: soon, never twice at once, never in a storm.
+
+A notification during a run means one more run. The command also runs after
+sleep, when the connection to the daemon was lost, and in any case every hour.
+It gets no shell and no input; what it prints goes to the log, which is on
+stderr. It finds MAILBELL_ACCOUNT, MAILBELL_COUNT, MAILBELL_CAUSE and
+MAILBELL_SOURCE in its environment.
+
+With --client, the words replace the preset's own arguments. {account} in a
+word makes one job for each --account. Without COMMAND and --client, the jobs
+are those of a file. TIME is a number with ms, s, m or h."""
+
+
 @click.command(
+    help=_HELP,
     epilog=_EXAMPLES,
     short_help="Run COMMAND whenever mail arrives.",
     context_settings={"allow_interspersed_args": False},
@@ -132,18 +147,7 @@ def command(
     socket_path: str | None,
     **said: Any,
 ) -> None:
-    """Run COMMAND whenever mail arrives: soon, never twice at once, never in a storm.
-
-    A notification during a run means one more run. The command also runs after
-    sleep, when the connection to the daemon was lost, and in any case every hour.
-    It gets no shell and no input; what it prints goes to the log, which is on
-    stderr. It finds MAILBELL_ACCOUNT, MAILBELL_COUNT, MAILBELL_CAUSE and
-    MAILBELL_SOURCE in its environment.
-
-    With --client, the words replace the preset's own arguments. {account} in a
-    word makes one job for each --account. Without COMMAND and --client, the jobs
-    are those of a file. TIME is a number with ms, s, m or h.
-    """
+    """Run COMMAND whenever mail arrives: soon, never twice at once, never in a storm."""
     if yes and not install:
         raise UsageError("--yes is for --install-unit", _SEE)
     given = {key: value for key, value in said.items() if value not in (None, ())}
@@ -190,7 +194,7 @@ def _of_command_line(
 
 def _whole(program: str) -> str:
     """Return a path that holds in every folder; a bare name stays what it is."""
-    return os.path.abspath(program) if "/" in program else program
+    return absolute(program) if "/" in program else program
 
 
 def _as_said(key: str, value: Any) -> list[str]:
@@ -216,7 +220,7 @@ def _of_file(
             f"{options}: for which command? There is neither COMMAND nor --client",
             "in a file, each job has its own",
         )
-    where = os.path.abspath(path or default_path(os.environ))
+    where = absolute(path or default_path(os.environ))
     if path is None and not os.path.exists(where):
         remedy = "name a command, as in: mailbell run -- mbsync -a"
         raise UsageError(f"no COMMAND, no --client, and no {where}", remedy)

@@ -141,7 +141,19 @@ Examples:
   mailbell send --udp -v 127.0.0.1:7979"""
 
 
-@click.command(epilog=_EXAMPLES)
+_HELP = """\
+Send one notification, as a mail server would.
+
+HOST is a name or an address; an IPv6 address with a port goes into
+brackets. The port is 79 unless given. Nothing is printed on success.
+
+Where a name has several addresses, the next one is tried a quarter of a
+second after the last, and the first that connects is told, no other. A
+datagram gets no answer: it goes to the first address that this machine
+can send to, and to the next one only if the first reports an error."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES)
 @click.argument("target", metavar="HOST[:PORT]")
 @click.option("--udp", is_flag=True, help="One datagram instead of a connection.")
 @click.option(
@@ -154,16 +166,7 @@ Examples:
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say where it went.")
 def command(target: str, udp: bool, timeout: float, verbose: bool) -> None:
-    """Send one notification, as a mail server would.
-
-    HOST is a name or an address; an IPv6 address with a port goes into
-    brackets. The port is 79 unless given. Nothing is printed on success.
-
-    Where a name has several addresses, the next one is tried a quarter of a
-    second after the last, and the first that connects is told, no other. A
-    datagram gets no answer: it goes to the first address that this machine
-    can send to, and to the next one only if the first reports an error.
-    """
+    """Send one notification, as a mail server would."""
     host, port = parse_target(target)
     sent = _send(host, port, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM, timeout)
     if verbose:

@@ -245,7 +245,11 @@ Examples:
   mailbell status --prometheus | grep '^mailbell_inputs_total'"""
 
 
-@click.command(epilog=_EXAMPLES)
+_HELP = """\
+Show the daemon's counters, limits and sandbox."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; every name is present.")
 @click.option("--prometheus", is_flag=True, help="OpenMetrics text.")
 @socket_option

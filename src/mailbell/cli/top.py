@@ -278,16 +278,19 @@ The daemon knows how many subscribers there are, not what they do. What the
 agent does, it says itself: systemctl --user status mailbell-agent"""
 
 
-@click.command(epilog=_EXAMPLES)
+_HELP = """\
+Show the daemon at a glance, and keep it up to date; q ends.
+
+Accounts with their last notification, inputs by outcome, the sources most
+often refused, subscribers and the sandbox. When the daemon goes away, this
+says so and waits until it is back. Ctrl-C ends it too, Ctrl-Z stops it."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES)
 @click.option("--once", is_flag=True, help="Print it once and end, as without a terminal.")
 @socket_option
 def command(once: bool, socket_path: str | None) -> None:
-    """Show the daemon at a glance, and keep it up to date; q ends.
-
-    Accounts with their last notification, inputs by outcome, the sources most
-    often refused, subscribers and the sandbox. When the daemon goes away, this
-    says so and waits until it is back. Ctrl-C ends it too, Ctrl-Z stops it.
-    """
+    """Show the daemon at a glance, and keep it up to date; q ends."""
     with Client(socket_path) as client:
         console = Console(markup=False, emoji=False, highlight=False)
         # Not what rich takes for a terminal: a variable of the environment can

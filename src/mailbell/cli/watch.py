@@ -86,7 +86,14 @@ Examples:
   mailbell watch --count 1 --timeout 60 && mbsync -a"""
 
 
-@click.command(epilog=_EXAMPLES)
+_HELP = """\
+Print each notification as it comes, from now on.
+
+When the daemon goes away, this waits until it is back, and then prints a
+notification to look once if something may have been missed."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option(
     "--account",
@@ -113,11 +120,7 @@ def command(
     timeout: float | None,
     socket_path: str | None,
 ) -> None:
-    """Print each notification as it comes, from now on.
-
-    When the daemon goes away, this waits until it is back, and then prints a
-    notification to look once if something may have been missed.
-    """
+    """Print each notification as it comes, from now on."""
     show = json_line if as_json else describe
     with (
         Client(socket_path) as client,

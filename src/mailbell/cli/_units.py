@@ -1,0 +1,143 @@
+"""What a service manager holds for mailbelld, and how its service is.
+
+Under the shipped units the service manager makes the sockets and keeps them. A port that
+process 1 holds is then no obstacle but what mailbelld is given when it starts.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mailbell.core.notification import Transport
+
+__all__ = ["Units", "ask"]
+
+SERVICE: Final = "mailbelld.service"
+
+# sd_booted(3): systemd is the service manager of this machine.
+_BOOTED: Final = "/run/systemd/system"
+_PATIENCE: Final = 5.0  # seconds
+_ENOUGH: Final = 1 << 16  # characters of an answer; a few units have some hundred
+_UNIT: Final = re.compile(r"[A-Za-z0-9:_.@\\-]{1,255}\.socket")
+_LISTEN: Final = re.compile(r"(?P<address>.+) \((?P<kind>Stream|Datagram)\)")
+_PORT: Final = re.compile(r"(?:.*:)?(?P<port>[0-9]{1,5})")
+
+Properties = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """mailbelld's units as they are now.
+
+    Attributes:
+        state: of the service, as systemd says: active, inactive, failed, activating, ...
+        enabled: whether it starts by itself: at boot, or when somebody calls.
+        pid: of the daemon; 0: it does not run.
+        result: how its last run ended, in systemd's word.
+        ports: what the active socket units listen on, each with its unit's name.
+        paths: the same of local sockets.
+    """
+
+    state: str
+    enabled: bool = False
+    pid: int = 0
+    result: str = ""
+    ports: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a call would start the daemon."""
+        return bool(self.ports or self.paths)
+
+
+def _systemctl(words: Sequence[str]) -> str:
+    """Ask systemd; "" when it does not answer."""
+    try:
+        done = subprocess.run(  # noqa: S603 (the words are ours)
+            ["systemctl", "--no-pager", "--no-ask-password", *words],  # noqa: S607 (as a person would)
+            check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=_PATIENCE, env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout[:_ENOUGH] if done.returncode == 0 else ""
+
+
+def ask(
+    systemctl: Callable[[Sequence[str]], str] = _systemctl, booted: str = _BOOTED
+) -> Units | None:
+    """Ask the service manager about mailbelld. Nothing is started or changed.
+
+    Args:
+        systemctl: asks; given the words of a command line, returns what is printed.
+        booted: the folder that is there where systemd is the service manager.
+
+    Returns:
+        The units; None where there is no systemd, or no such service.
+    """
+    if not os.path.isdir(booted):
+        return None
+    names = "LoadState,ActiveState,UnitFileState,MainPID,Result,TriggeredBy"
+    found = next(_blocks(systemctl(["show", f"--property={names}", "--", SERVICE])), {})
+    if _one(found, "LoadState") != "loaded":
+        return None
+    triggers = [unit for unit in _one(found, "TriggeredBy").split() if _UNIT.fullmatch(unit)]
+    ports, paths = _sockets(triggers, systemctl)
+    pid = _one(found, "MainPID")
+    return Units(
+        state=_one(found, "ActiveState"),
+        enabled=_one(found, "UnitFileState") == "enabled",
+        pid=int(pid) if pid.isdecimal() else 0,
+        result=_one(found, "Result"),
+        ports=ports,
+        paths=paths,
+    )
+
+
+def _sockets(
+    units: Sequence[str], systemctl: Callable[[Sequence[str]], str]
+) -> tuple[dict[tuple[Transport, int], str], dict[str, str]]:
+    """Say what these socket units listen on, those of them that are active."""
+    ports: dict[tuple[Transport, int], str] = {}
+    paths: dict[str, str] = {}
+    if not units:
+        return ports, paths
+    for found in _blocks(systemctl(["show", "--property=Id,ActiveState,Listen", "--", *units])):
+        if _one(found, "ActiveState") != "active":
+            continue
+        unit = _one(found, "Id")
+        for listens in found.get("Listen", ()):
+            _note(listens, unit, ports, paths)
+    return ports, paths
+
+
+def _note(
+    listens: str, unit: str, ports: dict[tuple[Transport, int], str], paths: dict[str, str]
+) -> None:
+    """Read one place, as in `[::]:79 (Stream)` or `/run/mailbell/mailbell.sock (Stream)`."""
+    match = _LISTEN.fullmatch(listens)
+    if match is None:
+        return
+    if match["address"].startswith("/"):
+        paths[match["address"]] = unit
+    elif port := _PORT.fullmatch(match["address"]):
+        transport = Transport.TCP if match["kind"] == "Stream" else Transport.UDP
+        ports[transport, int(port["port"])] = unit
+
+
+def _blocks(text: str) -> Iterator[Properties]:
+    """Read `systemctl show`: the properties of one unit after the other."""
+    for block in text.strip().split("\n\n"):
+        found: dict[str, list[str]] = {}
+        for line in block.splitlines():
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+        yield found
+
+
+def _one(found: Properties, name: str) -> str:
+    return next(iter(found.get(name, ())), "")

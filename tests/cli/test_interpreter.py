@@ -1,0 +1,125 @@
+"""However and wherever Python is started: the same help, and errors that say where."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli.support import FakeDaemon, words
+from harness.daemon import configuration, ring, started, until
+
+COMMANDS = ("run", "clients", "watch", "top", "status", "send", "notify", "check", "policy")
+HELPS = [
+    ["mailbell", "--help"],
+    *(["mailbell", command, "--help"] for command in COMMANDS),
+    ["mailbelld", "--help"],
+]
+
+Ended = subprocess.CompletedProcess[str]
+Removed = Callable[..., Ended]
+
+
+def ended(line: list[str], environment: dict[str, str], *, folder: Path | None = None) -> Ended:
+    return subprocess.run(
+        line, env=environment, cwd=folder, check=False, capture_output=True, text=True, timeout=30
+    )
+
+
+@pytest.mark.parametrize("line", HELPS, ids=" ".join)
+def test_help_does_not_depend_on_docstrings(line: list[str], environment: dict[str, str]) -> None:
+    """`python -OO` leaves them out."""
+    python, *rest = words(*line)
+    plain = ended([python, *rest], environment)
+    stripped = ended([python, "-OO", *rest], environment)
+    assert (stripped.returncode, stripped.stderr) == (0, "")
+    assert stripped.stdout == plain.stdout
+    assert len(plain.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_the_daemon_needs_no_assertion(tmp_path: Path, level: str) -> None:
+    with started(tmp_path, environ={"PYTHONOPTIMIZE": level}) as daemon:
+        ring(daemon.endpoint())
+        until(lambda: daemon.counted() == {"accepted": 1})
+        assert daemon.kernel_says()["Seccomp"] == "2"
+        assert daemon.stop() == 0
+
+
+def test_the_package_can_be_run(environment: dict[str, str]) -> None:
+    done = ended([sys.executable, "-m", "mailbell", "--help"], environment)
+    assert done.stdout == ended(words("mailbell", "--help"), environment).stdout
+
+
+def test_the_package_ends_with_the_commands_exit_code(environment: dict[str, str]) -> None:
+    done = ended([sys.executable, "-m", "mailbell", "status"], environment)
+    assert done.returncode == 69
+    assert done.stderr.startswith("mailbell: ")
+
+
+@pytest.fixture
+def removed(environment: dict[str, str], tmp_path: Path) -> Removed:
+    """Runs a program in a folder that is removed before the program starts."""
+
+    def run(*line: str) -> Ended:
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        script = f'rmdir "$PWD" && exec {shlex.join(words(*line))}'
+        return ended(["sh", "-c", script], environment, folder=folder)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "line", [["status"], ["watch", "--count", "1"], ["notify"], ["top", "--once"], ["policy"],
+             ["clients"], ["clients", "mbsync"], ["send", "127.0.0.1:1"], ["--help"], ["--version"],
+             ["check", "--config", "/dev/null"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_folder_that_was_removed_changes_nothing(
+    line: list[str], removed: Removed, environment: dict[str, str], daemon: FakeDaemon
+) -> None:
+    daemon.scripts = [[{**NOTIFICATION}], [{**NOTIFICATION}]]
+    there = ended(words("mailbell", *line), environment)
+    done = removed("mailbell", *line)
+    assert (done.returncode, done.stdout) == (there.returncode, there.stdout)
+    assert done.stderr == there.stderr
+
+
+NOTIFICATION = {
+    "account": "default", "cause": "manual", "count": 1, "transport": None, "source": None,
+    "time": 1_700_000_000_000_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (["run", "--", "./fetch"], "./fetch"),
+        (["run", "--config", "agent.toml"], "agent.toml"),
+        (["run", "--install-unit", "--yes", "--socket", "here", "--", "true"], "here"),
+        (["check", "--config", "mailbelld.toml"], "mailbelld.toml"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_looked_for_in_a_folder_that_was_removed_is_named(
+    line: list[str], named: str, removed: Removed
+) -> None:
+    done = removed("mailbell", *line)
+    assert done.returncode in {71, 78}
+    said = done.stdout + done.stderr
+    assert named in said
+    assert "Traceback" not in said
+
+
+def test_the_daemon_starts_in_a_folder_that_was_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    script = f'cd {shlex.quote(str(folder))} && rmdir "$PWD" && exec "$@"'
+    toml = configuration(tmp_path)
+    with started(tmp_path, toml, command=["sh", "-c", script, "sh"]) as daemon:
+        assert os.readlink(f"/proc/{daemon.pid}/cwd").endswith(" (deleted)")
+        ring(daemon.endpoint())
+        until(lambda: daemon.counted() == {"accepted": 1})
