@@ -51,10 +51,11 @@ def _check_policy(policy: Policy) -> None:
 def _arguments(entry: Entry) -> Iterator[list[int]]:
     """Arguments that meet every condition, then each with one bit of one of them flipped."""
     met = [0] * ARGUMENTS
-    for condition in entry.conditions:
-        met[condition.argument] = min(condition.numbers)
+    judged = (*entry.within, *entry.conditions)
+    for condition in judged:
+        met[condition.argument] |= min(condition.numbers)
     yield met
-    for condition in entry.conditions:
+    for condition in judged:
         for number in condition.numbers:
             for bit in BITS:
                 near = list(met)

@@ -87,7 +87,55 @@ def test_limits() -> None:
             return limits
 
     ended = run(inside)
-    assert ended.value == [(0, 0), (0, 0), (0, 0), (64, 64), (1 << 30, 1 << 30)], ended
+    *others, (data, hard) = ended.value
+    assert others == [(0, 0), (0, 0), (0, 0), (64, 64)], ended
+    # A gibibyte, and what it had already: this test's own process, which is small.
+    assert 1 << 30 < data < 5 << 28, ended
+    assert data == hard, ended
+
+
+def test_the_limit_of_memory_leaves_room_beside_what_is_reserved() -> None:
+    """An allocator may reserve a gibibyte before the process is locked in."""
+
+    def inside() -> int:
+        become_nobody()
+        reserved = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        process.limit_resources(64)
+        process.require_memory_can_grow()
+        return len(reserved) + len(bytes(512 << 20))
+
+    assert run(inside).value == 3 << 29
+
+
+def test_a_limit_of_memory_that_is_lower_stays() -> None:
+    def inside() -> int:
+        become_nobody()
+        resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20))
+        process.limit_resources(64)
+        return resource.getrlimit(resource.RLIMIT_DATA)[1]
+
+    assert run(inside).value == 300 << 20
+
+
+def test_memory_that_cannot_grow_is_said_with_the_remedy() -> None:
+    def inside() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (1 << 20, 1 << 20))
+        process.require_memory_can_grow()
+
+    error = run(inside).error
+    assert isinstance(error, OperatingSystemError)
+    for said in ("no more memory", "LD_PRELOAD", "PYTHONMALLOC", "GLIBC_TUNABLES", "LimitDATA="):
+        assert said in str(error)
+
+
+def test_memory_that_was_tried_is_given_back() -> None:
+    def inside() -> int:
+        process.require_memory_can_grow()  # what the first time needs and keeps
+        before = int(Path("/proc/self/statm").read_text().split()[1])
+        process.require_memory_can_grow()
+        return (int(Path("/proc/self/statm").read_text().split()[1]) - before) * mmap.PAGESIZE
+
+    assert run(inside).value < 1 << 20
 
 
 @pytest.mark.skipif(

@@ -16,6 +16,7 @@ import signal
 import socket
 import threading
 import traceback
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,19 @@ def test_killed(case: str) -> None:
         pytest.skip("this architecture has no such call")
     ended = locked(lambda: call(name, *args))
     assert ended.signal is signal.SIGSYS, ended
+
+
+def test_nothing_of_libseccomp_is_left_to_be_called_later() -> None:
+    """Some versions of Python keep what a function was given until the function returns."""
+
+    def inside() -> tuple[bool, bool]:
+        compiled = seccomp.compile_policy(POLICY.bind({"STATUS": 99, "WAKEUP": 2}))
+        held = weakref.ref(compiled._compiled)
+        before = held() is not None
+        compiled.load()
+        return before, held() is not None
+
+    assert run(inside).value == (True, False)
 
 
 def test_refused_and_alive() -> None:

@@ -1,11 +1,15 @@
 """The daemon's door: command line, configuration file, errors. The daemon itself is replaced."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from cli.support import Run
+from harness import child
+from system.support import program
 
 from mailbell import __version__
 from mailbell.cli import _file, mailbelld
@@ -153,6 +157,77 @@ def test_what_nobody_expected_is_a_bug_with_its_traceback(
     traceback, last = capsys.readouterr().err.rsplit("\nmailbelld: ", 1)
     assert traceback.startswith("Traceback")
     assert last == "this is a bug in mailbelld: ZeroDivisionError: oh; please report it\n"
+
+
+@pytest.mark.parametrize("place", ["itself", "in a group", "the cause", "what was being handled"])
+def test_no_memory_is_no_bug(place: str) -> None:
+    """The process ends at once, so this takes a process."""
+
+    def run() -> None:
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - the life of the child
+        _fail_with(pytest.MonkeyPatch(), without_memory(place))
+        mailbelld.run([])
+
+    ended = child.run(run)
+    assert ended.code == 71
+    assert ended.output.startswith(b"mailbelld: there is no more memory; raise LimitDATA=")
+    assert ended.output.count(b"\n") == 1
+
+
+def without_memory(place: str) -> Exception:
+    if place == "itself":
+        return MemoryError()
+    if place == "in a group":
+        inner = ExceptionGroup("", [ValueError("another"), MemoryError()])
+        return ExceptionGroup("of a nursery", [ValueError("one"), inner])
+    error = RuntimeError("something inside of Trio")
+    if place == "the cause":
+        error.__cause__ = MemoryError()
+    else:
+        error.__context__ = MemoryError()
+    return error
+
+
+def _closed_pipe() -> IO[bytes]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return open(writer, "wb", buffering=0)
+
+
+def _full_disk() -> IO[bytes]:
+    return open("/dev/full", "wb", buffering=0)
+
+
+OUTPUTS = {"a closed pipe": _closed_pipe, "a full disk": _full_disk}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--bogus"], 64), (["--config", "/nonexistent/file"], 78)]
+)
+def test_the_exit_code_does_not_depend_on_who_reads(
+    words: list[str], code: int, output: str
+) -> None:
+    with OUTPUTS[output]() as stderr:
+        done = subprocess.run(
+            program("mailbelld", *words), stdin=subprocess.DEVNULL, stderr=stderr, check=False
+        )
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [("a closed pipe", ""), ("a full disk", "standard output: No space left on device")],
+)
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_that_cannot_be_written_is_no_bug(option: str, output: str, said: str) -> None:
+    with OUTPUTS[output]() as stdout:
+        done = subprocess.run(
+            program("mailbelld", option),
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 71
+    assert done.stderr == (f"mailbelld: {said}\n" if said else "")
 
 
 def test_ctrl_c_before_it_serves_is_quiet(

@@ -13,7 +13,7 @@ from itertools import product
 from socket import SOCK_STREAM
 from typing import Final
 
-from mailbell.syscalls.policy import ARGUMENTS, Action, Condition, Entry, Policy
+from mailbell.syscalls.policy import ARGUMENTS, KILL, Action, Condition, Entry, Policy
 
 __all__ = ["BASES", "Probe", "probes", "unprobed"]
 
@@ -120,11 +120,17 @@ def probes(policy: Policy) -> Iterator[Probe]:
 
 
 def _probes(entry: Entry, call: str) -> Iterator[Probe]:
-    for args in _permitted(entry.conditions, BASES[call]):
+    for args in _permitted(_judged(entry), BASES[call]):
         held = Probe(call, args, entry.action, entry.otherwise)
         yield held
-        for condition in entry.conditions:
-            yield from _one_bit_off(held, condition)
+        for condition in _judged(entry):
+            yield from _one_bit_off(held, entry, condition.argument)
+
+
+def _judged(entry: Entry) -> list[Condition]:
+    """One condition for each argument that the answer depends on."""
+    own = {condition.argument for condition in entry.conditions}
+    return [*entry.conditions, *(each for each in entry.within if each.argument not in own)]
 
 
 def _permitted(conditions: Sequence[Condition], base: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -137,16 +143,27 @@ def _permitted(conditions: Sequence[Condition], base: tuple[int, ...]) -> Iterat
         yield tuple(args)
 
 
-def _one_bit_off(held: Probe, condition: Condition) -> Iterator[Probe]:
+def _one_bit_off(held: Probe, entry: Entry, at: int) -> Iterator[Probe]:
     """Each bit of an argument changed: where it counts, and where it must not."""
-    at = condition.argument
+    outer = _mask_of(entry.within, at)
+    inner = _mask_of(entry.conditions, at)
     for bit in range(64):
         args = list(held.args)
         args[at] ^= 1 << bit
-        if not condition.mask >> bit & 1:
+        if not (inner | outer) >> bit & 1:
             yield replace(held, args=tuple(args))
-        elif args[at] & condition.mask not in condition.numbers:
+        elif not _hold(entry.within, args):
+            yield Probe(held.call, tuple(args), KILL, held.answer, at)
+        elif not _hold(entry.conditions, args):
             yield Probe(held.call, tuple(args), held.other, held.answer, at)
+
+
+def _mask_of(conditions: Sequence[Condition], at: int) -> int:
+    return next((each.mask for each in conditions if each.argument == at), 0)
+
+
+def _hold(conditions: Sequence[Condition], args: Sequence[int]) -> bool:
+    return all(args[each.argument] & each.mask in each.numbers for each in conditions)
 
 
 def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:
@@ -165,7 +182,7 @@ def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:
     said: set[tuple[str, int | None]] = set()
     for entry in policy.entries:
         for call in entry.calls:
-            said |= {(call, None), *((call, c.argument) for c in entry.conditions)}
+            said |= {(call, None), *((call, c.argument) for c in _judged(entry))}
     stale = {*BASES, *apart} - {call for call, _ in said}
     return {_named(*what) for what in said - tried} | {f"{call} of no policy" for call in stale}
 

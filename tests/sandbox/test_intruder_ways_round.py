@@ -37,7 +37,7 @@ VSYSCALLS: Final = (0xFFFFFFFFFF600000, 0xFFFFFFFFFF600400, 0xFFFFFFFFFF600800)
 HIGH: Final = 1 << 32  # in the half of a register that the kernel does not see of an int
 PAGE: Final = 4096
 R, W, X = 1, 2, 4
-ANONYMOUS: Final = 0x22
+ANONYMOUS, SHARED, FIXED, HUGE = 0x22, 0x21, 0x10, 0x40000
 INET, PACKET, STREAM = int(socket.AF_INET), int(socket.AF_PACKET), int(socket.SOCK_STREAM)
 SOL_SOCKET, SO_DETACH_FILTER = int(socket.SOL_SOCKET), 27
 FIONBIO, TIOCSTI = 0x5421, 0x5412
@@ -60,7 +60,9 @@ DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
     "no close-on-exec": ("accept4", (3, 0, 0, HIGH)),
     "an address above 4 GiB": ("sendto", (4, b"x", 1, 0, HIGH, 0)),
     "a length above 4 GiB": ("sendto", (4, b"x", 1, 0, 0, HIGH)),
-    "memory at an address": ("mmap", (HIGH, PAGE, R | W, ANONYMOUS, -1, 0)),
+    "memory in the place of other memory": ("mmap", (HIGH, PAGE, R | W, ANONYMOUS | FIXED, -1, 0)),
+    "executable memory at an address": ("mmap", (HIGH, PAGE, R | X, ANONYMOUS, -1, 0)),
+    "memory of others at an address": ("mmap", (HIGH, PAGE, R | W, SHARED, -1, 0)),
     "executable memory": ("mmap", (0, PAGE, HIGH | R | X, ANONYMOUS, -1, 0)),
     "memory that becomes executable": ("mprotect", (0, PAGE, HIGH | R | X)),
     "a signal to the group": ("kill", (HIGH, 0)),
@@ -161,6 +163,24 @@ def test_what_the_kernel_does_not_see_of_an_argument_changes_nothing(open_path: 
                 result = intruder.call(number(name), *passed)
                 assert result >= 0 if action == ALLOW else -result == action.errno, name
         assert both(daemon.pid) == []
+        serves(daemon)
+
+
+@traced
+def test_memory_of_no_other_kind_is_had_by_asking_as_an_allocator_does(open_path: Path) -> None:
+    """At an address of choice, also one that only the upper half holds; of huge pages."""
+    with broken_into(open_path) as daemon:
+        before = {(each.start, each.end) for each in mappings(daemon.pid)}
+        with intruding(daemon) as intruder:
+            own = {(each.start, each.end) for each in mappings(daemon.pid)} - before
+            for address in (HIGH, HIGH | 7 * PAGE, 1 << 46):
+                for rights in (0, R, W, R | W):
+                    asked = (address, PAGE, rights, ANONYMOUS, -1, 0)
+                    assert errors(intruder.call(number("mmap"), *asked)) == "ENOMEM"
+            for size in (0, 21 << 26, 30 << 26):
+                asked = (0, PAGE, R | W, ANONYMOUS | HUGE | size, -1, 0)
+                assert errors(intruder.call(number("mmap"), *asked)) == "ENOMEM"
+            assert {(each.start, each.end) for each in mappings(daemon.pid)} == before | own
         serves(daemon)
 
 

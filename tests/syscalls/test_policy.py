@@ -39,8 +39,9 @@ def entry(
     calls: tuple[str, ...] = ("one",),
     action: Action = ALLOW,
     otherwise: Action = KILL,
+    within: tuple[Condition, ...] = (),
 ) -> Entry:
-    return Entry(calls, conditions, action, otherwise, "because")
+    return Entry(calls, conditions, action, otherwise, "because", within=within)
 
 
 registers = st.integers(0, ALL_BITS)
@@ -58,8 +59,10 @@ def conditions(draw: st.DrawFn, argument: int) -> Condition:
 @st.composite
 def entries(draw: st.DrawFn, call: str) -> Entry:
     arguments = sorted(draw(st.sets(st.integers(0, 5), max_size=3)))
+    around = sorted(draw(st.sets(st.integers(0, 5), max_size=2)))
     return entry(
         *(draw(conditions(argument)) for argument in arguments),
+        within=tuple(draw(conditions(argument)) for argument in around),
         calls=(call,),
         action=draw(st.sampled_from([ALLOW, EACCES])),
         otherwise=draw(st.sampled_from([KILL, EPERM])),
@@ -74,7 +77,7 @@ def calls_near(draw: st.DrawFn, made: Policy) -> tuple[str, list[int]]:
     """Arguments that meet the conditions, give or take a bit: where mistakes would be."""
     args = draw(st.lists(small | registers, min_size=6, max_size=6))
     chosen = draw(st.sampled_from(made.entries))
-    for c in chosen.conditions:
+    for c in (*chosen.within, *chosen.conditions):
         free = args[c.argument] & ~c.mask
         if draw(st.integers(0, 3)):
             args[c.argument] = free | draw(st.sampled_from(sorted(c.numbers)))
@@ -107,6 +110,20 @@ def test_rules_are_fit_for_libseccomp(made: Policy) -> None:
 def test_size_is_an_upper_bound(made: Policy) -> None:
     for one in made.entries:
         assert len(list(one.rules(one.calls[0]))) <= one.size
+
+
+def test_outside_of_within_a_call_is_killed_whatever_else_there_is() -> None:
+    around = condition(0, 2, mask=3)
+    one = entry(condition(0, 2), condition(1, 7), otherwise=EPERM, within=(around,))
+    made = policy(one)
+    answers = {
+        (register, other): made.answer("one", (register, other, 0, 0, 0, 0))
+        for register in range(8)
+        for other in (7, 8)
+    }
+    assert {args for args, said in answers.items() if said == ALLOW} == {(2, 7)}
+    assert {args for args, said in answers.items() if said == EPERM} == {(2, 8), (6, 7), (6, 8)}
+    assert {said for (register, _), said in answers.items() if register & 3 != 2} == {KILL}
 
 
 def test_one_value_takes_one_rule_a_bit_to_exclude() -> None:

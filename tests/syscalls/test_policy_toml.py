@@ -19,6 +19,7 @@ answer = "ENOSYS"
 reason = "newer"
 """
 LOW = (1 << 32) - 1
+ALLOW_KEYS = "args, calls, else, reason, unused, within"
 
 
 def read(body: str) -> Policy:
@@ -176,7 +177,25 @@ def test_too_many_rules() -> None:
         ),
         (
             'calls = ["read"]\nreason = "x"\nanswer = "EPERM"',
-            ["allow[0].answer: unknown key; accepted are args, calls, else, reason, unused"],
+            [f"allow[0].answer: unknown key; accepted are {ALLOW_KEYS}"],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nwithin.1 = [0]\nargs.1 = [0]',
+            ["allow[0].within: needs else: write the conditions under args"],
+        ),
+        (
+            """
+            calls = ["read"]
+            reason = "x"
+            else = "EPERM"
+            within.1 = { mask = 6, equals = 2 }
+            args.1 = [2, 3, 4]
+            """,
+            ["allow[0].args.1: 4 is outside of within: it never matches"],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nelse = "EPERM"\nwithin = 1\nargs.1 = [2]',
+            ["allow[0].within: must be written as within.0 to within.5"],
         ),
         (
             'calls = ["read"]\nreason = "x"\nunused = ""',
@@ -194,6 +213,37 @@ def test_a_call_stands_in_one_entry_only() -> None:
     assert body_problems(one + other) == [
         "deny[0].calls: read already stands in allow[0].calls",
     ]
+
+
+def test_within() -> None:
+    made = read("""
+        [[allow]]
+        calls = ["read"]
+        within.0 = { mask = 1, equals = 0 }
+        within.2 = [7]
+        args.0 = [2]
+        else = "EPERM"
+        reason = "because"
+        """)
+    (one,) = made.entries
+    assert one.conditions == (Condition(0, LOW, (Value("2", 2),)),)
+    assert one.within == (
+        Condition(0, 1, (Value("0", 0),)),
+        Condition(2, LOW, (Value("7", 7),)),
+    )
+
+
+def test_a_placeholder_may_be_inside_or_outside() -> None:
+    """Its number is not known yet."""
+    made = parse(
+        b'placeholders = { FD = "a descriptor" }\n'
+        + HEAD.encode()
+        + b'[[allow]]\ncalls = ["read"]\nargs.0 = ["FD"]\nwithin.0 = [0, "FD"]\n'
+        + b'else = "EPERM"\nreason = "because"'
+    )
+    assert made.unbound == {"FD"}
+    assert made.bind({"FD": 7}).answer("read", (7, 0, 0, 0, 0, 0)) == ALLOW
+    assert made.bind({"FD": 7}).answer("read", (1, 0, 0, 0, 0, 0)) == KILL
 
 
 @pytest.mark.parametrize("answer", ['"EAGAIN"', '"EINTR"', '"kill"', "13", "[]"])

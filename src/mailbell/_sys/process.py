@@ -8,6 +8,7 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import resource
 from typing import Final
 
@@ -20,8 +21,10 @@ __all__ = [
     "make_undumpable",
     "no_new_privileges",
     "preload_libgcc",
+    "require_memory_can_grow",
     "require_open_files",
     "require_single_task",
+    "require_usable_allocator",
 ]
 
 # linux/prctl.h
@@ -36,8 +39,15 @@ PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
 # Dropped references unload a library; these stay for the life of the process.
 _preloaded: list[ctypes.CDLL] = []
 
-# Bytes of data: many times what the largest tables and the most connections take.
+# Bytes of data beyond what there is at the time: many times what the largest tables
+# and the most connections take.
 MAX_DATA: Final = 1 << 30
+KIB: Final = 1024
+MIMALLOC_2_1: Final = 210
+# Memory that is taken to try the allocator: so many blocks of so many bytes. CPython keeps
+# smaller ones apart and holds on to memory for them. The last is longer than any that
+# makes glibc keep more memory for later (mallopt(3), M_MMAP_THRESHOLD).
+TRIED: Final = ((512, 8 * KIB), (40, 100 * KIB), (1, 33 * KIB * KIB))
 
 
 def no_new_privileges() -> None:
@@ -100,7 +110,7 @@ def limit_resources(open_files: int) -> None:
     """Lower the limits of setrlimit(2).
 
     No core, no new process, no locked memory, few files, and memory that is a
-    burden to the daemon before it is one to the machine.
+    burden to the daemon before it is one to the machine: a gibibyte more than it has.
 
     File size is left alone: a limit of zero would break a log that goes to a file.
 
@@ -112,7 +122,7 @@ def limit_resources(open_files: int) -> None:
         PrivilegeError: this process could raise them again.
     """
     require_open_files(open_files)
-    data = _at_most(resource.getrlimit(resource.RLIMIT_DATA)[1])
+    data = _at_most(resource.getrlimit(resource.RLIMIT_DATA)[1], _data() + MAX_DATA)
     limits = {"CORE": 0, "NPROC": 0, "MEMLOCK": 0, "NOFILE": open_files, "DATA": data}
     for name, limit in limits.items():
         kind: int = getattr(resource, f"RLIMIT_{name}")
@@ -131,8 +141,55 @@ def limit_resources(open_files: int) -> None:
     raise PrivilegeError("resource limits can be raised again", "drop CAP_SYS_RESOURCE before")
 
 
-def _at_most(permitted: int) -> int:
-    return MAX_DATA if permitted == resource.RLIM_INFINITY else min(permitted, MAX_DATA)
+def _at_most(permitted: int, wanted: int) -> int:
+    return wanted if permitted == resource.RLIM_INFINITY else min(permitted, wanted)
+
+
+def _data() -> int:
+    """Return how many bytes of data this process has, used or only reserved.
+
+    mimalloc reserves a gibibyte before it uses any of it, and the limit counts that.
+    """
+    with open("/proc/self/status", "rb") as file:
+        found = re.search(rb"^VmData:\s+(\d+) kB$", file.read(), re.MULTILINE)
+    return int(found[1]) * KIB if found else 0
+
+
+def require_usable_allocator() -> None:
+    """Refuse an allocator that is known to need more than any policy here permits.
+
+    mimalloc before 2.1 gives memory back and takes it again by mprotect(2). Refused, it
+    takes new memory each time, until there is none left.
+
+    Raises:
+        OperatingSystemError: it is such a one.
+    """
+    version = getattr(ctypes.CDLL(None), "mi_version", None)
+    if version is not None and version() < MIMALLOC_2_1:
+        raise OperatingSystemError(
+            "the allocator mimalloc before 2.1 cannot work in the sandbox", "unset LD_PRELOAD"
+        )
+
+
+def require_memory_can_grow() -> None:
+    """Take some tens of MiB of memory, in each way in which it will be taken later.
+
+    An allocator that cannot do with what the filter permits shall fail here and not
+    under load.
+
+    Raises:
+        OperatingSystemError: no memory could be had.
+    """
+    try:
+        for blocks, size in TRIED:
+            taken = [bytes(size) for _ in range(blocks)]
+            taken.clear()
+    except MemoryError as error:
+        raise OperatingSystemError(
+            "the locked process can take no more memory",
+            "unset LD_PRELOAD, PYTHONMALLOC and GLIBC_TUNABLES, which can name an allocator that"
+            " needs more than the sandbox permits, or raise LimitDATA= and MemoryMax= of the unit",
+        ) from error
 
 
 def require_open_files(needed: int) -> None:

@@ -81,7 +81,7 @@ class Filter:
     """
 
     def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
+        self._compiled: Any = compiled
         self.program: Final = _export(compiled)
 
     @property
@@ -90,13 +90,16 @@ class Filter:
         return len(self.program) // INSTRUCTION_BYTES
 
     def load(self) -> None:
-        """Put the filter in force for every thread, for ever.
+        """Put the filter in force for every thread, for ever. It can be loaded once.
+
+        libseccomp's own copy is given back here, so that no library is called for it later.
 
         Raises:
             OperatingSystemError: the kernel refused it.
         """
+        compiled, self._compiled = self._compiled, None
         try:
-            self._compiled.load()
+            compiled.load()
         except OSError as error:
             raise OperatingSystemError(
                 f"the kernel refused the seccomp filter: {error.strerror}", _remedy(error)

@@ -4,10 +4,13 @@ Whatever is imported here stays in the locked process: no argparse, no click; an
 of what libraries bring along, nothing that the daemon has no use for.
 """
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from mailbell import __version__
 from mailbell._sys import unneeded
@@ -62,18 +65,19 @@ def run(words: Sequence[str]) -> int:
     try:
         options = _options.read(words)
         if options.help:
-            print(_HELP.format(default=_file.DEFAULT_PATH))
-            return 0
+            return _say(_HELP.format(default=_file.DEFAULT_PATH))
         if options.version:
-            print(f"mailbelld {__version__}")
-            return 0
+            return _say(f"mailbelld {__version__}")
         daemon.run(_file.load(options.config, options.overrides()))
     except MailbellError as error:
         return _known(error)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # the last resort: a bug, shown as one
-        traceback.print_exc()
+        if _lacks_memory(error):
+            _end_without_memory()
+        with suppress(OSError):
+            traceback.print_exc()
         _complain(f"this is a bug in mailbelld: {type(error).__name__}: {error}; please report it")
         return 70
     return 0
@@ -87,10 +91,43 @@ def _known(error: MailbellError) -> int:
     return error.exit_code
 
 
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Tell whether an exception is, comes of, or holds one that says memory is out."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_lacks_memory, error.exceptions))
+    return error is not None and (
+        isinstance(error, MemoryError) or _lacks_memory(error.__cause__ or error.__context__)
+    )
+
+
+def _end_without_memory() -> NoReturn:
+    """Say so, and end the process at once: to end in order takes memory as well."""
+    _complain(
+        "there is no more memory; raise LimitDATA= and MemoryMax= of the unit, or lower"
+        " limits.sources, limits.connections and socket.subscribers"
+    )
+    os._exit(os.EX_OSERR)
+
+
+def _say(text: str) -> int:
+    """Print what was asked for; return the exit code."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Else the interpreter tries once more at its end.
+        sys.stdout = None
+        if error.errno != errno.EPIPE:  # whoever reads a pipe may have seen enough
+            _complain(f"standard output: {error.strerror}")
+        return os.EX_OSERR
+    return 0
+
+
 def _complain(message: str) -> None:
     # sd-daemon(3): "<3>" makes it an error in the journal, not just a line.
     prefix = "<3>" if logs_to_journal(os.environ) else ""
-    print(prefix + one_line("mailbelld", message), file=sys.stderr)
+    # Where nobody can read it, the exit code says it all the same.
+    with suppress(OSError):
+        print(prefix + one_line("mailbelld", message), file=sys.stderr)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """`mailbell policy`: the sandbox a program runs in, as its reviewers read it."""
 
+from collections.abc import Iterable
+
 import click
 from click.shell_completion import CompletionItem
 from rich.console import Group, RenderableType
@@ -10,22 +12,25 @@ from mailbell._sys.landlock import PINNED
 from mailbell.cli._common import json_line, show
 from mailbell.core.errors import UsageError
 from mailbell.sandbox.policy_file import programs, read_policy
-from mailbell.syscalls.policy import KILL, Entry, Policy
+from mailbell.syscalls.policy import KILL, Condition, Entry, Policy
 
 __all__ = ["command"]
 
 _LANDLOCK = f"every right that ABI {PINNED} knows is given up, and none is granted"
 
 
-def _conditions(entry: Entry) -> list[str]:
-    return [str(condition) for condition in entry.conditions]
+def _texts(conditions: Iterable[Condition]) -> list[str]:
+    return [str(condition) for condition in conditions]
 
 
 def _what(entry: Entry) -> Text:
     text = Text(", ".join(entry.calls), style="bold")
     if entry.conditions:
-        text.append("\nif " + "\nand ".join(_conditions(entry)), style="not bold")
+        text.append("\nif " + "\nand ".join(_texts(entry.conditions)), style="not bold")
         text.append(f"\nelse {entry.otherwise}", style="not bold red")
+    if entry.within:
+        text.append("\nwithin " + "\nand ".join(_texts(entry.within)), style="not bold")
+        text.append(f"\noutside {KILL}", style="not bold red")
     return text
 
 
@@ -68,8 +73,9 @@ def _record(policy: Policy) -> dict[str, object]:
             {
                 "call": call,
                 "answer": str(entry.action),
-                "conditions": _conditions(entry),
+                "conditions": _texts(entry.conditions),
                 "otherwise": str(entry.otherwise) if entry.conditions else None,
+                "within": _texts(entry.within),
                 "reason": entry.reason,
                 "unused": entry.unused or None,
             }

@@ -137,6 +137,7 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         MailbellError: a step failed, or could be undone.
     """
     process.preload_libgcc()
+    process.require_usable_allocator()
     if confinement.identity is not None:
         credentials.empty_bounding_set()
         credentials.drop_to(confinement.identity)
@@ -152,20 +153,22 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
 
 @step("lock")
 def lock(unprivileged: Unprivileged) -> Locked:
-    """Load the system call filter and prove that the process is locked.
+    """Load the system call filter and prove that the process is locked and can work.
 
     Args:
         unprivileged: with the event loop running: its descriptors exist, and
             no further ones will be made.
 
     Raises:
-        MailbellError: the filter does not load, or the proof fails.
+        MailbellError: the filter does not load, the proof fails, or the allocator does not
+            work under the filter.
     """
     confinement = unprivileged.confinement
     named = {"STATUS": confinement.status_file, "WAKEUP": _wakeup_descriptor()}
     policy = confinement.policy.bind({**confinement.descriptors, **named})
     compiled = seccomp.compile_policy(policy)
     compiled.load()
+    process.require_memory_can_grow()
     return Locked(unprivileged, policy, _prove(confinement))
 
 

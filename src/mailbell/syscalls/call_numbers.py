@@ -42,6 +42,7 @@ CONSTANTS: Final[dict[str, int]] = {
     "PROT_READ": 1,
     "PROT_WRITE": 2,
     "PROT_EXEC": 4,
+    "MAP_SHARED": 0x01,
     "MAP_PRIVATE": 0x02,
     "MAP_FIXED": 0x10,
     "MAP_ANONYMOUS": 0x20,

@@ -12,8 +12,9 @@ A call that no rule matches kills the process. The arguments that a filter sees 
 registers of 64 bits, never the memory they point to: see seccomp(2).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Final
 
 from mailbell.core.errors import InternalError
@@ -98,6 +99,19 @@ class Rule:
             Whether the name is this rule's and every match holds.
         """
         return call == self.call and all(args[m.argument] & m.mask == m.value for m in self.matches)
+
+
+def _joined(matches: tuple[Match, ...], one: Match) -> tuple[Match, ...] | None:
+    """Add a match, into that of the same argument if there is one; None: both never hold.
+
+    libseccomp takes one comparison for each argument.
+    """
+    found = {match.argument: match for match in matches}
+    other = found.get(one.argument, Match(one.argument, 0, 0))
+    if (other.value ^ one.value) & other.mask & one.mask:
+        return None
+    found[one.argument] = Match(one.argument, other.mask | one.mask, other.value | one.value)
+    return tuple(found.values())
 
 
 def _cover_others(
@@ -202,6 +216,8 @@ class Entry:
         reason: the reason in words.
         unused: why a call or a value is granted although no test run needs it. It names each
             of them. Empty if there are none.
+        within: conditions as well. A call that does not meet them kills,
+            and gets neither `action` nor `otherwise`.
     """
 
     calls: tuple[str, ...]
@@ -210,6 +226,7 @@ class Entry:
     otherwise: Action
     reason: str
     unused: str = ""
+    within: tuple[Condition, ...] = ()
 
     def answer(self, args: Sequence[int]) -> Action:
         """Answer a call of this entry.
@@ -223,6 +240,8 @@ class Entry:
         Raises:
             InternalError: a placeholder has not been filled.
         """
+        if not all(condition.holds(args) for condition in self.within):
+            return KILL
         held = all(condition.holds(args) for condition in self.conditions)
         return self.action if held else self.otherwise
 
@@ -236,22 +255,30 @@ class Entry:
             call: the name of one of this entry's calls.
         """
         held: list[tuple[Match, ...]] = [()]
+        for condition in self.within:
+            held = _both(held, condition.met())
         for condition in self.conditions:
             if self.otherwise != KILL:
-                for unmet in condition.unmet():
-                    yield from (Rule(call, self.otherwise, (*so_far, unmet)) for so_far in held)
-            held = [(*so_far, met) for so_far in held for met in condition.met()]
+                for matches in _both(held, condition.unmet()):
+                    yield Rule(call, self.otherwise, matches)
+            held = _both(held, condition.met())
         yield from (Rule(call, self.action, matches) for matches in held)
 
     @property
     def size(self) -> int:
         """The number of rules that each call of this entry takes, or more."""
-        total, held = 0, 1
+        total, held = 0, prod(len(condition.values) for condition in self.within)
         for condition in self.conditions:
             if self.otherwise != KILL:
                 total += held * len(condition.values) * condition.mask.bit_count()
             held *= len(condition.values)
         return total + held
+
+
+def _both(held: Iterable[tuple[Match, ...]], more: Iterable[Match]) -> list[tuple[Match, ...]]:
+    """Put each of the conjunctions together with each of the matches, where that is possible."""
+    joined = (_joined(matches, match) for match in more for matches in held)
+    return [matches for matches in joined if matches is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +326,7 @@ class Policy:
         return frozenset(
             value.text
             for entry in self.entries
-            for condition in entry.conditions
+            for condition in (*entry.within, *entry.conditions)
             for value in condition.values
             if value.number is None
         )
@@ -319,7 +346,11 @@ class Policy:
         if unknown := values.keys() - self.placeholders.keys():
             raise InternalError(f"policy of {self.program} has no placeholder {min(unknown)}")
         entries = tuple(
-            replace(entry, conditions=tuple(c.bind(values) for c in entry.conditions))
+            replace(
+                entry,
+                conditions=tuple(c.bind(values) for c in entry.conditions),
+                within=tuple(c.bind(values) for c in entry.within),
+            )
             for entry in self.entries
         )
         return replace(self, entries=entries)

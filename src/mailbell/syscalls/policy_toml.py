@@ -10,6 +10,7 @@ import codecs
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any, Final, NoReturn
 
 from mailbell.core.errors import ConfigurationError, Problem
@@ -177,9 +178,10 @@ class _Reader:
         return []
 
     def _entry(self, path: str, kind: str, table: dict[str, Any]) -> Entry:
-        known = {"calls", "args", "else", "reason", "unused" if kind == "allow" else "answer"}
-        self._keys(path, table, known)
+        kinds = "unused" if kind == "allow" else "answer"
+        self._keys(path, table, {"calls", "args", "within", "else", "reason", kinds})
         conditions = self._conditions(f"{path}.args", table.get("args", {}))
+        within = self._conditions(f"{path}.within", table.get("within", {}))
         entry = Entry(
             calls=self._names(f"{path}.calls", table.get("calls")),
             conditions=conditions,
@@ -187,14 +189,35 @@ class _Reader:
             otherwise=self._error(f"{path}.else", table["else"]) if "else" in table else KILL,
             reason=self._reason(f"{path}.reason", table.get("reason")),
             unused=self._reason(f"{path}.unused", table["unused"]) if "unused" in table else "",
+            within=within,
         )
         if "else" in table and not conditions:
             self._problem(f"{path}.else", "needs args: without them it never happens")
+        if within and "else" not in table:
+            self._problem(f"{path}.within", "needs else: write the conditions under args")
+        self._outside(path, conditions, within)
         if entry.action == entry.otherwise != KILL:
             self._problem(f"{path}.else", "is the same as answer: leave args and else out")
         if entry.size > MAX_RULES:
             self._problem(f"{path}.args", f"takes more than {MAX_RULES} rules: name fewer values")
         return entry
+
+    def _outside(
+        self, path: str, conditions: Iterable[Condition], within: Iterable[Condition]
+    ) -> None:
+        """Refuse values of an argument that its `within` does not let through."""
+        for condition, around in product(conditions, within):
+            inside = {value.number for value in around.values}
+            if condition.argument != around.argument or None in inside:
+                continue
+            mask = condition.mask & around.mask
+            let_through = {number & mask for number in inside if number is not None}
+            for value in condition.values:
+                if value.number is not None and value.number & mask not in let_through:
+                    self._problem(
+                        f"{path}.args.{condition.argument}",
+                        f"{value.text} is outside of within: it never matches",
+                    )
 
     def _names(self, path: str, names: object) -> tuple[str, ...]:
         if not isinstance(names, list) or not names:
@@ -210,7 +233,8 @@ class _Reader:
     def _conditions(self, path: str, table: object) -> tuple[Condition, ...]:
         accepted = [str(number) for number in range(ARGUMENTS)]
         if not isinstance(table, dict):
-            self._problem(path, "must be written as args.0 to args.5")
+            key = path.rpartition(".")[2]
+            self._problem(path, f"must be written as {key}.0 to {key}.5")
             return ()
         self._keys(path, table, accepted)
         return tuple(

@@ -44,16 +44,16 @@ def around(value: int) -> Iterator[int]:
 
 def permitted(paragraph: Paragraph) -> Iterator[Args]:
     """Every combination of what the conditions permit, in each surrounding."""
-    choices = [sorted(condition.permitted) for condition in paragraph.conditions]
+    choices = [sorted(condition.permitted) for condition in paragraph.judged]
     for filling, chosen in product(FILLINGS, product(*choices)):
-        yield _filled(paragraph.conditions, chosen, filling)
+        yield _filled(paragraph.judged, chosen, filling)
 
 
 def near(paragraph: Paragraph) -> Iterator[Args]:
     """What is permitted, and each condition around that with the others met."""
     for met in permitted(paragraph):
         yield met
-        for condition in paragraph.conditions:
+        for condition in paragraph.judged:
             yield from _with(met, condition, around(met[condition.argument]))
 
 
@@ -61,10 +61,10 @@ def arguments(paragraph: Paragraph) -> Iterator[Args]:
     """What is near; any two bits flipped; and conditions met and missed in every mixture."""
     yield from near(paragraph)
     for met in permitted(paragraph):
-        for condition in paragraph.conditions:
+        for condition in paragraph.judged:
             yield from _with(met, condition, _two_bits_off(met[condition.argument]))
-    for filling, mixture in product(FILLINGS, product(*map(_few, paragraph.conditions))):
-        yield _filled(paragraph.conditions, mixture, filling)
+    for filling, mixture in product(FILLINGS, product(*map(_few, paragraph.judged))):
+        yield _filled(paragraph.judged, mixture, filling)
 
 
 def _two_bits_off(value: int) -> Iterator[int]:

@@ -59,11 +59,25 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """What the filter returns for a call, as in linux/seccomp.h."""
+    """What the filter returns for a call, as in linux/seccomp.h.
+
+    Attributes:
+        conditions: of the arguments.
+        met: where they all hold.
+        unmet: where one does not.
+        within: where one of these does not hold, neither is returned.
+    """
 
     conditions: tuple[Condition, ...]
     met: int
     unmet: int
+    within: tuple[Condition, ...] = ()
+
+    @property
+    def judged(self) -> tuple[Condition, ...]:
+        """One condition for each argument that the answer depends on."""
+        own = {condition.argument for condition in self.conditions}
+        return (*self.conditions, *(each for each in self.within if each.argument not in own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +107,9 @@ class Reading:
         paragraph = self.paragraphs.get(number)
         if paragraph is None:
             return self.softly if number in self.newer else self.kill
-        for condition in paragraph.conditions:
-            if args[condition.argument] & condition.bits not in condition.permitted:
-                return paragraph.unmet
-        return paragraph.met
+        if not _hold(paragraph.within, args):
+            return self.kill
+        return paragraph.met if _hold(paragraph.conditions, args) else paragraph.unmet
 
     @staticmethod
     def of(text: bytes, placeholders: Mapping[str, int], unistd: str, directory: Path) -> "Reading":
@@ -139,14 +152,20 @@ def _audit_names() -> list[str]:
     return sorted(name for name in names if name.startswith("AUDIT_ARCH_"))
 
 
+def _hold(conditions: Iterable[Condition], args: Sequence[int]) -> bool:
+    return all(args[each.argument] & each.bits in each.permitted for each in conditions)
+
+
 def _paragraph(kind: str, one: dict[str, Any], meanings: Mapping[str, int]) -> Paragraph:
+    def conditions(key: str) -> tuple[Condition, ...]:
+        forms = one.get(key, {}).items()
+        return tuple(_condition(int(argument), form, meanings) for argument, form in forms)
+
     return Paragraph(
-        conditions=tuple(
-            _condition(int(argument), form, meanings)
-            for argument, form in one.get("args", {}).items()
-        ),
+        conditions=conditions("args"),
         met=meanings[ALLOW if kind == "allow" else _error(one["answer"])],
         unmet=meanings[_error(one["else"]) if "else" in one else KILL],
+        within=conditions("within"),
     )
 
 
@@ -170,7 +189,7 @@ def _words(table: dict[str, Any]) -> Iterator[str]:
     yield _error(table["unknown"]["answer"])
     for one in (*table["allow"], *table["deny"]):
         yield from (_error(one[key]) for key in ("answer", "else") if key in one)
-        for form in one.get("args", {}).values():
+        for form in (*one.get("args", {}).values(), *one.get("within", {}).values()):
             parts = [form["equals"], form.get("mask")] if isinstance(form, dict) else [form]
             for part in parts:
                 values = part if isinstance(part, list) else [part]

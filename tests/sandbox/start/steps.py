@@ -348,6 +348,8 @@ _LOCK: Final = (
          modules=_permitting(_OPEN)),
     case("lock", "a filter that permits to look", 70, "yet a file could be looked at",
          modules=_permitting(_STAT)),
+    case("lock", "no more memory", 71, "the locked process can take no more memory", "LimitDATA=",
+         before=process_limit(resource.RLIMIT_DATA, 40 << 20)),
     # SIGSYS: it dies of its own filter before it is ready.
     case("lock", "a filter that permits too little", -31, lines=0,
          modules=with_policy(policy().replace('calls = ["read"]', 'calls = ["readahead"]', 1))),
