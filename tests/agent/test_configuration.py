@@ -286,8 +286,11 @@ def test_what_lies_between_the_values_is_checked(text: str, paths: list[str]) ->
 @pytest.mark.parametrize(
     ("job", "remedy"),
     [
-        ('client = "mbsink"', 'is not known: write "mbsync"'),
-        ('client = "zzz"', "is not known: 'mailbell clients' shows which are"),
+        (
+            'client = "mbsink"',
+            "is not known: perhaps \"mbsync\"; 'mailbell clients' lists those that are",
+        ),
+        ('client = "zzz"', "is not known: 'mailbell clients' lists those that are"),
         ('client = "mutt"', "is nothing to run: 'mailbell clients mutt' says what to set in it"),
         ('client = "mu"\nargs = ["x"]', "takes no further words: leave them out"),
         ('client = "kmail"', '"kmail" needs a resource'),

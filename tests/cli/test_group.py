@@ -108,7 +108,12 @@ def test_the_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (["ring"], "No such command 'ring'"),
+        (["ring"], "No such command 'ring'; see"),
+        (["statsu"], "No such command 'statsu'; perhaps 'status'; see"),
+        (["watch", "--count", "x"], "'x' is not a valid whole number"),
+        (["watch", "--timeout", "x"], "'x' is not a valid number of seconds"),
+        (["status", "--socket", ""], "write a path of at most 107 bytes"),
+        (["send", "127.0.0.1:x"], "'x' is no port; write a number from 1 to 65535"),
         (["--loud"], "No such option"),
         (["send"], "Missing argument 'HOST[:PORT]'"),
         (["notify", "a", "b"], "unexpected extra argument"),
@@ -172,7 +177,10 @@ def test_an_unknown_error_is_a_bug_with_its_traceback(
 def test_a_full_disk_is_a_system_error(run: Run, daemon: FakeDaemon) -> None:
     with open("/dev/full", "w") as full:
         result = run("mailbell", "status", "--json", stdout=full)
-    assert (result.returncode, result.stderr) == (71, "mailbell: No space left on device\n")
+    assert (result.returncode, result.stderr) == (
+        71,
+        "mailbell: cannot write the output: No space left on device\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["watch", "status"])

@@ -238,10 +238,16 @@ def test_ctrl_c_before_it_serves_is_quiet(
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_word_that_is_no_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mailbelld.run(["here"]) == 64
+    assert "mailbelld: here: mailbelld takes options only; see" in capsys.readouterr().err
+
+
 def test_help_and_version(run: Run) -> None:
     for option in ("-h", "--help"):
         result = run("mailbelld", option)
         assert result.returncode == 0
         assert "examples:\n  mailbelld" in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
-    assert run("mailbelld", "--version").stdout == f"mailbelld {__version__}\n"
+    for option in ("-V", "--version"):
+        assert run("mailbelld", option).stdout == f"mailbelld {__version__}\n"

@@ -97,7 +97,7 @@ ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
             (),
             UnavailableError,
             (
-                f"no daemon at {SYSTEM} (Connection refused) or {USERS}"
+                f"no daemon at {SYSTEM} (nothing listens there) or {USERS}"
                 f" (No such file or directory); {START}, {ELSEWHERE}"
             ),
         ),
@@ -115,7 +115,7 @@ ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
             {"/my/s": DEAD},
             (),
             UnavailableError,
-            f"no daemon at /my/s (Connection refused); {START}",
+            f"no daemon at /my/s (nothing listens there); {START}",
         ),
         # A folder that is too long must not hide that the other place is only empty so far.
         (

@@ -362,7 +362,8 @@ class _Draft:
     def _suggestion(self) -> str:
         near = difflib.get_close_matches(self._job.client, self._presets, n=3)
         names = " or ".join(quote(name) for name in near)
-        return f"write {names}" if names else "'mailbell clients' shows which are"
+        known = "'mailbell clients' lists those that are"
+        return f"perhaps {names}; {known}" if names else known
 
     def _check_args(self, preset: Preset) -> None:
         args = self._job.args

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
+    "Count",
     "Seconds",
     "absolute",
     "complete_account",
@@ -90,8 +91,19 @@ def local_time(microseconds: int) -> str:
     return at.isoformat(timespec="seconds")
 
 
+class Count(click.IntRange):
+    """How many, one at least."""
+
+    name = "whole number"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
 class Seconds(click.FloatRange):
     """A time-out: more than nothing, at most a year, and a number (FloatRange takes nan)."""
+
+    name = "number of seconds"
 
     def __init__(self) -> None:
         super().__init__(0, 365 * 86_400, min_open=True)

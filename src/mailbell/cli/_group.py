@@ -5,6 +5,8 @@ server may run for each delivery, does not wait for tables to be imported.
 """
 
 import contextlib
+import difflib
+import errno
 import os
 import sys
 import traceback
@@ -25,6 +27,9 @@ _COMMANDS = ("run", "clients", "watch", "top", "status", "send", "notify", "chec
 # What a shell reports for a process that SIGINT or SIGPIPE has ended.
 _INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
+
+# What the system says of a file that takes no more. Only the output is written here.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _EPILOG = """\b
 Completion: put the line of your shell into its start-up file.
@@ -56,6 +61,16 @@ class _Group(click.Group):
         command: click.Command = import_module(f"mailbell.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; of a wrong name say which one is near."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            perhaps = f"; perhaps '{near[0]}'" if near else ""
+            ctx.fail(f"No such command '{args[0]}'{perhaps}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click itself would greet Ctrl-C and a broken pipe with output."""
         try:
@@ -73,8 +88,9 @@ class _Group(click.Group):
 _HELP = """\
 Push mail without a standing connection: RFC 4146.
 
-The daemon mailbelld hears mail servers say that there is new mail; these
-commands talk to it, or speak to one elsewhere as a mail server would."""
+Mail servers tell the daemon mailbelld that new mail has arrived. These
+commands ask the daemon, run your mail program when mail arrives, and send a
+notification as a mail server would."""
 
 
 @click.group(
@@ -112,13 +128,19 @@ def run(arguments: Sequence[str]) -> int:
         return _known(error)
     except OSError as error:
         _discard_output()
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}", 71)
+        return _complain(f"{_place(error)}{error.strerror or error}", 71)
     except Exception as error:  # the last resort: a bug, shown as one
         traceback.print_exc()
         what = f"{type(error).__name__}: {error}"
         return _complain(f"this is a bug in mailbell: {what}; please report it", 70)
     return result if isinstance(result, int) else 0
+
+
+def _place(error: OSError) -> str:
+    """Say what the system refused, as far as the error tells."""
+    if error.filename:
+        return f"{error.filename}: "
+    return "cannot write the output: " if error.errno in _FULL else ""
 
 
 def _usage(error: click.ClickException) -> int:

@@ -63,9 +63,11 @@ def read(words: Sequence[str]) -> Options:
     rest = list(words)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if name in {"-h", "--help", "--version"} and not equals:
-            setattr(options, "version" if name == "--version" else "help", True)
+        if name in {"-h", "--help", "-V", "--version"} and not equals:
+            setattr(options, "help" if name in {"-h", "--help"} else "version", True)
             continue
+        if not name.startswith("-"):
+            raise UsageError(f"{name}: mailbelld takes options only", _SEE)
         if name not in {"--config", "--listen", "--udp", "--user", "--socket"}:
             raise UsageError(f"{name}: no such option", _SEE)
         if not equals:

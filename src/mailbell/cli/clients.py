@@ -112,7 +112,7 @@ Examples:
 
 
 _HELP = """\
-Show the mail programs that 'mailbell run --client' knows, or all about one.
+Show the mail programs that 'mailbell run --client' knows, or one in detail.
 
 What is known of a program: what to run, when that is a success, what it needs
 and whether that is installed, what goes wrong easily, and where it has been

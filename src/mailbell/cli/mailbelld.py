@@ -32,7 +32,7 @@ options:
   --udp HOST:PORT     UDP; repeatable
   --user NAME         whom to drop to when started as root
   --socket PATH       the local socket
-  --version           say which version this is
+  -V, --version       say which version this is
   -h, --help          say this
 
 examples:

@@ -44,12 +44,16 @@ def complete_client(_: click.Context, __: click.Parameter, begun: str) -> list[C
 def _job_options(function: _Function) -> _Function:
     """Give a command the options of a job, each under its key in agent.toml; None: not said."""
     paced = (
-        ("settle", "TIME", "Run when it has been quiet for so long,"),
-        ("settle_max", "TIME", "but so long after the first notification at the latest."),
-        ("min_gap", "TIME", "From the start of a run to that of the next, at least."),
+        ("settle", "TIME", "Run when no notification came for this long."),
+        ("settle_max", "TIME", "Run at the latest this long after the first notification."),
+        ("min_gap", "TIME", "Let at least this long pass between the starts of two runs."),
         ("timeout", "TIME", "End a run that takes longer."),
-        ("backoff", "MIN..MAX", "Try again so long after a failure, twice that after the next."),
-        ("poll", "TIME", "Run when nothing came for so long; 0: never."),
+        (
+            "backoff",
+            "MIN..MAX",
+            "After a failure, wait MIN; after each further one twice as long, at most MAX.",
+        ),
+        ("poll", "TIME", "Run when there was no run for this long; 0: never."),
     )
     options = [
         click.option(
@@ -58,7 +62,7 @@ def _job_options(function: _Function) -> _Function:
         ),
         click.option(
             "--client", metavar="NAME", shell_complete=complete_client,
-            help="Run what 'mailbell clients' has under this name.",
+            help="Run a mail program that mailbell knows: 'mailbell clients' lists them.",
         ),
         *(
             click.option(
@@ -68,23 +72,23 @@ def _job_options(function: _Function) -> _Function:
         ),
         click.option(
             "--on-start/--no-on-start", default=None,
-            help="Run when the agent starts.  [default: on-start]",
+            help="Run when the agent starts.  [default: yes]",
         ),
         click.option(
             "--network-up/--no-network-up", default=None,
-            help="Run when the machine gets an address.  [default: network-up]",
+            help="Run when the machine gets an address.  [default: yes]",
         ),
         click.option(
             "--then", metavar="COMMAND",
-            help="Run this after success; quotes group words, but there is no shell.",
+            help="Run this after each success. Quotation marks group words; there is no shell.",
         ),
         click.option(
             "--ok-codes", metavar="N,N...",
-            help="Exit codes of COMMAND that are no failure.  [default: 0]",
+            help="Exit codes of COMMAND that count as success.  [default: 0]",
         ),
         click.option(
             "--lock", metavar="NAME",
-            help="Never at once with another of this lock and account.  "
+            help="Jobs with the same lock and account never run at the same time.  "
             f"[default: {DEFAULTS['lock']}]",
         ),
     ]  # fmt: skip
@@ -108,17 +112,17 @@ Examples:
 
 
 _HELP = """\
-Run COMMAND whenever mail arrives: soon, never twice at once, never in a storm.
+Run COMMAND whenever mail arrives: soon, one run at a time, not too often.
 
-A notification during a run means one more run. The command also runs after
-sleep, when the connection to the daemon was lost, and in any case every hour.
-It gets no shell and no input; what it prints goes to the log, which is on
-stderr. It finds MAILBELL_ACCOUNT, MAILBELL_COUNT, MAILBELL_CAUSE and
-MAILBELL_SOURCE in its environment.
+Notifications that come during a run lead to one more run. COMMAND also runs
+after the machine has slept, when the connection to the daemon was lost, and
+once an hour in any case. COMMAND gets no shell and no input. What it prints
+goes to the log, which is on stderr. Its environment has MAILBELL_ACCOUNT,
+MAILBELL_COUNT, MAILBELL_CAUSE and MAILBELL_SOURCE.
 
-With --client, the words replace the preset's own arguments. {account} in a
-word makes one job for each --account. Without COMMAND and --client, the jobs
-are those of a file. TIME is a number with ms, s, m or h."""
+With --client, COMMAND stands for the arguments of that program. {account} in
+a word makes one job for each --account. Without COMMAND and --client, the
+jobs are those of the file. TIME is a number with ms, s, m or h."""
 
 
 @click.command(
@@ -134,7 +138,7 @@ are those of a file. TIME is a number with ms, s, m or h."""
 )  # fmt: skip
 @click.option(
     "--install-unit", "install", is_flag=True,
-    help="Show the service this makes for systemd --user, write it and start it.",
+    help="Make this a service of systemd --user: show it, ask, write it, start it.",
 )  # fmt: skip
 @click.option("--yes", is_flag=True, help="With --install-unit: do not ask.")
 @socket_option
@@ -147,7 +151,7 @@ def command(
     socket_path: str | None,
     **said: Any,
 ) -> None:
-    """Run COMMAND whenever mail arrives: soon, never twice at once, never in a storm."""
+    """Run COMMAND whenever mail arrives."""
     if yes and not install:
         raise UsageError("--yes is for --install-unit", _SEE)
     given = {key: value for key, value in said.items() if value not in (None, ())}

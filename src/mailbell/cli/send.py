@@ -41,14 +41,14 @@ def parse_target(text: str) -> tuple[str, int]:
     if text.startswith("["):
         host, closing, rest = text[1:].partition("]")
         if not closing or (rest and not rest.startswith(":")):
-            raise UsageError(f"no target: {text!r}", "write [ADDRESS] or [ADDRESS]:PORT")
+            raise UsageError(f"{text!r} is no target", "write [ADDRESS] or [ADDRESS]:PORT")
         port = rest[1:] if rest else str(_PORT)
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     else:
         host, port = text, str(_PORT)
     if not host:
-        raise UsageError(f"no host in {text!r}", "write HOST or HOST:PORT")
+        raise UsageError(f"there is no host in {text!r}", "write HOST or HOST:PORT")
     return host, _parse_port(port)
 
 
@@ -56,7 +56,7 @@ def _parse_port(text: str) -> int:
     # isdecimal alone would take the digits of every script.
     if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
-    raise UsageError(f"no port: {text!r}", "a port is a number from 1 to 65535")
+    raise UsageError(f"{text!r} is no port", "write a number from 1 to 65535")
 
 
 def _resolve(host: str, port: int, kind: socket.SocketKind, timeout: float) -> list[Candidate]:

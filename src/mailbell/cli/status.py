@@ -251,7 +251,7 @@ Show the daemon's counters, limits and sandbox."""
 
 @click.command(help=_HELP, epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; every name is present.")
-@click.option("--prometheus", is_flag=True, help="OpenMetrics text.")
+@click.option("--prometheus", is_flag=True, help="Metrics for Prometheus, as OpenMetrics text.")
 @socket_option
 def command(as_json: bool, prometheus: bool, socket_path: str | None) -> None:
     """Show the daemon's counters, limits and sandbox."""

@@ -275,15 +275,15 @@ Examples:
 
 \b
 The daemon knows how many subscribers there are, not what they do. What the
-agent does, it says itself: systemctl --user status mailbell-agent"""
+agent of 'mailbell run' does: systemctl --user status mailbell-agent"""
 
 
 _HELP = """\
 Show the daemon at a glance, and keep it up to date; q ends.
 
-Accounts with their last notification, inputs by outcome, the sources most
-often refused, subscribers and the sandbox. When the daemon goes away, this
-says so and waits until it is back. Ctrl-C ends it too, Ctrl-Z stops it."""
+Shows accounts with their last notification, inputs by outcome, the sources
+most often refused, subscribers and the sandbox. When the daemon goes away,
+top says so and waits until it is back. Ctrl-C ends top too; Ctrl-Z stops it."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)

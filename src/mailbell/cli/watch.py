@@ -7,7 +7,14 @@ from math import inf
 
 import click
 
-from mailbell.cli._common import Seconds, complete_account, json_line, local_time, socket_option
+from mailbell.cli._common import (
+    Count,
+    Seconds,
+    complete_account,
+    json_line,
+    local_time,
+    socket_option,
+)
 from mailbell.cli._text import one_line
 from mailbell.client import Client, State, Subscription
 from mailbell.core.escape import printable
@@ -89,8 +96,8 @@ Examples:
 _HELP = """\
 Print each notification as it comes, from now on.
 
-When the daemon goes away, this waits until it is back, and then prints a
-notification to look once if something may have been missed."""
+When the daemon goes away, watch waits until the daemon is back. If something
+may have been missed, it then prints a notification that says so."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)
@@ -103,14 +110,12 @@ notification to look once if something may have been missed."""
     shell_complete=complete_account,
     help="Only this account; repeatable.",
 )
-@click.option(
-    "--count", type=click.IntRange(1), metavar="N", help="End, with success, after N notifications."
-)
+@click.option("--count", type=Count(), metavar="N", help="End with success after N notifications.")
 @click.option(
     "--timeout",
     type=Seconds(),
     metavar="SECONDS",
-    help="End, with code 75, when so much time has passed in all.",
+    help="End with exit code 75 after this time, at most a year.",
 )
 @socket_option
 def command(

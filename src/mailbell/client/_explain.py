@@ -68,7 +68,7 @@ def _refused(path: str, error: OSError) -> MailbellError:
 
 
 def _absent(failures: Mapping[str, OSError], system: str) -> UnavailableError:
-    reasons = {p: error.strerror or "the connection broke" for p, error in failures.items()}
+    reasons = {p: _reason(error) for p, error in failures.items()}
     if len(set(reasons.values())) == 1:
         where = f"{' or '.join(reasons)} ({next(iter(reasons.values()))})"
     else:
@@ -79,8 +79,17 @@ def _absent(failures: Mapping[str, OSError], system: str) -> UnavailableError:
     return UnavailableError(f"no daemon at {where}", remedy)
 
 
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED:  # Of a file that is no socket, too.
+        return "nothing listens there"
+    return error.strerror or "the connection broke"
+
+
 def _unusable(path: str, error: OSError) -> UsageError:
-    return UsageError(f"{path!r} cannot be the path of a socket: {error.strerror or error}")
+    return UsageError(
+        f"{path!r} cannot be the path of a socket: {error.strerror or error}",
+        "write a path of at most 107 bytes, such as /run/mailbell/mailbell.sock",
+    )
 
 
 def explain_reply(error: ServiceError) -> MailbellError:
