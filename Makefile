@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 SECONDS ?= 60
+# More options for pip, such as those of the stage newest in .ci/stages.
+PIP_OPTIONS ?=
 # Tests at a time: most of them wait for a daemon or a kernel, so more than there are cores.
 WORKERS ?= 3
 
@@ -58,19 +60,19 @@ $(BIN)/python:
 # The wheel is installed, not the source tree: what is tested is what ships.
 $(BIN)/.run: $(BIN)/python $(SOURCES)
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) .
 	@touch $@
 
 $(BIN)/.test: $(BIN)/python $(SOURCES)
 	@echo "setting up $(VENV) for the tests ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test,lint,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[test,lint,bench]'
 	@touch $@ $(BIN)/.run $(BIN)/.bench
 
 $(BIN)/.bench: $(BIN)/python $(SOURCES)
 	@echo "setting up $(VENV) for the benchmarks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[bench]'
 	@touch $@ $(BIN)/.run
 
 $(BIN)/.fuzz: $(BIN)/.test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[fuzz]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[fuzz]'
 	@touch $@

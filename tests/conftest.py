@@ -45,11 +45,15 @@ ALLOWED: Final = {
     r".*net\.core\.optmem_max.*": "test_too_large_for_the_kernels_memory_says_what_to_raise",
 }
 
-# What says the same with every Python, because it asks the kernel, libseccomp, systemd or a
-# mail program: `.ci/run` runs it with the first of them alone (`-m "not once"`).
+# What says the same with every Python and every version of a dependency, because it asks the
+# kernel, libseccomp, systemd, node_exporter or a mail program. `.ci/run` runs it in its stage
+# `test` alone; the others say `-m "not once"`. The rest of the tests runs each program of
+# ours, the agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
-    "bench", "clients", "service_files", "sandbox/test_program.py", "cli/test_collector.py",
+    "bench", "mail_programs", "service_files", "sandbox/test_program.py", "cli/test_collector.py",
 }  # fmt: skip
+# In a folder of ONCE, but written with msgspec and matplotlib.
+NOT_ONCE: Final = {"bench/test_report.py", "bench/test_run.py"}
 HERE: Final = Path(__file__).parent
 
 FIGURE: Final = "sandbox: "
@@ -75,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is run once; begin with what takes longest, one for each worker."""
     for item in items:
         path = item.path.relative_to(HERE)
-        if ONCE & {str(path), *map(str, path.parents)}:
+        if str(path) not in NOT_ONCE and ONCE & {str(path), *map(str, path.parents)}:
             item.add_marker(pytest.mark.once)
     long = [item for item in items if item.get_closest_marker("long")]
     others = [item for item in items if item not in long]

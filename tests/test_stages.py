@@ -1,0 +1,186 @@
+"""`.ci/run` and its stages; the stages themselves are not run here."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from scripts import floors
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+STAGES = """\
+stage-first() {
+  echo "in $PWD, every=$every"
+}
+
+stage-second.2() {
+  exit "$NOT_NEEDED"
+}
+
+stage-breaks() {
+  helper
+  echo "what comes after a failure is not run"
+}
+
+stage-last() {
+  echo "the last"
+}
+
+helper() {
+  false
+}
+"""
+
+
+def run(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [root / ".ci" / "run", *words],
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with the real runner and stages that do nothing."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / ".ci" / "stages").write_text(STAGES)
+    return tmp_path
+
+
+def test_all_stages_run_in_order_until_one_fails(project: Path) -> None:
+    done = run(project)
+    assert done.returncode == 1
+    assert re.sub(r"\d+ s", "N s", done.stdout).splitlines() == [
+        "== first",
+        f"in {project}, every=yes",
+        "== first: passed, N s",
+        "== second.2",
+        "== second.2: not needed, N s",
+        "== breaks",
+        "== breaks: FAILED (1), N s",
+        "",
+        "first               N s  passed",
+        "second.2            N s  not needed",
+        "breaks              N s  FAILED (1)",
+        "total               N s",
+    ]
+    assert done.stderr == '.ci/run: the stage "breaks" failed\n'
+
+
+def test_stages_run_alone_and_in_the_order_given(project: Path) -> None:
+    done = run(project, "last", "first")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stdout.splitlines() if not line.startswith("==")]
+    assert said[:2] == ["the last", f"in {project}, every="]
+
+
+def test_an_unknown_stage_is_refused_before_anything_is_run(project: Path) -> None:
+    done = run(project, "first", "frist")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr == (
+        '.ci/run: no stage "frist"; the stages are: first second.2 breaks last\n'
+    )
+
+
+def stages() -> list[str]:
+    return run(ROOT, "?").stderr.partition("the stages are: ")[2].split()
+
+
+def test_the_project_is_installed_first_and_checked_before_it_is_tested() -> None:
+    assert stages()[:3] == ["install", "lint", "test"]
+    assert {"floors", "newest"} < set(stages())
+
+
+def test_each_supported_python_has_a_stage() -> None:
+    found = [
+        text.removeprefix("Programming Language :: Python :: ")
+        for text in PROJECT["project"]["classifiers"]
+        if re.search(r":: Python :: 3\.", text)
+    ]
+    assert [name for name in stages() if name.startswith("python-")] == [
+        f"python-{version}" for version in found
+    ]
+
+
+def test_the_stages_know_the_supported_pythons_the_oldest_first() -> None:
+    done = subprocess.run(
+        ["bash", "-c", "set -euo pipefail; . .ci/stages; supported; installed_pythons"],
+        cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ,
+    )  # fmt: skip
+    versions = [name.removeprefix("python-") for name in stages() if name.startswith("python-")]
+    assert done.stdout.splitlines()[: len(versions)] == versions
+    assert len(done.stdout.splitlines()) > len(versions), "not one of them is installed"
+
+
+def test_a_file_that_is_tested_once_is_there() -> None:
+    where = Path(__file__).with_name("conftest.py")
+    spec = importlib.util.spec_from_file_location("conftest_read_again", where)
+    assert spec is not None
+    assert spec.loader is not None
+    conftest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conftest)
+    for name in conftest.ONCE | conftest.NOT_ONCE:
+        assert (where.parent / name).exists(), name
+
+
+def test_every_dependency_has_its_floor() -> None:
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()),
+        *PROJECT["build-system"]["requires"],
+    ]
+    assert wanted
+    done = subprocess.run(
+        [sys.executable, "scripts/floors.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [one.replace(">=", "==") for one in wanted]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "constraint"),
+    [
+        ("trio>=0.27", "trio==0.27"),
+        ("prometheus-client >= 0.20.1", "prometheus-client==0.20.1"),
+        ("coredis[recipes]>=4", "coredis==4"),
+    ],
+)
+def test_a_floor_is_the_oldest_version(requirement: str, constraint: str) -> None:
+    assert floors.floor(requirement) == constraint
+
+
+@pytest.mark.parametrize(
+    "requirement", ["trio", "trio==1", "trio>=1,<2", "trio>1", "trio>=1; python_version < '4'", ""]
+)
+def test_a_requirement_without_one_plain_floor_is_refused(requirement: str) -> None:
+    with pytest.raises(ValueError, match="must be NAME>=VERSION and nothing else"):
+        floors.floor(requirement)
+
+
+def test_the_script_names_the_requirement_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        '[build-system]\nrequires = []\n[project]\ndependencies = ["trio"]\n'
+        "[project.optional-dependencies]\n"
+    )
+    monkeypatch.setattr(floors, "PROJECT", project)
+    assert floors.main() == 65
+    assert capsys.readouterr().err == (
+        'floors: pyproject.toml: "trio" must be NAME>=VERSION and nothing else\n'
+    )
