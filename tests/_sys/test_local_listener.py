@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mailbell._sys import local_listener
-from mailbell._sys.local_listener import inodes, listens
+from mailbell._sys.local_listener import inodes, listens, local_holder
+from mailbell._sys.port_holder import Holder
 
 
 @pytest.mark.parametrize("name", ["s", "a b", "\u00fc", " s ", "x\udcffy"])
@@ -79,3 +80,25 @@ def test_an_endless_table_is_not_read_to_its_end(
     monkeypatch.setattr(local_listener, "_MAX_ROWS", 10)
     (proc / "net" / "unix").write_text(HEAD + ROW.replace("/run/s", "/run/t") * 9 + ROW)
     assert not listens("/run/s", proc=str(proc))
+
+
+def test_who_listens_at_a_path_is_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "a b")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        assert local_holder(path) is None  # bound, and not listening
+        sock.listen()
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(path)  # a connection that waits has the path too
+            assert local_holder(path) == Holder(
+                os.getpid(), Path("/proc/self/comm").read_text().strip()
+            )
+        assert local_holder(path + " ") is None
+    assert local_holder(path) is None
+
+
+def test_no_table_of_local_sockets(tmp_path: Path) -> None:
+    assert local_holder("/run/x", proc=str(tmp_path)) is None
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "unix").write_text("Num\nshort row\n")
+    assert local_holder("/run/x", proc=str(tmp_path)) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbell._sys.port_holder import Holder, holder, local_holder
+from mailbell._sys.port_holder import Holder, holder
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
@@ -104,26 +104,6 @@ def test_a_service_manager_is_named_only_where_no_service_is(proc: Path) -> None
     assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(1, "systemd")
     add(proc, 11, b"mailbelld\n", "socket:[4711]")
     assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(11, "mailbelld")
-
-
-def test_who_listens_at_a_path_is_found(tmp_path: Path) -> None:
-    path = str(tmp_path / "a b")
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(path)
-        assert local_holder(path) is None  # bound, and not listening
-        sock.listen()
-        with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(path)  # a connection that waits has the path too
-            assert local_holder(path) == Holder(os.getpid(), own_name())
-        assert local_holder(path + " ") is None
-    assert local_holder(path) is None
-
-
-def test_no_table_of_local_sockets(tmp_path: Path) -> None:
-    assert local_holder("/run/x", proc=str(tmp_path)) is None
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "unix").write_text("Num\nshort row\n")
-    assert local_holder("/run/x", proc=str(tmp_path)) is None
 
 
 def test_a_holder_one_may_not_see(proc: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from cli.support import words
 from harness import answering, child
 from harness.answering import refused
+from harness.fake_daemon import STATUS, FakeDaemon, answer
 from harness.ordinary import let_in
 from harness.ports import free_port
 
@@ -25,6 +26,7 @@ from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
+from mailbell.interfaces.listener import GetStatus, GetStatusReply
 
 _SAFE = 0o755
 _real_geteuid = os.geteuid
@@ -33,6 +35,7 @@ _real_geteuid = os.geteuid
 @pytest.fixture(autouse=True)
 def _known_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """User and group exist, and the process is root, unless a test says otherwise."""
+    monkeypatch.setattr(_machine, "_ANSWER", 0.05)  # many sockets here have nobody who answers
     identity = credentials.Identity("mailbell", os.getuid(), os.getgid())
     monkeypatch.setattr(credentials, "resolve_user", lambda _: identity)
     monkeypatch.setattr(credentials, "resolve_group", lambda _: os.getgid())
@@ -684,3 +687,58 @@ def test_the_configuration_comes_first(
     code, out = _check(path, capsys)
     assert out.count("FAIL") == 2
     assert code == 78
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_daemon_whose_socket_is_gone_is_told(
+    tmp_path: Path,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    replaced: bool,
+) -> None:
+    path = configure()
+    place = tmp_path / "run" / "s"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(place))
+        sock.listen()
+        place.unlink()
+        if replaced:
+            place.touch()
+        code, out = _check(path, capsys)
+        said = f"warn the daemon runs, but nothing reaches it: its socket {place} was removed or"
+        assert said in out
+        if not replaced:
+            monkeypatch.setattr(
+                _units, "ask", lambda: _units.Units("active", paths={str(place): "local.socket"})
+            )
+            assert said in _check(path, capsys)[1]
+            monkeypatch.setattr(_units, "ask", lambda: None)
+        assert "-> end it and start it again" in out
+        # A restart makes the socket anew, so a check before it must not stop it.
+        assert code == (78 if replaced else 0)
+    _, out = _check(path, capsys)
+    assert "nothing reaches it" not in out
+
+
+def test_a_daemon_that_can_be_reached_is_not_called_cut_off(
+    tmp_path: Path, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configure()
+    answers = answer(GetStatus(), GetStatusReply(STATUS))
+    with FakeDaemon(str(tmp_path / "run" / "s"), answers, lambda _: None):
+        _, out = _check(path, capsys)
+    assert "warn" not in out
+
+
+def test_a_daemon_that_does_not_answer_is_told(
+    tmp_path: Path,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = configure()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "run" / "s"))
+        sock.listen()
+        _, out = _check(path, capsys)
+    assert "warn the daemon did not answer within 0.05 seconds" in out

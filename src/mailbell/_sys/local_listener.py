@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-__all__ = ["inodes", "listens"]
+from mailbell._sys.port_holder import Holder, process_with
+
+__all__ = ["inodes", "listens", "local_holder"]
 
 _MAX_ROWS: Final = 65_536
 
@@ -44,6 +46,20 @@ def inodes(path: str, *, proc: str = "/proc") -> frozenset[str]:
         Their inodes, as /proc/PID/fd shows them.
     """
     return frozenset(_rows(os.fsencode(path), os.path.join(proc, "net", "unix")))
+
+
+def local_holder(path: str, *, proc: str = "/proc") -> Holder | None:
+    """Find a process that listens on a socket which was made at a path.
+
+    Args:
+        path: as it was bound.
+        proc: where proc(5) is mounted.
+
+    Returns:
+        The process; None when nobody listens there, or it cannot be seen who.
+    """
+    found = inodes(path, proc=proc)
+    return process_with(found, proc) if found else None
 
 
 def _rows(path: bytes, table: str) -> Iterator[str]:

@@ -15,10 +15,9 @@ from mailbell.core.escape import printable
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
-__all__ = ["Holder", "command_of", "holder", "local_holder"]
+__all__ = ["Holder", "command_of", "holder", "process_with"]
 
 _MANAGER: Final = 1
-_ACCEPTS: Final = "00010000"  # __SO_ACCEPTCON of linux/net.h: it listens
 _MAX_ROWS: Final = 65_536
 _MAX_PROCESSES: Final = 32_768
 _MAX_DESCRIPTORS: Final = 4_096  # of one process
@@ -63,36 +62,9 @@ def holder(
         suffix = "6" if candidate is Family.IPV6 else ""
         table = os.path.join(proc, "net", transport.value + suffix)
         inodes = frozenset(_inodes(table, port, _WAITING[transport]))
-        if inodes and (found := _process_with(inodes, proc)) is not None:
+        if inodes and (found := process_with(inodes, proc)) is not None:
             return found
     return None
-
-
-def local_holder(path: str, *, proc: str = "/proc") -> Holder | None:
-    """Find a process that listens at a local socket's path.
-
-    Args:
-        path: of the socket, as it was bound.
-        proc: where proc(5) is mounted.
-
-    Returns:
-        The process; None when nobody listens there, or it cannot be seen who.
-    """
-    inodes = frozenset(_local_inodes(os.path.join(proc, "net", "unix"), path))
-    return _process_with(inodes, proc) if inodes else None
-
-
-def _local_inodes(table: str, path: str) -> Iterator[str]:
-    """Yield the inodes of the listening sockets that were bound to a path."""
-    try:
-        with open(table, encoding="utf-8", errors="surrogateescape") as rows:
-            for row in islice(rows, 1, _MAX_ROWS):
-                # num refcount protocol flags type state inode path
-                fields = row.rstrip("\n").split(maxsplit=7)
-                if len(fields) == 8 and fields[3] == _ACCEPTS and fields[7] == path:
-                    yield fields[6]
-    except OSError:
-        return
 
 
 def _inodes(table: str, port: int, state: str) -> Iterator[str]:
@@ -116,11 +88,18 @@ def _port(local: str) -> int | None:
         return None
 
 
-def _process_with(inodes: frozenset[str], proc: str) -> Holder | None:
+def process_with(inodes: frozenset[str], proc: str) -> Holder | None:
     """Find the process that has one of these sockets open.
 
     A service manager keeps the sockets that it passes to a service. So process 1 is the
     answer only where no other process is.
+
+    Args:
+        inodes: of the sockets, as tables of /proc/net have them.
+        proc: where proc(5) is mounted.
+
+    Returns:
+        The process; None when there is none, or it cannot be seen.
     """
     wanted = {f"socket:[{inode}]" for inode in inodes}
     manager = None

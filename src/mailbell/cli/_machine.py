@@ -13,11 +13,18 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
-from mailbell._sys.port_holder import command_of, local_holder
+from mailbell._sys.local_listener import listens, local_holder
+from mailbell._sys.port_holder import command_of
 from mailbell.cli import _units
 from mailbell.cli._in_time import in_time
+from mailbell.client import Client
 from mailbell.configuration.values import Endpoint
-from mailbell.core.errors import MailbellError, PrivilegeError, TemporaryError
+from mailbell.core.errors import (
+    MailbellError,
+    PrivilegeError,
+    TemporaryError,
+    UnavailableError,
+)
 from mailbell.core.notification import Transport
 from mailbell.listener.configuration import Configuration, Listen
 from mailbell.listener.prepare import descriptors_needed
@@ -33,6 +40,9 @@ _T = TypeVar("_T")
 # Seconds for the look-up of a user or group. It takes a millisecond, unless it asks a
 # directory server.
 _LOOK_UP: Final = 10.0
+
+# Seconds for the answer of a daemon. It takes a millisecond.
+_ANSWER: Final = 2.0
 
 
 class Mark(StrEnum):
@@ -277,9 +287,13 @@ def _group(name: str) -> Finding:
 def _local_socket(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
     path = configuration.socket.path
     if units and (unit := units.paths.get(path)):
+        if not os.path.lexists(path):
+            yield from _unreached(path)
+            return
         # To connect, and see who listens, would start the daemon.
         yield _ok(f"{path} is held by the service manager for mailbelld ({unit})")
         return
+    yield from _unreached(path)
     try:
         local_socket.examine_local(path, _group_of_socket(configuration))
     except local_socket.AlreadyRunningError as error:
@@ -300,6 +314,22 @@ def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
     if found is not None and found.name == _PROGRAM:
         return _ok(f"{path} is held by {_running(found.pid)}")
     return _failed(error)
+
+
+def _unreached(path: str) -> Iterator[Finding]:
+    """Tell of a daemon that runs, and does not answer: a restart cures that, so it is no failure.
+
+    The path may not lead to its socket any more, since that was removed or replaced.
+    """
+    if not listens(path):
+        return
+    try:
+        with Client(path, timeout=_ANSWER) as client:
+            client.status()
+    except (UnavailableError, TemporaryError) as error:
+        yield Finding(Mark.WARN, error.what, error.remedy)
+    except MailbellError:  # Something is there: what it is, is said below.
+        return
 
 
 def _group_of_socket(configuration: Configuration) -> int | None:
