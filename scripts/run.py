@@ -147,7 +147,7 @@ def introduce(status: dict[str, Any], port: int) -> None:
     became = "dropped to" if os.geteuid() == 0 else "runs as"
     print(f"mailbelld {became} {name} (uid {sandbox['uid']}, gid {sandbox['gid']}); ", end="")
     print(f"{sandbox['permitted_calls']} system calls permitted, ", end="")
-    print(f"Landlock ABI {sandbox['landlock_abi']}; {', '.join(status['listening'])}")
+    print(f"Landlock ABI {sandbox['landlock_used']}; {', '.join(status['listening'])}")
     target = "127.0.0.1" if port == 79 else f"127.0.0.1:{port}"
     by_hand = rf"printf 'nm_notifyuser\r\n' | nc -N 127.0.0.1 {port}"
     send = os.path.relpath(BIN / "mailbell")

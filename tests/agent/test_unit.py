@@ -1,7 +1,9 @@
 """The agent's unit: systemd reads what we meant, and nothing of the person's is lost."""
 
+import errno
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import child
 from harness.ordinary import NOBODY
 from harness.sender import PATIENCE
 from hypothesis import given, settings
@@ -204,6 +207,17 @@ def test_what_a_link_leads_to_is_not_touched(place: Path, tmp_path: Path) -> Non
     unit.write(str(place), UNIT, instead=b"mine")
     assert (tmp_path / "elsewhere").read_text() == "mine"
     assert not place.is_symlink()
+
+
+def test_a_file_that_takes_no_more_is_named(place: Path) -> None:
+    def written() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        unit.write(str(place), "text", instead=None)
+
+    error = child.run(written).error
+    assert isinstance(error, OSError)
+    assert (error.errno, error.filename) == (errno.EFBIG, str(place))
+    assert list(place.parent.iterdir()) == []
 
 
 def test_a_failure_leaves_what_was_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

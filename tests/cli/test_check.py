@@ -220,13 +220,26 @@ def test_what_a_service_manager_holds_for_mailbelld_is_no_obstacle(
     assert "ok   mailbelld.service is active (process 7)\n" in out
 
 
+def test_what_the_service_does_not_listen_on_is_said(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A port in the file changes nothing while the service manager makes the sockets."""
+    monkeypatch.setattr(_units, "ask", lambda: _units.Units("active", pid=7, ports=PORTS))
+    code, out = _check(configure(), capsys)
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if "is not listened on" in line)
+    assert line.startswith("warn tcp 127.0.0.1:")
+    assert line.endswith(" by mailbelld.service, which listens on tcp port 79")
+    assert "-> systemctl edit mailbelld.socket: " in out
+
+
 PORTS = {(Transport.TCP, 79): "mailbelld.socket"}
 
 
 @pytest.mark.parametrize(
     ("units", "mark", "said"),
     [
-        (_units.Units("inactive", enabled=True, ports=PORTS), "ok", "starts at the first call"),
+        (_units.Units("inactive", paths={"/x": "x.socket"}), "ok", "starts at the first call"),
         (_units.Units("inactive", enabled=True), "warn", "is enabled, but stopped"),
         (_units.Units("inactive"), "ok", "is installed, but not enabled"),
         (_units.Units("failed", result="exit-code"), "warn", "is failed, result exit-code"),

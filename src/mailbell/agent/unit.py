@@ -164,6 +164,10 @@ def write(where: str, unit: str, *, instead: bytes | None) -> None:
             file.write(new)
             os.fchmod(file.fileno(), 0o644)
         os.replace(temporary, where)
+    except OSError as error:
+        os.unlink(temporary)
+        # A full disk, or a limit, is reported without the file's name.
+        raise OSError(error.errno, error.strerror, where) from error
     except BaseException:
         os.unlink(temporary)
         raise

@@ -129,8 +129,13 @@ def _service(units: _units.Units) -> Finding:
 def _held(
     finding: Finding, endpoint: Endpoint, transport: Transport, units: _units.Units | None
 ) -> Finding:
-    """Judge again what failed: the service manager may hold the port for mailbelld."""
+    """Judge again, where the service manager makes the sockets of mailbelld."""
     unit = units and units.ports.get((transport, endpoint.port))
+    if units and units.ports and unit is None and finding.mark is Mark.OK:
+        what = f"{transport} {endpoint} is not listened on by {_units.SERVICE}, which listens on"
+        held = ", ".join(f"{kind} port {port}" for kind, port in units.ports)
+        remedy = f"systemctl edit {next(iter(units.ports.values()))}: its sockets replace the list"
+        return Finding(Mark.WARN, f"{what} {held}", remedy)
     if finding.mark is not Mark.FAIL or unit is None or finding.holder not in {None, _MANAGER}:
         return finding
     return _ok(f"{transport} {endpoint} is held by the service manager for mailbelld ({unit})")
