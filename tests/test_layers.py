@@ -79,6 +79,8 @@ HOUSE: Final = (
         (
             "_libc",
             "unneeded",
+            "signals",
+            "signal_queue",
             "inheritance",
             "port_holder",
             "local_listener",
@@ -130,11 +132,12 @@ HOUSE: Final = (
     Room(
         5,
         "agent",
-        ("_pace", "_sleep", "_rtnetlink", "_lines", "preset", "configuration"),
+        ("_pace", "_sleep", "_rtnetlink", "_lines", "preset", "folders", "configuration"),
         (
             "log",
             "_logind",
             "_awake",
+            "_session",
             "_child",
             "_lock",
             "_process",

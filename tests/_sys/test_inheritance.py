@@ -2,7 +2,6 @@
 
 import os
 import resource
-import signal
 import socket
 from itertools import chain, combinations
 
@@ -68,7 +67,13 @@ def test_what_was_opened_before_the_limit_was_lowered_is_not_kept() -> None:
 
 @pytest.mark.parametrize(
     ("pid", "count", "kept"),
-    [("mine", "2", {3, 4}), ("1", "2", set()), ("mine", "many", set()), ("mine", "-1", set())],
+    [
+        ("mine", "2", {3, 4}),
+        ("1", "2", set()),
+        ("mine", "many", set()),
+        ("mine", "-1", set()),
+        ("mine", "9" * 5000, set()),
+    ],
 )
 def test_what_a_service_manager_passes_is_kept(pid: str, count: str, kept: set[int]) -> None:
     def body() -> set[int]:
@@ -85,14 +90,3 @@ def test_what_a_service_manager_passes_is_kept(pid: str, count: str, kept: set[i
         return set(opened()) - {0, 1, 2}
 
     assert run(body).value == kept
-
-
-def test_blocked_signals_and_an_alarm_are_not_inherited() -> None:
-    def body() -> tuple[set[int], float]:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        signal.setitimer(signal.ITIMER_REAL, 1000)
-        close_inherited({}, os.getpid())
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
-        return {int(number) for number in blocked}, signal.getitimer(signal.ITIMER_REAL)[0]
-
-    assert run(body).value == (set(), 0.0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mailbell._sys import systemd
-from mailbell._sys.systemd import Notifier, activated_sockets, watchdog_interval
-from mailbell.core.errors import ConfigurationError, OperatingSystemError
+from mailbell._sys.systemd import Notifier, activated_sockets
+from mailbell.core.errors import ConfigurationError
 
 PID = os.getpid()
 IPV6 = os.path.exists("/proc/net/if_inet6")
@@ -150,6 +150,15 @@ def test_what_is_not_as_its_name_says(
         activated_sockets(environ, PID)
 
 
+def test_all_that_are_not_as_their_names_say_are_told_at_once(passing: Passing) -> None:
+    environ = passing(("tcp", udp()), ("local", local()), ("udp", tcp()))
+    with pytest.raises(ConfigurationError, match="2 sockets of the service manager") as caught:
+        activated_sockets(environ, PID)
+    first, second = map(str, caught.value.problems)
+    assert "is no TCP socket" in first
+    assert "is no UDP socket" in second
+
+
 def test_a_refusal_closes_what_was_taken(passing: Passing) -> None:
     environ = passing(("tcp", tcp()), ("local", local()), ("local", local()))
     with pytest.raises(ConfigurationError, match="several sockets named local"):
@@ -178,7 +187,6 @@ def test_what_is_no_socket(passing: Passing, tmp_path: Path) -> None:
         ({"LISTEN_FDS": "65"}, "passes 65 sockets"),
         ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "tcp"}, "1 names for 2 sockets"),
         ({"LISTEN_FDS": "1"}, "0 names for 1 sockets"),
-        ({"LISTEN_PID": "me"}, "LISTEN_PID='me' is no number"),
     ],
 )
 def test_a_wrong_environment(environ: dict[str, str], message: str) -> None:
@@ -192,6 +200,8 @@ def test_a_wrong_environment(environ: dict[str, str], message: str) -> None:
         {},
         {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "tcp"},
         {"LISTEN_PID": str(PID + 1), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "tcp"},
+        {"LISTEN_PID": "me", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "tcp"},
+        {"LISTEN_PID": f" {PID}", "LISTEN_FDS": "many"},
         {"LISTEN_PID": str(PID)},
         {"LISTEN_PID": str(PID), "LISTEN_FDS": "0", "LISTEN_PIDFDID": "7"},
     ],
@@ -253,7 +263,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 @contextmanager
 def connected(environ: dict[str, str]) -> Iterator[Notifier]:
     """A notifier; the daemon's lives as long as the daemon, a test's must not."""
-    notifier = Notifier(environ)
+    notifier = Notifier(environ, PID)
     yield notifier
     notifier.close()
     assert not notifier.connected
@@ -287,16 +297,63 @@ def test_a_manager_that_is_gone_or_deaf_stops_nobody(manager: tuple[socket.socke
         assert not notifier.watchdog()
 
 
-@pytest.mark.parametrize("address", ["vsock:2:1234", "notify", "run/notify"])
-def test_an_address_of_another_form(address: str) -> None:
-    with pytest.raises(ConfigurationError, match="neither a path nor an abstract name"):
-        Notifier({"NOTIFY_SOCKET": address})
+def gone(directory: Path) -> str:
+    return str(directory / "gone")
 
 
-@pytest.mark.parametrize("name", ["missing", "x" * 200])
-def test_an_address_nobody_has(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OperatingSystemError, match="cannot be reached"):
-        Notifier({"NOTIFY_SOCKET": str(tmp_path / name)})
+def too_long(directory: Path) -> str:
+    return str(directory / ("x" * 200))
+
+
+def a_file(directory: Path) -> str:
+    (directory / "file").touch()
+    return str(directory / "file")
+
+
+def below_a_file(directory: Path) -> str:
+    return a_file(directory) + "/notify"
+
+
+def nobody_reads(directory: Path) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(directory / "closed"))
+    return str(directory / "closed")
+
+
+def of_another_type(directory: Path) -> str:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(directory / "stream"))
+    sock.listen()
+    sock.detach()  # open until this process ends
+    return str(directory / "stream")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (gone, "No such file or directory"),
+        (too_long, "AF_UNIX path too long"),
+        (a_file, "Connection refused"),
+        (below_a_file, "Not a directory"),
+        (nobody_reads, "Connection refused"),
+        (of_another_type, "Protocol wrong type for socket"),
+        (lambda _: "@mailbell-nobody-has-this", "Connection refused"),
+        (lambda _: "@" + "x" * 200, "AF_UNIX path too long"),
+        (lambda _: "vsock:2:1234", "neither a path nor an abstract name"),
+        (lambda _: "notify", "neither a path nor an abstract name"),
+        (lambda _: "run/notify", "neither a path nor an abstract name"),
+        (lambda _: "/run/\udcff\n", "No such file or directory"),
+    ],
+)
+def test_a_manager_that_cannot_be_reached_is_told_in_words_and_stops_nobody(
+    tmp_path: Path, make: Callable[[Path], str], why: str
+) -> None:
+    address = make(tmp_path)
+    # A watchdog is fed through the same socket.
+    with connected({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}) as notifier:
+        assert notifier.unusable == [f"NOTIFY_SOCKET={address[:120]}: {why}"]
+        assert (notifier.connected, notifier.watchdog_interval) == (False, None)
+        assert not notifier.ready()
 
 
 @pytest.mark.parametrize(
@@ -310,14 +367,26 @@ def test_an_address_nobody_has(tmp_path: Path, name: str) -> None:
         ({"WATCHDOG_PID": str(PID)}, None),
     ],
 )
-def test_half_of_what_the_manager_waits(environ: dict[str, str], seconds: float | None) -> None:
-    assert watchdog_interval(environ, PID) == seconds
+def test_half_of_what_the_manager_waits(
+    manager: tuple[socket.socket, str], environ: dict[str, str], seconds: float | None
+) -> None:
+    with connected({"NOTIFY_SOCKET": manager[1], **environ}) as notifier:
+        assert notifier.watchdog_interval == seconds
+        assert notifier.unusable == []
+    with connected(environ) as notifier:
+        assert notifier.watchdog_interval is None  # there is nobody to tell
 
 
+@pytest.mark.parametrize("value", ["soon", "-1", "1e6", "1 ", "²", "9" * 20])
 @pytest.mark.parametrize("name", ["WATCHDOG_USEC", "WATCHDOG_PID"])
-def test_a_watchdog_that_is_no_number(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name}='soon' is no number"):
-        watchdog_interval({name: "soon"}, PID)
+def test_a_watchdog_that_is_no_number_stops_nobody(
+    manager: tuple[socket.socket, str], name: str, value: str
+) -> None:
+    environ = {"WATCHDOG_USEC": "1000000", name: value, "NOTIFY_SOCKET": manager[1]}
+    with connected(environ) as notifier:
+        assert notifier.unusable == [f"{name}={value!r} is no number"]
+        assert notifier.watchdog_interval is None
+        assert notifier.ready()
 
 
 def test_the_journal_is_told_from_a_terminal_that_inherits_its_name(tmp_path: Path) -> None:
@@ -326,5 +395,7 @@ def test_the_journal_is_told_from_a_terminal_that_inherits_its_name(tmp_path: Pa
         here = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
         assert systemd.logs_to_journal(here, log.fileno())
         assert not systemd.logs_to_journal({"JOURNAL_STREAM": "8:1"}, log.fileno())
+        for garbage in ("", ":", "x:y", "9" * 99, "1:2:3"):
+            assert not systemd.logs_to_journal({"JOURNAL_STREAM": garbage}, log.fileno())
         assert not systemd.logs_to_journal({}, log.fileno())
     assert not systemd.logs_to_journal(here, 1 << 20)  # no such descriptor

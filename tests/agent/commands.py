@@ -10,6 +10,7 @@ import trio
 from harness.sender import PATIENCE
 
 from mailbell.agent._process import Control, Ended, run
+from mailbell.agent._session import Running
 
 __all__ = ["Run", "forgotten", "python", "runs", "state"]
 
@@ -110,5 +111,6 @@ class Run:
                 os.environ if environ is None else environ,
                 output=self.output,
                 control=self.control,
+                running=Running(),
                 kill_after=kill_after,
             )

@@ -9,17 +9,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyseccomp
 import pytest
 from harness.child import run
+from harness.daemon import until
 from harness.ordinary import NOBODY
 from harness.sender import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.agent._lock import Turn, directory, take, take_all
+from mailbell.agent._lock import Turn, take, take_all
+from mailbell.agent._session import Running, Session
+from mailbell.agent.folders import state_folder
 from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
@@ -404,23 +408,136 @@ def test_a_full_disk_keeps_nobody_from_fetching(tmp_path: Path) -> None:
 # --- where it is ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{}, {"XDG_RUNTIME_DIR": "/run/user/1"}, {"XDG_STATE_HOME": "/x", "XDG_CACHE_HOME": "/y"}],
-)
-def test_whoever_starts_it_finds_the_same_directory(more: dict[str, str]) -> None:
-    """As cron does before any login, or a shell of a session."""
-    environ = {"HOME": "/home/someone", **more}
-    assert directory(environ) == "/home/someone/.local/state/mailbell"
-
-
 def test_all_that_is_missing_on_the_way_is_made(tmp_path: Path) -> None:
-    place = directory({"HOME": str(tmp_path)})
+    place = state_folder({"HOME": str(tmp_path)})
     with take(place, "fetch", []):
         assert refused(place, "fetch", ["work"])
 
 
-@pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"HOME": "relative"}])
-def test_without_a_home_there_is_none(environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="HOME"):
-        directory(environ)
+# --- what an agent that was killed has left -----------------------------------------------
+
+# Takes the lock, starts a command in a session of its own, and says its number. The command
+# starts another process, says its number, and both live until they are ended.
+KILLED = """
+import os, signal, sys
+from mailbell.agent._lock import take
+from mailbell.agent._session import Running
+place, accounts, leader = sys.argv[1:]
+turn = take(place, "fetch", accounts.split())
+running = Running(turn.note)
+reader, writer = os.pipe()
+command = os.fork()
+if command == 0:
+    os.setsid()
+    os.closerange(writer + 1, 20)  # as execve(2) does: what the lock is held by
+    os.closerange(3, writer)
+    other = os.fork()
+    if other:
+        os.write(writer, f"{os.getpid()} {other}\\n".encode())
+        if leader == "gone":
+            os._exit(0)
+    while True:
+        signal.pause()
+os.close(writer)
+told = os.read(reader, 100)
+with running.during(command):
+    if leader == "gone":
+        os.waitpid(command, 0)
+    print(told.decode(), end="", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def killed(place: str, accounts: str = "", leader: str = "lives") -> Iterator[tuple[int, int]]:
+    """The processes of a command that outlive their agent; ended with the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, place, accounts, leader],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    command, other = map(int, process.stdout.readline().split())
+    try:
+        process.kill()
+        process.wait(PATIENCE)
+        yield command, other
+    finally:
+        os.killpg(command, signal.SIGKILL)
+        process.stdin.close()
+        process.stdout.close()
+
+
+TAKERS = {
+    "the same account": ("work", ["work"]),
+    "one of several": ("home work", ["a", "work"]),
+    "all and one": ("", ["work"]),
+    "one and all": ("work", []),
+    "all and all": ("", []),
+}
+
+
+@pytest.mark.parametrize("case", TAKERS)
+def test_a_command_that_outlives_its_agent_keeps_the_lock(place: str, case: str) -> None:
+    theirs, ours = TAKERS[case]
+    with killed(place, theirs) as (command, _):
+        for _ in range(2):  # to be refused changes nothing
+            error = refused(place, "fetch", ours)
+            assert error
+            assert error.exit_code == 75
+            assert f"process {command}, which an earlier mailbell run started" in error.what
+        assert refused(place, "index", ours) is None
+        assert refused(place, "fetch", ["private"]) is None or not theirs
+    until(lambda: refused(place, "fetch", ours) is None)
+
+
+def test_so_does_what_the_command_has_started(place: str) -> None:
+    with killed(place, "work", leader="gone") as (_, other):
+        error = refused(place, "fetch", ["work"])
+        assert error
+        assert f"process {other}, which" in error.what
+        os.kill(other, signal.SIGKILL)
+        until(lambda: refused(place, "fetch", ["work"]) is None)
+
+
+def test_of_what_has_ended_nothing_is_kept(place: str) -> None:
+    with killed(place, "work") as (command, _):
+        pass
+    assert f"\n{command} " in Path(place, "fetch:work").read_text()
+    until(lambda: refused(place, "fetch", ["work"]) is None)
+    assert Path(place, "fetch:work").read_text() == ""
+
+
+def test_a_number_that_is_by_now_another_process_is_not_meant(place: str) -> None:
+    """Also after the machine was started anew."""
+    ours = Session.of(os.getsid(0))
+    os.mkdir(place, 0o700)
+    for other in (replace(ours, began=ours.began + 1), replace(ours, boot="another")):
+        Path(place, "fetch:work").write_bytes(b"4711\n" + other.note() + b"\n")
+        assert refused(place, "fetch", ["work"]) is None
+    Path(place, "fetch:work").write_bytes(b"4711\n" + ours.note() + b"\n")
+    assert refused(place, "fetch", ["work"])
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\n\n", b"4711\n0 1 a\n", b"4711\n1 2\n", b"\xff" * 99, b"1 2 3 4\n" * 9999]
+)
+def test_what_is_no_note_means_nothing(place: str, text: bytes) -> None:
+    os.mkdir(place, 0o700)
+    Path(place, "fetch:work").write_bytes(text)
+    assert refused(place, "fetch", ["work"]) is None
+
+
+def test_a_command_that_could_not_be_ended_is_known_after_the_agent(place: str) -> None:
+    """Such as what sudo runs, or a process that waits for a dead file server."""
+    turn = take(place, "fetch", ["work"])
+    running = Running(turn.note)
+    stays = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
+    with running.during(stays.pid):
+        pass
+    turn.close()
+    error = refused(place, "fetch", ["work"])
+    assert error
+    assert f"process {stays.pid}, which" in error.what
+    stays.communicate()
+    assert refused(place, "fetch", ["work"]) is None

@@ -20,6 +20,7 @@ from mailbell._sys.systemd import Notifier
 from mailbell.agent import serve as serve_module
 from mailbell.agent._awake import resumed
 from mailbell.agent._pace import Timing, Trigger
+from mailbell.agent._session import Running
 from mailbell.agent._sleep import Reading
 from mailbell.agent._worker import Worker
 from mailbell.agent.configuration import Job
@@ -267,8 +268,9 @@ async def test_a_daemon_that_is_not_ours_puts_no_words_into_a_command(
         rung.append((account, source))
 
     monkeypatch.setattr(Worker, "ring", note)
-    with closing(Notifier({})) as notifier:
-        agent = serve_module._Agent([job()], TrioClient("nobody.sock"), Lines(), notifier)
+    with closing(Notifier({}, os.getpid())) as notifier:
+        client = TrioClient("nobody.sock")
+        agent = serve_module._Agent([job()], client, Lines(), notifier, Running())
         agent._dispatch(Notification(account, Cause.NETWORK, 1, Transport.TCP, source, 1))
     assert rung == [given]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cli.support import FakeDaemon, Run, Start, a_notification
+from harness import child
 from harness.sender import PATIENCE
 
 import mailbell.agent.serve
@@ -44,6 +45,7 @@ class Agent:
 def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     stand_in = Agent()
     monkeypatch.setattr(mailbell.agent.serve, "serve", stand_in.serve)
+    monkeypatch.setattr(run, "settle", lambda **_: None)  # signals of this process stay
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("MAILBELL_SOCKET", raising=False)
@@ -258,6 +260,12 @@ class TestFile:
         monkeypatch.setenv("XDG_CONFIG_HOME", ".config")  # relative: as if it were not set
         assert say()[0] == 64
 
+    def test_without_a_home_folder_there_is_no_default_file(
+        self, say: Say, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("HOME")
+        assert say() == (78, ["mailbell: HOME is not set; set it to your home folder"])
+
     def test_problems_have_the_name_of_the_file(self, say: Say, file: Path) -> None:
         file.write_text(SAYS + "settle = 1\npoll = 2\n")
         code, lines = say("--config", str(file))
@@ -291,11 +299,11 @@ class TestFile:
     @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o620])
     def test_others_may_not_write_it(self, agent: Agent, say: Say, file: Path, mode: int) -> None:
         file.chmod(mode)
-        code, (line,) = say()
+        code, lines = say()
         assert code == 78
-        assert line == (
-            f"mailbell: others may write {file}, and it names programs to run; chmod go-w {file}"
-        )
+        assert lines[0] == f"mailbell: {file}: others may write it"
+        (last,) = lines[1:]
+        assert last.endswith(f"so nobody else may change it; chmod go-w {file}")
         assert not agent.jobs
         subprocess.run(["chmod", "go-w", str(file)], check=True)  # the remedy is one
         assert say() == (0, [])
@@ -303,11 +311,47 @@ class TestFile:
     @pytest.mark.parametrize("mode", [0o775, 0o757])
     def test_nor_put_another_in_its_place(self, say: Say, file: Path, mode: int) -> None:
         file.parent.chmod(mode)
-        code, (line,) = say()
+        code, lines = say()
         assert code == 78
-        assert line.endswith(f"; chmod go-w {file.parent}")
+        assert lines[0] == f"mailbell: {file.parent}: others may write it"
+        assert lines[1].endswith(f"; chmod go-w {file.parent}")
         file.parent.chmod(mode | stat.S_ISVTX)  # as /tmp: only the owner replaces a file there
         assert say() == (0, [])
+
+    def test_what_a_umask_of_002_has_made_is_said_at_once_with_one_remedy(
+        self, say: Say, file: Path
+    ) -> None:
+        file.chmod(0o664)
+        file.parent.chmod(0o775)
+        code, lines = say()
+        assert code == 78
+        assert lines[:2] == [
+            f"mailbell: {file}: others may write it",
+            f"mailbell: {file.parent}: others may write it",
+        ]
+        remedy = lines[2].rpartition("; ")[2]
+        assert shlex.split(remedy) == ["chmod", "go-w", str(file), str(file.parent)]
+        subprocess.run(shlex.split(remedy), check=True)
+        assert say() == (0, [])
+
+    def test_everything_that_others_may_do_is_said_at_once(
+        self, say: Say, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner = file.stat().st_uid or 4242
+        os.chown(file, owner, -1)
+        os.chown(file.parent, owner, -1)
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+        file.chmod(0o666)
+        code, lines = say()
+        assert code == 78
+        assert lines[:3] == [
+            f"mailbell: {file}: it belongs to another user (uid {owner})",
+            f"mailbell: {file.parent}: it belongs to another user (uid {owner})",
+            f"mailbell: {file}: others may write it",
+        ]
+        assert lines[3].endswith(
+            f"; chmod go-w {file}, and make a copy of your own, in a folder of your own"
+        )
 
     def test_a_link_is_judged_by_where_it_leads(self, say: Say, file: Path, tmp_path: Path) -> None:
         link = tmp_path / "link.toml"
@@ -326,9 +370,9 @@ class TestFile:
             assert say() == (0, [])  # root may anyway
             os.chown(file, 4242, 4242)
             owner = 4242
-        code, (line,) = say()
+        code, lines = say()
         assert code == 78
-        assert f"{file} belongs to another user (uid {owner})" in line
+        assert lines[0] == f"mailbell: {file}: it belongs to another user (uid {owner})"
 
     def test_a_pipe_is_a_file(self, agent: Agent, say: Say) -> None:
         reader, writer = os.pipe()
@@ -373,6 +417,32 @@ class TestUnit:
             "--user --no-ask-password daemon-reload",
             f"--user --no-ask-password enable --now {unit.NAME}",
         ]
+
+    @pytest.mark.parametrize("home", [None, "", "relative", "~"])
+    def test_without_a_home_folder_nothing_is_written_anywhere(
+        self, open_path: Path, home: str | None, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Also for a user without an entry in /etc/passwd, as in a container."""
+        os.chmod(open_path, 0o777)
+
+        def inside() -> tuple[int, list[str]]:
+            os.environ.pop("HOME")
+            if home is not None:
+                os.environ["HOME"] = home
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(54321, 54321, 54321)
+                os.setresuid(54321, 54321, 54321)
+            os.chdir(open_path)
+            code = _group.run(["run", "--install-unit", "--yes", "--", "true"])
+            return code, os.listdir(".")
+
+        ended = child.run(inside)
+        assert ended.error is None
+        assert ended.value == (78, [])
+        said = capfd.readouterr().err
+        assert said.startswith("mailbell: HOME")
+        assert said.endswith("set it to your home folder\n")
 
     def test_nothing_happens_unless_somebody_agrees(
         self, say: Say, place: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch

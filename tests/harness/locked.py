@@ -8,6 +8,7 @@ order, is done here too. Works as root, and as an ordinary user.
 import faulthandler
 import gc
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
@@ -48,7 +49,7 @@ def _locked(
 ) -> object:
     returned: list[object] = []
 
-    async def instead(self: daemon.Daemon, signals: AsyncIterator[int]) -> None:
+    async def instead(self: daemon.Daemon, told: AsyncIterator[signal.Signals]) -> None:
         returned.append(function(_placeholders(self._locked.policy)))
 
     _forget_the_tests()

@@ -5,50 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
+from system.agents import PACE, agent, log, runs
 from system.support import GENEROUS, program
-
-# Writes when it begins and ends, and how many notifications it is for. It takes a while.
-FETCH: Final = """
-import os, sys, time
-def say(text):
-    with open(sys.argv[1], "a") as file:
-        file.write(text + "\\n")
-say("begin " + os.environ["MAILBELL_COUNT"] + " " + os.environ["MAILBELL_CAUSE"])
-time.sleep(float(sys.argv[2]))
-say("end")
-"""
-PACE: Final = ("--no-on-start", "--no-network-up", "--settle=100ms", "--settle-max=300ms")
-
-
-@contextmanager
-def agent(
-    daemon: Daemon, directory: Path, *options: str, command: tuple[str, ...] = ()
-) -> Iterator["subprocess.Popen[str]"]:
-    """An agent that listens, until the end of the block."""
-    diary = directory / "diary"
-    diary.touch()
-    words = command or (sys.executable, "-c", FETCH, str(diary), "0.3")
-    log = directory / "agent.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [
-                *program("mailbell", "run"), *PACE, *options,
-                "--socket", str(daemon.path), "--", *words,
-            ],
-            stdin=subprocess.DEVNULL, stderr=file, text=True,
-        )  # fmt: skip
-        try:
-            until(lambda: "event=listening" in log.read_text(), log.read_text())
-            yield process
-        finally:
-            process.terminate()
-            assert process.wait(PATIENCE) == 0, log.read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +26,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     more = f'{GENEROUS}\n[coalesce]\ninterval = "10ms"\n'
     with started(tmp_path, configuration(tmp_path, tcp=["127.0.0.1:0"], more=more)) as made:
         yield made
-
-
-def runs(pid: str) -> bool:
-    """Tell whether a process does anything any more; some containers bury nobody."""
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def words(directory: Path) -> list[list[str]]:
@@ -182,6 +139,68 @@ def test_under_nohup_it_survives_the_terminal(tmp_path: Path, daemon: Daemon) ->
         ring(daemon.endpoint())
         until(lambda: ["end"] in words(tmp_path))
         assert running.poll() is None
+
+
+# Notes what it is, and lives until it is ended.
+HANG: Final = """
+import os, signal, sys
+with open(sys.argv[1], "w") as file:
+    file.write(f"{os.getpid()}\\n")
+while True:
+    signal.pause()
+"""
+
+
+def test_killed_outright_it_leaves_the_lock_to_nobody_before_its_command_has_ended(
+    tmp_path: Path, daemon: Daemon
+) -> None:
+    note = tmp_path / "note"
+    with agent(daemon, tmp_path, command=(sys.executable, "-c", HANG, str(note))) as running:
+        ring(daemon.endpoint())
+        until(lambda: note.exists() and note.read_text().endswith("\n"))
+        running.kill()
+        running.wait(PATIENCE)
+    command = int(note.read_text())
+    second = subprocess.run(
+        [*program("mailbell", "run"), "--socket", str(daemon.path), "--", "true"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert second.returncode == 75
+    assert f"process {command}, which an earlier mailbell run started" in second.stderr
+    os.kill(command, signal.SIGKILL)
+    until(lambda: not runs(str(command)))
+    with agent(daemon, tmp_path):
+        ring(daemon.endpoint())
+        until(lambda: ["end"] in words(tmp_path))
+
+
+UNUSABLE: Final = {
+    "gone": {"NOTIFY_SOCKET": "/no/such/socket"},
+    "relative": {"NOTIFY_SOCKET": "notify"},
+    "too long": {"NOTIFY_SOCKET": "/" + "x" * 200},
+    "no number": {"WATCHDOG_USEC": "soon"},
+}
+
+
+@pytest.mark.parametrize("environ", UNUSABLE.values(), ids=UNUSABLE)
+def test_what_a_service_manager_passes_and_is_of_no_use_is_one_line(
+    tmp_path: Path, daemon: Daemon, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that inherits it."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    for name in ("LISTEN_PID", "LISTEN_FDS", "MAINPID", "INVOCATION_ID", "JOURNAL_STREAM"):
+        monkeypatch.setenv(name, "garbage")
+    show = "import os; print(sorted({*os.environ} & {'NOTIFY_SOCKET', 'WATCHDOG_USEC'}))"
+    with agent(daemon, tmp_path, command=(sys.executable, "-c", show)):
+        ring(daemon.endpoint())
+        until(lambda: "event=ran" in log(tmp_path))
+        lines = [line for line in log(tmp_path).splitlines() if "unusable" in line]
+        (name,) = environ
+        assert len(lines) == 1
+        assert f'event=service_manager_unusable what="{name}=' in lines[0]
+        # It is meant for the agent, not for what the agent runs.
+        assert 'line="[]"' in log(tmp_path) or "line=[]" in log(tmp_path)
 
 
 # Becomes the program, without standard streams.

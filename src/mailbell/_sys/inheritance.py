@@ -2,20 +2,21 @@
 
 A descriptor that happens to be open would be one more thing to reach for an
 intruder; a missing standard stream would be worse, since the next socket takes
-its number and the log would go to a stranger. Blocked signals would make the
-daemon deaf to SIGTERM, and an alarm that was set before would kill it.
+its number and the log would go to a stranger. Signals are inherited too: see
+`mailbell._sys.signals`.
 
 Source: execve(2), "Effect on process attributes"; sd_listen_fds(3).
 """
 
 import os
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 
-__all__ = ["close_inherited"]
+__all__ = ["close_inherited", "fill_standard_streams"]
 
+_LAST_STREAM = 2
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
+_DIGITS = 9  # there are fewer descriptors than that
 
 
 def close_inherited(environ: Mapping[str, str], pid: int) -> None:
@@ -31,18 +32,26 @@ def close_inherited(environ: Mapping[str, str], pid: int) -> None:
     Raises:
         OSError: there is no /dev/null, or no /proc.
     """
-    _fill_standard_streams()
+    fill_standard_streams()
+    _lead_nowhere(0, 1)
     _close_from(_FIRST_PASSED + _passed(environ, pid))
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _fill_standard_streams() -> None:
+def fill_standard_streams() -> None:
+    """Open /dev/null in the place of each standard stream that is missing.
+
+    Raises:
+        OSError: there is no /dev/null.
+    """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+        pass
+    os.close(null)
+
+
+def _lead_nowhere(*streams: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    while null <= 2:  # the number of a stream that was missing; it stays
-        null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    for stream in streams:
+        os.dup2(null, stream)
     os.close(null)
 
 
@@ -61,4 +70,5 @@ def _passed(environ: Mapping[str, str], pid: int) -> int:
     """
     count = environ.get("LISTEN_FDS", "")
     meant_for_us = environ.get("LISTEN_PID") == str(pid)
-    return int(count) if meant_for_us and count.isascii() and count.isdecimal() else 0
+    is_number = count.isascii() and count.isdecimal() and len(count) <= _DIGITS
+    return int(count) if meant_for_us and is_number else 0

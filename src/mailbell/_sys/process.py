@@ -16,6 +16,7 @@ from mailbell._sys._libc import ANOTHER_SANDBOX, prctl
 from mailbell.core.errors import InternalError, OperatingSystemError, PrivilegeError
 
 __all__ = [
+    "adopts_orphans",
     "deny_writable_executable",
     "limit_resources",
     "make_undumpable",
@@ -32,6 +33,7 @@ PR_GET_DUMPABLE: Final = 3
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_GET_NO_NEW_PRIVS: Final = 39
+PR_GET_CHILD_SUBREAPER: Final = 37
 PR_SET_MDWE: Final = 65
 PR_GET_MDWE: Final = 66
 PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
@@ -233,6 +235,17 @@ def require_single_task() -> None:
             f"{len(tasks)} threads where one was expected: cannot lock",
             "see what else starts one in this interpreter: sitecustomize, a .pth file, LD_PRELOAD",
         )
+
+
+def adopts_orphans() -> bool:
+    """Tell whether this process becomes the parent of processes that lose theirs.
+
+    So does the first process of a container, and whatever has made itself a subreaper:
+    PR_SET_CHILD_SUBREAPER(2const).
+    """
+    subreaper = ctypes.c_int(0)
+    prctl(PR_GET_CHILD_SUBREAPER, ctypes.addressof(subreaper))
+    return os.getpid() == 1 or bool(subreaper.value)
 
 
 def preload_libgcc() -> None:

@@ -18,20 +18,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailbell._sys.sockets import defer_accept
-from mailbell.core.errors import ConfigurationError, OperatingSystemError
+from mailbell.core.errors import ConfigurationError, Problem
 from mailbell.core.escape import printable
 
 __all__ = [
+    "PASSED",
     "ActivatedSockets",
     "Notifier",
     "activated_sockets",
     "logs_to_journal",
-    "watchdog_interval",
 ]
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _MAX_SOCKETS: Final = 64
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+_SHOWN: Final = 120  # characters of an address in a message
+# What a service manager means for this process alone, and not for what this one starts.
+PASSED: Final = frozenset({*_VARIABLES, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -66,7 +69,7 @@ def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedS
         ConfigurationError: a name is unknown, or a socket is not what its name says.
     """
     values = {name: environ.pop(name, "") for name in _VARIABLES}
-    if _number("LISTEN_PID", values["LISTEN_PID"]) != pid:
+    if values["LISTEN_PID"] != str(pid):
         return ActivatedSockets()
     count = _number("LISTEN_FDS", values["LISTEN_FDS"]) or 0
     if count > _MAX_SOCKETS:
@@ -80,14 +83,31 @@ def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedS
             "name each in its socket unit: FileDescriptorName=tcp, udp or local",
         )
     taken: list[tuple[str, socket.socket]] = []
+    wrong: list[ConfigurationError] = []
     try:
         for descriptor, name in enumerate(names, _FIRST):
-            taken.append((name, _take(descriptor, name)))
+            try:
+                taken.append((name, _take(descriptor, name)))
+            except ConfigurationError as error:
+                wrong.append(error)
+        _refuse(wrong)
         return _sort(taken)
     except BaseException:
         for _, sock in taken:
             sock.close()
         raise
+
+
+def _refuse(wrong: list[ConfigurationError]) -> None:
+    """Refuse sockets that are not what their names say: all of them at once."""
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise ConfigurationError(
+            f"{len(wrong)} sockets of the service manager cannot be used",
+            "correct their socket units",
+            tuple(Problem("", str(error)) for error in wrong),
+        )
 
 
 def _sort(taken: list[tuple[str, socket.socket]]) -> ActivatedSockets:
@@ -177,36 +197,57 @@ class Notifier:
 
     It connects when it is made, so that nothing has to be opened after the lock.
     Each method returns whether the message went out. A failure is not raised: a
-    daemon that works must not stop because nobody listens to its news.
+    daemon that works must not stop because nobody listens to its news. The environment
+    may be inherited from another service, or lead out of a container.
 
     Args:
         environ: the environment; NOTIFY_SOCKET is a path, or @ and an abstract name.
+        pid: of this process; a watchdog meant for another is not ours to feed.
 
-    Raises:
-        ConfigurationError: NOTIFY_SOCKET has another form.
-        OperatingSystemError: the socket it names cannot be reached.
+    Attributes:
+        watchdog_interval: how often the service manager wants to hear from us, in seconds:
+            half of what it waits, as sd_watchdog_enabled(3) advises. None: it does not.
+        unusable: what it passes and we cannot use, each with the reason; for the log.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._sock: socket.socket | None = None
-        address = environ.get("NOTIFY_SOCKET", "")
+    def __init__(self, environ: Mapping[str, str], pid: int) -> None:
+        self.unusable: list[str] = []
+        self._sock = self._connected(environ.get("NOTIFY_SOCKET", ""))
+        interval = self._interval(environ, pid)
+        self.watchdog_interval = None if self._sock is None else interval
+
+    def _connected(self, address: str) -> socket.socket | None:
         if not address:
-            return
+            return None
         if address[0] not in "/@":
-            raise ConfigurationError(
-                f"NOTIFY_SOCKET={address!r} is neither a path nor an abstract name",
-                "let the service manager set it (Type=notify), or unset it",
+            self.unusable.append(
+                f"NOTIFY_SOCKET={address[:_SHOWN]}: neither a path nor an abstract name"
             )
+            return None
         name = "\0" + address[1:] if address[0] == "@" else address
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            self._sock.connect(name)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            self._sock.close()
-            raise OperatingSystemError(
-                f"NOTIFY_SOCKET={address} cannot be reached: {error.strerror or error}",
-                "let the service manager set it (Type=notify), or unset it",
-            ) from error
+            self.unusable.append(f"NOTIFY_SOCKET={address[:_SHOWN]}: {error.strerror}")
+            return None
+        try:
+            sock.connect(name)
+        except OSError as error:
+            sock.close()
+            self.unusable.append(f"NOTIFY_SOCKET={address[:_SHOWN]}: {error.strerror or error}")
+            return None
+        return sock
+
+    def _interval(self, environ: Mapping[str, str], pid: int) -> float | None:
+        try:
+            meant_for = _number("WATCHDOG_PID", environ.get("WATCHDOG_PID", ""))
+            microseconds = _number("WATCHDOG_USEC", environ.get("WATCHDOG_USEC", ""))
+        except ConfigurationError as error:
+            self.unusable.append(error.what)
+            return None
+        if not microseconds or meant_for not in {None, pid}:
+            return None
+        return microseconds / 2_000_000
 
     @property
     def connected(self) -> bool:
@@ -260,27 +301,6 @@ class Notifier:
         with suppress(OSError):
             return self._sock.send(message, socket.MSG_NOSIGNAL) == len(message)
         return False
-
-
-def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return how often the service manager wants to hear from the daemon.
-
-    Args:
-        environ: the environment.
-        pid: of this process; a watchdog meant for another is not ours to feed.
-
-    Returns:
-        Seconds, half of what the manager waits, as sd_watchdog_enabled(3) advises;
-        None when there is no watchdog.
-
-    Raises:
-        ConfigurationError: WATCHDOG_USEC or WATCHDOG_PID is no number.
-    """
-    meant_for = _number("WATCHDOG_PID", environ.get("WATCHDOG_PID", ""))
-    microseconds = _number("WATCHDOG_USEC", environ.get("WATCHDOG_USEC", ""))
-    if not microseconds or meant_for not in {None, pid}:
-        return None
-    return microseconds / 2_000_000
 
 
 def logs_to_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:

@@ -14,16 +14,20 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from mailbell.agent._session import members, processes
 from mailbell.core.errors import OperatingSystemError
 from mailbell.core.escape import printable
 
-__all__ = ["Child", "start"]
+__all__ = ["Child", "bury_adopted", "start"]
 
 _SHOWN: Final = 100  # characters of a path in a message
+
+# The processes that `start` has made and `close` has not given back.
+_commands: set[int] = set()
 
 # What the system answers, what that means, and the remedy.
 _PROBLEMS: Final = {
@@ -53,6 +57,7 @@ class Child:
         self.pid = pid
         self.watch = watch
         self.output = output
+        _commands.add(pid)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every process of the session, also where it was stopped.
@@ -60,7 +65,7 @@ class Child:
         Args:
             number: which.
         """
-        for group in {self.pid, *self._living()}:
+        for group in {self.pid, *(group for _, group in members(self.pid))}:
             # Gone meanwhile; or another user's by now, as what sudo runs is.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
@@ -68,7 +73,7 @@ class Child:
 
     def lives(self) -> bool:
         """Tell whether any process of the session runs; one that has ended does not count."""
-        return any(True for _ in self._living())
+        return any(True for _ in members(self.pid))
 
     def close(self) -> tuple[int | None, int | None]:
         """Give the number back, unless the process cannot be ended.
@@ -81,17 +86,11 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         result = os.waitid(os.P_PIDFD, self.watch, os.WEXITED | os.WNOHANG)
         os.close(self.watch)
+        _commands.discard(self.pid)
         if result is None:
             return None, None
         status = result.si_status
         return (status, None) if result.si_code == os.CLD_EXITED else (None, status)
-
-    def _living(self) -> Iterator[int]:
-        """Yield the group of each process of the session."""
-        for pid in _processes():
-            with suppress(OSError):  # it has gone
-                if os.getsid(pid) == self.pid and _runs(pid):
-                    yield os.getpgid(pid)
 
 
 def start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
@@ -119,6 +118,18 @@ def start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
         raise OperatingSystemError(
             f"{_shown(argv[0])}: {error}, in an argument or in the environment", "remove it"
         ) from error
+
+
+def bury_adopted() -> None:
+    """Take the status of each process that has ended and that only this one can bury.
+
+    What a command leaves behind becomes a child of the first process of a container.
+    Without this, a process that has ended would keep its place in the kernel's table.
+    """
+    for pid in processes():
+        if pid not in _commands:
+            with suppress(ChildProcessError):  # it is not our child
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
@@ -184,20 +195,6 @@ def _watch(pid: int) -> int:
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
-
-
-def _processes() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:  # of descriptors there are no more: the group is ended all the same
-        return []
-
-
-def _runs(pid: int) -> bool:
-    """Tell whether a process is more than a status that nobody has taken: proc_pid_stat(5)."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        # The name, in parentheses, may hold anything.
-        return file.read().rpartition(b") ")[2][:1] not in {b"Z", b"X"}
 
 
 def _explain(program: str, error: OSError) -> OperatingSystemError:

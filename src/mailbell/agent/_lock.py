@@ -10,6 +10,11 @@ named `fetch`:
 
 Neither a lock nor an account has a colon in its name. Who holds a file exclusively
 writes its process id into it, for the message that another gets.
+
+An agent that is killed outright cannot end its commands, and the kernel gives its locks
+back while these may still fetch. So each agent also writes the sessions of its commands
+into its files, and nobody takes a lock as long as something runs in a session that an
+earlier holder has left.
 """
 
 import errno
@@ -17,11 +22,12 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+from mailbell.agent._session import Session
 from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import (
     ConfigurationError,
@@ -31,31 +37,10 @@ from mailbell.core.errors import (
     TemporaryError,
 )
 
-__all__ = ["Turn", "directory", "take", "take_all"]
+__all__ = ["Turn", "take", "take_all"]
 
-_PID: Final = re.compile(rb"[1-9][0-9]{0,9}\n")
-
-
-def directory(environ: Mapping[str, str]) -> str:
-    """Find where the locks of this user are.
-
-    Under the home directory and nowhere else: all agents of a user have to agree on
-    it, also one that cron started before any login, where there is no directory in
-    /run/user, and one that outlives a logout, which takes that away.
-
-    Args:
-        environ: the environment.
-
-    Returns:
-        `~/.local/state/mailbell`.
-
-    Raises:
-        ConfigurationError: there is no home directory.
-    """
-    home = environ.get("HOME", "")
-    if not os.path.isabs(home):
-        raise ConfigurationError("there is no directory for locks: HOME is not set", "set HOME")
-    return os.path.join(home, ".local", "state", "mailbell")
+_PID: Final = re.compile(rb"[1-9][0-9]{0,9}")
+_MAX_SIZE: Final = 64 * 1024  # bytes; the sessions of a thousand commands
 
 
 class Turn:
@@ -68,6 +53,7 @@ class Turn:
     def __init__(self) -> None:
         self._exclusive: list[int] = []
         self._shared: list[int] = []
+        self._sessions: tuple[Session, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -82,12 +68,24 @@ class Turn:
 
     def close(self) -> None:
         """Let others have it. Closing it again does nothing."""
+        # A command that could not be ended is known by its note.
+        left = [session for session in self._sessions if session.left()]
         while self._exclusive:
             descriptor = self._exclusive.pop()
-            _write(descriptor, b"")
+            _write(descriptor, left)
             os.close(descriptor)
         while self._shared:
             os.close(self._shared.pop())
+
+    def note(self, sessions: Collection[Session]) -> None:
+        """Write down in what sessions something runs that the lock is for.
+
+        Args:
+            sessions: all of them.
+        """
+        self._sessions = tuple(sessions)
+        for descriptor in self._exclusive:
+            _write(descriptor, sessions, os.getpid())
 
     def add(self, place: int, lock: str, accounts: Collection[str]) -> None:
         """Take one more lock.
@@ -104,6 +102,8 @@ class Turn:
         if not accounts:
             if not self._lock(place, lock, fcntl.LOCK_EX):
                 raise _taken_of_all(place, lock)
+            for name in _of_accounts(place, lock):
+                _require_nothing_left(place, name)
             return
         if not self._lock(place, lock, fcntl.LOCK_SH):
             raise _taken(lock, "all accounts", _holder(place, lock))
@@ -117,6 +117,7 @@ class Turn:
         descriptor = _open(place, name)
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            _require_nothing_left(place, name)
         except BlockingIOError:
             os.close(descriptor)
             return False
@@ -125,7 +126,7 @@ class Turn:
             raise
         is_exclusive = how == fcntl.LOCK_EX
         # While it is shared nobody has it exclusively: a number in it is of the dead.
-        _write(descriptor, b"%d\n" % os.getpid() if is_exclusive else b"")
+        _write(descriptor, (), os.getpid() if is_exclusive else None)
         (self._exclusive if is_exclusive else self._shared).append(descriptor)
         return True
 
@@ -228,10 +229,30 @@ def _open(place: int, name: str) -> int:
     return os.open(name, flags, 0o600, dir_fd=place)
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    with suppress(OSError):  # a full disk: it is only for a message
-        os.ftruncate(descriptor, 0)
+def _write(descriptor: int, sessions: Iterable[Session], pid: int | None = None) -> None:
+    lines = [b"%d" % pid] if pid else [b""] if sessions else []
+    data = b"".join(line + b"\n" for line in [*lines, *(session.note() for session in sessions)])
+    # A full disk: it is for a message, and for the case that we are killed.
+    with suppress(OSError):
+        # Never empty in between, for we can be killed in between.
         os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+
+
+def _read(place: int, name: str) -> list[bytes]:
+    """Read the lines of a file; none where it cannot be read."""
+    try:
+        descriptor = _open(place, name)
+    except OSError:
+        return []
+    try:
+        return os.read(descriptor, _MAX_SIZE).split(b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def _of_accounts(place: int, lock: str) -> list[str]:
+    return sorted(name for name in os.listdir(place) if name.startswith(f"{lock}:"))
 
 
 # --- messages -----------------------------------------------------------------
@@ -250,30 +271,35 @@ def _taken_of_all(place: int, lock: str) -> TemporaryError:
     pid = _holder(place, lock)
     if pid:
         return _taken(lock, "all accounts", pid)
-    for name in sorted(os.listdir(place)):
-        if name.startswith(f"{lock}:") and (pid := _holder(place, name)):
+    for name in _of_accounts(place, lock):
+        if pid := _holder(place, name):
             return _taken(lock, f"account {name.removeprefix(f'{lock}:')}", pid)
     return _taken(lock, "some accounts", None)
 
 
 def _holder(place: int, name: str) -> int | None:
     """Read who holds a file; None when that is not known, or not true any more."""
-    try:
-        descriptor = _open(place, name)
-    except OSError:
+    first = next(iter(_read(place, name)), b"")
+    if not _PID.fullmatch(first):
         return None
-    try:
-        data = os.read(descriptor, 16)
-    finally:
-        os.close(descriptor)
-    if not _PID.fullmatch(data):
-        return None
-    pid = int(data)
+    pid = int(first)
     try:
         os.kill(pid, 0)
     except OSError:  # it is gone, or by now another user's
         return None
     return pid
+
+
+def _require_nothing_left(place: int, name: str) -> None:
+    """Refuse a lock while something runs that an earlier holder could not end."""
+    for line in _read(place, name)[1:]:
+        session = Session.read(line)
+        if session is not None and (pid := session.left()):
+            raise TemporaryError(
+                f"process {pid}, which an earlier mailbell run started and could not end, still"
+                f" runs under the lock {name}",
+                "wait until it ends, or end it",
+            )
 
 
 def _explain(error: OSError, path: str) -> MailbellError:

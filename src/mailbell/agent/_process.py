@@ -15,6 +15,7 @@ import trio
 
 from mailbell.agent._child import Child, start
 from mailbell.agent._lines import Lines
+from mailbell.agent._session import Running
 from mailbell.core.errors import OperatingSystemError
 
 __all__ = ["Control", "Ended", "run"]
@@ -79,6 +80,7 @@ async def run(
     *,
     output: Callable[[bytes], None],
     control: Control,
+    running: Running,
     kill_after: float = KILL_AFTER,
 ) -> Ended:
     """Run a command until nothing of it is left.
@@ -91,6 +93,7 @@ async def run(
         output: called with each line it prints: any bytes, without the line's
             end. At most `MAX_OUTPUT` bytes are told. It must not raise.
         control: to end it early.
+        running: told of its session.
         kill_after: seconds from SIGTERM to SIGKILL, where `control` does not
             decide: when cancelled, and for what the command leaves behind.
 
@@ -102,7 +105,8 @@ async def run(
         child = start(argv, environ)
     except OperatingSystemError as error:
         return Ended(problem=str(error))
-    return await _Run(child, output, kill_after).until_ended(control)
+    with running.during(child.pid):
+        return await _Run(child, output, kill_after).until_ended(control)
 
 
 class _Run:

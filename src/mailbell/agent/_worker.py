@@ -12,8 +12,10 @@ from typing import Final
 
 import trio
 
+from mailbell._sys.systemd import PASSED
 from mailbell.agent._pace import Pace, Pending, Step, Trigger
 from mailbell.agent._process import Control, Ended, run
+from mailbell.agent._session import Running
 from mailbell.agent.configuration import Job
 from mailbell.agent.log import Log
 from mailbell.logs.journal import Level
@@ -32,12 +34,14 @@ class Worker:
         job: what to run, and how often.
         log: for what happens and for the output of the commands.
         turn: held during a run; jobs that must not run at once share one.
+        running: told of the session of each command.
     """
 
-    def __init__(self, job: Job, log: Log, turn: trio.Lock) -> None:
+    def __init__(self, job: Job, log: Log, turn: trio.Lock, running: Running) -> None:
         self.job = job
         self._log = log
         self._turn = turn
+        self._running = running
         self._pace = Pace(job.timing, trio.current_time())
         self._rung = trio.Event()
         self._accounts: dict[str, None] = {}  # that the next run is for, in order
@@ -137,6 +141,7 @@ class Worker:
             environ,
             output=output,
             control=control,
+            running=self._running,
             kill_after=self.job.timing.kill_after,
         )
         ok = ended.code in ok_codes and not ended.timed_out
@@ -153,7 +158,8 @@ class Worker:
             "MAILBELL_SOURCE": self._source,
         }
         self._source = ""
-        return {**os.environ, **added}
+        kept = {name: text for name, text in os.environ.items() if name not in PASSED}
+        return {**kept, **added}
 
 
 def signal_name(number: int | None) -> str | None:

@@ -10,12 +10,18 @@ from typing import Final
 
 import trio
 
-from mailbell._sys.systemd import Notifier, watchdog_interval
+from mailbell._sys import signals
+from mailbell._sys.process import adopts_orphans
+from mailbell._sys.signal_queue import SignalQueue
+from mailbell._sys.systemd import Notifier
 from mailbell.agent._awake import addresses, resumed
-from mailbell.agent._lock import directory, take_all
+from mailbell.agent._child import bury_adopted
+from mailbell.agent._lock import take_all
 from mailbell.agent._pace import Trigger
+from mailbell.agent._session import Running
 from mailbell.agent._worker import Worker
 from mailbell.agent.configuration import Job
+from mailbell.agent.folders import state_folder
 from mailbell.agent.log import Log
 from mailbell.client import State
 from mailbell.client.trio import RETRIED, Client
@@ -37,7 +43,7 @@ TRIGGERS: Final = {
 
 
 async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
-    """Run jobs until SIGTERM, SIGINT or SIGHUP.
+    """Run jobs until a signal ends the agent.
 
     Args:
         jobs: what to run, for which accounts, how often.
@@ -49,25 +55,37 @@ async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
         MailbellError: the daemon knows no such account, or refuses for good.
     """
     wanted = [(job.lock, job.accounts) for job in jobs]
-    with take_all(directory(os.environ), wanted), closing(Notifier(os.environ)) as notifier:
-        await _Agent(jobs, Client(path), log, notifier).serve()
+    with (
+        take_all(state_folder(os.environ), wanted) as turn,
+        closing(Notifier(os.environ, os.getpid())) as notifier,
+    ):
+        await _Agent(jobs, Client(path), log, notifier, Running(turn.note)).serve()
 
 
 class _Agent:
-    def __init__(self, jobs: Sequence[Job], client: Client, log: Log, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        client: Client,
+        log: Log,
+        notifier: Notifier,
+        running: Running,
+    ) -> None:
         self._client = client  # for the subscription alone: its path is that of the daemon heard
         self._log = log
         turns = turns_of(jobs)
-        self._workers = [Worker(job, log, turns[job.name]) for job in jobs]
+        self._workers = [Worker(job, log, turns[job.name], running) for job in jobs]
         self._notifier = notifier
         self._hears: bool | None = None  # None: no attempt has ended yet
         self._why_not = ""
         self._found = False
 
-    async def _until_told(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async def _until_told(
+        self, told: AsyncIterator[signal.Signals], scope: trio.CancelScope
+    ) -> None:
         """End everything on a signal."""
-        async for number in signals:
-            self._log.log(Level.INFO, "stopping", signal=signal.Signals(number).name)
+        async for number in told:
+            self._log.log(Level.INFO, "stopping", signal=number.name)
             self._notifier.stopping()
             scope.cancel()
             return
@@ -75,20 +93,23 @@ class _Agent:
     async def serve(self) -> None:
         # To the very end, or a second signal would end us before the commands: nobody
         # would end those any more, and the locks would be free while they run.
-        with ending_signals() as signals:
-            await self._serve(signals)
+        with ending_signals() as told:
+            await self._serve(told)
 
-    async def _serve(self, signals: AsyncIterator[int]) -> None:
+    async def _serve(self, told: AsyncIterator[signal.Signals]) -> None:
         fault: MailbellError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._until_told, signals, nursery.cancel_scope)
+            nursery.start_soon(self._until_told, told, nursery.cancel_scope)
             for worker in self._workers:
                 nursery.start_soon(worker.serve)
                 nursery.start_soon(self._say_how_it_is, worker)
             self._ring_all(Trigger.START)
             nursery.start_soon(self._feed_watchdog)
+            nursery.start_soon(_bury_adopted)
             nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
             nursery.start_soon(addresses, partial(self._ring_all, Trigger.ADDRESS), self._log)
+            for what in self._notifier.unusable:
+                self._log.log(Level.WARNING, "service_manager_unusable", what=what)
             places = " or ".join(self._client.places)
             self._log.log(Level.INFO, "started", jobs=len(self._workers), socket=places)
             self._notifier.ready()
@@ -185,26 +206,32 @@ class _Agent:
         return True
 
     async def _feed_watchdog(self) -> None:
-        interval = watchdog_interval(os.environ, os.getpid())
-        while interval is not None:
+        while self._notifier.watchdog_interval is not None:
             self._notifier.watchdog()
-            await trio.sleep(interval)
+            await trio.sleep(self._notifier.watchdog_interval)
+
+
+async def _bury_adopted() -> None:
+    """Bury the processes that this one adopts, where it is one that adopts."""
+    if not adopts_orphans():
+        return
+    ended = SignalQueue([signal.SIGCHLD])
+    try:
+        bury_adopted()
+        async for _ in ended:
+            bury_adopted()
+    finally:
+        ended.give_back()
 
 
 @contextmanager
-def ending_signals() -> Iterator[AsyncIterator[int]]:
+def ending_signals() -> Iterator[AsyncIterator[signal.Signals]]:
     """Receive what ends the agent; what comes after the first means nothing."""
-    told = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
-        told.append(signal.SIGHUP)
-    # Trio gives back what nobody has received, to whoever was there before it.
-    before = {number: signal.signal(number, lambda *_: None) for number in told}
+    told = SignalQueue(signals.ending())
     try:
-        with trio.open_signal_receiver(*told) as signals:
-            yield signals
+        yield told
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        told.give_back()
 
 
 def wants(job: Job, trigger: Trigger) -> bool:

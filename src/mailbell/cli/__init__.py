@@ -7,8 +7,18 @@ What `--help` says stands in constants. A docstring is not there under `python -
 """
 
 import sys
+from contextlib import suppress
+
+from mailbell._sys.inheritance import fill_standard_streams
+from mailbell._sys.signals import end_as_others_do
 
 __all__ = ["main"]
+
+# Before anything else is imported: what is opened next takes the number of a stream that
+# is missing, and ctypes of Python 3.14 opens something when it is imported.
+with suppress(OSError):  # there is no /dev/null; whoever needs it says so
+    fill_standard_streams()
+end_as_others_do()
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ from importlib import resources
 from typing import TypeVar
 
 from mailbell.agent.configuration import Job, parse
+from mailbell.agent.folders import configuration_folder
 from mailbell.agent.preset import Preset
 from mailbell.agent.preset import parse as parse_preset
 from mailbell.cli._file import in_file
-from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError
+from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError, Problem
 
-__all__ = ["config_home", "default_path", "load", "presets"]
+__all__ = ["default_path", "load", "presets"]
 
 _T = TypeVar("_T")
 
@@ -45,25 +46,16 @@ def presets() -> dict[str, Preset]:
     return found
 
 
-def config_home(environ: Mapping[str, str]) -> str:
-    """Return the folder of the person's configuration.
-
-    Args:
-        environ: the environment; HOME, and XDG_CONFIG_HOME if it is absolute.
-    """
-    configured = environ.get("XDG_CONFIG_HOME", "")
-    if configured.startswith("/"):  # the XDG specification: else ignore it
-        return configured
-    return os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-
-
 def default_path(environ: Mapping[str, str]) -> str:
     """Return where agent.toml is when nobody says otherwise.
 
     Args:
         environ: the environment.
+
+    Raises:
+        ConfigurationError: there is no home folder.
     """
-    return os.path.join(config_home(environ), "mailbell", "agent.toml")
+    return os.path.join(configuration_folder(environ), "mailbell", "agent.toml")
 
 
 def load(path: str, known: Mapping[str, Preset]) -> tuple[Job, ...]:
@@ -111,20 +103,34 @@ def _unreadable(path: str, error: OSError) -> MailbellError:
 
 def _refuse_others(path: str, status: os.stat_result) -> None:
     """Refuse a file that somebody else can write, or put another one in its place."""
-    _refuse_writable(path, status)
     folder = os.path.dirname(os.path.realpath(path))
-    _refuse_writable(folder, os.stat(folder))
+    looked_at = ((path, status), (folder, os.stat(folder)))
+    owned = [_not_ours(name, found.st_uid) for name, found in looked_at]
+    open_to_others = [name for name, found in looked_at if _is_writable(found)]
+    problems = [problem for problem in owned if problem is not None]
+    if not open_to_others and not problems:
+        return
+    remedies = []
+    if open_to_others:
+        names = shlex.join(open_to_others)
+        problems += [Problem(name, "others may write it") for name in open_to_others]
+        remedies.append(f"chmod go-w {names}")
+    if any(owned):
+        remedies.append("make a copy of your own, in a folder of your own")
+    raise ConfigurationError(
+        f"{path} names programs to run, so nobody else may change it",
+        ", and ".join(remedies),
+        tuple(problems),
+    )
 
 
-def _refuse_writable(path: str, status: os.stat_result) -> None:
-    why = "it names programs to run"
-    if status.st_uid not in {os.geteuid(), 0}:
-        raise ConfigurationError(
-            f"{path} belongs to another user (uid {status.st_uid}), and {why}",
-            "make a copy of your own",
-        )
+def _not_ours(path: str, owner: int) -> Problem | None:
+    if owner in {os.geteuid(), 0}:
+        return None
+    return Problem(path, f"it belongs to another user (uid {owner})")
+
+
+def _is_writable(status: os.stat_result) -> bool:
     # inode(7): in a sticky folder only the owner of a file may replace it.
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-        what = f"others may write {path}, and {why}"
-        raise ConfigurationError(what, f"chmod go-w {shlex.quote(path)}")
+    return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) and not sticky

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from mailbell.cli._agent_file import config_home
+from mailbell.agent.folders import configuration_folder
 from mailbell.cli._common import absolute
 from mailbell.core.errors import ConfigurationError, UsageError
 from mailbell.core.escape import printable
@@ -32,7 +32,7 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
     """
     from mailbell.agent import unit as user_unit
 
-    where = os.path.join(config_home(os.environ), "systemd", "user", user_unit.NAME)
+    where = os.path.join(configuration_folder(os.environ), "systemd", "user", user_unit.NAME)
     unit = user_unit.text([_program(), "run", *_socket(socket_path), *line], _search())
     before = user_unit.present(where)
     _show(unit, before, where)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from mailbell._sys.signals import settle
 from mailbell.agent.configuration import DEFAULTS, Job, from_options
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import default_path, load, presets
@@ -264,18 +266,11 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
     from mailbell.agent.log import Log
     from mailbell.agent.serve import serve
 
-    _fill_standard_streams()
+    settle(heard=[signal.SIGCHLD])
     try:
         trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
     except BaseExceptionGroup as group:
         raise _only(group) from None
-
-
-def _fill_standard_streams() -> None:
-    """Put nothing where one is missing: the log would go to whatever takes its number."""
-    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(null)
 
 
 def _only(error: BaseException) -> BaseException:

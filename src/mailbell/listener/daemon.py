@@ -14,7 +14,9 @@ from random import random
 import trio
 
 from mailbell import __version__
+from mailbell._sys import signals
 from mailbell._sys.inheritance import close_inherited
+from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
 from mailbell.core.clock import Clock
@@ -44,7 +46,7 @@ SHORTEST_WATCHDOG = 0.01
 
 
 def run(configuration: Configuration) -> None:
-    """Run the daemon in this process until SIGTERM or SIGINT.
+    """Run the daemon in this process until a signal ends it.
 
     Args:
         configuration: what to listen on, and for whom.
@@ -54,6 +56,7 @@ def run(configuration: Configuration) -> None:
     """
     with step("close inherited"):
         close_inherited(os.environ, os.getpid())
+        signals.settle()
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)
     unprivileged = drop_privileges(prepared.confinement)
@@ -66,11 +69,14 @@ def run(configuration: Configuration) -> None:
 async def _serve(
     configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
 ) -> None:
-    # Opened first: it makes descriptors and signal handlers, and the filter
-    # permits neither.
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
-        await daemon.serve(signals)
+    # Made first: it makes signal handlers, and the filter permits none to be made.
+    told = SignalQueue({*signals.ending(), signal.SIGHUP})
+    daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
+    await daemon.serve(told)
+    # CPython restores the default actions before it ends. A second signal would then end
+    # the daemon before its own end, with another exit status. The policy names these.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Daemon:
@@ -130,11 +136,11 @@ class Daemon:
         self._local_server = local.server(prepared.sockets.local)
         self._listening = tuple(map(name_of, (*prepared.sockets.tcp, *prepared.sockets.udp)))
 
-    async def serve(self, signals: AsyncIterator[int]) -> None:
+    async def serve(self, told: AsyncIterator[signal.Signals]) -> None:
         """Serve until told to stop.
 
         Args:
-            signals: SIGTERM and SIGINT stop it; SIGHUP is logged.
+            told: signals; SIGHUP is logged, any other stops it.
         """
         self._log_start()
         async with trio.open_nursery() as nursery:
@@ -146,7 +152,7 @@ class Daemon:
             nursery.start_soon(self._deliver_trailing)
             nursery.start_soon(self._feed_watchdog)
             self._say_ready()
-            await self._until_told(signals)
+            await self._until_told(told)
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
 
@@ -272,20 +278,23 @@ class Daemon:
             self._hub.tick(trio.current_time())
 
     async def _feed_watchdog(self) -> None:
-        if self._prepared.watchdog is None:
+        notifier = self._prepared.notifier
+        if notifier.watchdog_interval is None:
             return
         while True:
-            self._prepared.notifier.watchdog()
-            await trio.sleep(max(self._prepared.watchdog, SHORTEST_WATCHDOG))
+            notifier.watchdog()
+            await trio.sleep(max(notifier.watchdog_interval, SHORTEST_WATCHDOG))
 
-    async def _until_told(self, signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            name = signal.Signals(number).name
+    async def _until_told(self, told: AsyncIterator[signal.Signals]) -> None:
+        async for number in told:
             if number != signal.SIGHUP:
-                self._journal.log(Level.NOTICE, "stopping", signal=name)
+                self._journal.log(Level.NOTICE, "stopping", signal=number.name)
                 return
             self._journal.log(
-                Level.NOTICE, "reload_ignored", signal=name, reason="locked in: restart to change"
+                Level.NOTICE,
+                "reload_ignored",
+                signal=number.name,
+                reason="locked in: restart to change",
             )
 
     def _on_wakeup(self, notification: Notification) -> None:
@@ -320,6 +329,8 @@ class Daemon:
             self._journal.log(Level.NOTICE, "socket_group_withheld", group=sockets.withheld)
         if sockets.unfiltered:
             self._journal.log(Level.WARNING, "kernel_filter_missing", why=sockets.unfiltered)
+        for what in self._prepared.notifier.unusable:
+            self._journal.log(Level.WARNING, "service_manager_unusable", what=what)
         for what in self._uncovered():
             self._journal.log(Level.NOTICE, "uncovered", what=what)
         self._journal.log(

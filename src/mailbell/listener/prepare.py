@@ -29,7 +29,6 @@ class Prepared:
     Attributes:
         sockets: what is listened on.
         notifier: the connection to the service manager.
-        watchdog: seconds between signs of life; None: nobody asks for any.
         epoch: names this run; unguessable only as a side effect.
         seed: of the limiter, 64 secret bits.
         confinement: what the process will be locked in with.
@@ -37,7 +36,6 @@ class Prepared:
 
     sockets: Sockets
     notifier: systemd.Notifier
-    watchdog: float | None
     epoch: str
     seed: int
     confinement: Confinement
@@ -64,8 +62,7 @@ def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> 
     sockets = open_sockets(configuration, environ, identity)
     return Prepared(
         sockets=sockets,
-        notifier=systemd.Notifier(environ),
-        watchdog=systemd.watchdog_interval(environ, os.getpid()),
+        notifier=systemd.Notifier(environ, os.getpid()),
         epoch=os.urandom(8).hex(),
         seed=int.from_bytes(os.urandom(8), "big"),
         confinement=Confinement(

@@ -190,14 +190,6 @@ _LOCAL: Final = (
 )  # fmt: skip
 
 _REST: Final = (
-    case("prepare", "no socket to the service manager", 71, "cannot start (prepare)",
-         answers=refused(errno.EMFILE, "socket", {0: socket.AF_UNIX, 1: DATAGRAM})),
-    case("prepare", "no way to the service manager", 71, "NOTIFY_SOCKET=", "cannot be reached",
-         answers=refused(errno.EACCES, "connect")),
-    case("prepare", "no such service manager", 71, "NOTIFY_SOCKET=/no/such", "or unset it",
-         environ=(("NOTIFY_SOCKET", "/no/such"),)),
-    case("prepare", "a watchdog without a time", 78, "WATCHDOG_USEC='soon'", "or unset it",
-         environ=(("WATCHDOG_USEC", "soon"),)),
     case("prepare", "no randomness", 71, "cannot start (prepare)",
          answers=refused(errno.EIO, "getrandom", {1: 8, 2: 0})),
     case("prepare", "no status", 71, "cannot start (prepare)", "/proc/self/status",
@@ -458,12 +450,21 @@ LIES: Final = (*_LIES_OF_IDS, *_LIES_OF_PROCESS, *_LIES_OF_LOCK)
 
 # What the daemon does not rely on, and what it says in its log.
 _UNCOVERED: Final = 'event=uncovered what="'
+_UNUSABLE: Final = "event=service_manager_unusable what="
 TOLERATED: Final = (
     case("prepare", "no filter on TCP", 0, "event=kernel_filter_missing why=",
          more='[sources]\nallow = ["127.0.0.1"]',
          answers=refused(errno.EPERM, "setsockopt", {1: 1, 2: SO_ATTACH_FILTER})),
     case("prepare", "no SO_PASSRIGHTS", 0, _UNCOVERED + "descriptors passed by local peers",
          answers=refused(errno.ENOPROTOOPT, "setsockopt", {1: 1, 2: SO_PASSRIGHTS})),
+    case("prepare", "no socket to the service manager", 0, _UNUSABLE, "NOTIFY_SOCKET=",
+         answers=refused(errno.EMFILE, "socket", {0: socket.AF_UNIX, 1: DATAGRAM})),
+    case("prepare", "no way to the service manager", 0, _UNUSABLE, "Permission denied",
+         answers=refused(errno.EACCES, "connect")),
+    case("prepare", "no such service manager", 0, _UNUSABLE, "NOTIFY_SOCKET=/no/such",
+         environ=(("NOTIFY_SOCKET", "/no/such"),)),
+    case("prepare", "a watchdog without a time", 0, _UNUSABLE, "WATCHDOG_USEC='soon'",
+         environ=(("WATCHDOG_USEC", "soon"),)),
     case(DROP, "no PR_SET_MDWE", 0, _UNCOVERED + "memory that is writable and executable",
          answers=refused(errno.EINVAL, "prctl", {0: SET_MDWE})),
     *(case(DROP, f"Landlock of version {version}", 0,

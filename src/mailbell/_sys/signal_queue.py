@@ -1,0 +1,58 @@
+"""Signals as events of Trio's loop, for programs that end in their own time.
+
+Not `trio.open_signal_receiver`: what nobody has taken from it, it sends to this process
+once more when it is closed. A second signal that arrives while a program ends would then
+end it at once; and in a locked process the attempt is a violation of the policy.
+"""
+
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Self
+
+import trio
+
+__all__ = ["SignalQueue"]
+
+
+class SignalQueue:
+    """Receives signals from the moment it is made; iterate over it to take them.
+
+    It must be made inside the event loop. Signals that nobody takes do nothing. A signal
+    that arrives several times before it is taken is there once.
+
+    Args:
+        numbers: which signals.
+    """
+
+    def __init__(self, numbers: Iterable[signal.Signals]) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._arrived: dict[signal.Signals, None] = {}
+        self._changed = trio.Event()
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+
+    def _handle(self, number: int, _: object) -> None:
+        with suppress(trio.RunFinishedError):  # the program is about to end
+            self._token.run_sync_soon(self._add, signal.Signals(number), idempotent=True)
+
+    def _add(self, number: signal.Signals) -> None:
+        self._arrived[number] = None
+        self._changed.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> signal.Signals:
+        """Wait for the next signal."""
+        await trio.lowlevel.checkpoint()
+        while not self._arrived:
+            self._changed = trio.Event()
+            await self._changed.wait()
+        number = next(iter(self._arrived))
+        del self._arrived[number]
+        return number
+
+    def give_back(self) -> None:
+        """Receive nothing any more: put back the handlers that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
