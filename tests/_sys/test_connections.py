@@ -3,10 +3,12 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
+from harness.sender import PATIENCE
 
-from mailbell._sys.connections import READERS, Reader, acceptor, adopt, reader
+from mailbell._sys.connections import READERS, Reader, acceptor, adopt, reader, taker
 
 LINGER_NOT = struct.pack("ii", 1, 0)  # a close that resets (socket(7), SO_LINGER)
 
@@ -60,6 +62,24 @@ def test_a_socket_that_adopts_it_owns_it(listening: socket.socket) -> None:
         assert peer.recv(1) == b""
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
+
+
+def test_a_taken_connection_is_a_socket_and_none_is_lost_without_memory(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> NoReturn:
+        raise MemoryError
+
+    take = taker(listening)
+    with socket.create_connection(listening.getsockname()[:2]) as peer, take() as connection:
+        assert connection.getpeername() == peer.getsockname()
+    with socket.create_connection(listening.getsockname()[:2]) as peer:
+        peer.settimeout(PATIENCE)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", no_memory)
+            with pytest.raises(MemoryError):
+                take()
+        assert peer.recv(1) == b""
 
 
 def test_what_cannot_be_adopted_is_closed(listening: socket.socket) -> None:

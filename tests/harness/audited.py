@@ -11,8 +11,8 @@ The file is mapped into memory before the lock, so that reporting takes no syste
 call, and a line stands there once however often it happens.
 
 So that what the daemon does about bugs can be seen too, `AUDITED_BUGS` plants
-them: ringing the account "faulty" raises; and with "fatal" so does SIGHUP, where
-nothing but the end of the process can follow.
+them: ringing the account "faulty" raises; and with "fatal" or "memory" so does SIGHUP,
+where nothing but the end of the process can follow.
 """
 
 import mmap
@@ -93,6 +93,8 @@ def plant_bugs(kind: str) -> None:
     def fatal(journal: Journal, level: Level, event: str, **fields: object) -> None:
         if event == "reload_ignored" and kind == "fatal":
             raise RuntimeError("a fatal planted bug")
+        if event == "reload_ignored" and kind == "memory":
+            raise MemoryError
         log(journal, level, event, **fields)
 
     Hub._ring = faulty  # type: ignore[method-assign, assignment]  # planted

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from harness.house import House, house
+from harness.without_memory import WithoutMemory
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys.connections import READERS
@@ -397,3 +398,21 @@ async def test_no_end_of_a_connection_leaves_a_descriptor_behind(
 def test_names(kind: int, host: str, name: str) -> None:
     with bound(kind, host) as sock:
         assert name_of(sock) == f"{name}{sock.getsockname()[1]}"
+
+
+async def test_a_wait_for_which_there_is_no_memory_costs_one_connection_and_no_place(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(front: Front) -> None:
+        await wait_all_tasks_blocked()
+        with monkeypatch.context() as patch, connected(front.socket) as peer:
+            patch.setattr(front.listener, "_nursery", WithoutMemory())
+            peer.sendall(LINE[:3])
+            await front.settle(lambda: "MemoryError" in "".join(front.house.lines))
+            assert heard(peer) in {b"", None}
+        assert front.house.limiter.statistics().connections == 0
+        with connected(front.socket) as peer:
+            peer.sendall(LINE)
+            await front.settled(Outcome.ACCEPTED)
+
+    await with_front(body)

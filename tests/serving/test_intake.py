@@ -29,6 +29,7 @@ class Waiting:
         self.lines: list[str] = []
         self.refusals: list[int] = []  # the errors of the next calls
         self.always = 0  # the error of all calls
+        self.short = 0  # so many of the next calls find no memory
         self.calls = 0
         self.taken: list[bytes] = []
         self.broken = False
@@ -43,6 +44,9 @@ class Waiting:
 
     def _take(self) -> bytes:
         self.calls += 1
+        if self.short:
+            self.short -= 1
+            raise MemoryError
         number = self.always or (self.refusals.pop(0) if self.refusals else 0)
         if number:
             raise OSError(number, "refused")
@@ -122,6 +126,21 @@ async def test_an_unknown_error_pauses_too(waiting: Waiting, autojump_clock: Moc
         await waiting.until(1)
         nursery.cancel_scope.cancel()
     assert waiting.lines[0] == "event=receiving_paused on=here error=?"
+
+
+async def test_no_memory_to_take_it_pauses_too(waiting: Waiting, autojump_clock: MockClock) -> None:
+    """Python says so by an error of its own, which is none of the kernel's."""
+    waiting.short = 3
+    waiting.peer.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        began = trio.current_time()
+        await waiting.until(1)
+        assert trio.current_time() - began > 2 * PAUSE
+        nursery.cancel_scope.cancel()
+    assert waiting.lines == [
+        "event=receiving_paused on=here error=ENOMEM", "event=receiving_resumed on=here",
+    ]  # fmt: skip
 
 
 async def test_a_bug_met_by_one_peer_does_not_stop_the_others(

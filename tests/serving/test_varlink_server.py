@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from harness.without_memory import WithoutMemory
 
 from mailbell._sys.sockets import PeerCredentials
 from mailbell.interfaces.local_event import LocalEvent
@@ -65,8 +66,8 @@ class Daemon:
         self.watching.append(Watching(self, wake))
         return self.watching[-1]
 
-    def server(self, listening: socket.socket) -> VarlinkServer:
-        return VarlinkServer(
+    def serve(self, listening: socket.socket) -> VarlinkServer:
+        self.server = VarlinkServer(
             listening,
             Service(vendor="v", product="sums", version="1", url="u", interfaces=(SUMS,)),
             Handlers(replies={Add: self.add}, streams={Watch: self.watch}),
@@ -74,6 +75,7 @@ class Daemon:
             journal=Journal(self.lines.append, lambda: 0.0),
             connections=4,
         )
+        return self.server
 
 
 class Watching:
@@ -129,7 +131,7 @@ async def run(path: Path, body: Body) -> Daemon:
 
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(daemon.server(listening).serve)
+                nursery.start_soon(daemon.serve(listening).serve)
                 await body(daemon, connect)
                 for caller in callers:
                     await caller.stream.aclose()
@@ -185,3 +187,23 @@ async def test_the_types_of_the_interface_hold(tmp_path: Path, method: str) -> N
         assert answer["error"] == f"org.varlink.service.{names[method]}"
 
     await run(tmp_path / "s", body)
+
+
+async def test_a_caller_for_whom_there_is_no_memory_is_the_only_one_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is its place: as many more as there may be are still served."""
+
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        first = await connect()
+        assert await first.call("Add", number=1) == {"parameters": {"sum": 1}}
+        with monkeypatch.context() as patch:
+            patch.setattr(daemon.server, "_nursery", WithoutMemory())
+            for _ in range(4):
+                assert await (await connect()).reply() is None
+        assert all("MemoryError" in line for line in daemon.lines)
+        more = [await connect() for _ in range(3)]
+        for each in (first, *more):
+            assert "parameters" in await each.call("Add", number=1)
+
+    await run(tmp_path / "socket", body)

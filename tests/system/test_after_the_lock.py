@@ -96,7 +96,7 @@ def ring_in_every_way(daemon: Daemon) -> None:
     assert ring(daemon.endpoint(host="127.0.5.1"), LINE) == b""
     assert ring(daemon.endpoint(host="::1"), LINE) == b""
     assert ring(daemon.endpoint(), LINE, "127.0.0.66") == b""  # the planted bug
-    daemon.until_logged("event=failed where=listener")
+    daemon.until_logged('event=failed where="tcp ')
     endpoint = daemon.endpoint()
     with sent(endpoint, LINE[:4], "127.0.0.20") as sock:
         until(lambda: daemon.status().connections == 1)
@@ -134,7 +134,7 @@ def send_in_every_way(daemon: Daemon) -> None:
     until(rate_limited)
     outcomes = {"accepted", "denied_source", "unknown_account", "rate_limited"}
     until(lambda: set(daemon.counted("udp")) == outcomes)
-    daemon.until_logged("event=failed where=listener", count=2)
+    daemon.until_logged('event=failed where="udp ')
 
 
 DGRAM = socket.SOCK_DGRAM
@@ -217,3 +217,13 @@ def test_nor_when_it_dies_of_a_bug_but_for_the_traceback(tmp_path: Path) -> None
         assert "this is a bug in mailbelld" in daemon.lines()[-1]
         assert "RuntimeError: a fatal planted bug" in "".join(daemon.lines())
         assert reported(daemon, ALLOWED, TRACEBACK) == []
+
+
+def test_nor_when_it_is_out_of_memory_and_says_so(tmp_path: Path) -> None:
+    with audited(tmp_path, bugs="memory") as daemon, Local(daemon.path) as watcher:
+        watcher.subscribe()
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.process.wait(PATIENCE) == os.EX_OSERR
+        assert daemon.lines()[-1].startswith("mailbelld: there is no more memory; raise LimitDATA")
+        assert "Traceback" not in "".join(daemon.lines())
+        assert reported(daemon, ALLOWED) == []

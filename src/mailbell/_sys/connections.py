@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["READERS", "Reader", "acceptor", "adopt", "reader"]
+__all__ = ["READERS", "Reader", "acceptor", "adopt", "reader", "taker"]
 
 Reader = Callable[[int, int], bytes]
 """Reads from a connection's descriptor so many bytes at most, and never waits.
@@ -51,6 +51,23 @@ def adopt(descriptor: int, listening: socket.socket) -> socket.socket:
     except Exception:  # whatever it was: the caller has given the descriptor away
         os.close(descriptor)
         raise
+
+
+def taker(listening: socket.socket) -> Callable[[], socket.socket]:
+    """Return what accepts a connection as a socket, and loses no descriptor when it fails.
+
+    `socket.accept` forgets the descriptor when there is no memory for the socket.
+
+    Args:
+        listening: the socket to accept on, non-blocking.
+    """
+    accept = acceptor(listening)
+
+    def take() -> socket.socket:
+        descriptor, _ = accept()
+        return adopt(descriptor, listening)
+
+    return take
 
 
 def reader(listening: socket.socket) -> Reader:

@@ -69,13 +69,14 @@ class StreamListener:
         journal: Journal,
     ) -> None:
         self._socket = sock
+        self._name = name_of(sock)
         self._intake = Intake(
             sock,
             acceptor(sock),
             batch=BATCH,
             journal=journal,
             what="accepting",
-            where=name_of(sock),
+            where=self._name,
         )
         self._read = reader(sock)
         self._socket_family = sock.family
@@ -141,7 +142,11 @@ class StreamListener:
         if isinstance(place, Outcome):
             self._conclude(connection, source, now, place, receiver.data)
             return
-        self._nursery.start_soon(self._wait, connection, place, scope, receiver)
+        try:
+            self._nursery.start_soon(self._wait, connection, place, scope, receiver)
+        except MemoryError:  # nobody else would give it back
+            self._waiting.leave(place)
+            raise
 
     async def _wait(
         self, connection: socket.socket, place: Place, scope: trio.CancelScope, receiver: Receiver
@@ -156,8 +161,8 @@ class StreamListener:
             if not _is_closed(connection):
                 now = trio.current_time()
                 self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
-        except Exception as error:  # see _log_bug
-            _log_bug(self._journal, error)
+        except Exception as error:  # as in the intake: one peer met it, and not all the others
+            self._journal.log(Level.ERROR, "failed", where=self._name, error=repr(error))
         finally:
             connection.close()
             self._waiting.leave(place)
@@ -278,11 +283,6 @@ class DatagramListener:
         self._admission.conclude(
             outcome, Transport.UDP, self._family, source, now, local=self._local, data=data
         )
-
-
-def _log_bug(journal: Journal, error: Exception) -> None:
-    """A bug of ours that one peer met must not silence all the others."""
-    journal.log(Level.ERROR, "failed", where="listener", error=repr(error))
 
 
 def _number(family: Family, host: str) -> int:

@@ -95,6 +95,9 @@ class Intake:
                 taken = take()
             except BlockingIOError:
                 break
+            except MemoryError:
+                self._state.off("ENOMEM")
+                return False
             except OSError as error:
                 failed += 1
                 # A batch of nothing but errors is no accident of one peer either.
@@ -104,9 +107,7 @@ class Intake:
                 return False
             try:
                 handle(taken, now)
-            except (
-                Exception
-            ) as error:  # a bug of ours that one peer met must not silence the others
+            except Exception as error:  # one peer met a bug of ours, or no memory was left for it
                 self._journal.log(Level.ERROR, "failed", where=self._where, error=repr(error))
         self._state.on()
         return True

@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from mailbell import varlink
+from mailbell._sys.connections import taker
 from mailbell._sys.sockets import PeerCredentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
@@ -82,7 +83,7 @@ class VarlinkServer:
         self._guests: dict[trio.CancelScope, None] = {}
         self._intake = Intake(
             sock,
-            sock.accept,
+            taker(sock),
             batch=BATCH,
             journal=journal,
             what="accepting",
@@ -95,8 +96,7 @@ class VarlinkServer:
         async with trio.open_nursery() as self._nursery:
             await self._intake.serve(self._admit)
 
-    def _admit(self, taken: tuple[socket.socket, object], _: float) -> None:
-        connection, _address = taken
+    def _admit(self, connection: socket.socket, _: float) -> None:
         if self._connections >= self._max_connections:
             for oldest in self._guests:
                 oldest.cancel()
@@ -106,8 +106,12 @@ class VarlinkServer:
                 self._count(LocalEvent.REFUSED_FULL)
                 connection.close()
                 return
+        try:
+            self._nursery.start_soon(self._host, connection)
+        except MemoryError:  # it has no other owner
+            connection.close()
+            raise
         self._connections += 1
-        self._nursery.start_soon(self._host, connection)
 
     async def _host(self, connection: socket.socket) -> None:
         """Hold one connection from its beginning to its one counted end."""
