@@ -138,7 +138,7 @@ def check_model(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -
         else:
             admitted = gate.admit(source, float(now))
             assert admitted == model.admit(transport, family, source, now, chances[-1])
-    assert not any(table.evictions for table in limiter.statistics().tables)
+    assert not any(table.evicted for table in limiter.statistics().tables)
 
 
 def check_crowd(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -> None:

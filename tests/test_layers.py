@@ -69,7 +69,7 @@ HOUSE: Final = (
     # A policy as data.
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
     # The contract of each local socket.
-    Room(2, "interfaces", ("local_event", "listener")),
+    Room(3, "interfaces", ("local_event", "listener")),
     Room(3, "logs", ("journal", "switch")),
     # The boundary to the operating system: the only home of ctypes, ids, raw socket options.
     Room(

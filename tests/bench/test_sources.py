@@ -84,7 +84,7 @@ def test_a_source_that_was_heard_still_owes_a_token_at_the_end() -> None:
     narrow, wide = alone._limiter.statistics().tables[4:6]
     assert (narrow.name, wide.name) == ("udp/ipv4/32", "udp/ipv4/24")
     for table in (narrow, wide):
-        assert table.entries + table.evictions == 20_000
+        assert table.entries + table.evicted == 20_000
 
 
 def test_a_request_that_the_limiter_refuses_is_a_failure() -> None:

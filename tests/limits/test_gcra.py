@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fuzz.fuzz_limiter import ExactBucket
-from mailbell.limits.gcra import Bucket, Table
+from mailbell.limits.gcra import Bucket, BucketTable
 
 RATES = st.sampled_from([0.25, 0.5, 1.0, 4.0, 64.0])
 BURSTS = st.integers(1, 20)
@@ -35,7 +35,7 @@ def test_bucket_is_exact(rate: float, burst: int, steps: list[tuple[int, int]]) 
 
 @given(rate=st.floats(0.001, 1000), burst=BURSTS, now=UPTIMES)
 def test_burst_is_whole_at_any_time(rate: float, burst: int, now: float) -> None:
-    bucket, table = Bucket(rate, burst), Table(0, 8, 1, rate, burst)
+    bucket, table = Bucket(rate, burst), BucketTable(0, 8, 1, rate, burst)
     assert [bucket.take(now) for _ in range(burst + 1)] == [True] * burst + [False]
     for _ in range(burst):
         assert table.test(1, now)
@@ -55,7 +55,7 @@ def test_bucket_recovers_when_time_runs_backwards(rate: float, burst: int, back:
 
 @given(back=st.floats(0, 1e9), penalties=st.integers(0, 9), burst=BURSTS)
 def test_table_recovers_when_time_runs_backwards(back: float, penalties: int, burst: int) -> None:
-    table = Table(0, 8, 1, 1.0, burst)
+    table = BucketTable(0, 8, 1, 1.0, burst)
     for _ in range(penalties):
         table.penalize(7, 1e9, 4.0)
     now = 1e9 - back
@@ -65,7 +65,7 @@ def test_table_recovers_when_time_runs_backwards(back: float, penalties: int, bu
 
 @given(penalties=st.integers(1, 50), burst=BURSTS)
 def test_penalty_silences_for_two_bursts_at_most(penalties: int, burst: int) -> None:
-    table = Table(0, 8, 1, 1.0, burst)
+    table = BucketTable(0, 8, 1, 1.0, burst)
     for _ in range(penalties):
         table.penalize(7, 0.0, 4.0)
     debt = max(burst - 4 * penalties, -burst)
@@ -77,17 +77,17 @@ def test_penalty_silences_for_two_bursts_at_most(penalties: int, burst: int) -> 
     ("asked", "capacity"), [(1, 8), (8, 8), (9, 16), (1000, 1024), (8192, 8192), (8193, 16384)]
 )
 def test_capacity_is_a_power_of_two(asked: int, capacity: int) -> None:
-    table = Table(0, asked, 1, 1.0, 1)
+    table = BucketTable(0, asked, 1, 1.0, 1)
     assert table.capacity == capacity
     arrays = sum(len(part) * part.itemsize for part in (table._keys, table._tats))
     assert arrays + len(table._hints) == 17 * capacity
 
 
 def test_key_is_the_prefix() -> None:
-    assert Table(8, 8, 1, 1.0, 1).key(0xC0000219) == 0xC00002
+    assert BucketTable(8, 8, 1, 1.0, 1).key(0xC0000219) == 0xC00002
 
 
-def fill(table: Table, keys: range, now: float, cost: int = 1) -> None:
+def fill(table: BucketTable, keys: range, now: float, cost: int = 1) -> None:
     for key in keys:
         for _ in range(cost):
             assert table.test(key, now)
@@ -95,7 +95,7 @@ def fill(table: Table, keys: range, now: float, cost: int = 1) -> None:
 
 
 def test_smallest_tat_gives_way() -> None:
-    table = Table(0, 8, 1, 1.0, 5)
+    table = BucketTable(0, 8, 1, 1.0, 5)
     fill(table, range(8), 0.0, cost=3)
     fill(table, range(3, 4), 0.0, cost=2)  # the flooder: all of its tokens are gone
     fill(table, range(100, 107), 0.0, cost=3)  # seven others, and it does not ask any more
@@ -105,7 +105,7 @@ def test_smallest_tat_gives_way() -> None:
 
 @given(seed=st.integers(0), keys=st.sets(st.integers(0, (1 << 64) - 2), min_size=8, max_size=8))
 def test_each_set_has_room_for_eight(seed: int, keys: set[int]) -> None:
-    table = Table(0, 8, seed, 1.0, 1)
+    table = BucketTable(0, 8, seed, 1.0, 1)
     for key in keys:
         fill(table, range(key, key + 1), 0.0)
     assert (table.entries, table.evictions) == (8, 0)
@@ -113,7 +113,7 @@ def test_each_set_has_room_for_eight(seed: int, keys: set[int]) -> None:
 
 
 def test_entry_in_the_past_gives_way_uncounted() -> None:
-    table = Table(0, 8, 1, 1.0, 5)
+    table = BucketTable(0, 8, 1, 1.0, 5)
     fill(table, range(8), 0.0)
     fill(table, range(100, 108), 1.0)
     assert (table.entries, table.evictions) == (8, 0)
@@ -122,7 +122,7 @@ def test_entry_in_the_past_gives_way_uncounted() -> None:
 
 
 def test_two_that_share_a_slot_cannot_take_turns_to_be_forgotten() -> None:
-    table = Table(0, 8, 1, 1.0, 4)
+    table = BucketTable(0, 8, 1, 1.0, 4)
     fill(table, range(8), 0.0)
     slot = own_slot(table, 0)
     first, second = islice((key for key in count(8) if own_slot(table, key) == slot), 2)
@@ -136,7 +136,7 @@ def test_two_that_share_a_slot_cannot_take_turns_to_be_forgotten() -> None:
 
 
 def test_who_means_nothing_any_more_gives_way_to_whoever_has_its_slot() -> None:
-    table = Table(0, 8, 1, 1.0, 4)
+    table = BucketTable(0, 8, 1, 1.0, 4)
     fill(table, range(1, 8), 0.0)
     fill(table, range(1), 0.0, cost=2)
     slot = table._keys.index(0)
@@ -147,26 +147,26 @@ def test_who_means_nothing_any_more_gives_way_to_whoever_has_its_slot() -> None:
 
 
 def test_while_there_is_room_nobody_gives_way() -> None:
-    table = Table(0, 8, 1, 1.0, 8)
+    table = BucketTable(0, 8, 1, 1.0, 8)
     fill(table, range(1), 0.0)
     rival = next(key for key in count(1) if own_slot(table, key) == table._keys.index(0))
     fill(table, range(rival, rival + 1), 0.5)
     assert (table.entries, table.evictions) == (2, 0)
 
 
-def own_slot(table: Table, key: int) -> int:
+def own_slot(table: BucketTable, key: int) -> int:
     return key * table._multiplier >> table._down & table._last
 
 
 def test_a_key_with_the_hint_of_another_is_not_taken_for_it() -> None:
-    table = Table(0, 8, 1, 1.0, 1)
+    table = BucketTable(0, 8, 1, 1.0, 1)
     fill(table, range(8), 0.0)
     assert all(table.test(key + 251, 0.0) and table.test(key + 502, 0.0) for key in range(8))
     assert not any(table.test(key, 0.0) for key in range(8))
 
 
 def test_refused_and_merely_tested_leave_nothing_behind() -> None:
-    table = Table(0, 8, 1, 1.0, 2)
+    table = BucketTable(0, 8, 1, 1.0, 2)
     fill(table, range(8), 0.0, cost=2)
     before = table._keys[:], table._tats[:], table._hints[:]
     assert not table.test(3, 0.0)
@@ -175,7 +175,7 @@ def test_refused_and_merely_tested_leave_nothing_behind() -> None:
 
 
 def test_who_was_refused_and_would_be_now_is_named_with_its_wait() -> None:
-    table = Table(8, 8, 1, 0.5, 2)
+    table = BucketTable(8, 8, 1, 0.5, 2)
     fill(table, range(0x100, 0x101), 10.0, cost=2)
     fill(table, range(0x2FF, 0x300), 10.0, cost=2)
     fill(table, range(0x300, 0x301), 10.0, cost=2)  # has no token either, but asks for none
@@ -190,7 +190,7 @@ def test_who_was_refused_and_would_be_now_is_named_with_its_wait() -> None:
 
 
 def test_the_last_refusals_are_remembered_and_no_more() -> None:
-    table = Table(0, 8, 1, 1.0, 1)
+    table = BucketTable(0, 8, 1, 1.0, 1)
     fill(table, range(3), 0.0)
     for key, times in ((0, 1000), (1, 60), (2, 4)):
         assert not any(table.test(key, 0.0) for _ in range(times))
@@ -204,7 +204,7 @@ def test_the_last_refusals_are_remembered_and_no_more() -> None:
 def test_nobody_is_named_who_would_be_heard_and_nobody_refused_is_left_out(
     asked: list[tuple[int, int]],
 ) -> None:
-    table, now = Table(0, 8, 0xFEED, 1.0, 2), 0.0
+    table, now = BucketTable(0, 8, 0xFEED, 1.0, 2), 0.0
     refused = []
     for key, wait in asked:
         now += wait / 4
@@ -219,7 +219,7 @@ def test_nobody_is_named_who_would_be_heard_and_nobody_refused_is_left_out(
 
 
 def test_whoever_was_forgotten_is_not_named() -> None:
-    table = Table(0, 8, 1, 1.0, 2)
+    table = BucketTable(0, 8, 1, 1.0, 2)
     fill(table, range(8), 0.0, cost=2)
     assert not table.test(3, 0.0)
     fill(table, range(100, 108), 1.0, cost=2)
@@ -228,7 +228,7 @@ def test_whoever_was_forgotten_is_not_named() -> None:
 
 @pytest.mark.parametrize("key", [0, (1 << 64) - 1])
 def test_no_key_is_mistaken_for_a_free_slot(key: int) -> None:
-    table = Table(0, 8, 1, 1.0, 1)
+    table = BucketTable(0, 8, 1, 1.0, 1)
     fill(table, range(key, key + 1), -5.0)
     assert not table.test(key, -5.0)
     assert table.test(key ^ 1, -5.0)
@@ -240,7 +240,7 @@ def test_neighbours_do_not_crowd_one_set(shift: int) -> None:
     seeds = random.Random(4146)
     kept = []
     for _ in range(50):
-        table = Table(0, 8192, seeds.getrandbits(64), 1.0, 1)
+        table = BucketTable(0, 8192, seeds.getrandbits(64), 1.0, 1)
         fill(table, range(0, 1024 << shift, 1 << shift), 0.0)
         kept.append(table.entries)
     assert sorted(kept)[5] > 1000
@@ -248,7 +248,7 @@ def test_neighbours_do_not_crowd_one_set(shift: int) -> None:
 
 def test_seed_decides_the_sets() -> None:
     def kept(seed: int) -> list[int]:
-        table = Table(0, 1024, seed, 1.0, 1)
+        table = BucketTable(0, 1024, seed, 1.0, 1)
         fill(table, range(512), 0.0)
         return table._keys.tolist()
 
@@ -262,7 +262,7 @@ def test_seed_decides_the_sets() -> None:
 )
 def test_senseless_limits_are_refused(rate: float, burst: int, capacity: int) -> None:
     with pytest.raises(ValueError, match="at least"):
-        Table(0, capacity, 1, rate, burst)
+        BucketTable(0, capacity, 1, rate, burst)
 
 
 class CrowdedTable(RuleBasedStateMachine):
@@ -270,7 +270,7 @@ class CrowdedTable(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = Table(4, 16, 0xFEED, 1.0, 4)
+        self.table = BucketTable(4, 16, 0xFEED, 1.0, 4)
         self.now = 0.0
 
     @rule(source=st.integers(0, 8000), times=st.integers(1, 6))

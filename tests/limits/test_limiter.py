@@ -11,7 +11,7 @@ from fuzz.fuzz_limiter import check
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import LimitedSource, Limiter, LimiterStatistics
+from mailbell.limits.limiter import Limited, Limiter, LimiterStatistics
 
 TCP, UDP = Transport.TCP, Transport.UDP
 V4, V6 = Family.IPV4, Family.IPV6
@@ -122,8 +122,8 @@ def test_full_table_lets_new_sources_pass() -> None:
     limiter = make(sources=8, total_rate=1e6)
     assert all(admitted(limiter, TCP, V4, source << 8, 5) == 4 for source in range(100))
     narrow, wide, *_ = limiter.statistics().tables
-    assert (narrow.entries, narrow.capacity, narrow.evictions) == (8, 8, 92)
-    assert (wide.entries, wide.capacity, wide.evictions) == (8, 8, 92)
+    assert (narrow.entries, narrow.capacity, narrow.evicted) == (8, 8, 92)
+    assert (wide.entries, wide.capacity, wide.evicted) == (8, 8, 92)
 
 
 def test_leak_is_a_quarter_and_only_for_datagrams() -> None:
@@ -216,10 +216,10 @@ def test_who_is_refused_is_named_by_network_and_table() -> None:
         admitted(limiter, UDP, V6, NETWORK | last << 64, 4)
     assert admitted(limiter, UDP, V6, NETWORK | 99 << 64, 3) == 0
     wide, narrow = limiter.limited(100.0)
-    assert wide == LimitedSource("udp/ipv6/48", V6, NETWORK, 48, 3, wide.wait)
-    assert narrow == LimitedSource("tcp/ipv4/32", V4, HOST, 32, 2, narrow.wait)
-    assert wide.wait == pytest.approx(1 / 16, 0.1)
-    assert narrow.wait == pytest.approx(1.0, 0.1)
+    assert wide == Limited(table="udp/ipv6/48", source="2001:db8::/48", refused=3, wait=wide.wait)
+    assert narrow == Limited(table="tcp/ipv4/32", source="192.0.2.25", refused=2, wait=narrow.wait)
+    assert wide.wait == pytest.approx(1_000_000 / 16, 0.1)
+    assert narrow.wait == pytest.approx(1_000_000, 0.1)
 
 
 def test_those_refused_most_are_named_first_and_no_more_than_eight() -> None:
@@ -227,8 +227,8 @@ def test_those_refused_most_are_named_first_and_no_more_than_eight() -> None:
     for source in range(1, 11):
         assert admitted(limiter, TCP, V4, source << 8, 4 + source) == 4
     named = limiter.limited(100.0)
-    assert [(source.prefix >> 8, source.refused) for source in named] == [
-        (source, source) for source in range(10, 2, -1)
+    assert [(source.source, source.refused) for source in named] == [
+        (f"0.0.{source}.0", source) for source in range(10, 2, -1)
     ]
 
 
@@ -241,7 +241,8 @@ def test_of_those_refused_as_often_the_one_who_waits_longest_is_first() -> None:
             gate.penalize(source << 8, 100.0)
         assert not gate.admit(source << 8, 100.0)
     named = limiter.limited(100.0)
-    assert [(source.prefix >> 8, source.refused) for source in named] == [(2, 1), (3, 1), (1, 1)]
+    assert [source.source for source in named] == ["0.0.2.0", "0.0.3.0", "0.0.1.0"]
+    assert [source.refused for source in named] == [1, 1, 1]
 
 
 def test_without_udp_there_are_no_tables_for_it() -> None:

@@ -10,6 +10,7 @@ import msgspec
 from mailbell import __version__
 from mailbell.core.account_name import MAX_ACCOUNT_NAME
 from mailbell.core.notification import Cursor, Notification
+from mailbell.limits.limiter import Limited, Table
 from mailbell.varlink import Interface, Method, Service, ServiceError, invalid_parameter
 
 __all__ = [
@@ -162,38 +163,6 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
     tcp: dict[str, int]
     udp: dict[str, int]
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of one table of sources.
-
-    Attributes:
-        name: transport, family and prefix, as in `tcp/ipv4/24`.
-        entries: sources it holds now.
-        capacity: sources it can hold.
-        evicted: sources it forgot while they were still limited.
-    """
-
-    name: str
-    entries: int
-    capacity: int
-    evicted: int
-
-
-class Limited(msgspec.Struct, frozen=True, kw_only=True):
-    """A source that is over its limit now.
-
-    Attributes:
-        table: name of the table that refuses it.
-        source: its address or network, as in `192.0.2.25` or `2001:db8::/64`.
-        refused: how many of the table's last 64 refusals were its own.
-        wait: microseconds until it is admitted again.
-    """
-
-    table: str
-    source: str
-    refused: int
-    wait: int
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

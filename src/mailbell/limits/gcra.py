@@ -5,11 +5,12 @@ time (TAT): the time of the next request if requests came evenly. A request conf
 the TAT is not too far ahead of now. Each request moves the TAT on by one increment. The
 bucket holds `burst - (TAT - now) / increment` tokens, so a TAT in the past is a full bucket.
 
-`Table` is set-associative. An ordered dictionary with LRU eviction is worse for three reasons:
+`BucketTable` is set-associative. An ordered dictionary with LRU eviction is worse for three
+reasons:
 
-- Memory. `Table` takes 17 bytes an entry, all of it at start. The dictionary takes some 170
+- Memory. `BucketTable` takes 17 bytes an entry, all of it at start. The dictionary takes some 170
   bytes an entry and grows under attack. Eight tables of 8192 entries take 1 MiB, not 10.
-- What is forgotten. `Table` forgets the smallest TAT of eight. If that TAT is in the past,
+- What is forgotten. `BucketTable` forgets the smallest TAT of eight. If that TAT is in the past,
   the entry equals that of a new source, and nothing is lost. Otherwise it is the entry that
   spent the fewest tokens. An attacker who wants it forgotten must spend more than that from
   each of eight other sources. All eight must be compared for this. A cheaper rule, such as to
@@ -26,7 +27,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-__all__ = ["Bucket", "Refused", "Table"]
+__all__ = ["Bucket", "BucketTable", "Refused"]
 
 _WAYS: Final = 8
 # Reads eight floats of an array at once. It is faster than a slice of the array.
@@ -98,7 +99,7 @@ class Refused(NamedTuple):
     wait: float
 
 
-class Table:
+class BucketTable:
     """A token bucket for each source prefix it knows, in two flat arrays that never grow.
 
     A key's own slot is the top bits of `key * multiplier` modulo 2**64, where the multiplier is

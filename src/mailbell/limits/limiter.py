@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from mailbell.core.networks import Family
+from mailbell.core.networks import Family, Network
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.gcra import Bucket, Refused, Table
+from mailbell.limits.gcra import Bucket, BucketTable, Refused
 
-__all__ = ["Bucket", "Gate", "LimitedSource", "Limiter", "LimiterStatistics", "TableStatistics"]
+__all__ = ["Bucket", "Gate", "Limited", "Limiter", "LimiterStatistics", "Table"]
 
 # What invalid input costs, beyond the token for its admission. With the default burst of 10, a
 # source that sends only invalid input is admitted twice, then once in five seconds.
@@ -40,21 +40,21 @@ _NAMED: Final = 8
 _PREFIXES: Final = {Family.IPV4: (32, 24), Family.IPV6: (64, 48)}
 
 
-@dataclass(frozen=True, slots=True)
-class TableStatistics:
-    """The state of one table.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The state of one table of sources.
 
     Attributes:
-        name: transport, family and prefix length, as in `tcp/ipv4/24`.
-        entries: slots in use.
-        capacity: all slots.
-        evictions: entries that were forgotten before their bucket was full.
+        name: transport, family and prefix, as in `tcp/ipv4/24`.
+        entries: sources it holds now.
+        capacity: sources it can hold.
+        evicted: sources it forgot while they were still limited.
     """
 
     name: str
     entries: int
     capacity: int
-    evictions: int
+    evicted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +69,41 @@ class LimiterStatistics:
         leaked: datagrams over their source's limits that were admitted at random.
     """
 
-    tables: tuple[TableStatistics, ...]
+    tables: tuple[Table, ...]
     connections: int
     connections_limit: int
     total_refused: int
     leaked: int
 
 
-@dataclass(frozen=True, slots=True)
-class LimitedSource:
-    """A prefix that has no token and was refused recently.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limited:
+    """A source that is over its limit now.
 
     Attributes:
-        table: its table's name.
-        family: of its addresses.
-        prefix: its lowest address.
-        length: of the prefix, in bits.
-        refused: how many of its table's last 64 refusals were its own.
-        wait: seconds until it has a token again.
+        table: name of the table that refuses it.
+        source: its address or network, as in `192.0.2.25` or `2001:db8::/64`.
+        refused: how many of the table's last 64 refusals were its own.
+        wait: microseconds until it is admitted again.
     """
 
     table: str
-    family: Family
-    prefix: int
-    length: int
+    source: str
     refused: int
-    wait: float
+    wait: int
 
 
 class _PrefixTable(NamedTuple):
     family: Family
     length: int
-    table: Table
+    table: BucketTable
 
-    def named(self, name: str, refused: Refused) -> LimitedSource:
-        return LimitedSource(
-            name, self.family, refused.source, self.length, refused.times, refused.wait
+    def limited(self, name: str, refused: Refused) -> Limited:
+        return Limited(
+            table=name,
+            source=str(Network(self.family, refused.source, self.length)),
+            refused=refused.times,
+            wait=round(refused.wait * 1_000_000),
         )
 
 
@@ -117,7 +116,12 @@ class Gate:
     __slots__ = ("_leak", "_limiter", "_narrow", "_per_source", "_total", "_wide")
 
     def __init__(
-        self, limiter: "Limiter", tables: tuple[Table, Table], total: Bucket, *, leak: bool
+        self,
+        limiter: "Limiter",
+        tables: tuple[BucketTable, BucketTable],
+        total: Bucket,
+        *,
+        leak: bool,
     ) -> None:
         self._limiter = limiter
         self._narrow, self._wide = tables
@@ -255,8 +259,8 @@ class Limiter:
         self._tables: dict[str, _PrefixTable] = {}
         self._gates: dict[tuple[Transport, Family], Gate] = {}
 
-        def table(transport: Transport, family: Family, length: int, factor: int) -> Table:
-            made = Table(family.bits - length, sources, seed, rate * factor, burst * factor)
+        def table(transport: Transport, family: Family, length: int, factor: int) -> BucketTable:
+            made = BucketTable(family.bits - length, sources, seed, rate * factor, burst * factor)
             self._tables[f"{transport}/ipv{family}/{length}"] = _PrefixTable(family, length, made)
             return made
 
@@ -289,7 +293,12 @@ class Limiter:
         """Return the present numbers, as a record that does not change later."""
         return LimiterStatistics(
             tables=tuple(
-                TableStatistics(name, table.entries, table.capacity, table.evictions)
+                Table(
+                    name=name,
+                    entries=table.entries,
+                    capacity=table.capacity,
+                    evicted=table.evictions,
+                )
                 for name, (_, _, table) in self._tables.items()
             ),
             connections=self.connections,
@@ -298,7 +307,7 @@ class Limiter:
             leaked=self.leaked,
         )
 
-    def limited(self, now: float) -> tuple[LimitedSource, ...]:
+    def limited(self, now: float) -> tuple[Limited, ...]:
         """Name the sources that are refused most.
 
         Args:
@@ -309,7 +318,7 @@ class Limiter:
             the one with the longest wait comes first.
         """
         found = [
-            kept.named(name, refused)
+            kept.limited(name, refused)
             for name, kept in self._tables.items()
             for refused in kept.table.refused(now)
         ]

@@ -20,9 +20,8 @@ from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
 from mailbell.core.clock import Clock
-from mailbell.core.networks import Network
 from mailbell.core.notification import Notification
-from mailbell.interfaces.listener import Account, Limited, Sandbox, Status, Table
+from mailbell.interfaces.listener import Account, Sandbox, Status
 from mailbell.limits.limiter import Limiter
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
@@ -179,16 +178,8 @@ class Daemon:
             connections_limit=self._configuration.limits.connections,
             subscribers=self._hub.subscribers,
             subscribers_limit=self._configuration.socket.subscribers,
-            tables=tuple(
-                Table(
-                    name=table.name,
-                    entries=table.entries,
-                    capacity=table.capacity,
-                    evicted=table.evictions,
-                )
-                for table in limiter.tables
-            ),
-            limited=self._limited(),
+            tables=limiter.tables,
+            limited=self._limiter.limited(trio.current_time()),
             local=self._counters.snapshot_local(),
             log_suppressed=self._journal.suppressed,
             sandbox=self._sandbox(),
@@ -199,17 +190,6 @@ class Daemon:
             return Account(name=state.name, count=state.count)
         time, age = self._clock.time_of(state.time), self._clock.age(state.time)
         return Account(name=state.name, count=state.count, time=time, age=age)
-
-    def _limited(self) -> tuple[Limited, ...]:
-        return tuple(
-            Limited(
-                table=source.table,
-                source=str(Network(source.family, source.prefix, source.length)),
-                refused=source.refused,
-                wait=round(source.wait * 1_000_000),
-            )
-            for source in self._limiter.limited(trio.current_time())
-        )
 
     def _sandbox(self) -> Sandbox:
         status, landlock = self._locked.status, self._locked.unprivileged.landlock
