@@ -85,6 +85,10 @@ class Terminal:
         """How the terminal treats what is typed and written: termios(3)."""
         return termios.tcgetattr(self._ours)
 
+    def foreground(self) -> int:
+        """The process group that has the terminal."""
+        return os.tcgetpgrp(self._ours)
+
     def press(self, keys: bytes) -> None:
         """Type something."""
         os.write(self._ours, keys)

@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import termios
 
@@ -154,7 +153,7 @@ def test_it_stops_and_goes_on(environment: dict[str, str], daemon: FakeDaemon, s
         if stop == "key":
             shell.press(CTRL_Z)
         else:
-            os.kill(foreground(shell), signal.SIGSTOP)
+            os.kill(shell.foreground(), signal.SIGSTOP)
         shell.until_written("Stopped")
         if stop == "key":
             # The shell's prompt is where it was, with a cursor.
@@ -202,12 +201,3 @@ def test_in_the_background_it_waits_for_the_terminal(
         shell.press(b"q")
         shell.until_written("ready> ")
         assert_given_back(shell)
-
-
-def foreground(shell: Shell) -> int:
-    """The process group that has the terminal: as many as it has one process."""
-    asked = subprocess.run(
-        ["ps", "-o", "tpgid=", "-p", str(shell.process.pid)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return int(asked.stdout)

@@ -41,7 +41,8 @@ NONE_OF: Final = {
                         "chmod", "fchmodat", "link", "symlink", "truncate", "ftruncate",
                         "fallocate", "setxattr", "utimensat"},
     "does nothing in a new way": {"io_uring_setup", "userfaultfd", "memfd_secret", "bpf",
-                                  "perf_event_open", "ptrace", "process_vm_writev", "shmget"},
+                                  "memfd_create", "perf_event_open", "ptrace", "process_vm_writev",
+                                  "shmget"},
 }  # fmt: skip
 # What the daemon tries because it must be refused: regaining a capability.
 TRIED: Final = {"capset"}
