@@ -19,7 +19,7 @@ from harness.sender import PATIENCE
 
 from mailbell.cli import _dial, _group, send
 from mailbell.cli.send import parse_target
-from mailbell.core.errors import MailbellError, UsageError
+from mailbell.core.errors import MailbellError, UnavailableError, UsageError
 
 _LINE = b"nm_notifyuser\r\n"
 
@@ -366,6 +366,30 @@ def test_what_is_no_target_is_64(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_target(text)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("::1:79", "; for port 79 of ::1 write [::1]:79"),
+        ("2001:db8::7:7979", "; for port 7979 of 2001:db8::7 write [2001:db8::7]:7979"),
+        ("2001:db8::7", ""),
+        ("[2001:db8::7]:79", ""),
+        ("2001:db8::7:99999", ""),
+        ("localhost:1", ""),
+        ("\udcff:1", ""),
+    ],
+)
+def test_a_port_without_brackets_is_no_port_and_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, target: str, hint: str
+) -> None:
+    def unreachable(*_: object) -> str:
+        raise UnavailableError("no way there", "check the network")
+
+    monkeypatch.setattr(send, "_send", unreachable)
+    with pytest.raises(UnavailableError) as caught:
+        send.command.main([target], standalone_mode=False)
+    assert caught.value.remedy == "check the network" + hint
 
 
 def test_ipv6_is_shown_in_brackets() -> None:

@@ -66,6 +66,7 @@ STATUS = Status(
         threads=1,
         permitted_calls=40,
         landlock_abi=6,
+        landlock_used=6,
         landlock_uncovered=("stat",),
     ),
 )

@@ -59,6 +59,17 @@ def _parse_port(text: str) -> int:
     raise UsageError(f"{text!r} is no port", "write a number from 1 to 65535")
 
 
+def _brackets(target: str) -> str:
+    """Say how a port is written after an IPv6 address, where somebody may have meant one."""
+    address, _, port = target.rpartition(":")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+        _parse_port(port)
+    except (OSError, UnicodeError, UsageError):
+        return ""
+    return f"; for port {port} of {address} write [{address}]:{port}"
+
+
 def _resolve(host: str, port: int, kind: socket.SocketKind, timeout: float) -> list[Candidate]:
     try:
         return in_time(lambda: socket.getaddrinfo(host, port, type=kind), timeout)
@@ -168,6 +179,9 @@ can send to, and to the next one only if the first reports an error."""
 def command(target: str, udp: bool, timeout: float, verbose: bool) -> None:
     """Send one notification, as a mail server would."""
     host, port = parse_target(target)
-    sent = _send(host, port, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM, timeout)
+    try:
+        sent = _send(host, port, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM, timeout)
+    except MailbellError as error:
+        raise type(error)(error.what, error.remedy + _brackets(target)) from error
     if verbose:
         click.echo(f"sent to {sent}")
