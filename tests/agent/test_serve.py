@@ -207,7 +207,7 @@ async def test_the_reason_why_it_is_deaf_is_said_also_when_it_changes(tmp_path: 
             await log.until("event=listening")
             await trio.to_thread.run_sync(daemon.stop)
             await log.until('event=deaf why="the daemon closed the connection')
-            await log.until(f'event=deaf why="no daemon at {daemon.path} (Connection refused)')
+            await log.until(f'event=deaf why="no daemon at {daemon.path} (nothing listens there)')
             toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=ACCOUNTS)
             with started(tmp_path, toml.replace('"work"', '"play"')):
                 (said,) = await log.until("no account 'work'")

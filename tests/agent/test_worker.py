@@ -44,7 +44,7 @@ class Commands:
         running: Running,
         kill_after: float,
     ) -> Ended:
-        assert running
+        assert not len(running)
         assert kill_after == Timing().kill_after
         assert self.at_once == 0
         self.at_once += 1

@@ -28,7 +28,23 @@ def assert_given_back(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "XCPU"],
+    [
+        "INT",
+        "TERM",
+        "HUP",
+        "QUIT",
+        "USR1",
+        "USR2",
+        "ALRM",
+        "VTALRM",
+        "PROF",
+        "XCPU",
+        "STKFLT",
+        "IO",
+        "PWR",
+        "RTMIN",
+        "RTMAX",
+    ],
 )
 def test_it_is_given_back_after_a_signal(
     environment: dict[str, str], daemon: FakeDaemon, number: str

@@ -166,6 +166,18 @@ def test_told_to_end_before_it_serves_it_ends(tmp_path: Path, name: str) -> None
         os.close(held)
 
 
+def test_a_command_that_runs_for_long_ends_on_a_signal(daemon: Daemon) -> None:
+    words = program("mailbell", "watch", "--socket", str(daemon.path))
+    process = subprocess.Popen([*CONTAINER, *words])
+    try:
+        until(lambda: daemon.status().subscribers == 1)
+        os.kill(first_of(process), signal.SIGTERM)
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+
+
 def links(pid: int) -> set[str]:
     """What the descriptors of a process lead to."""
     found = set()

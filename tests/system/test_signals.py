@@ -171,4 +171,4 @@ def test_the_agent_ends_in_order_and_its_command_with_it(
         running.send_signal(number)
         assert running.wait(PATIENCE) == 0
         assert not runs(note.read_text().strip())
-        assert f"event=stopping signal={number.name}" in log(tmp_path)
+        assert f"event=stopping signal={number.name} commands=1\n" in log(tmp_path)

@@ -83,6 +83,10 @@ class Running:
         self._tell = tell
         self._sessions: dict[int, Session] = {}
 
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._sessions)
+
     @contextmanager
     def during(self, pid: int) -> Iterator[None]:
         """Count a session in during the block, and longer if a process cannot be ended.

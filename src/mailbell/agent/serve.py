@@ -76,6 +76,7 @@ class _Agent:
         turns = turns_of(jobs)
         self._workers = [Worker(job, log, turns[job.name], running) for job in jobs]
         self._notifier = notifier
+        self._running = running
         self._hears: bool | None = None  # None: no attempt has ended yet
         self._why_not = ""
         self._found = False
@@ -85,7 +86,9 @@ class _Agent:
     ) -> None:
         """End everything on a signal."""
         async for number in told:
-            self._log.log(Level.INFO, "stopping", signal=number.name)
+            # To end them takes up to thirteen seconds, in which a person would wonder.
+            ends = len(self._running) or None
+            self._log.log(Level.INFO, "stopping", signal=number.name, commands=ends)
             self._notifier.stopping()
             scope.cancel()
             return

@@ -29,7 +29,8 @@ _HOME: Final = b"\x1b[H"
 # (SIGKILL), or is the program's own fault (SIGSEGV), is not here; SIGINT raises in Python.
 _ENDING: Final = (
     signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
-    signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU,
+    signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU, signal.SIGSTKFLT, signal.SIGIO, signal.SIGPWR,
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )  # fmt: skip
 # While the terminal is given back nothing may come between.
 _HELD: Final = {
