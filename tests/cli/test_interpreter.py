@@ -67,7 +67,7 @@ def removed(environment: dict[str, str], tmp_path: Path) -> Removed:
         folder = tmp_path / "folder"
         folder.mkdir()
         script = f'rmdir "$PWD" && exec {shlex.join(words(*line))}'
-        return ended(["sh", "-c", script], environment, folder=folder)
+        return ended(["sh", "-c", script], environment | {"HOME": str(tmp_path)}, folder=folder)
 
     return run
 
@@ -123,3 +123,30 @@ def test_the_daemon_starts_in_a_folder_that_was_removed(tmp_path: Path) -> None:
         assert os.readlink(f"/proc/{daemon.pid}/cwd").endswith(" (deleted)")
         ring(daemon.endpoint())
         until(lambda: daemon.counted() == {"accepted": 1})
+
+
+# Imports a door without standard streams; says what stands in their places when ctypes is
+# imported. With Python 3.14 that opens something, which would take the place of one.
+WITHOUT_STREAMS = """
+import os, sys
+said = os.dup(1)
+os.closerange(0, 3)
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ctypes":
+            links = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+            os.write(said, " ".join(links).encode())
+sys.meta_path.insert(0, Watch())
+import DOOR
+"""
+
+
+@pytest.mark.parametrize(
+    "door", ["mailbell.cli.mailbelld", "mailbell.cli.run, mailbell.agent.serve"]
+)
+def test_missing_streams_are_filled_before_anything_else_is_opened(door: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_STREAMS.replace("DOOR", door)],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["/dev/null"] * 3
