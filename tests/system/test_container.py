@@ -26,6 +26,14 @@ CONTAINER: Final = (
     "--pid", "--fork", "--mount-proc", "--kill-child", "--",
 )  # fmt: skip
 
+# Becomes the program, which adopts what its descendants leave: PR_SET_CHILD_SUBREAPER(2const).
+ADOPT: Final = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+SUBREAPER: Final = (sys.executable, "-c", ADOPT)
+
 # Leaves processes behind that have left its session, and ends; each of them ends a moment
 # after it has lost its parent, and adds a line.
 LEAVE: Final = """
@@ -83,14 +91,15 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield made
 
 
+@pytest.mark.parametrize("through", [CONTAINER, SUBREAPER], ids=["first process", "subreaper"])
 def test_the_agent_buries_what_its_commands_leave_and_knows_how_they_ended(
-    tmp_path: Path, daemon: Daemon
+    tmp_path: Path, daemon: Daemon, through: tuple[str, ...]
 ) -> None:
     note = tmp_path / "note"
     command = (sys.executable, "-c", LEAVE, str(note))
     options = ("--min-gap=100ms", "--ok-codes=7")
-    with agent(daemon, tmp_path, *options, command=command, through=CONTAINER) as running:
-        pid = first_of(running)
+    with agent(daemon, tmp_path, *options, command=command, through=through) as running:
+        pid = first_of(running) if through is CONTAINER else running.pid
         for times in (1, 2):
             ring(daemon.endpoint())
             until(partial(has_left, note, 20 * times))
