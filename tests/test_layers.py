@@ -79,6 +79,7 @@ HOUSE: Final = (
         (
             "_libc",
             "unneeded",
+            "interpreter",
             "signals",
             "signal_queue",
             "inheritance",

@@ -7,6 +7,7 @@ the environment: `PYTHONMALLOC`, `GLIBC_TUNABLES`, `LD_PRELOAD`.
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,9 +30,19 @@ GROWN: Final = 44 * 1024
 AGAIN: Final = 8 * 1024  # KiB, at most, that a second time of the same takes
 
 JEMALLOC: Final = "libjemalloc.so.2"
-MIMALLOC: Final = "libmimalloc.so.2"
 TCMALLOC: Final = "libtcmalloc_minimal.so.4"
 FOLDERS: Final = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
+
+
+def found(pattern: str) -> list[Path]:
+    """The libraries of some name that are installed."""
+    paths = (path.resolve() for folder in FOLDERS for path in Path(folder).glob(f"**/{pattern}"))
+    return sorted(set(paths))
+
+
+# Each is the file of one version, as in libmimalloc.so.2.0.
+MIMALLOCS: Final = found("libmimalloc.so.[0-9]*")
+OLD: Final = [path for path in MIMALLOCS if re.search(r"\.so\.(1|2\.0)", path.name)]
 
 ALLOCATORS: Final[dict[str, Mapping[str, str]]] = {
     "as it is": {},
@@ -45,6 +56,9 @@ ALLOCATORS: Final[dict[str, Mapping[str, str]]] = {
         "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4096:glibc.malloc.arena_max=1"
     },
 }
+for each in MIMALLOCS:
+    if each not in OLD:
+        ALLOCATORS[each.name] = {"LD_PRELOAD": each.name}
 if sys.version_info >= (3, 13):
     ALLOCATORS["CPython's mimalloc"] = {"PYTHONMALLOC": "mimalloc"}
 
@@ -54,10 +68,10 @@ def installed(environ: Mapping[str, str]) -> dict[str, str]:
     name = environ.get("LD_PRELOAD")
     if name is None:
         return dict(environ)
-    found = [path for folder in FOLDERS for path in Path(folder).glob(f"**/{name}")]
-    if not found:
+    libraries = found(name)
+    if not libraries:
         pytest.skip(f"{name} is not installed")
-    return {**environ, "LD_PRELOAD": str(found[0])}
+    return {**environ, "LD_PRELOAD": str(libraries[0])}
 
 
 def many_accounts() -> str:
@@ -116,13 +130,19 @@ def paths(daemon: Daemon) -> set[Path]:
     return {Path(each.path) for each in mappings(daemon.pid) if each.path.startswith("/")}
 
 
+@pytest.mark.skipif(not MIMALLOCS, reason="mimalloc is not installed")
 def test_what_the_sandbox_does_not_permit_is_refused_at_the_start(tmp_path: Path) -> None:
-    """mimalloc 2.0 makes memory usable by mprotect(2)."""
+    """mimalloc 2.0 makes memory usable by mprotect(2). A newer one is tried with the others."""
+    for library in OLD:
+        require_refused(library, tmp_path)
+
+
+def require_refused(library: Path, tmp_path: Path) -> None:
     file = tmp_path / "mailbelld.toml"
     file.write_text(configuration(tmp_path))
     done = subprocess.run(
         [sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)],
-        env={**os.environ, **installed({"LD_PRELOAD": MIMALLOC})}, stdin=subprocess.DEVNULL,
+        env={**os.environ, "LD_PRELOAD": str(library)}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (71, ""), done

@@ -25,7 +25,6 @@ __all__ = [
     "require_memory_can_grow",
     "require_open_files",
     "require_single_task",
-    "require_usable_allocator",
 ]
 
 # linux/prctl.h
@@ -45,7 +44,6 @@ _preloaded: list[ctypes.CDLL] = []
 # and the most connections take.
 MAX_DATA: Final = 1 << 30
 KIB: Final = 1024
-MIMALLOC_2_1: Final = 210
 # Memory that is taken to try the allocator: so many blocks of so many bytes. CPython keeps
 # smaller ones apart and holds on to memory for them. The last is longer than any that
 # makes glibc keep more memory for later (mallopt(3), M_MMAP_THRESHOLD).
@@ -155,22 +153,6 @@ def _data() -> int:
     with open("/proc/self/status", "rb") as file:
         found = re.search(rb"^VmData:\s+(\d+) kB$", file.read(), re.MULTILINE)
     return int(found[1]) * KIB if found else 0
-
-
-def require_usable_allocator() -> None:
-    """Refuse an allocator that is known to need more than any policy here permits.
-
-    mimalloc before 2.1 gives memory back and takes it again by mprotect(2). Refused, it
-    takes new memory each time, until there is none left.
-
-    Raises:
-        OperatingSystemError: it is such a one.
-    """
-    version = getattr(ctypes.CDLL(None), "mi_version", None)
-    if version is not None and version() < MIMALLOC_2_1:
-        raise OperatingSystemError(
-            "the allocator mimalloc before 2.1 cannot work in the sandbox", "unset LD_PRELOAD"
-        )
 
 
 def require_memory_can_grow() -> None:

@@ -16,6 +16,7 @@ import trio
 from mailbell import __version__
 from mailbell._sys import signals
 from mailbell._sys.inheritance import close_inherited
+from mailbell._sys.interpreter import require_lockable
 from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.sockets import kernel_drops
 from mailbell._sys.systemd import logs_to_journal
@@ -54,6 +55,7 @@ def run(configuration: Configuration) -> None:
         MailbellError: it could not start; nothing was accepted.
     """
     with step("close inherited"):
+        require_lockable(os.environ)
         close_inherited(os.environ, os.getpid())
         signals.settle()
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))

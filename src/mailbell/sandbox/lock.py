@@ -137,7 +137,6 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         MailbellError: a step failed, or could be undone.
     """
     process.preload_libgcc()
-    process.require_usable_allocator()
     if confinement.identity is not None:
         credentials.empty_bounding_set()
         credentials.drop_to(confinement.identity)

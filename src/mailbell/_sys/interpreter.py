@@ -1,0 +1,55 @@
+"""Refuses an interpreter that was started in a way that the sandbox would end later.
+
+Who starts a program can have CPython or the dynamic linker make machine code, write files of
+their own, or take memory in a way that no policy permits. The locked process would be killed
+by that, and perhaps only under load. So it is said before anything is opened.
+"""
+
+import ctypes
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from mailbell.core.errors import OperatingSystemError
+
+__all__ = ["require_lockable"]
+
+MIMALLOC_2_1: Final = 210
+
+
+def require_lockable(environ: Mapping[str, str]) -> None:
+    """Make sure that nothing in this process will ask for what a locked process may not have.
+
+    Call it before inherited descriptors are closed: some of this writes to descriptors
+    that it has opened already.
+
+    Args:
+        environ: the environment that the process was started with.
+
+    Raises:
+        OperatingSystemError: with what would, and which variable to unset.
+    """
+    for what, remedy in _unfit(environ):
+        raise OperatingSystemError(f"{what} cannot work in the sandbox", remedy)
+
+
+def _unfit(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    version = getattr(ctypes.CDLL(None), "mi_version", None)
+    # It gives memory back and takes it again by mprotect(2). Refused, it takes new memory
+    # each time, until there is none left.
+    if version is not None and version() < MIMALLOC_2_1:
+        yield "the allocator mimalloc before 2.1", "unset LD_PRELOAD"
+    if _tells(sys, "is_stack_trampoline_active"):
+        yield "CPython's support for perf", "unset PYTHONPERFSUPPORT and PYTHON_PERF_JIT_SUPPORT"
+    if _tells(getattr(sys, "_jit", None), "is_enabled"):
+        yield "CPython's compiler at run time", "unset PYTHON_JIT"
+    if sys.flags.inspect:
+        yield "CPython's prompt at the end", "unset PYTHONINSPECT, or leave -i out"
+    if environ.get("LD_DEBUG") and environ.get("LD_DEBUG_OUTPUT"):
+        yield "the dynamic linker's log in a file", "unset LD_DEBUG_OUTPUT"
+
+
+def _tells(where: object, name: str) -> bool:
+    """Ask a question that older versions of CPython do not know."""
+    question = getattr(where, name, None)
+    return question is not None and bool(question())
