@@ -157,7 +157,7 @@ def test_it_refuses_without_no_new_privs() -> None:
             return str(error)
         return "succeeded"
 
-    assert "no_new_privs must be set before" in run(inside).value
+    assert "no_new_privs must be set first" in run(inside).value
 
 
 def test_no_descriptor_is_left_behind() -> None:

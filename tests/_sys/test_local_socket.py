@@ -337,7 +337,7 @@ def test_a_file_system_that_cannot_be_written(place: Path, monkeypatch: pytest.M
         f_flag = real.f_flag | os.ST_RDONLY
 
     monkeypatch.setattr(os, "statvfs", lambda _: ReadOnly)
-    with pytest.raises(OperatingSystemError, match="Read-only file system; see to the file system"):
+    with pytest.raises(OperatingSystemError, match="Read-only file system; check the file system"):
         examine_local(str(place), None)
 
 

@@ -205,7 +205,7 @@ def test_a_user_that_does_not_exist_is_refused_with_how_to_create_it(tmp_path: P
 @ROOT
 def test_root_is_no_user_to_become(tmp_path: Path) -> None:
     ended = mailbelld(written(tmp_path), "--user", "root")
-    require(ended, 78, "listen.user: 'root'", "name a user that has neither root's uid")
+    require(ended, 78, "listen.user: 'root'", "choose a user that has neither root's uid")
 
 
 @ROOT
@@ -231,4 +231,4 @@ def test_a_socket_directory_anyone_may_write_to_is_refused(tmp_path: Path) -> No
     unsafe.mkdir()
     unsafe.chmod(0o777)
     ended = mailbelld(written(tmp_path), "--socket", str(unsafe / "mailbell.sock"))
-    require(ended, 78, f"anyone may write to {unsafe}", f"chmod o-w {unsafe}")
+    require(ended, 78, f"every user may write to {unsafe}", f"chmod o-w {unsafe}")

@@ -1,5 +1,5 @@
 """The boundary to the operating system.
 
-The only home of ctypes, user and group ids and raw socket options. Nothing in
-here knows Trio, and whatever cannot be undone is verified by trying to.
+Only this package uses ctypes, user and group ids and raw socket options. It does not
+know Trio. A step that cannot be undone is verified: the code tries to undo it.
 """

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 __all__ = ["ANOTHER_SANDBOX", "check", "libc", "prctl", "syscall"]
 
-# The remedy where the kernel refuses what it grants to everybody.
+# The remedy when the kernel refuses something that it grants to every process.
 ANOTHER_SANDBOX: Final = "is another sandbox around this process?"
 
-# None means the libraries this process already has: no search, no new file.
+# None means the libraries that this process has loaded: no search and no new file.
 libc: Final = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
@@ -35,7 +35,8 @@ def check(result: int) -> int:
 def prctl(option: int, *arguments: int) -> int:
     """Change or read an attribute of this process.
 
-    Arguments that are left out are zero, as the kernel demands.
+    The kernel demands zeros for the arguments that an option does not use, and they
+    are added here.
 
     Source: the manual page prctl(2).
 
@@ -47,10 +48,10 @@ def prctl(option: int, *arguments: int) -> int:
 
 
 def syscall(number: int, *arguments: Any) -> int:
-    """Make a system call by its number, for what the C library has no function for.
+    """Make a system call that the C library has no function for.
 
     Args:
-        number: of the call.
+        number: the number of the call.
         arguments: ctypes values, so that each has its full width.
 
     Raises:

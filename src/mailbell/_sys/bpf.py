@@ -1,14 +1,14 @@
-"""Hands classic BPF programs to the kernel, for good.
+"""Attaches classic BPF programs to sockets, and locks them there.
 
-`SO_LOCK_FILTER` cannot be undone: from then on neither this process nor
-whoever takes it over can detach the program or put another in its place
-(socket(7)). A program is never read back: `SO_GET_FILTER` counts in
-instructions where `getsockopt` of Python counts in bytes, and overruns it.
+`SO_LOCK_FILTER` cannot be undone: after it neither this process nor an intruder in
+it can detach the program or replace it (socket(7)). No code here reads a program back:
+`SO_GET_FILTER` counts in instructions and Python's `getsockopt` counts in bytes, so the
+kernel would write beyond the end of Python's buffer.
 
-A TCP socket takes a program only from a process with CAP_NET_ADMIN over the
-socket's network namespace since Linux commit 5d39580f68e6 (measured on 6.18;
-before that, and for UDP still, nobody needs a privilege). So programs are
-attached before privileges are dropped.
+Since Linux commit 5d39580f68e6 a process needs CAP_NET_ADMIN in the socket's network
+namespace to attach a program to a TCP socket (measured on 6.18). Earlier kernels demand
+no privilege, and for UDP no kernel does. So programs are attached before the privileges
+are dropped.
 """
 
 import ctypes
@@ -46,21 +46,21 @@ class _SockFprog(ctypes.Structure):
 
 
 def attach(sock: socket.socket, program: Program) -> None:
-    """Let the kernel drop what the program does not accept.
+    """Make the kernel drop every packet that the program does not accept.
 
-    What came before stays: a datagram already queued, a connection already
-    established. So the daemon looks at sources and lines as if there were no filter.
+    The kernel keeps what arrived earlier: a datagram in the queue, an established
+    connection. So the daemon checks every source and line itself as well.
 
     Args:
-        sock: a TCP socket that listens or will, or a UDP socket. Sockets accepted
+        sock: a TCP socket that listens now or later, or a UDP socket. Sockets accepted
             from it inherit the program.
         program: 1 to 4096 instructions.
 
     Raises:
-        PrivilegeError: the kernel wants CAP_NET_ADMIN for it.
-        OperatingSystemError: the kernel refuses the program, or an earlier one is locked.
+        PrivilegeError: the kernel demands CAP_NET_ADMIN for it.
+        OperatingSystemError: the kernel refuses the program, or the socket has a locked one.
     """
-    # ctypes would cut the number of instructions to 16 bits without a word.
+    # ctypes would cut the number of instructions to 16 bits without an error.
     if len(program) > MAX_INSTRUCTIONS:
         raise OperatingSystemError(
             f"the packet filter has {len(program)} instructions, the kernel takes at most 4096",
@@ -75,10 +75,10 @@ def attach(sock: socket.socket, program: Program) -> None:
 
 
 def detach(sock: socket.socket) -> None:
-    """Take a filter off that an earlier run left on a socket the service manager keeps.
+    """Remove the filter of an earlier run from a socket that the service manager kept.
 
     Args:
-        sock: any socket; it is no error if it has no filter.
+        sock: any socket. A socket without a filter is no error.
 
     Raises:
         OperatingSystemError: the filter is locked.
@@ -91,13 +91,13 @@ def detach(sock: socket.socket) -> None:
 
 
 def lock(sock: socket.socket) -> None:
-    """Forbid for good that the socket's filter is detached or replaced.
+    """Forbid for ever to detach or replace the socket's filter.
 
-    The lock is the socket's and not the process's: a socket that a service
-    manager keeps and passes again stays locked, with the program of the first run.
+    The lock belongs to the socket and not to the process. A service manager can keep a
+    socket and pass it again: it stays locked, with the program of the first run.
 
     Args:
-        sock: any socket; without a filter, none can be attached any more.
+        sock: any socket. A socket without a filter can never get one after this.
 
     Raises:
         OperatingSystemError: the kernel refuses.
@@ -125,7 +125,7 @@ def _refused(error: OSError, sock: socket.socket, length: int) -> MailbellError:
     if sock.getsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER):
         return OperatingSystemError(
             "the socket has a packet filter already, locked by an earlier run",
-            "make it anew: restart the socket unit",
+            "restart the socket unit: it makes a new socket",
         )
     return PrivilegeError(
         "this kernel lets only a process with CAP_NET_ADMIN filter a TCP socket",

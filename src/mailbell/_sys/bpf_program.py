@@ -1,4 +1,4 @@
-"""A classic BPF program as data; `mailbell._sys.bpf` hands it to the kernel. Pure.
+"""A classic BPF program as data. `mailbell._sys.bpf` attaches it to a socket. Pure.
 
 Source: Linux, Documentation/networking/filter.rst and include/uapi/linux/bpf_common.h.
 """

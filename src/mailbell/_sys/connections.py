@@ -1,10 +1,10 @@
-"""Takes a connection and reads what has come on it, in as few system calls as there can be.
+"""Accepts a connection and reads from it with as few system calls as possible.
 
-Nearly every connection is over at once: accept4, preadv2, close. A socket object for it would
-cost a further call (CPython asks the kernel for the address of whatever descriptor it adopts)
-and, with all that stands around it, a tenth of a notification. So until a connection has to
-wait for anything it is a descriptor and nothing else. Who takes one owns it: closes it, or
-lets a socket adopt it, exactly once.
+Nearly every connection needs three calls: accept4, preadv2, close. A socket object costs
+one call more (CPython asks the kernel for the address of each descriptor that it adopts).
+Together with the object itself this is a tenth of the time of a notification. So a
+connection is only a descriptor until it must wait. The code that accepts a descriptor
+owns it, and must either close it or give it to `adopt`, exactly once.
 """
 
 import errno
@@ -16,39 +16,44 @@ from typing import Any, Final
 __all__ = ["READERS", "Reader", "acceptor", "adopt", "reader", "taker"]
 
 Reader = Callable[[int, int], bytes]
-"""Reads from a connection's descriptor so many bytes at most, and never waits.
+"""Reads from a connection and never waits.
 
-Returns them; b"": the peer has closed its side. `BlockingIOError`: nothing is there yet;
-another `OSError`: the connection is broken."""
+Takes the descriptor and the largest number of bytes to read. Returns the bytes; b"" means
+that the sender has closed its side. Raises `BlockingIOError` if nothing has arrived yet,
+and another `OSError` if the connection is broken."""
 
-# preadv2(2): not at an offset, since a connection has none.
+# preadv2(2): -1 stands for "no offset", because a connection has none.
 _NEXT: Final = -1
 
 
 def acceptor(listening: socket.socket) -> Callable[[], tuple[int, Any]]:
-    """Return what accepts a connection: its descriptor (close-on-exec) and the peer's address.
+    """Return a function that accepts one connection.
 
-    `socket.accept` is made of this very method, for which the library has no public name.
-    Where it is missing this raises, and the daemon does not start.
+    The standard library builds `socket.accept` on the method used here, which has no
+    public name. If it is missing this raises, and the daemon does not start.
 
     Args:
         listening: the socket to accept on, non-blocking.
+
+    Returns:
+        A function that returns the connection's descriptor (close-on-exec) and the
+        sender's address.
     """
-    # typeshed and ruff know it as private, see above.
+    # typeshed and ruff call this method private.
     accept: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined] # noqa: SLF001
     return accept
 
 
 def adopt(descriptor: int, listening: socket.socket) -> socket.socket:
-    """Make a socket of a descriptor, which it owns from then on; if that fails, it is closed.
+    """Make a socket object that owns a descriptor. If that fails the descriptor is closed.
 
     Args:
-        descriptor: of a connection.
-        listening: the socket it was accepted on.
+        descriptor: the descriptor of a connection. The caller must not use it after this.
+        listening: the socket that accepted it.
     """
     try:
         return socket.socket(listening.family, listening.type, listening.proto, descriptor)
-    except Exception:  # whatever it was: the caller has given the descriptor away
+    except Exception:  # the caller has given the descriptor away, so it must be closed here
         os.close(descriptor)
         raise
 
@@ -71,17 +76,18 @@ def taker(listening: socket.socket) -> Callable[[], socket.socket]:
 
 
 def reader(listening: socket.socket) -> Reader:
-    """Return the best way to read a connection on this kernel, found by trying.
+    """Return the fastest function that reads a connection on this kernel, found by trying.
 
     Args:
-        listening: the socket it will be accepted on.
+        listening: the socket that will accept the connections.
     """
     try:
         _read_what_is_there(listening.fileno(), 1)
     except (AttributeError, NotImplementedError):  # a C library without it
         return _receive
     except OSError as error:
-        # It is no connection, says who knows the call; else EOPNOTSUPP, before Linux 6.5.
+        # A listening socket is no connection. A kernel that knows the call answers ENOTCONN;
+        # before Linux 6.5 the kernel answers EOPNOTSUPP.
         return _read_what_is_there if error.errno == errno.ENOTCONN else _receive
     raise AssertionError("nothing can be read from a listening socket")
 
@@ -93,7 +99,8 @@ def _read_what_is_there(descriptor: int, room: int) -> bytes:
 
 
 def _receive(descriptor: int, room: int) -> bytes:
-    # The plain type, without what socket.socket adds to it, and only for a moment.
+    # The C type, which costs less than its Python subclass socket.socket. It gives the
+    # descriptor back at once.
     sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
     try:
         return sock.recv(room, socket.MSG_DONTWAIT)

@@ -1,7 +1,7 @@
-"""Changes user and group for good, and proves it.
+"""Changes user and group for ever, and proves the change.
 
-Ids are changed with Python's `os`, that is the C library's functions, which
-reach every thread; the raw calls change one thread only.
+The ids are changed with Python's `os`, which calls the C library. The C library changes
+every thread; a raw system call would change one thread only.
 
 Source: credentials(7), capabilities(7), setresuid(2), capset(2).
 """
@@ -51,12 +51,12 @@ CAP_SETPCAP: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, with the primary group: whom a daemon becomes, or who it is.
+    """A user and its primary group. The process runs as this user, or becomes it.
 
     Attributes:
-        name: of the user.
-        uid: its number. A daemon never becomes 0.
-        gid: its primary group. A daemon never becomes 0.
+        name: the user's name.
+        uid: the user's number. A daemon never becomes user 0.
+        gid: the number of its primary group. A daemon never gets group 0.
     """
 
     name: str
@@ -94,16 +94,16 @@ class _Sets(ctypes.Structure):
 
 
 def resolve_user(name: str) -> Identity:
-    """Look up whom to become.
+    """Look up the user that the daemon must become.
 
     Args:
-        name: of the user, as in `listen.user`.
+        name: the user's name, from `listen.user`.
 
     Returns:
         The user and its primary group.
 
     Raises:
-        ConfigurationError: there is no such user, or it is root in disguise.
+        ConfigurationError: there is no such user, or it has root's uid or root's group.
     """
     try:
         entry = pwd.getpwnam(name)
@@ -116,7 +116,7 @@ def resolve_user(name: str) -> Identity:
     if entry.pw_uid == 0 or entry.pw_gid == 0:
         raise ConfigurationError(
             f"listen.user: {name!r} has uid {entry.pw_uid} and gid {entry.pw_gid}",
-            "name a user that has neither root's uid nor root's group",
+            "choose a user that has neither root's uid nor root's group",
         )
     return Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -125,10 +125,10 @@ def resolve_group(name: str) -> int:
     """Look up the number of a group.
 
     Args:
-        name: of the group, as in `socket.group`.
+        name: the group's name, from `socket.group`.
 
     Returns:
-        Its number.
+        The group's number.
 
     Raises:
         ConfigurationError: there is no such group.
@@ -142,19 +142,20 @@ def resolve_group(name: str) -> int:
 
 
 def group_to_give(name: str) -> int | None:
-    """Look up a group for the local socket, if this process can give a file to it.
+    """Look up the group of the local socket, if this process can give a file to it.
 
-    Only root, or a member, can (chown(2)). An ordinary user who tries the daemon
-    out shall not need it.
+    Only root or a member of the group can do that (chown(2)). An ordinary user must be
+    able to try the daemon without being in the group.
 
     Args:
-        name: of the group.
+        name: the group's name.
 
     Returns:
-        Its number; None: an ordinary user is not in it, or it does not exist.
+        The group's number. None: this process runs as an ordinary user, and the user is
+        not in the group or the group does not exist.
 
     Raises:
-        ConfigurationError: there is no such group, and root asks.
+        ConfigurationError: there is no such group, and this process runs as root.
     """
     root = os.geteuid() == 0
     try:
@@ -167,12 +168,12 @@ def group_to_give(name: str) -> int | None:
 
 
 def empty_bounding_set() -> None:
-    """Make sure no capability can ever be gained again, whatever is executed.
+    """Remove every capability from the bounding set, so that no execve(2) can grant one.
 
     Raises:
-        OSError: the kernel does not tell what is in it.
+        OSError: the kernel does not say which capabilities are in the set.
         PrivilegeError: this process lacks CAP_SETPCAP.
-        InternalError: something is left.
+        InternalError: a capability is left.
     """
     for capability in range(CAPABILITY_BITS):
         try:
@@ -180,7 +181,7 @@ def empty_bounding_set() -> None:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            break  # the kernel knows no more
+            break  # the kernel knows no capability with this number or a higher one
         if held:
             _drop_from_bounding_set(capability)
             if prctl(PR_CAPBSET_READ, capability):
@@ -198,19 +199,19 @@ def _drop_from_bounding_set(capability: int) -> None:
 
 
 def drop_to(identity: Identity) -> None:
-    """Become somebody else for good: groups, group, user, capabilities; then prove it.
+    """Become another user for ever, and prove that there is no way back.
 
-    The order matters: after the user is changed the rest is no longer
-    permitted. Capabilities are cleared although the kernel does so by itself,
-    because it does not when SECBIT_NO_SETUID_FIXUP or SECBIT_KEEP_CAPS was set
-    by whoever started us.
+    The groups change first, then the group, then the user: a process that has changed its
+    user may change nothing else. The kernel usually clears the capabilities by itself.
+    It does not if the parent process set SECBIT_NO_SETUID_FIXUP or SECBIT_KEEP_CAPS,
+    so they are cleared here too.
 
     Args:
-        identity: whom to become.
+        identity: the user to become.
 
     Raises:
         PrivilegeError: this process may not change its ids.
-        InternalError: there is a way back.
+        InternalError: the process could become another user again.
     """
     uid, gid = identity.uid, identity.gid
     try:
@@ -227,13 +228,13 @@ def drop_to(identity: Identity) -> None:
 
 
 def require_identity(identity: Identity) -> None:
-    """Prove that this process is somebody and cannot become anybody else.
+    """Prove that this process runs as a user and cannot become another one.
 
     Args:
-        identity: who it must be.
+        identity: the user that the process must run as.
 
     Raises:
-        InternalError: an id differs, a group is left, or there is a way back.
+        InternalError: an id differs, a group is left, or an id can be changed.
     """
     uid, gid = identity.uid, identity.gid
     if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or os.getgroups():
@@ -252,7 +253,7 @@ def _must_fail(name: str, undo: Callable[[], None]) -> None:
     try:
         undo()
     except OSError as error:
-        # EINVAL: in a user namespace root may not even exist.
+        # EINVAL: root does not exist in this user namespace.
         if error.errno in {errno.EPERM, errno.EINVAL}:
             return
         raise InternalError(f"{name} failed, but not as expected: {error.strerror}") from error
@@ -260,13 +261,13 @@ def _must_fail(name: str, undo: Callable[[], None]) -> None:
 
 
 def held_capabilities() -> Capabilities:
-    """Ask which capabilities this thread has.
+    """Ask the kernel which capabilities this thread has.
 
     Returns:
-        Its sets, as bits.
+        The sets, as bits.
 
     Raises:
-        OperatingSystemError: the kernel does not tell.
+        OperatingSystemError: the kernel refuses to answer.
     """
     sets = (_Sets * 2)()
     try:
@@ -282,18 +283,19 @@ def held_capabilities() -> Capabilities:
 
 
 def clear_capabilities() -> None:
-    """Give up every capability of this thread, ambient ones included, for good.
+    """Give up every capability of this thread for ever, ambient ones included.
 
-    Call it with a single thread: capset(2) reaches the calling one only.
+    Call it with a single thread: capset(2) changes the calling thread only.
 
     Raises:
         OperatingSystemError: the kernel refused.
-        InternalError: something is left, or can be raised again.
+        InternalError: a capability is left, or can be raised again.
     """
     try:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
         if held_capabilities() != NO_CAPABILITIES:
-            # Only then: a service manager that has given none need not permit the call.
+            # A process that has no capabilities skips the call, because its service
+            # manager may forbid capset(2).
             _capset(NO_CAPABILITIES)
     except OSError as error:
         raise OperatingSystemError(f"capabilities: {error.strerror}", ANOTHER_SANDBOX) from error

@@ -1,9 +1,8 @@
-"""What a process inherits from whoever started it, and must not keep.
+"""Removes what a process inherits from the program that started it and must not keep.
 
-A descriptor that happens to be open would be one more thing to reach for an
-intruder; a missing standard stream would be worse, since the next socket takes
-its number and the log would go to a stranger. Signals are inherited too: see
-`mailbell._sys.signals`.
+An intruder could use any descriptor that is open by chance. If a standard stream is
+missing, the next socket gets its number, and the log would go to a stranger. Signals
+are inherited too: see `mailbell._sys.signals`.
 
 Source: execve(2), "Effect on process attributes"; sd_listen_fds(3).
 """
@@ -16,21 +15,21 @@ __all__ = ["close_inherited", "fill_standard_streams"]
 
 _LAST_STREAM = 2
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
-_DIGITS = 9  # there are fewer descriptors than that
+_DIGITS = 9  # a process has fewer than 10**9 descriptors
 
 
 def close_inherited(environ: Mapping[str, str], pid: int) -> None:
-    """Keep standard error and the service manager's sockets, and nothing else.
+    """Close every descriptor but standard error and the service manager's sockets.
 
-    Standard input and output become /dev/null: the daemon uses neither. Call it
-    before anything is opened.
+    Standard input and output become /dev/null: the daemon uses neither. Call this
+    before the program opens anything.
 
     Args:
-        environ: the environment, for what a service manager passes.
-        pid: of this process; descriptors meant for another are closed.
+        environ: the environment, which says what a service manager passes.
+        pid: the id of this process. Descriptors for another process are closed.
 
     Raises:
-        OSError: there is no /dev/null, or no /proc.
+        OSError: /dev/null is missing, or /proc is not mounted.
     """
     fill_standard_streams()
     _lead_nowhere(0, 1)
@@ -41,7 +40,7 @@ def fill_standard_streams() -> None:
     """Open /dev/null in the place of each standard stream that is missing.
 
     Raises:
-        OSError: there is no /dev/null.
+        OSError: /dev/null is missing.
     """
     while (null := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
         pass
@@ -56,17 +55,18 @@ def _lead_nowhere(*streams: int) -> None:
 
 
 def _close_from(first: int) -> None:
-    # Not up to the limit of today: what was opened before it was lowered stays open.
+    # A loop up to today's RLIMIT_NOFILE would miss descriptors that were opened before
+    # the limit was lowered. So the kernel's list is used.
     for name in os.listdir("/proc/self/fd"):
         if int(name) >= first:
-            with suppress(OSError):  # the listing's own is closed already
+            with suppress(OSError):  # listdir's own descriptor is in the list, closed by now
                 os.close(int(name))
 
 
 def _passed(environ: Mapping[str, str], pid: int) -> int:
     """Return how many descriptors a service manager passes.
 
-    What is not a number is complained of where the sockets are taken.
+    A value that is no number counts as none; `systemd.activated_sockets` reports it.
     """
     count = environ.get("LISTEN_FDS", "")
     meant_for_us = environ.get("LISTEN_PID") == str(pid)

@@ -1,8 +1,8 @@
-"""Gives up the file system, TCP and the neighbours with Landlock.
+"""Gives up files, TCP, abstract Unix sockets and signals to other processes with Landlock.
 
-Every right of the pinned interface is handled. The only rules that may be added
-are TCP ports to connect to; every other right is gone. What Landlock does not
-know (`Landlock.uncovered`) is left to the seccomp filter.
+The ruleset handles every right of the pinned version. The only rules that may be added
+are TCP ports to connect to; every other right is gone. The seccomp filter must forbid
+what Landlock does not cover (`Landlock.uncovered`).
 
 Source: landlock(7), Linux `include/uapi/linux/landlock.h`.
 """
@@ -27,21 +27,21 @@ CREATE_RULESET_VERSION: Final = 1
 RULE_NET_PORT: Final = 2
 ACCESS_NET_CONNECT_TCP: Final = 1 << 1
 
-# A newer kernel may handle more and so deny more than was tested with this
-# release: rights it adds after this version are not asked for. Version 7 only
+# The newest version that this release was tested with. A newer kernel could deny more
+# than was tested, so the rights of later versions are not requested. Version 7 only
 # added ways to log.
 PINNED: Final = 7
 
-# Version: rights it brought, as the highest bit it knows plus one.
+# For each version that added rights: how many rights it knows. Their bits count from 0.
 FS_BITS: Final = {1: 13, 2: 14, 3: 15, 5: 16}  # refer, truncate, ioctl_dev
 NET_BITS: Final = {4: 2}  # bind_tcp, connect_tcp
 SCOPE_BITS: Final = {6: 2}  # abstract_unix_socket, signal
 
-# A file this process can open, else it would not have come this far.
+# A file that this process can open before Landlock is in force: the program has opened it.
 WITNESS: Final = "/proc/self/status"
 
 # What each version was the first to cover. Moving files between directories
-# is not here: version 1 always denies it.
+# is not listed: version 1 always denies it.
 SINCE: Final = {
     3: "truncating files",
     4: "binding and connecting TCP",
@@ -57,15 +57,15 @@ NEVER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Landlock:
-    """What is in force.
+    """What Landlock forbids this process.
 
     Attributes:
-        abi: the version this kernel offers.
+        abi: the version that this kernel offers.
         used: the version in force, `PINNED` at most.
-        handled_fs: bits of `LANDLOCK_ACCESS_FS_*` that were given up.
-        handled_net: bits of `LANDLOCK_ACCESS_NET_*` that were given up.
-        scoped: bits of `LANDLOCK_SCOPE_*` in force.
-        uncovered: in words, what this does not stop.
+        handled_fs: the rights given up, bits of `LANDLOCK_ACCESS_FS_*`.
+        handled_net: the rights given up, bits of `LANDLOCK_ACCESS_NET_*`.
+        scoped: the scopes in force, bits of `LANDLOCK_SCOPE_*`.
+        uncovered: what Landlock does not forbid, in words.
     """
 
     abi: int
@@ -77,7 +77,7 @@ class Landlock:
 
 
 class _Attributes(ctypes.Structure):
-    """`struct landlock_ruleset_attr`: it grew at its end, twice."""
+    """`struct landlock_ruleset_attr`. Later versions added fields at its end, twice."""
 
     _fields_ = [
         ("handled_access_fs", ctypes.c_uint64),
@@ -99,7 +99,7 @@ def abi() -> int:
         The version, 1 or greater.
 
     Raises:
-        OperatingSystemError: none at all.
+        OperatingSystemError: the kernel offers no Landlock.
     """
     try:
         version = _create_ruleset(None, CREATE_RULESET_VERSION)
@@ -120,13 +120,13 @@ def abi() -> int:
 
 
 def plan(version: int) -> Landlock:
-    """Work out what `restrict` will do.
+    """Work out what `restrict` puts in force on a kernel.
 
     Args:
-        version: of Landlock, as the kernel offers it.
+        version: the version of Landlock that the kernel offers.
 
     Returns:
-        What it puts in force there, and what stays uncovered.
+        What will be in force, and what will stay uncovered.
     """
     usable = min(version, PINNED)
     missing = tuple(what for since, what in SINCE.items() if since > usable)
@@ -141,23 +141,23 @@ def plan(version: int) -> Landlock:
 
 
 def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
-    """Give up every right of the pinned interface that this kernel knows.
+    """Give up every right of the pinned version that this kernel knows.
 
-    Call it with a single thread and `no_new_privs` set: before version 8
-    Landlock binds the calling thread and what it starts later, no other.
+    Call it with a single thread and `no_new_privs` set. Before version 8 Landlock
+    restricts only the calling thread and the threads that it starts later.
 
     Args:
-        connect_to: TCP ports that may still be connected to. A kernel whose Landlock
-            does not know TCP cannot keep the process from any other port; then
+        connect_to: TCP ports that the process may still connect to. If the kernel's
+            Landlock does not know TCP it forbids no port at all, and
             `Landlock.uncovered` says so.
 
     Returns:
         What is now in force.
 
     Raises:
-        OSError: no file can be opened, so that nothing could be proven.
-        OperatingSystemError: there is no Landlock, or it refused.
-        InternalError: a file can be opened all the same.
+        OSError: no file could be opened before, so nothing could be proven.
+        OperatingSystemError: the kernel offers no Landlock, or it refused.
+        InternalError: Landlock is in force, but a file can still be opened.
     """
     _open_witness()
     planned = plan(abi())
@@ -173,7 +173,7 @@ def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
             os.close(ruleset)
     except OSError as error:
         raise OperatingSystemError(
-            f"Landlock refused: {error.strerror}", "no_new_privs must be set before"
+            f"Landlock refused: {error.strerror}", "no_new_privs must be set first"
         ) from error
     _require_in_force()
     return planned
@@ -190,12 +190,12 @@ def _open_witness() -> None:
 
 
 def _require_in_force() -> None:
-    """Prove it here: once the system call filter is loaded, that would refuse already."""
+    """Prove that Landlock refuses. Later the filter would refuse first, and prove nothing."""
     try:
         _open_witness()
     except PermissionError:
         return
-    raise InternalError("Landlock was entered, and yet a file can be opened")
+    raise InternalError("Landlock is in force, but a file can still be opened")
 
 
 def _mask(bits: dict[int, int], version: int) -> int:
@@ -205,7 +205,7 @@ def _mask(bits: dict[int, int], version: int) -> int:
 
 def _create_ruleset(attributes: _Attributes | None, flags: int) -> int:
     pointer = None if attributes is None else ctypes.byref(attributes)
-    # A kernel that knows a shorter structure takes a longer one as long as
-    # the surplus is zero, which it is: its rights are masked out.
+    # A kernel that knows a shorter structure accepts a longer one if the surplus
+    # bytes are zero. They are: `plan` leaves out the rights that the kernel does not know.
     size = 0 if attributes is None else ctypes.sizeof(attributes)
     return syscall(CREATE_RULESET, pointer, ctypes.c_size_t(size), ctypes.c_uint32(flags))

@@ -1,11 +1,10 @@
-"""Makes the local socket: a name in the file system that others can reach.
+"""Makes the local socket: a name in the file system that local programs connect to.
 
-Started as root, this runs in a directory that may belong to the daemon's own,
-less trusted user (systemd's RuntimeDirectory= does that). So whoever is that
-user may swap names between any two of these steps, and no step may follow a
-name to something that is not our socket: names are looked at with lstat,
-rights are given through a descriptor that was opened without following links
-and was seen to be a socket.
+When root starts the daemon, the directory of the socket may belong to the daemon's own,
+less trusted user (systemd's RuntimeDirectory= does that). A process of that user may
+replace names between any two steps here. So no step may follow a name to a file that is
+not our socket. Names are checked with lstat. Rights are given through a descriptor: it was
+opened without following links, and fstat says that it is a socket.
 """
 
 import errno
@@ -31,11 +30,11 @@ _GROUP_MAP: Final = "/proc/self/gid_map"  # user_namespaces(7)
 
 
 class AlreadyRunningError(OperatingSystemError):
-    """Somebody listens at the socket's path.
+    """Another process listens at the socket's path.
 
     Args:
-        path: of the socket.
-        pid: who; 0 when it cannot be seen.
+        path: the path of the socket.
+        pid: the id of that process; 0 when it cannot be seen.
     """
 
     def __init__(self, path: str, pid: int = 0) -> None:
@@ -49,22 +48,21 @@ class AlreadyRunningError(OperatingSystemError):
 def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
     """Listen on a Unix socket.
 
-    A socket nobody listens on any more is replaced; anything else that has the
-    name is left alone. The socket is never more open than `mode`, not even for
-    a moment.
+    A dead socket at that path is replaced: one that no process listens on. Any other
+    file at that path is left alone. At no moment the socket permits more than `mode`.
 
     Args:
-        path: of the socket, at most 107 bytes; its directory must exist.
-        mode: permissions, as in 0o660.
-        gid: group to give it to; None leaves it with the process's own.
+        path: the path of the socket, at most 107 bytes. Its directory must exist.
+        mode: the permissions, for example 0o660.
+        gid: the group of the socket; None: the process's own group.
 
     Returns:
         A listening socket: non-blocking, close-on-exec.
 
     Raises:
-        ConfigurationError: the path is unusable, or something else is there.
+        ConfigurationError: the path is unusable, or another kind of file is there.
         OperatingSystemError: another daemon listens there, or the system refuses.
-        PrivilegeError: this process may not write there, or not give it that group.
+        PrivilegeError: this process may not write there, or may not use that group.
     """
     if _find_dead(path):
         _remove(path)
@@ -76,7 +74,7 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
         sock.close()
         raise _explain(error, path) from error
     try:
-        # At once: bound but not listening it looks stale to another daemon.
+        # Before anything else: a socket that does not listen yet looks dead to another daemon.
         sock.listen(_BACKLOG)
         _grant(path, mode, gid)
     except OSError as error:
@@ -88,13 +86,13 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
 
 
 def examine_local(path: str, gid: int | None) -> None:
-    """Tell whether `bind_local` would succeed for this process; change nothing.
+    """Tell whether `bind_local` would succeed for this process, and change nothing.
 
-    Somebody who listens there is connected to, and left at once.
+    If a process listens there, this connects to it and closes the connection at once.
 
     Args:
-        path: of the socket.
-        gid: group it is to be given to; None: none.
+        path: the path of the socket.
+        gid: the group of the socket; None: the process's own group.
 
     Raises:
         ConfigurationError: as `bind_local`.
@@ -114,7 +112,7 @@ def examine_local(path: str, gid: int | None) -> None:
 
 
 def _find_dead(path: str) -> bool:
-    """Refuse a place that is not for us; return whether a dead socket is in the way."""
+    """Refuse a path that cannot be used; return whether a dead socket is there."""
     _require_usable(path)
     _require_safe_directory(os.path.dirname(path) or ".")
     try:
@@ -124,7 +122,7 @@ def _find_dead(path: str) -> bool:
 
 
 def _require_writable(directory: str) -> None:
-    """Refuse what the kernel would refuse with EROFS or EACCES once we write there."""
+    """Refuse a directory in which the kernel would refuse a new file (EROFS, EACCES)."""
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
@@ -132,7 +130,7 @@ def _require_writable(directory: str) -> None:
 
 
 def _require_removable(directory: str, path: str) -> None:
-    """Refuse somebody else's file in a directory that keeps each to its owner (unlink(2))."""
+    """Refuse another user's file in a sticky directory: only its owner may remove it (unlink)."""
     status = os.stat(directory)
     owners = {0, status.st_uid, os.lstat(path).st_uid}
     if status.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
@@ -144,19 +142,20 @@ def _is_mapped(gid: int) -> bool:
     try:
         with open(_GROUP_MAP, encoding="ascii") as file:
             ranges = [tuple(map(int, line.split())) for line in file]
-    except (OSError, ValueError):  # nobody can tell: the attempt will
+    except (OSError, ValueError):  # unknown here; `bind_local` finds out when it tries
         return True
     return any(first <= gid < first + count for first, _, count in ranges)
 
 
 def _require_usable(path: str) -> None:
-    """Refuse what is no path, and what the kernel would read as something else."""
+    """Refuse a path that names no file, and one that the kernel would read in another way."""
     encoded = os.fsencode(path)
-    # An empty name, or one that starts with NUL, would be in the abstract
-    # namespace, which has no permissions: anyone could connect.
+    # The kernel puts an empty name, or one that starts with NUL, into the abstract
+    # namespace. That has no permissions: every local user could connect.
     if not encoded or b"\0" in encoded or encoded.endswith(b"/"):
         raise ConfigurationError(
-            f"the socket path {path!r} names no file", "write it as in /run/mailbell/mailbell.sock"
+            f"the socket path {path!r} names no file",
+            "write a path such as /run/mailbell/mailbell.sock",
         )
     if len(encoded) > MAX_SOCKET_PATH:
         raise ConfigurationError(
@@ -166,7 +165,7 @@ def _require_usable(path: str) -> None:
 
 
 def _require_safe_directory(directory: str) -> None:
-    """Refuse a directory in which anyone could replace the socket by their own."""
+    """Refuse a directory in which every user could replace the socket by another one."""
     try:
         status = os.stat(directory)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -181,13 +180,13 @@ def _require_safe_directory(directory: str) -> None:
         raise ConfigurationError(f"{directory} is no directory", "choose another socket path")
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         raise ConfigurationError(
-            f"anyone may write to {directory} and replace the socket",
+            f"every user may write to {directory} and replace the socket",
             f"chmod o-w {directory}, or choose another directory",
         )
 
 
 def _require_free_or_dead(path: str) -> bool:
-    """Return whether the name is a dead socket's; refuse anything else that has it."""
+    """Return whether the path is a dead socket; refuse any other file that is there."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -202,8 +201,8 @@ def _require_free_or_dead(path: str) -> bool:
 
 
 def _remove(path: str) -> None:
-    # Should the name be another's by now, it is a name in this directory that
-    # goes, never what it leads to.
+    # If the name leads to another file by now, unlink removes the name in this
+    # directory and never the file that it leads to.
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -213,23 +212,24 @@ def _remove(path: str) -> None:
 
 
 def _require_dead(path: str) -> None:
-    """Refuse a socket on which somebody listens."""
+    """Refuse a socket on which a process listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         code = probe.connect_ex(path)
-        # unix(7): of a peer that was connected to, who called listen(2).
+        # unix(7): for the side that connects, the credentials of the process that
+        # called listen(2).
         pid = 0 if code else peer_credentials(probe).pid
     if code == errno.EPROTOTYPE:
         raise ConfigurationError(
             f"another program receives datagrams at {path}", "choose another socket path"
         )
-    if code in {0, errno.EAGAIN}:  # EAGAIN: alive, and its queue is full
+    if code in {0, errno.EAGAIN}:  # EAGAIN: a process listens, and its queue is full
         raise AlreadyRunningError(path, pid)
     if code not in {errno.ECONNREFUSED, errno.ENOENT}:
         raise OSError(code, os.strerror(code))
 
 
 def _bind_closed(sock: socket.socket, path: str) -> None:
-    """Bind so that nobody may connect yet. One thread only: a umask is the process's."""
+    """Bind so that no user may connect yet. Call it with one thread: all share the umask."""
     before = os.umask(0o777)
     try:
         sock.bind(path)
@@ -238,17 +238,17 @@ def _bind_closed(sock: socket.socket, path: str) -> None:
 
 
 def _grant(path: str, mode: int, gid: int | None) -> None:
-    """Set group and mode of the socket at a path, and of nothing else."""
+    """Set group and mode of the socket at a path, and of no other file."""
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        # A new socket has one name; a second one would mean that this is another's.
+        # A new socket has one name. A second name means that another process made it.
         if not stat.S_ISSOCK(status.st_mode) or status.st_nlink != 1:
-            raise FileExistsError(errno.EEXIST, "somebody replaced it")
-        # fchmod and fchown refuse an O_PATH descriptor; its name in /proc leads to
-        # the very inode (proc_pid_fd(5)).
+            raise FileExistsError(errno.EEXIST, "another process replaced it")
+        # fchmod and fchown refuse an O_PATH descriptor. Its name in /proc leads to
+        # the same inode (proc_pid_fd(5)).
         same = f"/proc/self/fd/{descriptor}"
-        # The group first: `mode` may be more than the former group should have.
+        # The group first: `mode` may permit more than the former group may have.
         if gid is not None:
             os.chown(same, -1, gid)
         os.chmod(same, mode)
@@ -257,20 +257,20 @@ def _grant(path: str, mode: int, gid: int | None) -> None:
 
 
 def _explain(error: OSError, path: str, gid: int | None = None) -> MailbellError:
-    """Say why there can be no socket."""
-    if error.errno == errno.EADDRINUSE:  # made since we looked
+    """Say why the socket cannot be made."""
+    if error.errno == errno.EADDRINUSE:  # another daemon made it since the check
         return AlreadyRunningError(path)
     if error.errno == errno.EINVAL and gid is not None:  # chown(2): the id is not mapped
         return OperatingSystemError(
             f"cannot give the socket {path} to group {gid}: this user namespace has no such group",
-            "map the group into the namespace, or name one that is, as socket.group",
+            "map the group into the namespace, or write a group that is mapped as socket.group",
         )
     if error.errno in {errno.EACCES, errno.EPERM}:
         return PrivilegeError(
             f"no permission to make the socket {path}: {error.strerror}",
-            "see who owns its directory, and that the user is in the socket's group",
+            "check who owns its directory, and whether the user is in the socket's group",
         )
     return OperatingSystemError(
         f"cannot make the socket {path}: {error.strerror or error}",
-        "see to the file system it is on, or choose another path with --socket",
+        "check the file system that it is on, or choose another path with --socket",
     )

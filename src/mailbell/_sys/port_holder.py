@@ -1,8 +1,8 @@
-"""Who holds a port: for the message that says why it cannot be bound.
+"""Finds the process that holds a port, for the message that the port cannot be bound.
 
-Reads /proc, as proc(5) and proc_net(5) describe it. The answer is for people:
-it can be out of date when it is printed, and nothing is decided by it. Every
-loop is bounded, since the size of /proc is what others on the machine make it.
+The answer comes from /proc, as proc(5) and proc_net(5) describe it. It is only shown to
+people: it can be out of date when it is printed, and no code decides by it. Every loop
+is bounded, because other users of the machine decide how large /proc is.
 """
 
 import os
@@ -22,8 +22,8 @@ _MAX_ROWS: Final = 65_536
 _MAX_PROCESSES: Final = 32_768
 _MAX_DESCRIPTORS: Final = 4_096  # of one process
 
-# include/net/tcp_states.h: TCP_LISTEN; a bound UDP socket that is not connected
-# is shown as TCP_CLOSE.
+# include/net/tcp_states.h: TCP_LISTEN. The kernel shows a bound UDP socket that is not
+# connected as TCP_CLOSE.
 _WAITING: Final = {Transport.TCP: "0A", Transport.UDP: "07"}
 
 
@@ -32,8 +32,8 @@ class Holder:
     """A process that has a socket open.
 
     Attributes:
-        pid: its number, as seen in this process's /proc.
-        name: the name it gives itself (its `comm`), safe to print.
+        pid: its id, as this process's /proc shows it.
+        name: the name that it gives itself (its `comm`), safe to print.
     """
 
     pid: int
@@ -45,18 +45,18 @@ def holder(
 ) -> Holder | None:
     """Find a process that waits on a port, on any address.
 
-    A port of IPv4 may be held by an IPv6 socket that serves both, so the other
-    family is asked second.
+    An IPv6 socket that serves both families may hold a port of IPv4. So the other
+    family is searched second.
 
     Args:
-        family: of the address that could not be bound.
+        family: the family of the address that could not be bound.
         port: 1 to 65535.
         transport: TCP: a listening socket; UDP: one that is not connected.
         proc: where proc(5) is mounted.
 
     Returns:
-        The process; None when nobody holds the port or it cannot be seen who
-        (without privilege only one's own processes show their sockets).
+        The process. None: no process holds the port, or this process may not see which
+        one (an ordinary user sees the sockets of their own processes only).
     """
     for candidate in sorted(Family, key=lambda other: other is not family):
         suffix = "6" if candidate is Family.IPV6 else ""
@@ -115,7 +115,7 @@ def process_with(inodes: frozenset[str], proc: str) -> Holder | None:
 
 
 def _names(directory: str) -> Iterator[str]:
-    """Yield the names in a directory; none if it is gone or not ours to read."""
+    """Yield the names in a directory; none if it is gone or may not be read."""
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -132,14 +132,14 @@ def _target(link: str) -> str | None:
 
 
 def command_of(pid: int, *, proc: str = "/proc") -> str:
-    """Read a process's name. It chose it itself, so it is no proof of anything.
+    """Read a process's name. The process chose the name itself, so the name proves nothing.
 
     Args:
-        pid: its number.
+        pid: the id of the process.
         proc: where proc(5) is mounted.
 
     Returns:
-        The name, escaped: it shall not write to the terminal; "?" when there is none to see.
+        The name, escaped so that it cannot control the terminal; "?" if there is none.
     """
     try:
         with open(os.path.join(proc, str(pid), "comm"), "rb") as file:

@@ -1,7 +1,7 @@
-"""Makes this process smaller, one step that cannot be undone at a time.
+"""Takes abilities from this process. No step can be undone.
 
-Each step is verified by reading back what the kernel holds and, where there is
-a way to try, by trying to undo it.
+Each step is verified: the code reads back the kernel's value and, where that is
+possible, tries to undo the step.
 """
 
 import ctypes
@@ -37,21 +37,22 @@ PR_SET_MDWE: Final = 65
 PR_GET_MDWE: Final = 66
 PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
 
-# Dropped references unload a library; these stay for the life of the process.
+# Python may unload a library that is no longer referenced. These references keep it loaded.
 _preloaded: list[ctypes.CDLL] = []
 
-# Bytes of data beyond what there is at the time: many times what the largest tables
-# and the most connections take.
+# Bytes of data beyond those that the process has when the limit is set: many times what
+# the largest tables and all connections take.
 MAX_DATA: Final = 1 << 30
 KIB: Final = 1024
-# Memory that is taken to try the allocator: so many blocks of so many bytes. CPython keeps
-# smaller ones apart and holds on to memory for them. The last is longer than any that
-# makes glibc keep more memory for later (mallopt(3), M_MMAP_THRESHOLD).
+# The memory that tries the allocator: pairs of a number of blocks and their size in bytes.
+# CPython serves smaller blocks from memory that it keeps, so they would try nothing. The
+# last block is so long that glibc keeps nothing of it for later (mallopt(3),
+# M_MMAP_THRESHOLD).
 TRIED: Final = ((512, 8 * KIB), (40, 100 * KIB), (1, 33 * KIB * KIB))
 
 
 def no_new_privileges() -> None:
-    """Make execve(2) unable to grant anything, for ever: PR_SET_NO_NEW_PRIVS(2const).
+    """Forbid for ever that execve(2) grants a privilege: PR_SET_NO_NEW_PRIVS(2const).
 
     Raises:
         OperatingSystemError: the kernel refused.
@@ -68,9 +69,11 @@ def no_new_privileges() -> None:
 
 
 def make_undumpable() -> None:
-    """Forbid core dumps, ptrace(2) and others' /proc/PID/mem: PR_SET_DUMPABLE(2const).
+    """Forbid core dumps, and that other processes trace this one or read its memory.
 
-    Call it after the last change of ids, which resets the attribute.
+    Call it after the last change of ids, because that change resets the attribute.
+
+    Source: PR_SET_DUMPABLE(2const), ptrace(2).
 
     Raises:
         OperatingSystemError: the kernel refused.
@@ -81,14 +84,16 @@ def make_undumpable() -> None:
 
 
 def deny_writable_executable() -> bool:
-    """Refuse memory that is or becomes executable after it was writable: PR_SET_MDWE(2const).
+    """Forbid memory that is writable and executable, or was writable before.
+
+    Source: PR_SET_MDWE(2const).
 
     Returns:
-        False when the kernel has no such thing (it came with Linux 6.3).
+        Whether the kernel can forbid this (Linux 6.3 and later can).
 
     Raises:
         OperatingSystemError: the kernel refused for another reason.
-        InternalError: such memory can still be had.
+        InternalError: the process can still get such memory.
     """
     try:
         prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN)
@@ -109,17 +114,18 @@ def deny_writable_executable() -> bool:
 def limit_resources(open_files: int) -> None:
     """Lower the limits of setrlimit(2).
 
-    No core, no new process, no locked memory, few files, and memory that is a
-    burden to the daemon before it is one to the machine: a gibibyte more than it has.
+    The process may write no core dump, start no process, lock no memory and open only
+    `open_files` files. It may take one gibibyte of data more than it has now, so that the
+    daemon runs out of memory before the machine does.
 
-    File size is left alone: a limit of zero would break a log that goes to a file.
+    The limit on file sizes stays: zero would break a log that goes to a file.
 
     Args:
-        open_files: one more than the highest descriptor the process may have.
+        open_files: the highest descriptor that the process may have, plus one.
 
     Raises:
-        OperatingSystemError: the kernel refused, or `open_files` are not permitted.
-        PrivilegeError: this process could raise them again.
+        OperatingSystemError: the kernel refused, or so many open files are not permitted.
+        PrivilegeError: this process could raise the limits again.
     """
     require_open_files(open_files)
     data = _at_most(resource.getrlimit(resource.RLIMIT_DATA)[1], _data() + MAX_DATA)
@@ -131,14 +137,14 @@ def limit_resources(open_files: int) -> None:
         except (OSError, ValueError) as error:
             raise OperatingSystemError(
                 f"RLIMIT_{name} cannot be set to {limit}: {error}",
-                f"leave Limit{name}= of the unit, or `ulimit`, as the system has it",
+                f"remove Limit{name}= from the unit, or the `ulimit` before the start",
             ) from error
         _expect(f"RLIMIT_{name}", resource.getrlimit(kind)[1], limit)
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 1))
-    except ValueError:  # Python's word for EPERM here
+    except ValueError:  # Python raises this for EPERM here
         return
-    raise PrivilegeError("resource limits can be raised again", "drop CAP_SYS_RESOURCE before")
+    raise PrivilegeError("resource limits can be raised again", "drop CAP_SYS_RESOURCE first")
 
 
 def _at_most(permitted: int, wanted: int) -> int:
@@ -148,7 +154,7 @@ def _at_most(permitted: int, wanted: int) -> int:
 def _data() -> int:
     """Return how many bytes of data this process has, used or only reserved.
 
-    mimalloc reserves a gibibyte before it uses any of it, and the limit counts that.
+    mimalloc reserves one gibibyte before it uses it, and the limit counts reserved memory.
     """
     with open("/proc/self/status", "rb") as file:
         found = re.search(rb"^VmData:\s+(\d+) kB$", file.read(), re.MULTILINE)
@@ -156,13 +162,13 @@ def _data() -> int:
 
 
 def require_memory_can_grow() -> None:
-    """Take some tens of MiB of memory, in each way in which it will be taken later.
+    """Take some tens of MiB of memory, in each way in which the program will take it later.
 
-    An allocator that cannot do with what the filter permits shall fail here and not
+    An allocator that needs more than the filter permits must fail at the start and not
     under load.
 
     Raises:
-        OperatingSystemError: no memory could be had.
+        OperatingSystemError: the kernel gave no memory.
     """
     try:
         for blocks, size in TRIED:
@@ -177,13 +183,13 @@ def require_memory_can_grow() -> None:
 
 
 def require_open_files(needed: int) -> None:
-    """Make sure that this process may have so many files open; nothing is changed.
+    """Make sure that this process may have so many files open, and change nothing.
 
-    Raising the hard limit takes CAP_SYS_RESOURCE, which nobody has any more when
-    the limits are set, not even who was root.
+    To raise the hard limit the process needs CAP_SYS_RESOURCE. When the limits are set
+    it has dropped that, even if it was started as root.
 
     Args:
-        needed: one more than the highest descriptor the process may have.
+        needed: the highest descriptor that the process may have, plus one.
 
     Raises:
         OperatingSystemError: the hard limit is lower.
@@ -198,13 +204,13 @@ def require_open_files(needed: int) -> None:
 
 
 def require_single_task() -> None:
-    """Make sure that there is one thread only.
+    """Make sure that this process has one thread only.
 
-    Landlock and capset(2) bind the calling thread; another would stay outside.
+    Landlock and capset(2) restrict the calling thread; another thread would stay free.
 
     Raises:
-        OperatingSystemError: /proc is not there to be asked.
-        InternalError: there is more than one.
+        OperatingSystemError: /proc is not mounted.
+        InternalError: there is more than one thread.
     """
     try:
         tasks = os.listdir("/proc/self/task")
@@ -215,7 +221,7 @@ def require_single_task() -> None:
     if len(tasks) != 1:
         raise InternalError(
             f"{len(tasks)} threads where one was expected: cannot lock",
-            "see what else starts one in this interpreter: sitecustomize, a .pth file, LD_PRELOAD",
+            "find what starts a thread in this interpreter: sitecustomize, a .pth file, LD_PRELOAD",
         )
 
 
@@ -231,12 +237,12 @@ def adopts_orphans() -> bool:
 
 
 def preload_libgcc() -> None:
-    """Load the library that glibc loads at the first pthread_exit(3), while it can be.
+    """Load libgcc while files can still be opened.
 
-    When it cannot be opened then, glibc aborts the process.
+    glibc loads it at the first pthread_exit(3), and aborts the process if it cannot.
 
     Raises:
-        OperatingSystemError: it is not there.
+        OperatingSystemError: libgcc is not installed.
     """
     try:
         _preloaded.append(ctypes.CDLL("libgcc_s.so.1"))

@@ -1,7 +1,7 @@
-"""What the kernel says about this process, and whether that is locked.
+"""Checks by what the kernel says that this process is locked.
 
-`/proc/self/status` is opened before the lock and read after it: the last word
-is the kernel's, not ours. Source: proc_pid_status(5).
+`/proc/self/status` is opened before the lock and read after it. The check believes the
+kernel and not our own code. Source: proc_pid_status(5).
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ SECCOMP_FILTER: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """The lines of `/proc/PID/status` that matter here.
+    """The lines of `/proc/PID/status` that the check needs.
 
     Attributes:
         uids: real, effective, saved and file system user id.
-        gids: the same of the group.
+        gids: the same four ids of the group.
         groups: supplementary groups.
-        inheritable: capability sets as bits, this one and the next four.
-        permitted: see above.
-        effective: see above.
-        bounding: see above.
-        ambient: see above.
-        no_new_privs: whether execve(2) can grant nothing any more.
+        inheritable: a capability set as bits, like the next four.
+        permitted: a capability set as bits.
+        effective: a capability set as bits.
+        bounding: a capability set as bits.
+        ambient: a capability set as bits.
+        no_new_privs: whether execve(2) can grant no privilege any more.
         seccomp: 0 none, 1 strict, 2 filter.
-        threads: how many there are.
+        threads: how many threads the process has.
     """
 
     uids: tuple[int, ...]
@@ -48,7 +48,7 @@ class ProcessStatus:
 
     @property
     def capabilities(self) -> int:
-        """All sets but the bounding one, joined."""
+        """The capabilities that are in any set but the bounding set, as bits."""
         return self.inheritable | self.permitted | self.effective | self.ambient
 
 
@@ -56,10 +56,10 @@ def parse_status(text: bytes) -> ProcessStatus:
     """Read the text of `/proc/PID/status`.
 
     Args:
-        text: all of it.
+        text: the whole text.
 
     Returns:
-        The lines that matter here.
+        The lines that the check needs.
 
     Raises:
         InternalError: a line is missing or is not what the kernel writes.
@@ -91,17 +91,17 @@ def parse_status(text: bytes) -> ProcessStatus:
 
 
 def require_locked(status: ProcessStatus, identity: Identity, *, dropped: bool) -> None:
-    """Make sure that the kernel agrees that this process is locked.
+    """Make sure that this process is locked, by what the kernel says.
 
     Args:
         status: what the kernel says.
-        identity: who the process must be.
-        dropped: it was started as root and became `identity`. Then it must be
-            in no group and its bounding set empty; an ordinary user who
-            started it cannot change either.
+        identity: the user that the process must run as.
+        dropped: whether the process was started as root and became `identity`. Then it
+            must be in no group and its bounding set must be empty. A process that an
+            ordinary user starts can change neither.
 
     Raises:
-        InternalError: naming everything that is not as it must be.
+        InternalError: the process is not locked. The message names every wrong value.
     """
     wrong = [
         f"{what} is {found}, not {wanted}"

@@ -1,10 +1,9 @@
-"""Leaves out what libraries import and the daemon never uses.
+"""Leaves out modules that libraries import and the daemon never uses.
 
-Trio offers TLS, host names and child processes, and imports what it takes to do
-that: libssl and libcrypto, tables of international names, a way to start programs.
-The daemon does none of it. What is not there takes no memory, and is of no use to
-an intruder. In its place stands an empty module: importing it works, and whoever
-touches it gets an AttributeError.
+Trio offers TLS, host names and child processes. For them it imports libssl, libcrypto,
+tables of international names and a module that starts programs. The daemon needs none
+of these. A module that is not loaded takes no memory, and an intruder cannot use it.
+An empty module takes its place: to import it works, and to use it raises AttributeError.
 """
 
 import ctypes
@@ -15,21 +14,21 @@ from typing import Any, Final
 __all__ = ["EMPTY", "KNOWN", "leave_out"]
 
 EMPTY: Final = (
-    "hmac",  # of Trio's DTLS; loads libcrypto
-    "idna",  # of Trio's look-up of host names
-    "ssl",  # of Trio's TLS; loads libssl and libcrypto
-    "subprocess",  # of Trio's child processes; and of platform, which uuid and so msgspec imports
-    "typing_extensions",  # msgspec does without where it is not installed
+    "hmac",  # for Trio's DTLS; it loads libcrypto
+    "idna",  # for Trio's look-up of host names
+    "ssl",  # for Trio's TLS; it loads libssl and libcrypto
+    "subprocess",  # for Trio's child processes, and for platform (msgspec imports uuid, uuid it)
+    "typing_extensions",  # optional for msgspec
 )
-# What Trio names its threads with; the name is glibc's. Where there is none the daemon, which
-# has one thread, does without.
+# Trio names its threads with this library; the file name is glibc's. The daemon has one
+# thread, so it does not matter if the library is missing.
 KNOWN: Final = {"pthread": "libpthread.so.0"}
 
 
 def leave_out() -> None:
-    """Put empty modules in the place of what nobody needs; call this before Trio is imported.
+    """Put empty modules in the place of unneeded ones. Call this before Trio is imported.
 
-    What is loaded already stays, because somebody in this process may use it.
+    A module that is loaded already stays, because other code in this process may use it.
     """
     for name in EMPTY:
         sys.modules.setdefault(name, ModuleType(name))
@@ -37,10 +36,10 @@ def leave_out() -> None:
 
 
 def _search_nothing() -> None:
-    """Answer for `ctypes.util.find_library`, which Trio and pyseccomp ask when imported.
+    """Replace `ctypes.util.find_library`, which Trio and pyseccomp call when imported.
 
-    It runs ldconfig, and where that finds nothing gcc and ld, looked for in PATH and
-    perhaps as root. Nothing else of `ctypes.util` is asked for.
+    The original runs ldconfig. If that finds nothing it runs gcc and ld from PATH, perhaps
+    as root. Trio and pyseccomp use nothing else of `ctypes.util`.
     """
     util: Any = sys.modules.setdefault("ctypes.util", ModuleType("ctypes.util"))
     util.find_library = KNOWN.get

@@ -1,9 +1,9 @@
-"""Which accounts a notification is for.
+"""Finds the accounts that a notification is for.
 
-RFC 4146 carries no account: the listener knows who called and which of its
-own addresses was called, and no more. Both can name an account; the called
-address also acts as a key, since an IPv6 host has more of them than anyone
-can guess.
+A notification of RFC 4146 names no account. The listener knows only the source address
+and which of its own addresses the sender called. Each of them can name an account. The
+called address also works as a key: an IPv6 host has so many addresses that a stranger
+cannot guess the right one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,32 +14,33 @@ from mailbell.listener.configuration import AccountSettings
 __all__ = ["DEFAULT", "AccountMap"]
 
 DEFAULT = "default"
-"""Name of the one account there is when none is declared."""
+"""The name of the only account if none is declared."""
 
 
 class AccountMap:
-    """The accounts, and which of them a caller means.
+    """The accounts, and the rules that choose among them.
 
     The rules, in order:
 
-    1. No account is declared: everything is for `default`.
-    2. The called address is some account's own: of the accounts with that
-       address, those whose longest network contains the source; where none
-       does, those that ask for no source.
-    3. Otherwise, or when none of these is meant: of the accounts without
-       addresses, those whose longest network contains the source.
-    4. Otherwise nobody, or everybody when `unmatched_all` is set.
+    1. If no account is declared, every notification is for `default`.
+    2. If accounts list the called address, the choice is among these accounts: first
+       those with the longest network that contains the source; if there are none, those
+       without networks.
+    3. If rule 2 chooses no account, the choice is among the accounts without addresses:
+       those with the longest network that contains the source.
+    4. If rule 3 chooses no account, the notification is for no account, or for all
+       accounts if `unmatched_all` is set.
 
-    Accounts that name the same network (or the same address, without
-    networks) are all meant, in the order of their declaration.
+    If several accounts list the same network (or the same address, without networks),
+    all of them are chosen, in the order of their declaration.
 
     Args:
-        accounts: as declared.
-        unmatched_all: what matches no account is for all of them.
+        accounts: the declared accounts.
+        unmatched_all: whether a notification that matches no account is for all of them.
 
     Attributes:
-        names: of all accounts, in the order of their declaration.
-        needs_local_address: some account asks which address was called.
+        names: the names of all accounts, in the order of their declaration.
+        needs_local_address: whether an account depends on the called address.
     """
 
     __slots__ = ("_addressed", "_keyed", "_sourced", "_unmatched", "names", "needs_local_address")
@@ -55,15 +56,15 @@ class AccountMap:
         )
 
     def lookup(self, family: Family, source: int, local: int | None) -> tuple[str, ...]:
-        """Find the accounts a notification is for.
+        """Find the accounts that a notification is for.
 
         Args:
-            family: of both addresses.
-            source: who called, as an integer in network byte order.
-            local: which address was called, likewise; None when it is not known.
+            family: the family of both addresses.
+            source: the source's address, as an integer in network byte order.
+            local: the called address, as an integer too; None: it is not known.
 
         Returns:
-            Their names; empty when it is for none.
+            The names of the accounts; empty: the notification is for none.
         """
         names = None if local is None else self._lookup_called(family, source, local)
         return names or self._sourced.lookup(family, source) or self._unmatched

@@ -1,9 +1,9 @@
-"""From an address and a few bytes to exactly one counted outcome.
+"""Turns an address and a few bytes into exactly one counted outcome.
 
-What the TCP and the UDP listener share, and what an embedding program would
-use without either: who may ring at all, how often, and whom it rings. Cheap
-checks come first; nothing is read from a source that is refused. Pure: it
-combines the limiter, the accounts and the hub, and times are arguments.
+The TCP and the UDP listener share this code: which sources may notify, how often, and
+which accounts they notify. Cheap checks come first, and nothing is read from a source
+that is refused. Pure: it combines the limiter, the accounts and the hub, and times are
+arguments.
 """
 
 from collections.abc import Callable
@@ -20,24 +20,24 @@ from mailbell.logs.journal import Journal, Level
 
 __all__ = ["CALLS", "Admission"]
 
-# Outcomes that say something to an account: whoever is limited may have had the
-# last word of many (`Hub.ring_unread`).
+# Outcomes that reach an account. A limited connection reaches it too, because it may
+# carry the last notification of a burst (`Hub.ring_unread`).
 CALLS = frozenset({Outcome.ACCEPTED, Outcome.RATE_LIMITED})
 
 
-# Asking an enumeration for a member by name takes longer than comparing it.
+# To get a member of an enumeration by its name takes longer than to compare it.
 _NETWORK, _ACCEPTED = Cause.NETWORK, Outcome.ACCEPTED
 
 
 class Admission:
-    """Decides who may ring, and rings.
+    """Decides which sources may notify, and passes their notifications to the hub.
 
     Args:
         sources: the configured allow and deny lists.
-        accounts: whom a notification belongs to.
-        hub: told of every accepted notification.
-        counters: told of every outcome.
-        journal: told of every refusal (and limits its own lines).
+        accounts: finds the accounts of a notification.
+        hub: gets every accepted notification.
+        counters: counts every outcome.
+        journal: logs every refusal, with a limit on its lines.
         stamp: returns the time as a stamp, which the hub keeps.
     """
 
@@ -51,9 +51,9 @@ class Admission:
         stamp: Callable[[], int],
     ) -> None:
         self._listed = NetworkMap((network, True) for network in sources.allow)
-        self._anyone = not sources.allow
+        self._allows_all = not sources.allow
         self._denied = NetworkMap((network, True) for network in sources.deny)
-        self._nobody_denied = not sources.deny
+        self._denies_none = not sources.deny
         self._accounts = accounts
         self._hub = hub
         self._counters = counters
@@ -62,22 +62,25 @@ class Admission:
 
     @property
     def needs_local_address(self) -> bool:
-        """Whether the address that was called decides about the account."""
+        """Whether the choice of the account depends on the called address."""
         return self._accounts.needs_local_address
 
     def refusal(self, family: Family, source: int, gate: Gate, now: float) -> Outcome | None:
-        """Say why this source is not even listened to; None: it is.
+        """Decide whether to read from a source.
 
         Args:
-            family: of the source.
-            source: its address as a number.
-            gate: the limits of this family and transport; a token is taken.
+            family: the family of the source.
+            source: the address of the source, as a number.
+            gate: the limits of this family and transport. One token is taken.
             now: monotonic clock, in seconds.
+
+        Returns:
+            Why nothing is read from this source; None: the caller may read.
         """
-        if not self._nobody_denied and self._denied.lookup(family, source):
+        if not self._denies_none and self._denied.lookup(family, source):
             return Outcome.DENIED_SOURCE
-        # The kernel's filter enforces the same list; this is the second wall.
-        if not self._anyone and not self._listed.lookup(family, source):
+        # The kernel's packet filter enforces the same list; this check is the second one.
+        if not self._allows_all and not self._listed.lookup(family, source):
             return Outcome.UNLISTED_SOURCE
         return None if gate.admit(source, now) else Outcome.RATE_LIMITED
 
@@ -92,19 +95,20 @@ class Admission:
         local: int | None = None,
         data: bytes = b"",
     ) -> Outcome:
-        """Count the one outcome of a connection or datagram, and ring if it was accepted.
+        """Count the one outcome of a connection or datagram, and notify if it was accepted.
 
         Args:
-            outcome: what the source's input came to.
-            transport: how it came.
-            family: of the source.
-            source: its address as a number.
+            outcome: how the connection or datagram ended.
+            transport: how it arrived.
+            family: the family of the source.
+            source: the address of the source, as a number.
             now: monotonic clock, in seconds.
-            local: the address that was called, where that matters.
-            data: what was read, for the log.
+            local: the called address; None: no account depends on it.
+            data: the bytes that were read, for the log.
 
         Returns:
-            The outcome as counted: an accepted one may turn out to belong to nobody.
+            The counted outcome. An accepted notification that is for no account is
+            counted as `UNKNOWN_ACCOUNT`.
         """
         origin = Origin(_NETWORK, transport, family, source)
         if outcome in CALLS:

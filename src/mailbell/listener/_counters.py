@@ -1,4 +1,4 @@
-"""What the daemon counts. Pure: nothing here reads a clock or a file."""
+"""Everything that the daemon counts. Pure: no code here reads a clock or a file."""
 
 from enum import StrEnum
 from typing import TypeVar
@@ -14,12 +14,12 @@ _Name = TypeVar("_Name", bound=StrEnum)
 
 
 class Counters:
-    """The daemon's running counts. All names are there from the start, at zero.
+    """The daemon's counts. Every name exists from the start, with the count zero.
 
     Attributes:
-        outcomes: per transport, how many inputs ended so.
+        outcomes: for each transport, how many connections or datagrams had each outcome.
         local: how often each event happened at the local socket.
-        wakeups: notifications handed on, after coalescing.
+        wakeups: notifications passed to the subscribers, after coalescing.
     """
 
     __slots__ = ("local", "outcomes", "wakeups")
@@ -35,7 +35,7 @@ class Counters:
         """Count the end of one connection or datagram.
 
         Args:
-            transport: how it came.
+            transport: how it arrived.
             outcome: how it ended.
         """
         self.outcomes[transport][outcome] += 1
@@ -49,7 +49,7 @@ class Counters:
         self.local[event] += 1
 
     def count_wakeup(self) -> None:
-        """Count one notification handed on to the subscribers."""
+        """Count one notification that is passed to the subscribers."""
         self.wakeups += 1
 
     def snapshot_outcomes(self) -> Outcomes:
@@ -67,7 +67,7 @@ class Counters:
         """Copy the local socket's events.
 
         Returns:
-            Count by name, as it is now; later counting does not change it.
+            The counts by name, as they are now; later counting does not change them.
         """
         return _by_name(self.local)
 

@@ -1,15 +1,13 @@
-"""Classic BPF programs for the listening sockets: the kernel as first line.
+"""Builds the classic BPF programs of the listening sockets: the kernel refuses first.
 
-What these programs drop costs the daemon nothing: no wake-up, no byte read, no
-table entry. They are built from `sources.allow` and the terminators alone, so
-they can be reviewed, printed and evaluated without a socket. `mailbell._sys.bpf`
-hands them to the kernel.
+A packet that these programs drop costs the daemon nothing: no wake-up, no byte read, no
+table entry. The programs depend only on `sources.allow` and the terminators. So they can
+be reviewed, printed and run without a socket. `mailbell._sys.bpf` attaches them.
 
-A program is a row of paragraphs. A paragraph is a row of tests; when all of
-them hold it ends in its verdict, when one fails the next paragraph is tried.
-After the last paragraph the packet is dropped. Jumps therefore never leave
-their paragraph, and the 8 bits a jump has (`struct sock_filter`) are enough
-for any number of networks.
+A program is a list of paragraphs. A paragraph is a list of tests and one verdict. If all
+tests hold, the verdict is reached; if one fails, the next paragraph follows. After the
+last paragraph the packet is dropped. So a test never jumps out of its paragraph, and
+the 8 bits of a jump (`struct sock_filter`) are enough for any number of networks.
 
 Instruction set and the limit of 4096: Linux, Documentation/networking/filter.rst
 and include/uapi/linux/{bpf_common,filter}.h.
@@ -30,7 +28,7 @@ __all__ = [
 
 
 class _Test(NamedTuple):
-    """Instructions that leave a value in the accumulator, and the value wanted there."""
+    """Instructions that load a value into the accumulator, and the value that must be there."""
 
     load: Program
     wanted: int
@@ -45,39 +43,39 @@ _JUMP: Final = 0x05  # BPF_JMP | BPF_JA
 _JUMP_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _RETURN: Final = 0x06  # BPF_RET | BPF_K
 
-# What a program returns is the number of bytes to keep. All of them, whatever the
-# length: accepted sockets inherit the program of their listener, and one that cut
-# or dropped by length would break streams it was never asked about.
+# A program returns how many bytes the kernel keeps. This one keeps all, whatever the
+# length: accepted sockets inherit the program of their listener, and a program that cut
+# or dropped by length would break their streams.
 _ACCEPT: Final = Instruction(_RETURN, 0, 0, 0xFFFFFFFF)
 _DROP: Final = Instruction(_RETURN, 0, 0, 0)
 
-# Offsets from here count from the network header, which on a TCP or UDP socket
-# lies before the data the program is given (SKF_NET_OFF).
+# Offsets above this number count from the network header (SKF_NET_OFF). On a TCP or UDP
+# socket that header is before the data that the program gets.
 _NETWORK_HEADER: Final = 0xFFF00000
-# RFC 791, section 3.1, and RFC 8200, section 3: where the source address stands.
-# Both are in the fixed part, before any option or extension header.
+# The offset of the source address: RFC 791, section 3.1, and RFC 8200, section 3. Both
+# addresses are in the fixed part, before any option or extension header.
 _SOURCE_AT: Final = {Family.IPV4: 12, Family.IPV6: 8}
 
-# A program on a UDP socket is given the datagram with its header (RFC 768).
+# A program on a UDP socket gets the datagram with its header of 8 bytes (RFC 768).
 _UDP_HEADER: Final = 8
 
 
 def source_filter(family: Family, allow: Sequence[Network]) -> Program:
     """Build the program of a listening TCP socket.
 
-    It sees the SYN, so a source that is not listed cannot finish a handshake.
+    The program sees the SYN, so a source that is not listed cannot finish a handshake.
 
     Args:
-        family: of the socket, which must be `IPV6_V6ONLY` if it is IPv6.
-        allow: `sources.allow`, both families; empty means anyone.
+        family: the family of the socket. An IPv6 socket must be `IPV6_V6ONLY`.
+        allow: `sources.allow`, of both families; empty: every source may connect.
 
     Returns:
-        The program; it never looks at the length.
+        The program. It never tests the length.
     """
     if not allow:
         return (_ACCEPT,)
-    # The address goes to scratch memory first: a load from the network header is a
-    # call in the kernel, a load from scratch memory is one machine instruction.
+    # The address is copied to scratch memory first: a load from the network header is a
+    # function call in the kernel, a load from scratch memory is one machine instruction.
     program = []
     for cell in range(family.bits // 32):
         offset = _NETWORK_HEADER + _SOURCE_AT[family] + 4 * cell
@@ -90,21 +88,21 @@ def source_filter(family: Family, allow: Sequence[Network]) -> Program:
 def line_filter(
     family: Family, allow: Sequence[Network], terminators: Iterable[Terminator]
 ) -> Program:
-    """Build the program of a UDP socket: whole lines from listed sources, nothing else.
+    """Build the program of a UDP socket: it accepts only whole lines from listed sources.
 
-    It admits exactly what `mailbell.core.rfc4146.parse_datagram` accepts.
+    It accepts exactly the datagrams that `mailbell.core.rfc4146.parse_datagram` accepts.
 
     Args:
-        family: of the socket, which must be `IPV6_V6ONLY` if it is IPv6.
-        allow: `sources.allow`, both families; empty means anyone.
-        terminators: those permitted after the token.
+        family: the family of the socket. An IPv6 socket must be `IPV6_V6ONLY`.
+        allow: `sources.allow`, of both families; empty: every source may send.
+        terminators: the permitted ends of a line.
 
     Returns:
         The program.
     """
     admitted = source_filter(family, allow)
     permitted = frozenset(terminators)
-    # From the last to the first: a good line jumps over the paragraphs that follow.
+    # Built from the last paragraph to the first: a good line jumps over all that follow.
     program = [_DROP, *admitted]
     for line in (LINES[terminator] for terminator in Terminator if terminator in permitted):
         distance = len(program) - len(admitted)
@@ -113,17 +111,17 @@ def line_filter(
 
 
 def merge(networks: Iterable[Network]) -> tuple[Network, ...]:
-    """Write the same addresses with as few networks as possible.
+    """Cover the same addresses with as few networks as possible.
 
     Args:
-        networks: of any family, in any order.
+        networks: networks of any family, in any order.
 
     Returns:
-        Sorted; no network contains another, no two are the halves of a third.
+        Sorted networks. None contains another, and no two are the halves of a third.
     """
     merged: list[Network] = []
     for network in sorted(set(networks), key=lambda n: (n.family, n.prefix, n.length)):
-        # Sorted so, a network stands after every one that contains it.
+        # In this order a network comes after every network that contains it.
         if merged and merged[-1].contains(network):
             continue
         merged.append(network)
@@ -143,7 +141,7 @@ def _union(low: Network, high: Network) -> Network | None:
 
 
 def _network_tests(network: Network) -> list[_Test]:
-    """Compare the address in scratch memory with a prefix, 32 bits at a time."""
+    """Return tests that compare the address in scratch memory with a prefix, in 32-bit words."""
     bits = network.family.bits
     mask = (1 << bits) - (1 << (bits - network.length))
     tests = []
@@ -158,9 +156,9 @@ def _network_tests(network: Network) -> list[_Test]:
 
 
 def _line_tests(line: bytes) -> list[_Test]:
-    """Compare a datagram with a line: its length, then its bytes four at a time."""
+    """Return tests that compare a datagram with a line: its length, then its 32-bit words."""
     tests = [_Test((Instruction(_LOAD_LENGTH, 0, 0, 0),), _UDP_HEADER + len(line))]
-    # The last word overlaps the one before it where four does not divide the length.
+    # If four does not divide the length, the last word overlaps the word before it.
     starts = [*range(0, len(line) - 4, 4), len(line) - 4]
     for start in starts:
         word = int.from_bytes(line[start : start + 4], "big")
@@ -169,7 +167,7 @@ def _line_tests(line: bytes) -> list[_Test]:
 
 
 def _paragraph(tests: Iterable[_Test], verdict: Instruction) -> list[Instruction]:
-    """Reach the verdict when all tests hold, else skip to what follows it."""
+    """Return instructions that reach the verdict if all tests hold, and else skip it."""
     paragraph = [verdict]
     for load, wanted in reversed([*tests]):
         paragraph = [

@@ -1,10 +1,10 @@
-"""The places of connections whose line is still on its way.
+"""The places of connections that wait for the rest of their line.
 
-There is a limited number, all together and for each source. When every place is
-taken, a newcomer gets that of the connection that has waited longest: a good
-sender's line comes within a round trip, so it is the silent ones that give way,
-and nobody can shut good senders out by taking all places and saying nothing.
-Pure: how to end a wait is the caller's.
+The number of places is limited, in all and for each source. If every place is taken, a
+new connection gets the place of the connection that has waited longest, and that one is
+closed. The line of a good sender arrives within a round trip, so the closed connections
+are the silent ones. An attacker who fills all places with silent connections therefore
+cannot keep good senders out. Pure: the caller brings the function that ends a wait.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ __all__ = ["Place", "WaitingRoom"]
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One connection that waits.
+    """The place of one connection that waits.
 
     Attributes:
-        gate: the limits it counts for.
-        source: who it is.
-        end: ends the wait; called when the place goes to another.
+        gate: the limits that count the connection.
+        source: the address of its sender, as a number.
+        end: ends the wait; called when another connection gets the place.
     """
 
     gate: Gate
@@ -33,27 +33,28 @@ class Place:
 
 
 class WaitingRoom:
-    """All places, of all listeners together.
+    """All places, for all listeners together.
 
     Args:
-        switch: told when places run out, and when there are some again.
+        switch: logs when the places run out, and when some are free again.
     """
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-        self._places: dict[Place, None] = {}  # the longest waiting first
+        self._places: dict[Place, None] = {}  # the one that has waited longest is first
         self._full_at = 0
 
     def enter(self, gate: Gate, source: int, end: Callable[[], None]) -> Place | Outcome:
-        """Take a place, another's if need be.
+        """Take a place; if none is free, take it from the connection that has waited longest.
 
         Args:
             gate: the limits of the connection's family.
-            source: where it comes from.
-            end: ends its wait, should the place be given away.
+            source: the address of its sender, as a number.
+            end: ends its wait, if a later connection needs the place.
 
         Returns:
-            The place, to be left with `leave`, or which limit forbids it.
+            The place, which the caller gives back with `leave`; or the limit that
+            forbids the connection to wait.
         """
         full = gate.connect(source)
         if full is Outcome.TOO_MANY_CONNECTIONS:
@@ -62,7 +63,7 @@ class WaitingRoom:
             self._displace_one()
             full = gate.connect(source)
         elif 2 * len(self._places) <= self._full_at:
-            # Not at the first free place: around the limit that would be a line each time.
+            # Not at the first free place: near the limit that would log a line each time.
             self._switch.on()
         if full is not None:
             return full
@@ -71,7 +72,7 @@ class WaitingRoom:
         return place
 
     def leave(self, place: Place) -> None:
-        """Give a place back; it is no error if it was given away before."""
+        """Give a place back; it is no error if another connection has got it before."""
         if place in self._places:
             del self._places[place]
             place.gate.disconnect(place.source)

@@ -1,4 +1,4 @@
-"""Opens everything that mailbelld will ever open, before it is locked in."""
+"""Opens everything that mailbelld needs, because a locked process can open nothing more."""
 
 import os
 from collections.abc import MutableMapping
@@ -16,22 +16,22 @@ from mailbell.serving.varlink_server import BATCH
 __all__ = ["Prepared", "descriptors_needed", "prepare"]
 
 PROGRAM: Final = "mailbelld"
-# Descriptors beyond the places of connections: standard streams, epoll, wake-up
-# sockets, the proof, the service manager, a connection that is being served at
-# once, and local ones that were displaced and are about to be closed.
+# Descriptors beside those of waiting connections: standard streams, epoll, wake-up
+# sockets, /proc/self/status, the service manager, a connection that needs no wait, and
+# local connections that have lost their place and are about to be closed.
 SPARE_DESCRIPTORS: Final = 24 + BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything opened that will ever be opened; all privileges still held.
+    """Everything that the daemon needs is open. The process still has all its privileges.
 
     Attributes:
-        sockets: what is listened on.
+        sockets: the sockets that the daemon listens on.
         notifier: the connection to the service manager.
-        epoch: names this run; unguessable only as a side effect.
-        seed: of the limiter, 64 secret bits.
-        confinement: what the process will be locked in with.
+        epoch: the name of this run. It must differ from other runs; it is no secret.
+        seed: the limiter's seed, 64 secret bits.
+        confinement: what the process may do once it is locked in.
     """
 
     sockets: Sockets
@@ -43,17 +43,18 @@ class Prepared:
 
 @step("prepare")
 def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> Prepared:
-    """Open all there is to open.
+    """Open everything that the daemon needs.
 
     Args:
-        configuration: valid, but not yet held against this machine.
-        environ: the environment; what a service manager passes in it is taken out.
+        configuration: a valid configuration. Whether this machine has what it names is
+            checked here.
+        environ: the environment. The variables of a service manager are removed.
 
     Returns:
-        The sockets and everything the later steps need.
+        The sockets and everything that the later steps need.
 
     Raises:
-        MailbellError: something is missing or not allowed; the message has the remedy.
+        MailbellError: something is missing or forbidden; the message has the remedy.
     """
     identity = None
     if os.geteuid() == 0:
@@ -78,8 +79,8 @@ def descriptors_needed(configuration: Configuration, listening: int) -> int:
     """Return how many descriptors the daemon may need at once.
 
     Args:
-        configuration: for how many connections it may hold.
-        listening: sockets it listens on, the local one not counted.
+        configuration: says how many connections the daemon may hold.
+        listening: how many sockets it listens on, without the local socket.
     """
     local = local_connections(configuration.socket.subscribers)
     return SPARE_DESCRIPTORS + listening + 1 + configuration.limits.connections + local

@@ -1,5 +1,5 @@
-"""Locks a program in: any program that brings its policy, its identity and its descriptors.
+"""Locks any program in. The program brings its policy, its identity and its descriptors.
 
-`mailbell.sandbox.lock` is the order of the irreversible steps, and
+`mailbell.sandbox.lock` does the irreversible steps in their order.
 `mailbell.sandbox.policy_file` reads the policy that was installed for a program.
 """

@@ -1,10 +1,10 @@
 """Locks this process in, one irreversible step after another.
 
 The caller says in a `Confinement` what its program may do. `drop_privileges` drops the
-privileges, `lock` loads the filter and proves the result. The records are the
-order itself: what one step returns is what the next step needs, and only `lock`
-makes a `Locked`. A step that fails ends the process; there is no "carry on
-without".
+privileges. `lock` loads the system call filter and proves the result. The types keep the
+order: each step needs the record that the step before it returns, and only `lock`
+makes a `Locked`. A step that fails raises, and the program must end: a program that is
+locked in only partly must not serve.
 
 The order and its reasons are in docs/architecture.md, "The lock".
 """
@@ -37,21 +37,21 @@ MAX_STATUS = 16 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What a program brings to be locked in; all its privileges are still held.
+    """What a program may do once it is locked in. The process still has all its privileges.
 
     Attributes:
-        policy: what the filter will permit.
-        identity: the user that the process becomes; None: it has no privilege to
-            change its user.
+        policy: the system calls that the filter will permit.
+        identity: the user that the process becomes; None: the process has no privilege
+            to change its user.
         open_files: how many descriptors the program may need at once.
-        status_file: `/proc/self/status`, opened by `open_status`. It is read once,
-            after the lock, and closed.
-        descriptors: numbers of further descriptors that the conditions of the policy
-            name. The policy must declare each name. `STATUS` and `WAKEUP` are
-            added here.
-        connect_to: TCP ports that the program may connect to. None else is left,
-            where Landlock knows TCP (version 4 and later).
-        started_as: the user this process is now.
+        status_file: `/proc/self/status`, opened by `open_status`. `lock` reads it once,
+            after the filter is loaded, and closes it.
+        descriptors: numbers of further descriptors, by the names that the conditions of
+            the policy use. The policy must declare each name. `lock` adds `STATUS` and
+            `WAKEUP`.
+        connect_to: TCP ports that the program may connect to. Landlock forbids all
+            other ports from version 4 on; earlier versions do not know TCP.
+        started_as: the user that this process runs as now.
     """
 
     policy: Policy
@@ -65,12 +65,13 @@ class Confinement:
 
 @dataclass(frozen=True, slots=True)
 class Unprivileged:
-    """Privileges are gone and Landlock is in force; the system call filter is yet to come.
+    """The privileges are gone and Landlock is in force; the filter is not loaded yet.
 
     Attributes:
-        confinement: what the program brought.
+        confinement: what the program may do.
         landlock: what Landlock covers on this kernel.
-        writable_executable_denied: whether the kernel forbids memory that is both.
+        writable_executable_denied: whether the kernel forbids memory that is both
+            writable and executable.
     """
 
     confinement: Confinement
@@ -83,9 +84,9 @@ class Locked:
     """The proof that this process is locked in, read back from the kernel.
 
     Attributes:
-        unprivileged: the step before, with what Landlock covers.
-        policy: what the filter permits.
-        status: what the kernel says of this process.
+        unprivileged: the result of the step before, with what Landlock covers.
+        policy: the system calls that the filter permits.
+        status: what the kernel says about this process.
     """
 
     unprivileged: Unprivileged
@@ -95,15 +96,15 @@ class Locked:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Say in which step the system refused what it does not refuse elsewhere.
+    """Name the step in the message of an error that no code foresaw.
 
-    What can be foreseen has a message of its own, with a better remedy.
+    Errors that can be foreseen have messages of their own, with a better remedy.
 
     Args:
-        name: of the step, as in docs/architecture.md, "The lock".
+        name: the name of the step, as in docs/architecture.md, "The lock".
 
     Raises:
-        OperatingSystemError: for any OSError.
+        OperatingSystemError: the step raised an OSError.
     """
     try:
         yield
@@ -115,26 +116,28 @@ def step(name: str) -> Iterator[None]:
 
 
 def open_status() -> int:
-    """Open what the kernel says of this process, to be read after the lock.
+    """Open `/proc/self/status`. `lock` reads it when no file can be opened any more.
 
     Returns:
         The descriptor, for `Confinement.status_file`.
 
     Raises:
-        OSError: there is no /proc.
+        OSError: /proc is not mounted.
     """
     return os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
 
 
 @step("drop privileges")
 def drop_privileges(confinement: Confinement) -> Unprivileged:
-    """Drop every privilege and enter Landlock. No way back.
+    """Drop every privilege and enter Landlock. This cannot be undone.
+
+    Call it before the event loop runs, and with a single thread.
 
     Args:
-        confinement: with the event loop not yet running and no second thread.
+        confinement: what the program may do.
 
     Raises:
-        MailbellError: a step failed, or could be undone.
+        MailbellError: a step failed, or it could be undone.
     """
     process.preload_libgcc()
     if confinement.identity is not None:
@@ -142,7 +145,7 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         credentials.drop_to(confinement.identity)
     credentials.clear_capabilities()
     process.no_new_privileges()
-    process.make_undumpable()  # after the change of user, which resets it
+    process.make_undumpable()  # a change of user resets this attribute, so it comes later
     writable_executable_denied = process.deny_writable_executable()
     process.limit_resources(open_files=confinement.open_files)
     process.require_single_task()
@@ -154,9 +157,11 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
 def lock(unprivileged: Unprivileged) -> Locked:
     """Load the system call filter and prove that the process is locked and can work.
 
+    Call it while the event loop runs: its descriptors must exist, because the filter
+    permits no new ones.
+
     Args:
-        unprivileged: with the event loop running: its descriptors exist, and
-            no further ones will be made.
+        unprivileged: the result of `drop_privileges`.
 
     Raises:
         MailbellError: the filter does not load, the proof fails, or the allocator does not
@@ -172,19 +177,19 @@ def lock(unprivileged: Unprivileged) -> Locked:
 
 
 def _wakeup_descriptor() -> int:
-    """Return what the C signal handler writes to, so that the filter permits just that."""
+    """Return the descriptor that Python's C signal handler writes to, for the filter."""
     descriptor = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)  # as Trio had it
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)  # the value that Trio sets
     return descriptor
 
 
 def _prove(confinement: Confinement) -> ProcessStatus:
-    """Read the kernel's own account of this process, and try what is forbidden."""
+    """Read what the kernel says about this process, and try what must be forbidden."""
     status = parse_status(os.read(confinement.status_file, MAX_STATUS))
     os.close(confinement.status_file)
     dropped = confinement.identity is not None
     require_locked(status, confinement.identity or confinement.started_as, dropped=dropped)
-    # Landlock has been proven and knows neither of these: the filter alone refuses.
+    # Landlock is proven already. It does not cover these two: only the filter refuses them.
     _require_refused("opened", lambda: os.close(os.open("/", os.O_PATH)))
     _require_refused("looked at", lambda: os.stat("/"))
     return status
@@ -194,7 +199,7 @@ def _require_refused(what: str, attempt: Callable[[], object]) -> None:
     try:
         attempt()
     except OSError as error:
-        if error.errno == errno.EACCES:  # what the policy says; other sandboxes say EPERM
+        if error.errno == errno.EACCES:  # our policy's error; other sandboxes answer EPERM
             return
         raise
-    raise InternalError(f"the sandbox is in force, and yet a file could be {what}")
+    raise InternalError(f"the sandbox is in force, but a file could still be {what}")

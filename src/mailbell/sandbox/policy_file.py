@@ -1,6 +1,6 @@
 """Reads the policies that were installed with mailbell: one TOML file for each program.
 
-They stand in `policy/syscalls/` of the repository and are installed with the package.
+The files are in `policy/syscalls/` of the repository. The package installs them.
 """
 
 import os
@@ -14,7 +14,7 @@ __all__ = ["programs", "read_policy"]
 
 FOLDER: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "policy", "syscalls")
 SUFFIX: Final = ".toml"
-REINSTALL: Final = "install mailbell again: this file came with it"
+REINSTALL: Final = "install mailbell again: this file is part of it"
 MAX_POLICY: Final = 64 * 1024
 
 
@@ -35,10 +35,11 @@ def read_policy(program: str) -> Policy:
     """Read the policy of a program.
 
     Args:
-        program: its name, one of `programs`. It becomes part of a path.
+        program: its name, one of `programs`. The name becomes part of a path.
 
     Returns:
-        The policy. Numbers that only the running program knows are still open.
+        The policy. Its placeholders are not filled yet: only the running program
+        knows those numbers (`Policy.bind`).
 
     Raises:
         OperatingSystemError: the file cannot be read.

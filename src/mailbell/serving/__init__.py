@@ -1,1 +1,1 @@
-"""What every daemon that serves sockets shares: the loop that takes, and a local Varlink server."""
+"""The code that all daemons with sockets share: the accept loop and a local Varlink server."""

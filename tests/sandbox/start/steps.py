@@ -336,9 +336,9 @@ _LOCK: Final = (
          answers=refused(errno.EPERM, "prctl", {0: SET_NO_NEW_PRIVS, 1: 1}, nth=2)),
     case("lock", "the status cannot be read", 71, "cannot start (lock)",
          answers=refused(errno.EIO, "read", {2: STATUS_BYTES})),
-    case("lock", "a filter that permits to open", 70, "yet a file could be opened", "report this",
+    case("lock", "a filter that permits to open", 70, "a file could still be opened", "report this",
          modules=_permitting(_OPEN)),
-    case("lock", "a filter that permits to look", 70, "yet a file could be looked at",
+    case("lock", "a filter that permits to look", 70, "but a file could still be looked at",
          modules=_permitting(_STAT)),
     case("lock", "no more memory", 71, "the locked process can take no more memory", "LimitDATA=",
          before=process_limit(resource.RLIMIT_DATA, 40 << 20)),
@@ -400,7 +400,7 @@ _LIES_OF_PROCESS: Final = (
     case(DROP, "no_new_privs was never set", 70, "no_new_privs is 0 where 1 was set",
          answers=lies("prctl", {0: GET_NO_NEW_PRIVS})),
     # Said to be set, and said to be found so: Landlock then does not take it.
-    case(DROP, "no_new_privs is set and found", 71, "Landlock refused", "must be set before",
+    case(DROP, "no_new_privs is set and found", 71, "Landlock refused", "must be set first",
          who=Who.USER, answers=(lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1}),
                                 lies("prctl", {0: GET_NO_NEW_PRIVS}, result=1))),
     # As an ordinary user: for who was root the change of user has done it already.
@@ -426,9 +426,9 @@ _LIES_OF_LOCK: Final = (
          answers=lies("landlock_create_ruleset", {2: LANDLOCK_VERSION})),
     case(DROP, "Landlock makes a ruleset", 71, "Landlock refused",
          answers=lies("landlock_create_ruleset", {2: 0})),
-    case(DROP, "Landlock binds", 70, "Landlock was entered, and yet a file can be opened",
+    case(DROP, "Landlock binds", 70, "Landlock is in force, but a file can still be opened",
          answers=lies("landlock_restrict_self")),
-    case("lock", "the filter is in force", 70, "yet a file could be opened", "report this",
+    case("lock", "the filter is in force", 70, "a file could still be opened", "report this",
          answers=lies("seccomp", _PROGRAM)),
     # Another sandbox's denial must not be taken for ours.
     case("lock", "another filter is taken for ours", 71, "cannot start (lock)", OTHERWISE,
@@ -439,7 +439,7 @@ _LIES_OF_LOCK: Final = (
     # Here nothing of ours is in force that the kernel could mistake for it.
     case("lock", "libseccomp says it has loaded it", 70, "seccomp is 0, not 2",
          modules=with_pyseccomp("real.SyscallFilter.load = lambda self: None")),
-    case("lock", "libseccomp has loaded another", 70, "yet a file could be opened",
+    case("lock", "libseccomp has loaded another", 70, "but a file could still be opened",
          modules=with_pyseccomp("load = real.SyscallFilter.load\nreal.SyscallFilter.load = "
                                 "lambda self: load(real.SyscallFilter(real.ALLOW))")),
     case("lock", "the status is empty", 70, "/proc/self/status is not understood",
