@@ -179,7 +179,7 @@ def test_a_limit_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         raise ValueError("not allowed to raise maximum limit")
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    with pytest.raises(OperatingSystemError, match=r"RLIMIT_CORE cannot be set to 0.*; leave"):
+    with pytest.raises(OperatingSystemError, match=r"RLIMIT_CORE cannot be set to 0.*; remove"):
         process.limit_resources(64)
 
 

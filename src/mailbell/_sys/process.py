@@ -137,7 +137,7 @@ def limit_resources(open_files: int) -> None:
         except (OSError, ValueError) as error:
             raise OperatingSystemError(
                 f"RLIMIT_{name} cannot be set to {limit}: {error}",
-                f"remove Limit{name}= from the unit, or the `ulimit` before the start",
+                f"remove Limit{name}= from the unit, or the `ulimit` that set it",
             ) from error
         _expect(f"RLIMIT_{name}", resource.getrlimit(kind)[1], limit)
     try:
