@@ -245,7 +245,7 @@ _PROCESS: Final = (
          answers=refused(errno.ENOMEM, "mmap", {2: READ_WRITE_EXECUTE})),
     case(DROP, "limits are not told", 71, REFUSED_TO_DROP, OTHERWISE,
          answers=refused(errno.EPERM, "prlimit64", {2: 0})),
-    *(case(DROP, f"limit {name}", 71, f"RLIMIT_{name} cannot be set", "leave Limit",
+    *(case(DROP, f"limit {name}", 71, f"RLIMIT_{name} cannot be set", "remove Limit",
            answers=refused(errno.EPERM, "prlimit64", {1: number, 2: None}))
       for name, number in LIMITS.items()),
     case(DROP, "raising a limit fails in a strange way", 71, REFUSED_TO_DROP,
