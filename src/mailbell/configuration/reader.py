@@ -287,8 +287,13 @@ def _table(structure: type[S], value: object, path: str, problems: Problems) -> 
     return structure(**found)
 
 
-@cache
 def _fields(structure: type[Struct]) -> dict[str, tuple[Any, bool]]:
+    hashable: Any = structure  # the type information of msgspec 0.19 does not say so
+    return _cached_fields(hashable)
+
+
+@cache
+def _cached_fields(structure: type[Struct]) -> dict[str, tuple[Any, bool]]:
     return {field.name: (field.type, field.required) for field in msgspec.structs.fields(structure)}
 
 
