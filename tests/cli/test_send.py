@@ -284,12 +284,16 @@ def test_a_look_up_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
         for_ever.set()
 
 
-def test_no_thread_for_a_look_up_is_71(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_for_a_look_up_is_71(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert _group.run(["send", "mail.example"]) == 71
+    # capsys also keeps the command from closing pytest's own standard output.
+    assert "no thread for a look-up" in capsys.readouterr().err
 
 
 def test_a_silent_name_server_costs_the_timeout_alone(
