@@ -22,7 +22,7 @@ from system.support import GENEROUS, program
 
 # Runs the program as the first process; all that is in there ends with it, and with us.
 CONTAINER: Final = (
-    "unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")),
+    "unshare", *(() if os.geteuid() == 0 else ("--user", "--map-current-user")),
     "--pid", "--fork", "--mount-proc", "--kill-child", "--",
 )  # fmt: skip
 
