@@ -1,14 +1,14 @@
-"""The hub: per account the latest state, per subscriber what it has not been told yet.
+"""The hub keeps the latest state of each account, and what each subscriber must still get.
 
-A notification is idempotent ("look for mail"), so state replaces queues: what
-a slow subscriber has not taken is merged, one entry an account, and nothing
-upstream ever waits for it. Pure: times are arguments, and a subscriber is
-woken through a plain callable.
+A notification is idempotent ("look for mail"), so the hub keeps state and no queues. If a
+subscriber is slow, its notifications are merged into one entry for each account. No other
+part of the daemon waits for a subscriber. Pure: times are arguments, and a subscriber is
+woken through a plain function.
 
-Every wake-up of any account takes the next number of one sequence. A
-subscriber's cursor says: of everything up to this number I was told. With
-entries still untaken it therefore stops just below the oldest of them, so that
-a subscriber that goes away half-way misses nothing when it comes back.
+Each wake-up, of any account, gets the next number of one sequence. The cursor of a
+subscriber is the number up to which the subscriber has got everything. If some entries
+are not taken yet, the cursor is just below the oldest of them. So a subscriber that
+disconnects half-way misses nothing when it comes back.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,18 +24,18 @@ from mailbell.core.notification import Cause, Cursor, Notification, Transport
 __all__ = ["MANUAL", "AccountState", "Hub", "Origin", "Subscriber"]
 
 NOTHING_SEEN = -1
-# Sources remembered for each account: more mail servers than an account has.
+# Sources remembered for each account. An account has fewer mail servers than this.
 CALLERS = 8
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where a notification came from. Its text is the source's address.
+    """The origin of a notification. As text it is the source's address.
 
     Attributes:
         cause: network or manual.
-        transport: None when it was rung by hand.
-        family: of the source; None when it was rung by hand.
-        source: the source's address as a number.
+        transport: how it arrived; None: a local program sent it by `Notify`.
+        family: the family of the source; None: a local program sent it by `Notify`.
+        source: the address of the source, as a number.
     """
 
     cause: Cause
@@ -51,24 +51,34 @@ MANUAL = Origin(Cause.MANUAL)
 
 
 class AccountState:
-    """What is known of one account: constant size, whatever happens.
+    """The state of one account. Its size is bounded, whatever arrives.
 
     Attributes:
         name: the account's name.
-        sequence: number of its last wake-up; 0 when there was none.
-        count: notifications its wake-ups stood for, in all.
-        time: stamp of the last notification; None before the first.
+        sequence: the number of its last wake-up; 0: there was none.
+        count: how many notifications all its wake-ups stood for.
+        time: the stamp of the last notification; None: there was none.
     """
 
-    __slots__ = ("callers", "coalescer", "count", "name", "origin", "rung", "sequence", "time")
+    __slots__ = (
+        "callers",
+        "coalescer",
+        "count",
+        "name",
+        "origin",
+        "remembered",
+        "sequence",
+        "time",
+    )
 
     def __init__(self, name: str, interval: float) -> None:
         self.name = name
         self.coalescer = Coalescer(interval)
-        # Who has rung, the last CALLERS of them, in a ring. Without their family: an IPv6
-        # address that is some IPv4 address's number is no address that anybody has.
+        # The last CALLERS sources that have notified, as a ring buffer. The family is not
+        # stored: the IPv6 address with the same number as an IPv4 address is in ::/96,
+        # which is not used.
         self.callers: list[int] = []
-        self.rung = 0
+        self.remembered = 0  # how many sources were ever put into `callers`
         self.sequence = 0
         self.count = 0
         self.time: int | None = None
@@ -77,16 +87,16 @@ class AccountState:
 
 @dataclass(slots=True)
 class _Untold:
-    """What one subscriber has yet to be told of one account."""
+    """The wake-ups of one account that one subscriber must still get, merged into one."""
 
-    first: int  # sequence of the oldest wake-up in it
+    first: int  # the number of the oldest wake-up in it
     notification: Notification
 
 
 class Subscriber:
-    """One subscription: takes what is new, merged, when it can take it.
+    """One subscription. It takes what is new, merged, whenever it is ready.
 
-    Made by `Hub.subscribe`.
+    `Hub.subscribe` makes it.
     """
 
     __slots__ = ("_accounts", "_hub", "_missed", "_since", "_untold", "_wake")
@@ -98,14 +108,15 @@ class Subscriber:
         self._accounts = accounts
         self._wake = wake
         self._untold: dict[str, _Untold] = {}
-        # What was missed before: the accounts alone, told one by one when the
-        # peer can take it. There may be thousands, for each of many subscribers.
+        # The accounts with wake-ups that the subscriber missed before it subscribed. Only
+        # the accounts are kept, because there may be thousands for each subscriber. Each
+        # becomes a notification when the subscriber takes it.
         self._missed: list[AccountState] = []
         self._since = NOTHING_SEEN
 
     @property
     def cursor(self) -> Cursor:
-        """Everything up to here was taken."""
+        """The subscriber has taken everything up to this cursor."""
         if self._missed:
             return Cursor(self._hub.epoch, self._since)
         for oldest in self._untold.values():
@@ -118,15 +129,15 @@ class Subscriber:
         return bool(self._missed or self._untold)
 
     def wants(self, account: str) -> bool:
-        """Tell whether this subscription covers the account."""
+        """Return whether this subscription covers the account."""
         return self._accounts is None or account in self._accounts
 
     def offer(self, sequence: int, notification: Notification) -> None:
-        """Note a wake-up; it is merged with what was not taken yet.
+        """Note a wake-up, merged with those of the account that were not taken yet.
 
         Args:
             sequence: the wake-up's number, higher than any before.
-            notification: what to tell.
+            notification: the notification to pass on.
         """
         untold = self._untold.get(notification.account)
         if untold is None:
@@ -136,18 +147,18 @@ class Subscriber:
         self._wake()
 
     def catch_up(self, missed: list[AccountState], since: int) -> None:
-        """Note what was missed before the subscription began.
+        """Note what the subscriber missed before the subscription began.
 
         Args:
-            missed: the accounts, the longest silent first.
-            since: sequence that the subscriber has seen; its cursor stays there
-                until it was told all of this.
+            missed: the accounts, the one with the oldest wake-up first.
+            since: the last number that the subscriber has seen. Its cursor stays there
+                until it has taken all these accounts.
         """
         self._missed = missed[::-1]
         self._since = since
 
     def take(self) -> Notification | None:
-        """Return the account longest untold, with all that happened to it; None if all is told."""
+        """Return the oldest entry, with all that was merged into it; None: all is taken."""
         if self._missed:
             return self._take_missed(self._missed.pop())
         for account in self._untold:
@@ -159,7 +170,7 @@ class Subscriber:
         untold = self._untold.pop(state.name, None)
         if untold is None:
             return resync
-        # That something was missed is the more important news, and includes this.
+        # The resync says that something was missed. The later wake-ups are merged into it.
         return replace(resync, count=untold.notification.count)
 
 
@@ -178,17 +189,19 @@ def _remember(state: AccountState, caller: int) -> None:
     if len(state.callers) < CALLERS:
         state.callers.append(caller)
     else:
-        state.callers[state.rung % CALLERS] = caller
-    state.rung += 1
+        state.callers[state.remembered % CALLERS] = caller
+    state.remembered += 1
 
 
 class Hub:
-    """Every account's state, and everyone who wants to be told.
+    """The state of every account, and all subscribers.
+
+    A stamp is microseconds of a clock that never jumps.
 
     Args:
-        accounts: names of all accounts there are; the set never changes.
-        interval: at most one wake-up an account in this many seconds.
-        epoch: name of this run of the daemon, different from every other run's.
+        accounts: the names of all accounts. The set never changes.
+        interval: seconds; each account has at most one wake-up in this time.
+        epoch: the name of this run of the daemon, different from every other run's.
         started: when this run began, as a stamp.
         time_of: turns a stamp into microseconds since 1970.
         on_due: called when `next_due` may have become earlier.
@@ -214,19 +227,19 @@ class Hub:
         self._on_wakeup = on_wakeup
         self._states = {name: AccountState(name, interval) for name in accounts}
         self._subscribers: dict[Subscriber, None] = {}
-        # Accounts with a trailing wake-up to come. An entry whose wake-up was
-        # delivered early stays until its time and then finds nothing to do;
-        # dues of one account lie an interval apart, so this stays small.
+        # Accounts that wait for a trailing wake-up, as a heap by time. If the wake-up
+        # happens earlier, its entry stays until its time and then does nothing. Two
+        # entries of one account are an interval apart, so the heap stays small.
         self._due: list[tuple[float, str]] = []
 
     @property
     def cursor(self) -> Cursor:
-        """The present end of the history."""
+        """The end of the history: everything up to now."""
         return Cursor(self.epoch, self.sequence)
 
     @property
     def accounts(self) -> Iterable[AccountState]:
-        """Every account's state, in the order they were declared."""
+        """The state of every account, in the order of their declaration."""
         return self._states.values()
 
     @property
@@ -238,13 +251,13 @@ class Hub:
         return account in self._states
 
     def ring(self, account: str, origin: Origin, now: float, time: int) -> None:
-        """Take one notification: told at once, or with the next wake-up that is due.
+        """Take one notification. It is passed on at once, or with the next wake-up.
 
         Args:
             account: an account of this hub.
-            origin: where it came from.
+            origin: the origin of the notification.
             now: monotonic clock, in seconds.
-            time: when, as a stamp: microseconds of a clock that never jumps.
+            time: when it arrived, as a stamp.
 
         Raises:
             KeyError: there is no such account.
@@ -255,17 +268,17 @@ class Hub:
         self._ring(state, origin, now, time)
 
     def ring_unread(self, account: str, origin: Origin, now: float, time: int) -> None:
-        """Take a call that a limit forbade to read, from somebody who has rung before.
+        """Take a connection that a limit forbade to read, if its source has notified before.
 
-        Else the last notification of a busy server would be lost: it comes when
-        the server's tokens are used up. All such calls between two wake-ups
-        count as one, and the interval bounds what they can cause.
+        Without this the last notification of a busy server would be lost, because it
+        arrives when the server has used up its tokens. All such connections between two
+        wake-ups count as one notification, and the interval bounds what they cause.
 
         Args:
             account: an account of this hub.
-            origin: who called.
+            origin: the origin of the connection.
             now: monotonic clock, in seconds.
-            time: when, as a stamp: microseconds of a clock that never jumps.
+            time: when it arrived, as a stamp.
 
         Raises:
             KeyError: there is no such account.
@@ -279,13 +292,13 @@ class Hub:
         count = state.coalescer.ring(now)
         if count:
             self._wake_up(state, count)
-        elif state.coalescer.held_back == 1:  # the first since the last wake-up
+        elif state.coalescer.held_back == 1:  # the first one since the last wake-up
             heappush(self._due, (state.coalescer.next, state.name))
             self._on_due()
 
     @property
     def next_due(self) -> float | None:
-        """When `tick` has something to do: monotonic clock, in seconds; None: not before a ring."""
+        """When `tick` must run next: monotonic clock, in seconds; None: no wake-up waits."""
         return self._due[0][0] if self._due else None
 
     def tick(self, now: float) -> None:
@@ -303,12 +316,12 @@ class Hub:
     def subscribe(
         self, accounts: Iterable[str] | None, after: Cursor | None, wake: Callable[[], None]
     ) -> Subscriber:
-        """Add a subscriber, which holds at once what it has missed since `after`.
+        """Add a subscriber. What it has missed since `after` waits for it at once.
 
         Args:
-            accounts: the accounts it wants; None for all.
-            after: the cursor it last saw; None: only what comes from now on.
-            wake: called whenever there is something to take; must not block.
+            accounts: the accounts that it wants; None: all.
+            after: the last cursor that it saw; None: it gets only what happens from now on.
+            wake: called whenever there is something to take. It must not block.
 
         Returns:
             The subscriber. `Hub.unsubscribe` ends it.
@@ -316,8 +329,8 @@ class Hub:
         wanted = None if accounts is None else frozenset(accounts)
         subscriber = Subscriber(self, wanted, wake)
         if after is not None:
-            # A cursor of another run, or one that this run has not reached,
-            # proves nothing: everything counts as missed.
+            # A cursor of another run, or one that this run has not reached, does not say
+            # what the subscriber has seen. So everything counts as missed.
             known = after.epoch == self.epoch and after.sequence <= self.sequence
             since = after.sequence if known else NOTHING_SEEN
             subscriber.catch_up(self._missed(subscriber, since), since)
@@ -325,16 +338,16 @@ class Hub:
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """End a subscription; it is no error if it has ended already."""
+        """End a subscription. It is no error if it has ended already."""
         self._subscribers.pop(subscriber, None)
 
     def resync(self, state: AccountState) -> Notification:
-        """Return what a subscriber is told of an account it has missed something of."""
+        """Return the notification for a subscriber that has missed wake-ups of an account."""
         stamp = self._started if state.time is None else state.time
         return Notification(state.name, Cause.RESYNC, 0, None, None, self._time_of(stamp))
 
     def _missed(self, subscriber: Subscriber, since: int) -> list[AccountState]:
-        """Return the subscriber's accounts that rang after a number, the longest silent first."""
+        """Return the subscriber's accounts with wake-ups after a number, the oldest first."""
         return sorted(
             (
                 state

@@ -1,7 +1,7 @@
-"""One client of the local socket: bytes in, calls out; replies in, bytes out.
+"""One client of the local socket: reads bytes as calls, and writes replies as bytes.
 
-Every way a conversation can end is a `LocalEvent`, carried by `Hangup`, so that each
-connection is counted exactly once.
+A conversation always ends with `Hangup`. It carries the `LocalEvent` that says how the
+conversation ended, so that each connection is counted exactly once.
 """
 
 import socket
@@ -19,25 +19,25 @@ from mailbell.limits.limiter import Bucket
 
 __all__ = ["Hangup", "ReplySource", "VarlinkPeer"]
 
-CALL_RATE = 1.0  # calls a second, after
-CALL_BURST = 10  # so many at once
-IDLE = 60.0  # seconds a client may say nothing
-UNREAD = 10.0  # seconds a client may leave the answer to a call unread
+CALL_RATE = 1.0  # calls per second that a client may make after its burst
+CALL_BURST = 10  # calls that a client may make at once
+IDLE = 60.0  # seconds that a client may send nothing
+UNREAD = 10.0  # seconds that a client may leave the answer to a call unread
 CHUNK = 4096  # bytes read at once
 
 
 class ReplySource(Protocol):
-    """Where the replies to a call come from that is answered more than once."""
+    """The source of the replies to one call that is answered more than once."""
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to tell."""
+        """Whether there is something to send."""
 
     def next_reply(self) -> varlink.Request:
-        """Return the next reply. The first one is asked for at once, `waiting` or not."""
+        """Return the next reply. The server takes the first one at once, `waiting` or not."""
 
     def close(self) -> None:
-        """Note that the peer has gone. Called once."""
+        """Note that the client has gone. The server calls this once."""
 
 
 class Hangup(Exception):  # noqa: N818 - not an error: how a conversation ends
@@ -56,10 +56,10 @@ class VarlinkPeer:
     """One connection.
 
     Args:
-        connection: accepted on the local socket; it stays the caller's to close.
+        connection: accepted on the local socket. The caller must close it.
 
     Attributes:
-        credentials: who connected.
+        credentials: process, user and group of the client.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -73,14 +73,14 @@ class VarlinkPeer:
         self._changed = trio.Event()
 
     def wake(self) -> None:
-        """Have `stream` look for something new."""
+        """Make `stream` ask its source for something new."""
         self._changed.set()
 
     async def next_call_untrusted(self) -> bytes:
-        """Return the next call, not yet looked at.
+        """Return the next call, as bytes that no code has checked yet.
 
         Raises:
-            Hangup: the peer has gone, is too fast, says nothing or sends too much.
+            Hangup: the client has gone, is too fast, sends nothing or sends too much.
         """
         while not self._calls:
             await self._read_calls_untrusted()
@@ -105,9 +105,9 @@ class VarlinkPeer:
         """Send all of a message.
 
         Raises:
-            Hangup: the peer has gone, or does not read.
+            Hangup: the client has gone, or does not read.
         """
-        # Before the answer, so that a burst of calls is not answered in one go.
+        # Other tasks run before each answer, also while a burst of calls is answered.
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(UNREAD) as timer:
             await self._send(message)
@@ -115,16 +115,16 @@ class VarlinkPeer:
             raise Hangup(LocalEvent.UNREAD)
 
     async def stream(self, source: ReplySource) -> None:
-        """Send replies to one call, whenever the peer can take one, until it hangs up.
+        """Send replies to one call, whenever the client can take one, until it hangs up.
 
         Args:
-            source: where the replies come from, made with `wake` of this peer.
+            source: the source of the replies, made with `wake` of this peer.
 
         Raises:
-            Hangup: always; how the subscription ended.
+            Hangup: always. It says how the subscription ended.
         """
-        # Formed now, before anything else can happen: nothing that comes from
-        # here on belongs into the first reply.
+        # Encoded before any other task runs: a later notification does not belong into
+        # the first reply.
         first = _encoded(source)
         ends: list[LocalEvent] = []
         async with trio.open_nursery() as nursery:
@@ -139,7 +139,7 @@ class VarlinkPeer:
         ends: list[LocalEvent],
         nursery: trio.Nursery,
     ) -> None:
-        """Run one half of a stream; whichever ends first ends both."""
+        """Run one half of a stream. The half that ends first ends the other one too."""
         try:
             await half()
         except Hangup as hangup:
@@ -147,24 +147,24 @@ class VarlinkPeer:
             nursery.cancel_scope.cancel()
 
     async def _await_hangup(self) -> None:
-        # Varlink answers calls in order, and this one is never finished: a
-        # subscriber that calls again has misunderstood.
+        # Varlink answers calls in order, and the answer to this call never ends. So a
+        # subscriber must not call again on this connection.
         if self._calls or await self._receive_untrusted():
             raise Hangup(LocalEvent.BAD_CALL)
         raise Hangup(LocalEvent.DISCONNECTED)
 
     async def _send_replies(self, first: bytes, source: ReplySource) -> None:
-        """Send the first reply, then one whenever there is something to take, for ever."""
+        """Send the first reply, and then one whenever the source has something new."""
         await self._send(first)
         while True:
             while not source.waiting:
                 self._changed = trio.Event()
                 await self._changed.wait()
-            # The send buffer holds a few replies: when the peer does not read, this
-            # waits with one in hand, and what happens meanwhile is merged.
+            # The send buffer holds only a few replies. If the client does not read, this
+            # waits with one reply, and the source merges what happens meanwhile.
             await self._send(_encoded(source))
             if source.waiting:
-                await trio.lowlevel.checkpoint()  # others have their turn first
+                await trio.lowlevel.checkpoint()  # other tasks run first
 
     async def _receive_untrusted(self) -> bytes:
         while True:

@@ -1,9 +1,9 @@
-"""The one loop that takes what arrives on a socket: connections or datagrams.
+"""The loop that takes everything that arrives on a socket: connections or datagrams.
 
-A socket on which something waits stays readable. So a call that is refused for good would
-be made again and again, without an end and without a word. Here it is not: an error that
-belongs to one peer is passed over, and every other one pauses the loop. The log has one
-line when the loop pauses and one when it goes on.
+A socket stays readable as long as something waits on it. If the kernel refuses the call
+that takes it, a plain loop would repeat the call without a pause and without a log line.
+This loop skips an error that belongs to one peer, and pauses after any other error. The
+log has one line when the loop pauses and one when it goes on.
 """
 
 import errno
@@ -19,12 +19,12 @@ from mailbell.logs.switch import Switch
 __all__ = ["PAUSE", "Intake"]
 
 PAUSE: Final = 0.25
-"""Seconds until it is tried again. Waiting helps, nothing else does: the system may be out of
-descriptors or memory, or a security module forbids the call."""
+"""Seconds until the loop tries again. Only time helps: the system has no descriptors or no
+memory left, or a security module forbids the call."""
 
-# accept(2): the connection that waited is gone, or the network has something to say of it.
-# udp(7): an error of an earlier packet, which is reported once. EPERM and EACCES are not
-# here: they come from a security module, and come again.
+# accept(2): the waiting connection is gone, or the network reports an error of it.
+# udp(7): an error of an earlier packet, which the kernel reports once. EPERM and EACCES are
+# not in this list: they come from a security module, which refuses the next call too.
 _OF_ONE_PEER: Final = frozenset(
     {
         errno.ECONNABORTED,
@@ -48,12 +48,12 @@ class Intake:
     """Takes what arrives on one socket, a batch at a time.
 
     Args:
-        sock: non-blocking; readable as long as something waits on it.
-        take: takes one of what waits, as in `sock.accept`.
-        batch: how many are taken before the other tasks have their turn.
-        journal: for changes of state.
-        what: that which goes on and pauses, as in "accepting".
-        where: the socket, as it is named in the log.
+        sock: a non-blocking socket; readable as long as something waits on it.
+        take: takes one connection or datagram, for example `sock.accept`.
+        batch: how many are taken before other tasks run.
+        journal: logs when the loop pauses and goes on.
+        what: what the loop does, for the log: "accepting" or "receiving".
+        where: the name of the socket in the log.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Intake:
         self._where = where
 
     async def serve(self, handle: Callable[[Any, float], None]) -> NoReturn:
-        """Take for ever. One peer's misbehaviour ends one connection, never this.
+        """Take for ever. A peer that misbehaves ends its own connection and not this loop.
 
         Args:
-            handle: called with what `take` has returned, and with the time on Trio's clock
-                at which the batch began. It never waits.
+            handle: called with the result of `take` and with the time on Trio's clock at
+                which the batch began, in seconds. It must not wait.
         """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
@@ -86,7 +86,7 @@ class Intake:
                 await trio.sleep(PAUSE)
 
     def _take_batch(self, handle: Callable[[Any, float], None]) -> bool:
-        """Handle what is ready; return False when it is of no use to go on at once."""
+        """Handle everything that is ready; return False if the loop must pause."""
         now = trio.current_time()
         take = self._take
         failed = 0
@@ -100,14 +100,14 @@ class Intake:
                 return False
             except OSError as error:
                 failed += 1
-                # A batch of nothing but errors is no accident of one peer either.
+                # If every call of a batch fails, the error does not belong to one peer.
                 if error.errno in _OF_ONE_PEER and failed < self._batch:
                     continue
                 self._state.off(errno.errorcode.get(error.errno or 0, "?"))
                 return False
             try:
                 handle(taken, now)
-            except Exception as error:  # one peer met a bug of ours, or no memory was left for it
+            except Exception as error:  # one peer met a bug, or there was no memory for it
                 self._journal.log(Level.ERROR, "failed", where=self._where, error=repr(error))
         self._state.on()
         return True

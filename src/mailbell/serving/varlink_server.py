@@ -1,12 +1,13 @@
 """The local socket: a Varlink server that one bad client cannot disturb.
 
 It serves any interface: the caller brings the interfaces and a handler for each
-method. Each connection has one task that reads and answers in turn; a call that is
-answered more than once adds one that waits for the peer to hang up. A client is
-bounded in the length of a message, in calls a second, in how long it may say nothing
-and in how long it may leave an answer unread. When every place is taken, a newcomer
-gets the place of the client that has held one longest without such a call: a client
-that has nothing to say cannot shut the others out.
+method. One task for each connection reads calls and answers them in order. A call that is
+answered more than once (a stream) adds a task that waits until the client hangs up.
+
+Each client has limits: the length of a message, calls per second, the time without a
+call and the time that an answer stays unread. If every place is taken, a new client gets
+the place of the client that has held one longest without a stream, and that client is
+disconnected. So clients that only hold places cannot keep the others out.
 """
 
 import socket
@@ -27,20 +28,20 @@ from mailbell.serving.intake import Intake
 
 __all__ = ["BATCH", "Handlers", "ReplySource", "VarlinkServer"]
 
-BATCH = 16  # connections accepted before the other tasks have their turn
+BATCH = 16  # connections accepted before other tasks run
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What answers the calls, by the type of the request.
+    """The functions that answer the calls, by the type of the request.
 
-    A handler is given the request and the caller, and returns the reply. One in
-    `streams` is also given a function to call whenever its source has something
-    new, and returns the source of the replies. Both may raise a `ServiceError`.
+    A handler gets the request and the caller's credentials, and returns the reply. A
+    handler in `streams` also gets a function, which its source must call whenever it has
+    something new; the handler returns the source. Both may raise a `ServiceError`.
 
     Attributes:
-        replies: for methods that answer once.
-        streams: for methods that answer more than once.
+        replies: handlers of methods that answer once.
+        streams: handlers of methods that answer more than once.
     """
 
     replies: Mapping[type, Callable[[Any, PeerCredentials], varlink.Request]] = field(
@@ -55,12 +56,12 @@ class VarlinkServer:
     """Serves interfaces on one listening Unix socket.
 
     Args:
-        sock: listening, non-blocking.
+        sock: the listening socket, non-blocking.
         service: the interfaces.
-        handlers: what answers their calls.
-        count: told of everything that happens here.
-        journal: where it is logged.
-        connections: how many there may be at once.
+        handlers: the functions that answer their calls.
+        count: called with each event at this socket.
+        journal: logs what happens here.
+        connections: how many connections there may be at once.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class VarlinkServer:
         self._journal = journal
         self._max_connections = connections
         self._connections = 0
-        # Connections that only ask now and then, the oldest first.
-        self._guests: dict[trio.CancelScope, None] = {}
+        # Connections without a stream, the oldest first. They may lose their place.
+        self._without_stream: dict[trio.CancelScope, None] = {}
         self._intake = Intake(
             sock,
             taker(sock),
@@ -92,15 +93,15 @@ class VarlinkServer:
         self._nursery: trio.Nursery  # of the connections
 
     async def serve(self) -> None:
-        """Accept for ever. One client's misbehaviour ends one connection, never this."""
+        """Accept for ever. A client that misbehaves ends its own connection and no other."""
         async with trio.open_nursery() as self._nursery:
             await self._intake.serve(self._admit)
 
     def _admit(self, connection: socket.socket, _: float) -> None:
         if self._connections >= self._max_connections:
-            for oldest in self._guests:
+            for oldest in self._without_stream:
                 oldest.cancel()
-                del self._guests[oldest]
+                del self._without_stream[oldest]
                 break
             else:
                 self._count(LocalEvent.REFUSED_FULL)
@@ -114,28 +115,28 @@ class VarlinkServer:
         self._connections += 1
 
     async def _host(self, connection: socket.socket) -> None:
-        """Hold one connection from its beginning to its one counted end."""
+        """Serve one connection from its beginning to its end, which is counted once."""
         event = LocalEvent.DISCONNECTED
         scope = trio.CancelScope()
-        self._guests[scope] = None
+        self._without_stream[scope] = None
         try:
             with scope:
                 event = await self._converse_untrusted(connection, scope)
             if scope.cancelled_caught:
                 event = LocalEvent.DISPLACED
-        except Exception as error:  # a bug met by one client must not stop the others
+        except Exception as error:  # a bug that one client meets must not stop the others
             event = LocalEvent.FAILED
             self._journal.log(Level.ERROR, "failed", where="local socket", error=repr(error))
         finally:
             connection.close()
-            self._guests.pop(scope, None)
+            self._without_stream.pop(scope, None)
             self._connections -= 1
             self._count(event)
 
     async def _converse_untrusted(
         self, connection: socket.socket, scope: trio.CancelScope
     ) -> LocalEvent:
-        """Answer one client until it, or we, have enough; say how it ended."""
+        """Answer one client until the client or the daemon ends it; return how it ended."""
         self._count(LocalEvent.CONNECTED)
         peer = VarlinkPeer(connection)
         try:
@@ -184,9 +185,9 @@ class VarlinkServer:
     async def _stream(
         self, peer: VarlinkPeer, source: ReplySource, scope: trio.CancelScope
     ) -> None:
-        """Send replies until the peer hangs up: returns only by `Hangup`."""
-        # It keeps its place: only those who have nothing to say give way.
-        self._guests.pop(scope, None)
+        """Send replies until the client hangs up. This always ends with `Hangup`."""
+        # A client with a stream keeps its place.
+        self._without_stream.pop(scope, None)
         try:
             await peer.stream(source)
         finally:
