@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -137,8 +138,8 @@ def wait_for_subscriber(
     raise Stop(watch.returncode or 70)
 
 
-def introduce(status: dict[str, Any], port: int) -> None:
-    """Say who listens where, and how to ring."""
+def introduce(status: dict[str, Any], port: int, local: str) -> None:
+    """Say who listens where, how to ring, and how other commands reach it."""
     sandbox = status["sandbox"]
     try:
         name = pwd.getpwuid(sandbox["uid"]).pw_name
@@ -150,8 +151,11 @@ def introduce(status: dict[str, Any], port: int) -> None:
     print(f"Landlock ABI {sandbox['landlock_used']}; {', '.join(status['listening'])}")
     target = "127.0.0.1" if port == 79 else f"127.0.0.1:{port}"
     by_hand = rf"printf 'nm_notifyuser\r\n' | nc -N 127.0.0.1 {port}"
-    send = os.path.relpath(BIN / "mailbell")
-    print(f"ring it: {by_hand}   or: {send} send {target}   (Ctrl-C ends)", flush=True)
+    # From the root on: another terminal is in another folder, and has no variable of ours.
+    mailbell = shlex.quote(str(BIN / "mailbell"))
+    reach = f"MAILBELL_SOCKET={shlex.quote(local)} {mailbell} status"
+    print(f"ring it: {by_hand}   or: {mailbell} send {target}   (Ctrl-C ends)")
+    print(f"look at it from another terminal: {reach}   (or top, watch)", flush=True)
 
 
 def wait_end(daemon: "subprocess.Popen[str]", watch: "subprocess.Popen[str]", log: Log) -> None:
@@ -177,7 +181,8 @@ def serve(stack: ExitStack, port: int, *, show_log: bool) -> None:
     log.start()
     wait_ready(notify, daemon, log)
     watch = start(stack, [str(BIN / "mailbell"), "watch"], env=environment)
-    introduce(wait_for_subscriber(watch, environment), port)
+    status = wait_for_subscriber(watch, environment)
+    introduce(status, port, environment["MAILBELL_SOCKET"])
     wait_end(daemon, watch, log)
 
 

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyseccomp
 import pytest
@@ -67,6 +68,20 @@ def test_without_ipv6_it_is_loopback_of_ipv4() -> None:
     assert (ended.value, ended.error) == (["127.0.0.1:7979"], None)
 
 
+# A terminal of its own: another folder, and nothing in the environment that helps.
+_ELSEWHERE: dict[str, Any] = {
+    "shell": True, "cwd": "/", "env": {"PATH": os.environ["PATH"]}, "text": True,
+}  # fmt: skip
+
+
+def _as_shown(line: str) -> str:
+    return subprocess.check_output(line, timeout=20, **_ELSEWHERE)  # type: ignore[no-any-return]
+
+
+def _started(line: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(line, stdout=subprocess.PIPE, **_ELSEWHERE)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_it_prints_what_rings_and_leaves_nothing(
     script: "subprocess.Popen[str]", tmp_path: Path, port: int, terminal: bool
@@ -74,15 +89,24 @@ def test_it_prints_what_rings_and_leaves_nothing(
     told = _read_until(script, "mailbelld ")
     if os.geteuid() == 0:
         assert "dropped to nobody" in told
-    assert f"nc -N 127.0.0.1 {port}" in _read_until(script, "ring it")
-    for option in ([], ["--udp"]):
-        send = [str(_BIN / "mailbell"), "send", f"127.0.0.1:{port}", *option]
-        subprocess.run(send, check=True)
+    told = _read_until(script, "ring it")
+    assert f"nc -N 127.0.0.1 {port}" in told
+    (send,) = re.findall(r"or: (.*? send \S+)", told)
+    reach = _read_until(script, "look at it from another terminal")
+    (status,) = re.findall(r": (MAILBELL_SOCKET=.* status)   \(or top, watch\)$", reach.rstrip())
+    for option in ("", " --udp"):
+        _as_shown(send + option)
         assert "default" in _read_until(script, "from 127.0.0.1")
-    status = [str(_BIN / "mailbell"), "status", "--json"]
-    (local,) = tmp_path.glob("mailbell-*/mailbell.sock")
-    answer = subprocess.check_output([*status, "--socket", str(local)])
-    daemon = json.loads(answer)["pid"]
+    assert "process" in _as_shown(status)
+    daemon = json.loads(_as_shown(status + " --json"))["pid"]
+    assert f"process {daemon}" in _as_shown(f"{status.removesuffix('status')}top --once")
+    watch = status.removesuffix("status") + "watch --count 1"
+    with _started(watch) as watching:
+        while json.loads(_as_shown(status + " --json"))["subscribers"] < 2:
+            assert watching.poll() is None
+        _as_shown(send)
+        output, _ = watching.communicate(timeout=20)
+        assert "from 127.0.0.1" in output
     # Ctrl-C reaches the whole group; a service manager's signal only the script.
     if terminal:
         os.killpg(script.pid, signal.SIGINT)

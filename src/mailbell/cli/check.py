@@ -72,7 +72,8 @@ def _line(finding: Finding) -> Text:
 _EXAMPLES = """\b
 Examples:
   mailbell check
-  mailbell check --config ./mailbelld.toml && systemctl restart mailbelld"""
+  mailbell check --config ./new.toml
+  mailbell check && systemctl restart mailbelld"""
 
 
 _HELP = """\

@@ -38,8 +38,11 @@ options:
 examples:
   mailbelld                                     as the configuration file says
   mailbelld --listen 0.0.0.0:79 --listen [::]:79 --user mailbell
-  mailbelld --listen 127.0.0.1:7979 --socket "$XDG_RUNTIME_DIR/mailbell.sock"
-                                                try it without being root
+
+try it without being root, where "mailbell status" and the others find it:
+  mkdir -p "$XDG_RUNTIME_DIR/mailbell"
+  mailbelld --listen 127.0.0.1:7979 --socket "$XDG_RUNTIME_DIR/mailbell/mailbell.sock"
+  mailbell send 127.0.0.1:7979                  in another terminal
 
 It stays in the foreground, logs to stderr, and ends on SIGTERM or SIGINT.
 Started as root it binds its sockets and drops to the user of the configuration
