@@ -76,6 +76,7 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
     "mprotect": (PAGE, mmap.PAGESIZE, RW),
     "mremap": (PAGE, mmap.PAGESIZE, mmap.PAGESIZE),
     "munmap": (GIVEN_BACK, mmap.PAGESIZE),
+    "prctl": (0, 0, PAGE, mmap.PAGESIZE),
     # signals
     "kill": (),
     "rt_sigaction": (0, 0, 0, SIGSET_BYTES),

@@ -43,6 +43,7 @@ SOL_SOCKET, SO_DETACH_FILTER = int(socket.SOL_SOCKET), 27
 FIONBIO, TIOCSTI = 0x5421, 0x5412
 MREMAP_MAYMOVE: Final = 1
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_SET_MDWE = 22, 38, 65
+PR_SET_VMA, PR_SET_VMA_ANON_NAME = 0x53564D41, 0
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 8
 
 HIGH_HALVES: Final[dict[str, tuple[int | bytes, ...]]] = {
@@ -181,6 +182,8 @@ def test_memory_of_no_other_kind_is_had_by_asking_as_an_allocator_does(open_path
                 asked = (0, PAGE, R | W, ANONYMOUS | HUGE | size, -1, 0)
                 assert errors(intruder.call(number("mmap"), *asked)) == "ENOMEM"
             assert {(each.start, each.end) for each in mappings(daemon.pid)} == before | own
+            named = (PR_SET_VMA, PR_SET_VMA_ANON_NAME, intruder.place(b""), PAGE, b"of malloc")
+            assert errors(intruder.call(number("prctl"), *named)) == "EPERM"
         serves(daemon)
 
 

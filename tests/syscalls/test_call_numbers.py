@@ -29,6 +29,7 @@ ELSEWHERE = {
     "MAP_STACK": 0x20000,
     "MREMAP_MAYMOVE": 1,
     "PROT_NONE": 0,
+    "PR_SET_VMA": 0x53564D41,
     "SO_MEMINFO": 55,
     "STDERR": 2,
 }

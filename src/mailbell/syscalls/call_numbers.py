@@ -6,7 +6,7 @@ a policy means the same on every machine; those modules also lack some of them. 
 them with the standard library.
 
 Source: Linux `include/uapi`: asm-generic/{mman-common,mman,socket,signal,ioctls}.h,
-linux/{futex,time,random,net}.h.
+linux/{futex,prctl,time,random,net}.h.
 """
 
 import errno
@@ -51,6 +51,8 @@ CONSTANTS: Final[dict[str, int]] = {
     "MREMAP_MAYMOVE": 1,
     "MADV_DONTNEED": 4,
     "MADV_FREE": 8,
+    # as in prctl(2)
+    "PR_SET_VMA": 0x53564D41,
     # as in futex(2)
     "FUTEX_WAIT_PRIVATE": 128,
     "FUTEX_WAKE_PRIVATE": 129,
