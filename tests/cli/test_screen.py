@@ -14,7 +14,7 @@ TOP = words("mailbell", "top")
 # xterm's control sequences: the other screen and the cursor.
 TAKEN = ("\x1b[?1049h", "\x1b[?25l")
 GIVEN = ("\x1b[?1049l", "\x1b[?25h")
-CTRL_C, CTRL_Z, CTRL_BACKSLASH = b"\x03", b"\x1a", b"\x1c"
+CTRL_C, CTRL_S, CTRL_Z, CTRL_BACKSLASH = b"\x03", b"\x13", b"\x1a", b"\x1c"
 LOCAL_MODES = 3  # place in what termios.tcgetattr returns
 
 
@@ -73,6 +73,16 @@ def test_keys_end_it(
         terminal.press(keys)
         assert terminal.exit_status() == code
         assert_given_back(terminal)
+
+
+def test_a_terminal_that_is_halted_does_not_keep_it(
+    environment: dict[str, str], daemon: FakeDaemon
+) -> None:
+    with Terminal(TOP, environment) as terminal:
+        terminal.until_shown("connected")
+        terminal.press(CTRL_S)
+        assert terminal.ended(signal.SIGTERM) == 128 + signal.SIGTERM
+        assert terminal.modes() == terminal.modes_before
 
 
 def test_other_keys_do_nothing_and_are_not_shown(

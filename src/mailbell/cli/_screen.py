@@ -45,6 +45,8 @@ _HELD: Final = {
 _QUIT: Final = b"qQ"
 # A key is one byte; an arrow or a function key is an escape and a few more.
 _KEYS: Final = 64
+# Seconds to wait for a terminal that takes no output.
+_HALTED: Final = 0.5
 # Seconds between two looks whether the terminal is ours again.
 _MOMENT: Final = 0.1
 
@@ -60,7 +62,8 @@ class Screen:
         self._output = sys.stdout.fileno()
         self._input = _keyboard()
         self._before: list[Any] | None = None  # how the keyboard was
-        self._taken = False
+        self._changed = False  # whether the keyboard is as we want it
+        self._taken = False  # whether the screen is ours
         self._picture = b""
         self._times_stopped = 0
         self._quit = False
@@ -135,6 +138,8 @@ class Screen:
             self._before = [*mode[:6], [*mode[6]]]
         mode[3] &= ~(termios.ECHO | termios.ICANON)
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        # Before it is true: a signal may come between.
+        self._changed = True
         while True:
             try:
                 termios.tcsetattr(self._input, termios.TCSADRAIN, mode)
@@ -146,17 +151,17 @@ class Screen:
             return
 
     def _give(self) -> None:
-        if not self._taken:
-            return
-        self._taken = False
         # The terminal may be gone. Then there is nothing to give back.
-        with contextlib.suppress(OSError):
-            os.write(self._output, _GIVE)
-        if self._input is not None and self._before is not None:
-            with contextlib.suppress(OSError, termios.error):
-                # Else it is another program's by now, which has set its own mode.
-                if os.tcgetpgrp(self._input) == os.getpgrp():
-                    termios.tcsetattr(self._input, termios.TCSADRAIN, self._before)
+        with contextlib.suppress(OSError, termios.error):
+            # One that was halted with Ctrl-S takes nothing, and must not keep us.
+            if self._taken and select.select([], [self._output], [], _HALTED)[1]:
+                os.write(self._output, _GIVE)
+        self._taken = False
+        with contextlib.suppress(OSError, termios.error):
+            # Else it is another program's by now, which has set its own mode.
+            if self._changed and os.tcgetpgrp(self._input or 0) == os.getpgrp():
+                termios.tcsetattr(self._input or 0, termios.TCSANOW, self._before or [])
+        self._changed = False
 
     # --- signals and keys -----------------------------------------------------
 
