@@ -1,8 +1,8 @@
 """Refuses an interpreter that was started in a way that the sandbox would end later.
 
-Who starts a program can have CPython or the dynamic linker make machine code, write files of
-their own, or take memory in a way that no policy permits. The locked process would be killed
-by that, and perhaps only under load. So it is said before anything is opened.
+By environment variables the operator can make CPython or the dynamic linker generate machine
+code, write files, or take memory in a way that no policy permits. The kernel would kill the
+locked process for that, perhaps only under load. So this module refuses to start.
 """
 
 import ctypes
@@ -18,16 +18,16 @@ MIMALLOC_2_1: Final = 210
 
 
 def require_lockable(environ: Mapping[str, str]) -> None:
-    """Make sure that nothing in this process will ask for what a locked process may not have.
+    """Make sure that the interpreter needs nothing that the policy of a program forbids.
 
-    Call it before inherited descriptors are closed: some of this writes to descriptors
-    that it has opened already.
+    Call it before inherited descriptors are closed: some of these features have opened
+    descriptors already, and write to them.
 
     Args:
         environ: the environment that the process was started with.
 
     Raises:
-        OperatingSystemError: with what would, and which variable to unset.
+        OperatingSystemError: names the feature and the variable to unset.
     """
     for what, remedy in _unfit(environ):
         raise OperatingSystemError(f"{what} cannot work in the sandbox", remedy)
@@ -35,8 +35,8 @@ def require_lockable(environ: Mapping[str, str]) -> None:
 
 def _unfit(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     version = getattr(ctypes.CDLL(None), "mi_version", None)
-    # It gives memory back and takes it again by mprotect(2). Refused, it takes new memory
-    # each time, until there is none left.
+    # mimalloc before 2.1 gives memory back and takes it again by mprotect(2). The filter
+    # refuses that call. Then mimalloc takes new memory each time, until none is left.
     if version is not None and version() < MIMALLOC_2_1:
         yield "the allocator mimalloc before 2.1", "unset LD_PRELOAD"
     if _tells(sys, "is_stack_trampoline_active"):
@@ -50,6 +50,6 @@ def _unfit(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _tells(where: object, name: str) -> bool:
-    """Ask a question that older versions of CPython do not know."""
+    """Call a function that answers yes or no; no: this version of CPython does not have it."""
     question = getattr(where, name, None)
     return question is not None and bool(question())

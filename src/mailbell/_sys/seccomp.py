@@ -1,8 +1,8 @@
 """Turns a policy into a seccomp filter, and puts it in force.
 
-libseccomp writes the program. Its defaults are not ours: it would kill one
-thread only, which can leave a process hanging with the port still bound when
-that thread holds Python's lock, and it would leave other threads unfiltered.
+libseccomp writes the program. Two of its defaults are changed. By default it kills only
+one thread: if that thread holds Python's lock, the process hangs and keeps its port. And
+by default other threads get no filter.
 
 Source: seccomp(2), seccomp_rule_add(3), seccomp_attr_set(3).
 """
@@ -36,14 +36,14 @@ _OUTER_SANDBOX: Final = (
     "another sandbox around this process forbids it: permit seccomp there"
     " (systemd: SystemCallFilter=, containers: their seccomp profile)"
 )
-# Each error of seccomp(2), and of prctl(2) before it, with what to do about it.
+# The remedy for each error of seccomp(2), and of the prctl(2) call before it.
 _REMEDIES: Final = {
     errno.ENOSYS: f"{_NEWER_KERNEL}; or {_OUTER_SANDBOX}",
     errno.EOPNOTSUPP: _NEWER_KERNEL,
     errno.EINVAL: _NEWER_KERNEL,
     errno.EPERM: _OUTER_SANDBOX,
     errno.EACCES: _OUTER_SANDBOX,
-    # libseccomp's word for prctl(2) refusing no_new_privs, which the kernel grants everybody.
+    # libseccomp returns this if prctl(2) refuses no_new_privs, which every kernel grants.
     errno.EFAULT: _OUTER_SANDBOX,
     errno.ENOMEM: "free some memory, or leave out some of the filters around this process",
     errno.ESRCH: "another thread is under another filter: start mailbelld with a single thread",
@@ -51,11 +51,11 @@ _REMEDIES: Final = {
 
 
 def _import_pyseccomp() -> Any:
-    """Import pyseccomp without running a program.
+    """Import pyseccomp without running another program.
 
-    On import it asks `ctypes.util.find_library` where its libraries are, which
-    runs ldconfig, and then gcc and ld from PATH, perhaps as root. The dynamic
-    linker knows the names, so for the time of the import we answer instead.
+    On import pyseccomp calls `ctypes.util.find_library`. That runs ldconfig, and then gcc
+    and ld from PATH, perhaps as root. The dynamic linker finds the library by its name,
+    so during the import a function that returns the name takes its place.
     """
     search = ctypes.util.find_library
     ctypes.util.find_library = lambda name: LIBRARY if name == "seccomp" else None
@@ -68,7 +68,7 @@ def _import_pyseccomp() -> Any:
     return pyseccomp
 
 
-# At import, because once the process is locked nothing can be imported.
+# Imported with this module, because a locked process can import nothing.
 _pyseccomp: Final = _import_pyseccomp()
 
 
@@ -76,8 +76,8 @@ class Filter:
     """A compiled filter.
 
     Attributes:
-        program: what the kernel gets, an array of `struct sock_filter` in the byte order
-            of this machine.
+        program: the program for the kernel, an array of `struct sock_filter` in the byte
+            order of this machine.
     """
 
     def __init__(self, compiled: Any) -> None:
@@ -86,7 +86,7 @@ class Filter:
 
     @property
     def instructions(self) -> int:
-        """Length of the program in instructions."""
+        """The length of the program in instructions."""
         return len(self.program) // INSTRUCTION_BYTES
 
     def load(self) -> None:
@@ -107,11 +107,11 @@ class Filter:
 
 
 def require_kernel_filter() -> None:
-    """Ask the kernel whether it has the filter that mailbell needs; nothing is in force yet.
+    """Make sure that the kernel has the filter that mailbell needs; nothing is in force yet.
 
     Raises:
         OperatingSystemError: libseccomp is missing, the kernel has no such filter, or
-            another sandbox keeps this process from using it.
+            another sandbox forbids this process to use it.
     """
     library = _library()
     number = library.resolve_syscall(library.Arch.NATIVE, "seccomp")
@@ -127,7 +127,7 @@ def require_kernel_filter() -> None:
 
 
 def _probe_loading(number: int) -> None:
-    """Offer the kernel a program at no address; EFAULT: it would take one that is there."""
+    """Offer the kernel a program at address 0. EFAULT means that it would load a real one."""
     try:
         syscall(number, ctypes.c_uint(SET_MODE_FILTER), ctypes.c_uint(0), None)
     except OSError as error:
@@ -142,23 +142,23 @@ def _remedy(error: OSError) -> str:
 def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
     """Compile a policy; nothing is in force yet.
 
-    The placeholder `SELF` becomes the id of this process; all others must have
-    been filled before (`Policy.bind`).
+    The placeholder `SELF` becomes the id of this process. All other placeholders must be
+    filled already (`Policy.bind`).
 
     Args:
-        policy: of this program.
-        architecture: as in `mailbell.syscalls.call_numbers.ARCHITECTURES`; None: this
-            machine's. For another one libseccomp goes by the names of calls, so that it cannot
-            compile what becomes of the unknown ones, which have none.
+        policy: the policy of this program.
+        architecture: one of `mailbell.syscalls.call_numbers.ARCHITECTURES`; None: this
+            machine's. For another one libseccomp goes by the names of calls. So it cannot
+            compile the rules for unknown calls, which have no names.
 
     Returns:
         The filter, ready to be loaded on a machine of that architecture.
 
     Raises:
-        OperatingSystemError: libseccomp is missing, too old or fails, or the
-            architecture is one the policy was not written for.
+        OperatingSystemError: libseccomp is missing, too old or fails, or the policy was not
+            written for this architecture.
         ConfigurationError: the policy names calls that do not exist.
-        InternalError: a placeholder has not been filled.
+        InternalError: a placeholder is not filled.
     """
     library = _library()
     if "SELF" in policy.unbound:
@@ -169,8 +169,8 @@ def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
         compiled = _empty(library, target)
         _add_rules(library, compiled, policy, numbers)
     except OSError as error:
-        # libseccomp asks the kernel first which actions it has. It reports every refusal
-        # as an invalid argument, so the kernel is asked once more for its own error.
+        # libseccomp first asks the kernel which actions it has. It reports every refusal
+        # as an invalid argument, so this asks the kernel once more for the true error.
         require_kernel_filter()
         raise OperatingSystemError(
             f"libseccomp cannot compile the policy of {policy.program}: {error.strerror}",
@@ -181,7 +181,7 @@ def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
         raise ConfigurationError(
             f"policy of {policy.program}: {found.instructions} instructions, "
             f"the kernel takes {MAX_INSTRUCTIONS}",
-            "name fewer values where there is an else, or lower unknown.until",
+            "name fewer values in rules with an else, or lower unknown.until",
         )
     return found
 
@@ -203,10 +203,11 @@ def _target(library: Any, architecture: str | None) -> int:
 
 
 def _resolve(library: Any, policy: Policy, target: int) -> dict[str, int]:
-    """Return this machine's number of each call that the target has; libseccomp translates."""
+    """Return this machine's number of each call that the target has. libseccomp translates it."""
     names = [name for entry in policy.entries for name in entry.calls]
     there = {name: library.resolve_syscall(target, name) for name in names}
-    # libseccomp: -1 is a name nobody knows, -100 and below a call of other architectures.
+    # libseccomp returns -1 for an unknown name, and -100 or less for a call that only other
+    # architectures have.
     unknown = tuple(
         Problem(name, "no such system call") for name, number in there.items() if number == -1
     )
@@ -226,15 +227,15 @@ def _empty(library: Any, target: int) -> Any:
     if target != library.system_arch():
         compiled.add_arch(target)
         compiled.remove_arch(library.Arch.NATIVE)
-    # Another architecture's numbers mean other calls; x32 counts as one.
+    # The numbers of another architecture mean other calls. x32 counts as one.
     compiled.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
-    # A thread that exists already must not stay outside.
+    # Every existing thread must get the filter too.
     compiled.set_attr(library.Attr.CTL_TSYNC, 1)
     compiled.set_attr(library.Attr.CTL_NNP, 1)
-    # The kernel's own error, for the message, instead of ECANCELED for all.
+    # Return the kernel's own error, for the message, instead of ECANCELED for every error.
     compiled.set_attr(library.Attr.API_SYSRAWRC, 1)
-    # A binary tree over the call numbers. As a list, the hundreds of unknown
-    # ones would stand before the conditional calls that make up our work.
+    # A binary tree over the call numbers. In a list, hundreds of unknown numbers would be
+    # compared before the calls with conditions, which the daemon makes most.
     compiled.set_attr(library.Attr.CTL_OPTIMIZE, 2)
     return compiled
 
@@ -260,10 +261,10 @@ def _comparison(library: Any, match: Match) -> Any:
 
 
 def _export(compiled: Any) -> bytes:
-    """Return the program; libseccomp writes it, as one message, to a descriptor only.
+    """Return the program. libseccomp can only write it to a descriptor, as one message.
 
-    A pair of sockets takes it: a file would be subject to the limit on file sizes
-    (RLIMIT_FSIZE), and a pipe may hold less than a program and then keep the rest waiting.
+    The descriptor is one of a pair of sockets. A file has a limit on its size
+    (RLIMIT_FSIZE), and a pipe may be smaller than the program, so that the write waits.
     """
     kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
     try:

@@ -1,8 +1,8 @@
 """Signals as events of Trio's loop, for programs that end in their own time.
 
-Not `trio.open_signal_receiver`: what nobody has taken from it, it sends to this process
-once more when it is closed. A second signal that arrives while a program ends would then
-end it at once; and in a locked process the attempt is a violation of the policy.
+`trio.open_signal_receiver` cannot be used: when it is closed it sends each signal that was not
+taken to this process once more. A second signal that arrives while a program ends would then
+end it at once. In a locked process the call itself violates the policy.
 """
 
 import signal
@@ -18,11 +18,11 @@ __all__ = ["SignalQueue"]
 class SignalQueue:
     """Receives signals from the moment it is made; iterate over it to take them.
 
-    It must be made inside the event loop. Signals that nobody takes do nothing. A signal
-    that arrives several times before it is taken is there once.
+    Make it inside the event loop. A signal that is not taken has no effect. A signal that
+    arrives several times before it is taken counts as one.
 
     Args:
-        numbers: which signals.
+        numbers: the signals to receive.
     """
 
     def __init__(self, numbers: Iterable[signal.Signals]) -> None:
@@ -53,6 +53,6 @@ class SignalQueue:
         return number
 
     def give_back(self) -> None:
-        """Receive nothing any more: put back the handlers that were there before."""
+        """Receive no signals any more: restore the handlers that were set before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)

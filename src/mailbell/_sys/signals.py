@@ -1,16 +1,17 @@
-"""What each signal does to a program of ours that runs for long.
+"""Decides what each signal does to our long-running programs.
 
-The default action of most signals ends a process at once, also of those that mean
-nothing to it. Then nobody ends what it has started, and its log has no last line.
-So there are four kinds:
+The default action of most signals ends a process at once, even if the signal means nothing
+to the program. Then the processes that it started live on, and its log has no last line.
+So there are four kinds of signals:
 
 - signals that end the program in order, with a line in its log: `ending`;
-- signals that say that the program is broken, and SIGKILL and SIGSTOP: as the kernel has them;
-- SIGTSTP and SIGCONT: as the kernel has them, because a person may stop a program that
-  runs in a terminal (Ctrl-Z) and let it go on;
+- signals that say that the program is broken, and SIGKILL and SIGSTOP: they keep the
+  kernel's default action;
+- SIGTSTP and SIGCONT: they keep it too, because a person may stop a program in a terminal
+  (Ctrl-Z) and continue it;
 - all others: ignored.
 
-Two numbers, 32 and 33, belong to the C library, which lets nobody change what they do.
+The signals 32 and 33 belong to the C library. A program cannot change their action.
 
 Source: signal(7), "Standard signals".
 """
@@ -22,13 +23,14 @@ from typing import Final, NoReturn
 
 __all__ = ["end_as_others_do", "ending", "settle"]
 
-# SIGQUIT is what Ctrl-\ sends. SIGXCPU says that the processor time of `ulimit -t` is
-# spent; what goes on is killed. With SIGPWR, LXC tells the first process of a container to end.
+# Ctrl-\ sends SIGQUIT. The kernel sends SIGXCPU when the processor time of `ulimit -t` is
+# used up, and later kills a process that goes on. LXC sends SIGPWR to the first process of a
+# container to end it.
 _ENDING: Final = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR,
 )  # fmt: skip
-# Sent to all that a terminal runs, also to what was started so that it outlives that:
-# nohup(1), and a shell's `&` in a script, start a program with these ignored.
+# The kernel sends these to every process of a terminal. A program that must outlive its
+# terminal is started with some of them ignored: by nohup(1), or by `&` in a shell script.
 _OF_TERMINALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _BROKEN: Final = (
     signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS,
@@ -41,13 +43,13 @@ _KEPT: Final = frozenset({*_ENDING, *_OF_TERMINALS, *_BROKEN, *_JOB_CONTROL, *_F
 
 
 def settle(*, heard: Iterable[signal.Signals] = ()) -> None:
-    """Receive every signal, and ignore those that mean nothing to the program.
+    """Unblock every signal, and ignore those that mean nothing to the program.
 
-    SIGCHLD is among these: then the kernel itself forgets a process that ends and that
-    this one has adopted, as the first process of a container does.
+    Unless the program handles SIGCHLD it is ignored too. Then the kernel leaves no zombie of a
+    process that this one has adopted, as the first process of a container does.
 
     Args:
-        heard: what the program has a handler for, or will have.
+        heard: the signals that the program handles, now or later.
     """
     signal.setitimer(signal.ITIMER_REAL, 0)
     for number in signal.valid_signals() - _KEPT - set(heard):
@@ -59,8 +61,8 @@ def ending() -> tuple[signal.Signals, ...]:
     """Return the signals that end a program in order.
 
     Returns:
-        Those, with SIGHUP; without what was ignored when the program was started, for
-        then it is to outlive its terminal.
+        The signals, SIGHUP among them. A signal of terminals that was ignored when the
+        program started is left out: then the program must outlive its terminal.
     """
     return tuple(
         number
@@ -70,10 +72,11 @@ def ending() -> tuple[signal.Signals, ...]:
 
 
 def end_as_others_do() -> None:
-    """Let the first process of a container end on a signal before it has its own handlers.
+    """Make the first process of a container end on a signal before it has its own handlers.
 
-    pid_namespaces(7): the kernel gives it only those signals that it has a handler for.
-    Whoever stops the container would wait, lose patience and kill.
+    pid_namespaces(7): the kernel delivers to this process only signals that it has a handler
+    for. Without this, a command that stops the container would wait for its time limit and
+    then kill the process.
     """
     if os.getpid() != 1:
         return

@@ -1,7 +1,7 @@
-"""What the daemon listens on: bound or taken over, filtered by the kernel, closed to others.
+"""Opens every socket that the daemon listens on, and attaches the kernel's packet filters.
 
-All of it happens before the lock, with every privilege still held, and nothing
-is accepted yet.
+This happens before the lock, while the process still has all its privileges. Nothing is
+accepted yet.
 """
 
 import os
@@ -23,17 +23,20 @@ __all__ = ["Sockets", "open_sockets"]
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What the daemon listens on, all of it bound before the lock.
+    """The sockets that the daemon listens on, all bound before the lock.
 
     Attributes:
         tcp: listening stream sockets, each of one family.
         udp: bound datagram sockets, each of one family.
         local: the listening Unix socket.
-        left_out: endpoints of the default that a family is missing for, each with the reason.
-        activated: whether a service manager bound those of the network.
-        unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or need not.
-        descriptors_refused: whether the kernel keeps local peers from passing descriptors.
-        withheld: the group that `socket.group` names and this user cannot let in; "": none.
+        left_out: endpoints of the default whose family this machine does not have, each
+            with the reason.
+        activated: whether a service manager bound the network sockets.
+        unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or the
+            list is empty.
+        descriptors_refused: whether the kernel keeps local clients from passing descriptors.
+        withheld: the group of `socket.group`, if this user cannot give the socket to it; "":
+            the group has access.
     """
 
     tcp: tuple[socket.socket, ...]
@@ -51,18 +54,20 @@ def open_sockets(
     environ: MutableMapping[str, str],
     identity: credentials.Identity | None,
 ) -> Sockets:
-    """Take the sockets a service manager gives, bind whatever it does not, filter them.
+    """Take the sockets that a service manager passes, bind the others, and filter all.
 
     Args:
-        configuration: valid, but not yet held against this machine.
-        environ: the environment; what a service manager passes in it is taken out.
-        identity: whom the daemon will become; None: who it is.
+        configuration: a valid configuration. Whether this machine has what it names is
+            checked here.
+        environ: the environment. The variables of a service manager are removed.
+        identity: the user that the daemon will become; None: it keeps its user.
 
     Returns:
-        All of them, listening already: whoever connects waits until we are locked in.
+        The sockets. They listen already: a sender that connects now waits in the kernel
+        until the daemon is locked in.
 
     Raises:
-        MailbellError: something is missing or not allowed; the message has the remedy.
+        MailbellError: something is missing or forbidden; the message has the remedy.
     """
     given = systemd.activated_sockets(environ, os.getpid())
     activated = bool(given.tcp or given.udp)
@@ -91,10 +96,10 @@ def open_sockets(
 def _bind_tcp(
     listen: Listen,
 ) -> tuple[tuple[socket.socket, ...], tuple[tuple[str, str], ...]]:
-    """Return the TCP sockets, and what was left out of the default, each with the reason.
+    """Return the TCP sockets, and the endpoints left out, each with the reason.
 
-    The default asks for each family that this machine has. An endpoint that was written
-    is bound, or the daemon does not start.
+    An endpoint of the default is left out if this machine does not have its family. If the
+    operator wrote an endpoint, it is bound or the daemon does not start.
     """
     bound: list[socket.socket] = []
     missing: list[tuple[str, str]] = []
@@ -117,7 +122,7 @@ def _local(
     given: socket.socket | None,
     identity: credentials.Identity | None,
 ) -> tuple[socket.socket, str]:
-    """Return the local socket, and the group that could not be let in; "": none."""
+    """Return the local socket, and the group that it could not be given to; "": none."""
     local = configuration.socket
     if given is not None:
         _require_closed_to_others(given, local.mode)
@@ -127,20 +132,21 @@ def _local(
         return bind_local(local.path, local.mode, own), ""
     group = credentials.group_to_give(local.group)
     if group is None:
-        # Then nobody else is let in either: the user's own group was not meant.
+        # The socket keeps the user's own group, which the operator did not name. So the
+        # group and all others get no access.
         return bind_local(local.path, local.mode & 0o700, None), local.group
     return bind_local(local.path, local.mode, group), ""
 
 
 def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
-    """Refuse a local socket that lets more people in than `socket.mode` says.
+    """Refuse a local socket that lets more users connect than `socket.mode` permits.
 
-    A service manager's default is to let everybody in.
+    By default a service manager lets every user connect.
     """
     path = sock.getsockname()
     if not isinstance(path, str) or not path:
         raise ConfigurationError(
-            "the service manager's local socket has no path, so nobody could be kept out",
+            "the service manager's local socket has no path, so every user could connect",
             "write ListenStream= with a path in its unit",
         )
     found = stat.S_IMODE(os.lstat(path).st_mode)
@@ -154,14 +160,14 @@ def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
 def _require_called_addresses(
     configuration: Configuration, datagram: tuple[socket.socket, ...]
 ) -> None:
-    """Hold passed sockets to what `mailbell.listener.configuration` holds configured ones to."""
+    """Check passed sockets as `mailbell.listener.configuration` checks configured endpoints."""
     if not any(account.addresses for account in configuration.account):
         return
     for sock in datagram:
         if sock.getsockname()[0] in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
             raise ConfigurationError(
-                "an account has addresses, and a datagram socket is bound to all of them, "
-                "so that nobody knows which was called",
+                "an account has addresses, but a datagram socket is bound to every address "
+                "and does not tell which one was called",
                 "write ListenDatagram= with one address in its unit",
             )
 
@@ -173,11 +179,11 @@ def _filter(
     *,
     keep: bool,
 ) -> str:
-    """Give the kernel what it can decide before us; return why it would not, "" when it did.
+    """Attach the packet filters; return why the kernel refused one, or "".
 
-    A list that the kernel does not enforce is still enforced by the daemon
-    itself (`mailbell.listener._admission`), only later: newer kernels want
-    CAP_NET_ADMIN to filter a TCP socket, and it would be wrong to demand it.
+    The daemon itself enforces `sources.allow` too (`mailbell.listener._admission`), only
+    later. Newer kernels demand CAP_NET_ADMIN to filter a TCP socket. The daemon must not
+    demand that privilege, so a refusal is not an error.
     """
     allow, terminators = configuration.sources.allow, configuration.protocol.terminators
     refused = ""
@@ -197,17 +203,18 @@ def _filter_stream(sock: socket.socket, allow: Sequence[Network], *, keep: bool)
     """Filter one listening socket.
 
     Args:
-        sock: of one family.
-        allow: the listed networks; empty for no filter.
-        keep: the service manager keeps this socket for the next run, whose list
-            may be another: no lock then. The policy forbids us to change it anyway.
+        sock: a listening socket of one family.
+        allow: the listed networks; empty: no filter.
+        keep: whether the service manager keeps this socket for the next run. That run may
+            have another list, so the filter is not locked. In this run the policy of the
+            sandbox forbids to change the filter.
     """
     if allow:
         bpf.attach(sock, source_filter(_family(sock), allow))
         if not keep:
             bpf.lock(sock)
     elif keep:
-        with suppress(PrivilegeError):  # then there was none to attach one either
+        with suppress(PrivilegeError):  # no privilege now: the earlier run had none either
             bpf.detach(sock)
 
 

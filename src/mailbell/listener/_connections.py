@@ -1,12 +1,12 @@
-"""The listener: takes connections and datagrams, reads at most one line, never answers.
+"""The listener accepts connections and datagrams, reads one line at most and never answers.
 
-A batch of connections is taken at once, and the line is nearly always there
-already (the kernel holds a silent connection back, TCP_DEFER_ACCEPT), so the
-common case is accept, read, close, in one go and with no task of its own.
-Only a connection whose line is still on its way gets a task, one of a limited
-number of places (`mailbell.listener._waiting`), and what is left of its deadline.
+Connections are accepted in batches. The kernel holds back a connection that has sent
+nothing (TCP_DEFER_ACCEPT), so the line is nearly always there. Then the connection is
+accepted, read and closed at once, without a task. Only a connection whose line is not
+complete gets a task, one of a limited number of places (`mailbell.listener._waiting`), and
+the rest of its deadline.
 
-Nothing here ever writes to the network.
+No code here writes to the network.
 """
 
 import os
@@ -29,13 +29,14 @@ from mailbell.serving.intake import Intake
 
 __all__ = ["DatagramListener", "StreamListener"]
 
-# Connections taken before the other tasks have their turn,
+# Connections taken before other tasks run.
 BATCH = 64
-# and datagrams: less, for whoever forges them must not have those wait who connect.
+# Datagrams taken before other tasks run. Fewer than connections, because a forged flood
+# must not delay TCP.
 DATAGRAM_BATCH = 16
 
-# An enumeration is asked for its member by name each time, which takes longer than
-# much else that is done for a notification.
+# To get a member of an enumeration by its name takes a noticeable part of the time of a
+# notification.
 _TCP, _ACCEPTED = Transport.TCP, Outcome.ACCEPTED
 
 _FAMILIES = {
@@ -48,13 +49,13 @@ class StreamListener:
     """Accepts on one TCP socket.
 
     Args:
-        sock: listening, non-blocking, of one family only.
-        admission: decides and rings.
+        sock: the listening socket, non-blocking, of one family only.
+        admission: decides about each connection, and passes notifications on.
         limiter: its gate for this family is used.
-        terminators: accepted ends of a line.
-        deadline: seconds for the whole of one exchange.
-        waiting: the places, shared by all listeners.
-        journal: for changes of state.
+        terminators: the permitted ends of a line.
+        deadline: seconds that one connection may take in all.
+        waiting: the places of connections that wait, shared by all listeners.
+        journal: logs changes of state, and bugs.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class StreamListener:
         self._nursery: trio.Nursery  # of the tasks that wait for the rest of a line
 
     async def serve(self) -> None:
-        """Accept for ever. One peer's misbehaviour ends one connection, never this."""
+        """Accept for ever. A sender that misbehaves ends its own connection and no other."""
         async with trio.open_nursery() as self._nursery:
             await self._intake.serve(self._serve_untrusted)
 
@@ -105,11 +106,11 @@ class StreamListener:
                 data = _read_untrusted(self._read, descriptor, MAX_INPUT)
                 if data == LINE and self._line_suffices:
                     outcome = _ACCEPTED
-        except Exception:  # a bug of ours, which the intake logs; the descriptor has no other owner
+        except Exception:  # a bug, which the intake logs; only this code owns the descriptor
             os.close(descriptor)
             raise
         if outcome and not self._admission.needs_local_address:
-            # Nearly all there is to do in a day ends here.
+            # Nearly every connection ends here.
             os.close(descriptor)
             self._admission.conclude(outcome, _TCP, self._family, source, now)
             return
@@ -119,7 +120,7 @@ class StreamListener:
                 self._conclude(connection, source, now, outcome)
             else:
                 self._look_closer_untrusted(connection, source, now, data)
-        except Exception:  # as above
+        except Exception:  # a bug, which the intake logs
             connection.close()
             raise
 
@@ -130,7 +131,7 @@ class StreamListener:
         now: float,
         data: bytes | End | None,
     ) -> None:
-        """Name what is not just the line, or wait for the rest of it."""
+        """Find the outcome of input that is not simply the line, or wait for its rest."""
         receiver = Receiver(self._terminators)
         end = _feed_untrusted(receiver, data)
         if end:
@@ -144,14 +145,14 @@ class StreamListener:
             return
         try:
             self._nursery.start_soon(self._wait, connection, place, scope, receiver)
-        except MemoryError:  # nobody else would give it back
+        except MemoryError:  # no task exists that would give the place back
             self._waiting.leave(place)
             raise
 
     async def _wait(
         self, connection: socket.socket, place: Place, scope: trio.CancelScope, receiver: Receiver
     ) -> None:
-        """Read what is still on its way, until the deadline or until the place is needed."""
+        """Read the rest of the line, until the deadline or until the place is needed."""
         end: End | None = None
         try:
             with scope, suppress(trio.ClosedResourceError):
@@ -161,7 +162,7 @@ class StreamListener:
             if not _is_closed(connection):
                 now = trio.current_time()
                 self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
-        except Exception as error:  # as in the intake: one peer met it, and not all the others
+        except Exception as error:  # a bug that one sender meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where=self._name, error=repr(error))
         finally:
             connection.close()
@@ -170,11 +171,11 @@ class StreamListener:
     def _displace(
         self, connection: socket.socket, source: int, receiver: Receiver, scope: trio.CancelScope
     ) -> None:
-        """End a wait at once, since its place and its descriptor are needed."""
+        """End a wait at once, because a new connection needs its place and descriptor."""
         trio.lowlevel.notify_closing(connection)
         scope.cancel()
         now = trio.current_time()
-        # A last look: the line may have come in the very moment.
+        # Read once more: the line may have arrived at this moment.
         end = self._receive_untrusted(connection, receiver)
         if end:
             self._finish(connection, source, now, receiver, end)
@@ -207,13 +208,13 @@ class StreamListener:
         )
 
     def _receive_untrusted(self, connection: socket.socket, receiver: Receiver) -> End | None:
-        """Feed what is there to the receiver; say how the input ended, None if it has not."""
+        """Pass the bytes that are there to the receiver; return how the input ended, or None."""
         data = _read_untrusted(self._read, connection.fileno(), receiver.room)
         return _feed_untrusted(receiver, data)
 
 
 def _read_untrusted(read: Reader, descriptor: int, room: int) -> bytes | End | None:
-    """Return what is there, or how the input ended; None: there may be more to come."""
+    """Return the bytes that are there, or how the input ended; None: more may arrive."""
     try:
         return read(descriptor, room) or End.EOF
     except BlockingIOError:
@@ -236,11 +237,11 @@ class DatagramListener:
     """Receives on one UDP socket: a datagram is one whole line or nothing.
 
     Args:
-        sock: bound, non-blocking, of one family only.
-        admission: decides and rings.
+        sock: a bound socket, non-blocking, of one family only.
+        admission: decides about each datagram, and passes notifications on.
         limiter: its gate for this family is used.
-        terminators: accepted ends of a line.
-        journal: for changes of state.
+        terminators: the permitted ends of a line.
+        journal: logs changes of state, and bugs.
     """
 
     def __init__(
@@ -264,8 +265,8 @@ class DatagramListener:
         self._gate = limiter.gate(Transport.UDP, self._family)
         self._admission = admission
         self._terminators = terminators
-        # The called address is that of the socket: the configuration refuses
-        # a wildcard here when accounts are told apart by it.
+        # The called address is the socket's own. If an account depends on it, the
+        # configuration permits no wildcard for a datagram socket.
         self._local = _called_address(self._family, sock)
 
     async def serve(self) -> None:
@@ -295,7 +296,7 @@ def _called_address(family: Family, sock: socket.socket) -> int:
 
 
 def name_of(sock: socket.socket) -> str:
-    """Return how a listening socket is named in the log and in the status."""
+    """Return the name of a listening socket in the log and in the status."""
     transport = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
     host, port = sock.getsockname()[:2]
     return f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"

@@ -1,4 +1,4 @@
-"""What mailbelld answers on its local socket: `org.mailbell.Listener`."""
+"""Answers the calls on mailbelld's local socket: `org.mailbell.Listener`."""
 
 import socket
 from collections.abc import Callable
@@ -27,14 +27,14 @@ from mailbell.serving.varlink_server import Handlers, VarlinkServer
 
 __all__ = ["LocalService", "local_connections"]
 
-SPARE: Final = 32  # connections beyond the subscribers: `status`, `notify` and the like
+SPARE: Final = 32  # connections beside the subscribers: for `status`, `notify` and others
 
 
 def local_connections(subscribers: int) -> int:
     """Return how many connections the local socket holds at most.
 
     Args:
-        subscribers: how many subscriptions there may be.
+        subscribers: how many subscriptions there may be at once.
     """
     return subscribers + SPARE
 
@@ -43,12 +43,12 @@ class LocalService:
     """Answers the calls of `org.mailbell.Listener`.
 
     Args:
-        hub: what the clients subscribe to.
-        counters: told of everything that happens here.
-        journal: where it is logged.
+        hub: the hub that the clients subscribe to.
+        counters: counts the events here.
+        journal: logs the events here.
         status: returns the answer to `GetStatus`.
         stamp: returns the time as a stamp, which the hub keeps.
-        subscribers: subscriptions at most.
+        subscribers: how many subscriptions there may be at once.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LocalService:
         """Make the server of the local socket.
 
         Args:
-            sock: listening, non-blocking.
+            sock: the listening socket, non-blocking.
 
         Returns:
             The server, not yet started.
@@ -124,7 +124,7 @@ class LocalService:
 
 
 class _Subscription:
-    """The replies to `Subscribe`: what its subscriber has not been told yet."""
+    """The replies to `Subscribe`: everything that the subscriber has not got yet."""
 
     def __init__(self, subscriber: Subscriber, end: Callable[[], None]) -> None:
         self._subscriber = subscriber
@@ -132,10 +132,10 @@ class _Subscription:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to tell."""
+        """Whether there is something to send."""
         return self._subscriber.waiting
 
     def next_reply(self) -> SubscribeReply:
-        """Return what is new; the first time perhaps only the cursor."""
+        """Return what is new. The first reply may have the cursor only."""
         notification = self._subscriber.take()
         return SubscribeReply(self._subscriber.cursor, notification)

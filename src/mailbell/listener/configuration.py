@@ -1,9 +1,9 @@
-"""The configuration of the listener: what may be set, its defaults and its bounds.
+"""The configuration of the listener: its keys, their defaults and their bounds.
 
-`parse` takes bytes and gives a `Configuration`, or a `ConfigurationError`
-with every problem in it. Whether the machine has what the configuration
-names (the user, the directory, a free port) is not decided here.
-docs/configuration.md is the same as a table.
+`parse` takes bytes and returns a `Configuration`, or raises a `ConfigurationError` with
+every problem of the file. This module does not check whether the machine has what the
+configuration names (the user, the directory, a free port). docs/configuration.md has the
+same keys as a table.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-# `\Z`, since `$` also matches before a trailing newline.
+# `\Z`, because `$` also matches before a newline at the end.
 _USER = Meta(
     pattern=r"\A[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z",
     description='the name of a user, such as "mailbell"',
@@ -64,14 +64,14 @@ _EVERYWHERE = (Endpoint.parse("0.0.0.0:79"), Endpoint.parse("[::]:79"))
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to listen, and as whom.
+    """Where the daemon listens, and which user it runs as.
 
     Attributes:
         tcp: endpoints of the stream listener.
-        udp: endpoints of the datagram listener. Off by default: a UDP source
-            can be forged.
-        user: whom to become after binding, when started as root.
-        freebind: whether an address may be bound that this machine gets later.
+        udp: endpoints of the datagram listener. None by default, because a sender can
+            forge the source of a datagram.
+        user: the user that the daemon becomes after binding, if root starts it.
+        freebind: whether to bind addresses that this machine may get later.
     """
 
     tcp: Annotated[tuple[Endpoint, ...], _ENDPOINTS] = _EVERYWHERE
@@ -81,22 +81,22 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_default(self) -> bool:
-        """Whether nobody wrote `tcp`, neither in the file nor on the command line.
+        """Whether `tcp` is neither in the file nor on the command line.
 
-        A file that has the same words as the default is a different matter: the operator
-        wants both families, and must be told when one is missing.
+        If the operator wrote the same words as the default, this is false: then the
+        operator wants both families, and must learn that one is missing.
         """
         return self.tcp is _EVERYWHERE
 
 
 class LocalSocket(Struct, frozen=True, forbid_unknown_fields=True):
-    """The socket that local programs subscribe on.
+    """The local socket, on which programs subscribe.
 
     Attributes:
-        path: where it is.
-        group: who may connect besides the owner; empty for the daemon's own group.
+        path: the path of the socket.
+        group: the group whose members may connect; empty: the daemon's own group.
         mode: permission bits.
-        subscribers: how many may be connected at once.
+        subscribers: how many subscribers may be connected at once.
     """
 
     path: SocketPath = SocketPath("/run/mailbell/mailbell.sock")
@@ -106,11 +106,11 @@ class LocalSocket(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
-    """How strictly RFC 4146 is taken.
+    """How strictly the daemon reads the protocol of RFC 4146.
 
     Attributes:
-        terminators: what may end the line.
-        deadline: for the whole exchange, in seconds.
+        terminators: the permitted ends of the line.
+        deadline: seconds that one connection may take in all.
     """
 
     terminators: Annotated[
@@ -120,11 +120,11 @@ class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sources(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may ring.
+    """Which sources may notify.
 
     Attributes:
-        allow: these networks and nobody else; empty: anyone.
-        deny: never these, even when allowed.
+        allow: only these networks; empty: all.
+        deny: never these networks, even if `allow` has them.
     """
 
     allow: Annotated[tuple[Network, ...], _NETWORKS] = ()
@@ -132,15 +132,15 @@ class Sources(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """How much one source, and all of them together, may ask for.
+    """How much one source may send, and all sources together.
 
     Attributes:
-        rate: notifications per second of one source.
-        burst: how many it may send at once before the rate counts.
-        connections: at once, all together.
-        connections_per_source: at once, of one source.
+        rate: notifications per second from one source.
+        burst: notifications that one source may send at once before the rate counts.
+        connections: waiting connections at once, of all sources together.
+        connections_per_source: waiting connections at once, of one source.
         sources: how many sources each table remembers.
-        total_rate: notifications per second of all sources together.
+        total_rate: notifications per second from all sources together.
     """
 
     rate: Annotated[Rate, _RATE] = Rate(1)
@@ -155,20 +155,20 @@ class Coalesce(Struct, frozen=True, forbid_unknown_fields=True):
     """How often subscribers are woken.
 
     Attributes:
-        interval: at most one wake-up per account in this time, in seconds.
+        interval: seconds; each account has at most one wake-up in this time.
     """
 
     interval: Annotated[Duration, between(Duration, "10ms", "1h", "1s")] = Duration(1)
 
 
 class AccountSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """One account, and how to tell that a notification is for it.
+    """One account, and the notifications that are for it.
 
     Attributes:
-        name: as subscribers know it.
-        sources: networks its mail server calls from; empty: any.
-        addresses: addresses of this machine that belong to it; empty: any
-            that belongs to no other account.
+        name: the name that subscribers use.
+        sources: networks of the account's mail servers; empty: all.
+        addresses: addresses of this machine that belong to the account; empty: every
+            address that belongs to no other account.
     """
 
     name: Annotated[str, ACCOUNT_NAME]
@@ -179,17 +179,17 @@ class AccountSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set.
+    """Everything that the operator can set.
 
     Attributes:
-        unmatched: whom a notification rings that matches no account.
-        listen: where to listen, and as whom.
-        socket: the socket that local programs subscribe on.
-        protocol: how strictly RFC 4146 is taken.
-        sources: who may ring.
-        limits: how much of it.
+        unmatched: which accounts a notification is for that matches no account.
+        listen: where the daemon listens, and which user it runs as.
+        socket: the local socket, on which programs subscribe.
+        protocol: how strictly the daemon reads the protocol of RFC 4146.
+        sources: which sources may notify.
+        limits: how much the sources may send.
         coalesce: how often subscribers are woken.
-        account: the declared accounts; none: everything is for `default`.
+        account: the declared accounts; none: every notification is for `default`.
     """
 
     unmatched: Annotated[Literal["none", "all"], _UNMATCHED] = "none"
@@ -206,7 +206,7 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Overrides(Struct, frozen=True):
-    """What the command line says instead; empty or None: nothing.
+    """What the command line replaces; empty or None: nothing.
 
     Attributes:
         listen: replaces `listen.tcp`.
@@ -229,14 +229,15 @@ def parse(data: bytes, overrides: Overrides = _NO_OVERRIDES) -> Configuration:
 
     Args:
         data: the file: TOML in UTF-8, at most 1 MiB, no line over 1024 bytes.
-        overrides: from the command line; what they replace must be readable too.
+        overrides: values from the command line. The values that they replace must be
+            valid too.
 
     Returns:
-        A valid configuration; not yet held against this machine.
+        A valid configuration. This machine may still lack something that it names.
 
     Raises:
-        ConfigurationError: with every problem in the file, on the command
-            line, and between the two.
+        ConfigurationError: with every problem of the file and of the command line, and
+            every conflict between them.
     """
     problems = Problems()
     configuration = read(data, Configuration, problems)
@@ -273,7 +274,7 @@ def _override(
 def _endpoints(
     listen: Listen, overrides: Overrides, transport: Literal["tcp", "udp"]
 ) -> Iterator[tuple[str, Endpoint]]:
-    """Yield the endpoints that could be read, each with the path it has for the person."""
+    """Yield the valid endpoints, each with the place where the operator wrote it."""
     option = "--listen" if transport == "tcp" else "--udp"
     overridden = overrides.listen if transport == "tcp" else overrides.udp
     for place, endpoint in each(listen.tcp if transport == "tcp" else listen.udp):
@@ -286,7 +287,7 @@ def _check_endpoints(listen: Listen, overrides: Overrides, problems: Problems) -
     for transport in ("tcp", "udp"):
         seen: set[Endpoint] = set()
         for path, endpoint in _endpoints(listen, overrides, transport):
-            if endpoint in seen and endpoint.port:  # port 0: another one every time
+            if endpoint in seen and endpoint.port:  # port 0 is a different port each time
                 problems.add(path, f"{quote(str(endpoint))} is there twice: remove one")
             seen.add(endpoint)
 
@@ -312,10 +313,10 @@ def _check_accounts(accounts: Sequence[AccountSettings], problems: Problems) -> 
 def _check_called_addresses(
     configuration: Configuration, overrides: Overrides, problems: Problems
 ) -> None:
-    """Refuse accounts by called address where the called address cannot be known.
+    """Refuse accounts by called address if a datagram socket cannot know that address.
 
-    ip(7), udp(7): a datagram tells its destination only through ancillary
-    data; without it, only a socket bound to one address knows which it was.
+    ip(7), udp(7): the kernel tells the destination of a datagram only in ancillary data,
+    which the daemon does not read. So the socket must be bound to one address.
     """
     accounts = (account for _, account in each(configuration.account))
     if not any(list(each(account.addresses)) for account in accounts):

@@ -1,7 +1,7 @@
-"""The daemon: puts the parts together and serves, once it is locked in.
+"""The daemon: locks itself in, puts its parts together and serves.
 
-`Daemon` needs a `Locked`, which `mailbell.sandbox.lock.lock` alone makes: nothing
-here can be reached by a process that is not in its sandbox.
+`Daemon` needs a `Locked`, which only `mailbell.sandbox.lock.lock` makes. So a process
+that is not in its sandbox cannot serve.
 """
 
 import os
@@ -39,9 +39,10 @@ from mailbell.sandbox.lock import Locked, Unprivileged, drop_privileges, lock, s
 
 __all__ = ["Daemon", "run"]
 
-# A status is one message; more accounts than this would make it a long one.
+# A status is one message, so the number of accounts in it is limited.
 ACCOUNTS_SHOWN = 256
-# Seconds; a unit that asks for more would have the daemon do nothing else.
+# Seconds between two signs of life at least. With a shorter time, which a unit may ask for,
+# the daemon would do nothing else.
 SHORTEST_WATCHDOG = 0.01
 
 
@@ -49,10 +50,10 @@ def run(configuration: Configuration) -> None:
     """Run the daemon in this process until a signal ends it.
 
     Args:
-        configuration: what to listen on, and for whom.
+        configuration: where to listen, and for which accounts.
 
     Raises:
-        MailbellError: it could not start; nothing was accepted.
+        MailbellError: the daemon could not start, and has accepted nothing.
     """
     with step("close inherited"):
         require_lockable(os.environ)
@@ -61,8 +62,8 @@ def run(configuration: Configuration) -> None:
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)
     unprivileged = drop_privileges(prepared.confinement)
-    # Whatever a task raises once it serves comes in a group, so that this names
-    # the start of the event loop and nothing else.
+    # A task of the running daemon raises an exception group. So this step catches only
+    # errors of the start of the event loop.
     with step("start event loop"):
         trio.run(_serve, configuration, prepared, unprivileged, journal)
 
@@ -70,12 +71,12 @@ def run(configuration: Configuration) -> None:
 async def _serve(
     configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
 ) -> None:
-    # Made first: it makes signal handlers, and the filter permits none to be made.
+    # Made before the lock: it sets signal handlers, and the filter forbids to set new ones.
     told = SignalQueue({*signals.ending(), signal.SIGHUP})
     daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
     await daemon.serve(told)
-    # CPython restores the default actions before it ends. A second signal would then end
-    # the daemon before its own end, with another exit status. The policy names these.
+    # CPython restores the default actions before it ends. A second signal at that moment
+    # would end the daemon with another exit status. The policy permits these three calls.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -84,10 +85,10 @@ class Daemon:
     """One run of mailbelld.
 
     Args:
-        configuration: what it serves.
-        prepared: what was opened for it.
+        configuration: the valid configuration.
+        prepared: everything that was opened before the lock.
         locked: the proof that this process is locked in.
-        journal: where it logs.
+        journal: the daemon's log.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Daemon:
         self._listening = tuple(map(name_of, (*prepared.sockets.tcp, *prepared.sockets.udp)))
 
     async def serve(self, told: AsyncIterator[signal.Signals]) -> None:
-        """Serve until told to stop.
+        """Serve until a signal ends it.
 
         Args:
             told: signals; SIGHUP is logged, any other stops it.
@@ -158,7 +159,7 @@ class Daemon:
             nursery.cancel_scope.cancel()
 
     def status(self) -> Status:
-        """Return everything the daemon tells about itself."""
+        """Return everything that the daemon tells about itself."""
         limiter = self._limiter.statistics()
         states = list(self._hub.accounts)
         return Status(
@@ -210,7 +211,7 @@ class Daemon:
         )
 
     def _kernel_dropped(self) -> int | None:
-        """Return what the kernel dropped of the datagrams; None where there are none.
+        """Return how many datagrams the kernel dropped; None: unknown, or no UDP socket.
 
         Of TCP it does not tell: a listening socket's counter also counts every
         handshake that TCP_DEFER_ACCEPT holds back.
@@ -294,8 +295,8 @@ class Daemon:
     def _say_ready(self) -> None:
         notifier = self._prepared.notifier
         if not notifier.ready() and notifier.connected:
-            # It works, and must not end for want of a listener; whoever waits for the
-            # message will end it, and wonder why.
+            # The daemon works and must not end for this. But a service manager that waits
+            # for the message will end it, so the log names the reason.
             self._journal.log(Level.WARNING, "ready_untold", why="NOTIFY_SOCKET takes no message")
 
     def _log_start(self) -> None:
@@ -326,7 +327,7 @@ class Daemon:
         )
 
     def _uncovered(self) -> tuple[str, ...]:
-        """Return what this kernel cannot be made to forbid as a second wall, or at all."""
+        """Return what no second layer of this kernel forbids, or no layer at all."""
         unprivileged = self._locked.unprivileged
         more = []
         if not unprivileged.writable_executable_denied:
@@ -345,7 +346,7 @@ def _wall_clock() -> int:
 
 
 def _write_line(line: str) -> None:
-    """Write one line to standard error; a log that cannot be written must not stop the daemon."""
+    """Write one line to standard error. An error is ignored: it must not stop the daemon."""
     try:
         os.write(2, line.encode() + b"\n")
     except OSError:
