@@ -126,6 +126,22 @@ def test_a_subscriber_starts_it_too(service: Manager) -> None:
     assert state(service) == "active"
 
 
+def test_a_socket_that_was_removed_is_back_after_what_every_command_says(
+    service: Manager,
+) -> None:
+    before = service.status().pid
+    service.path(SOCKET).unlink()
+    # Inside, where the system's socket has the path that the message is about.
+    code = "from mailbell.cli import _group; _group.run(['status'])"
+    said = service.run(
+        "/opt/mailbell/bin/python3", "-c", f"import sys; sys.stderr = sys.stdout; {code}"
+    )
+    assert f"nothing reaches it: its socket {SOCKET} was removed or replaced" in said
+    (remedy,) = re.findall(r"`systemctl (restart \S+)`", said)
+    service.systemctl(*remedy.split())
+    assert service.status().pid != before
+
+
 def test_udp_is_heard_once_it_is_switched_on_as_its_unit_says(service: Manager) -> None:
     text = service.path("/etc/systemd/system/mailbelld-udp.socket").read_text()
     steps: list[str] = re.findall(r"^# {5}(systemctl .*)$", text, re.MULTILINE)
