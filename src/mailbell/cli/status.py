@@ -15,13 +15,14 @@ from mailbell.cli._openmetrics import openmetrics
 from mailbell.client import Client
 from mailbell.core.errors import DataError, UsageError
 from mailbell.core.escape import printable
-from mailbell.interfaces.listener import Account, Limited, Sandbox, Status
+from mailbell.interfaces.listener import Account, Limited, Outcomes, Sandbox, Status
 
 __all__ = [
     "command",
     "duration",
     "landlock_version",
     "limited_sources",
+    "outcome_counts",
     "render",
     "sandbox_facts",
     "uptime",
@@ -97,16 +98,29 @@ def duration(seconds: float) -> str:
     return " ".join(known[:2]) or "0 s"
 
 
+def outcome_counts(outcomes: Outcomes) -> list[tuple[str, int, int]]:
+    """Return the outcomes that happened, and `accepted` in any case.
+
+    Args:
+        outcomes: as the daemon counted them.
+
+    Returns:
+        The name of each, how often it happened over TCP, and how often over UDP.
+    """
+    names = dict.fromkeys(("accepted", *outcomes.tcp, *outcomes.udp))
+    counts = [(name, outcomes.tcp.get(name, 0), outcomes.udp.get(name, 0)) for name in names]
+    return [(name, tcp, udp) for name, tcp, udp in counts if tcp or udp or name == "accepted"]
+
+
 def _outcomes(status: Status) -> RenderableType:
     table = plain_table("outcome", "tcp", "udp")
-    tcp, udp = status.outcomes.tcp, status.outcomes.udp
-    names = dict.fromkeys((*tcp, *udp))
-    shown = [name for name in names if name == "accepted" or tcp.get(name) or udp.get(name)]
-    for name in shown:
-        table.add_row(printable(name), _count(tcp.get(name, 0)), _count(udp.get(name, 0)))
+    shown = outcome_counts(status.outcomes)
+    for name, tcp, udp in shown:
+        table.add_row(printable(name), _count(tcp), _count(udp))
     if status.kernel_dropped is not None:
         # Which of the two, the kernel does not tell.
         table.add_row("dropped by filter or full queue", "", _count(status.kernel_dropped))
+    names = {*status.outcomes.tcp, *status.outcomes.udp}
     return Group(table, *_notes(status, len(names) - len(shown)))
 
 

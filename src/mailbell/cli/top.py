@@ -19,6 +19,7 @@ from mailbell.cli.status import (
     duration,
     landlock_version,
     limited_sources,
+    outcome_counts,
     sandbox_facts,
     uptime,
 )
@@ -211,11 +212,8 @@ def _latest(view: View, account: Account) -> float:
 
 def _outcomes(status: Status) -> Table:
     table = plain_table("outcome", "tcp", "udp")
-    tcp, udp = status.outcomes.tcp, status.outcomes.udp
-    for name in dict.fromkeys(("accepted", *tcp, *udp)):
-        counts = tcp.get(name, 0), udp.get(name, 0)
-        if any(counts) or name == "accepted":
-            table.add_row(printable(name), *map(str, counts))
+    for name, tcp, udp in outcome_counts(status.outcomes):
+        table.add_row(printable(name), str(tcp), str(udp))
     return table
 
 
