@@ -1,9 +1,9 @@
-"""Who listens on a Unix socket, by the path that it was made at.
+"""Finds the process that listens on a Unix socket, by the path that it was bound to.
 
-The kernel keeps that path also when the file is removed or replaced: then nothing
-can connect any more, and the program that listens does not notice. Reads /proc, as
-proc(5) describes it; every loop is bounded. It sees the sockets of this network
-namespace only, so "nobody" can be wrong, and nothing but words is decided by it.
+The kernel keeps that path even if the file is removed or replaced. Then no program can
+connect any more, and the process that listens does not notice. The answer comes from
+/proc, as proc(5) describes it, and every loop is bounded. /proc shows only the sockets of
+this network namespace, so the answer "no process" can be wrong. It is used in messages only.
 """
 
 import os
@@ -23,40 +23,40 @@ _STREAM: Final = b"0001"
 
 
 def listens(path: str, *, proc: str = "/proc") -> bool:
-    """Tell whether a socket listens that was made at a path.
+    """Tell whether a socket listens that was bound to a path.
 
     Args:
-        path: as it was bound.
+        path: the path, as it was bound.
         proc: where proc(5) is mounted.
 
     Returns:
-        Whether there is one; the path need not lead to it any more.
+        Whether there is such a socket. The path may lead to another file by now.
     """
     return bool(inodes(path, proc=proc))
 
 
 def inodes(path: str, *, proc: str = "/proc") -> frozenset[str]:
-    """Find the sockets that listen and were made at a path.
+    """Find the listening sockets that were bound to a path.
 
     Args:
-        path: as it was bound.
+        path: the path, as it was bound.
         proc: where proc(5) is mounted.
 
     Returns:
-        Their inodes, as /proc/PID/fd shows them.
+        The inodes of the sockets, as /proc/PID/fd shows them.
     """
     return frozenset(_rows(os.fsencode(path), os.path.join(proc, "net", "unix")))
 
 
 def local_holder(path: str, *, proc: str = "/proc") -> Holder | None:
-    """Find a process that listens on a socket which was made at a path.
+    """Find a process that listens on a socket that was bound to a path.
 
     Args:
-        path: as it was bound.
+        path: the path, as it was bound.
         proc: where proc(5) is mounted.
 
     Returns:
-        The process; None when nobody listens there, or it cannot be seen who.
+        The process. None: no process listens there, or this process may not see which one.
     """
     found = inodes(path, proc=proc)
     return process_with(found, proc) if found else None

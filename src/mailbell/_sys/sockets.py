@@ -1,7 +1,7 @@
-"""Opens the sockets the daemon listens on, and asks the kernel about them.
+"""Opens the sockets that the daemon listens on, and asks the kernel about them.
 
-All of this happens before the lock and before the event loop, with the
-standard library's sockets: an event loop would start threads for some of it.
+The sockets are opened before the lock and before the event loop, with the standard
+library: an event loop would start threads for some of this.
 """
 
 import errno
@@ -31,7 +31,7 @@ __all__ = [
     "refuse_descriptors",
 ]
 
-_BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
+_BACKLOG: Final = 4096  # the kernel uses net.core.somaxconn if that is lower
 _DEFER_SECONDS: Final = 1
 
 # asm-generic/socket.h and linux/sock_diag.h; the socket module does not name them.
@@ -46,7 +46,7 @@ _UCRED: Final = struct.Struct("iII")  # `struct ucred`, unix(7)
 
 
 class EndpointLike(Protocol):
-    """What a socket is bound to. `mailbell.configuration.values.Endpoint` is one."""
+    """An address and a port to bind. `mailbell.configuration.values.Endpoint` is one."""
 
     @property
     def family(self) -> Family:
@@ -63,12 +63,12 @@ class EndpointLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PeerCredentials:
-    """Who connected to a local socket, as the kernel noted it then (unix(7)).
+    """The process that connected to a local socket, as the kernel noted it then (unix(7)).
 
     Attributes:
-        pid: process; 0 when it lives in another pid namespace.
-        uid: effective user.
-        gid: effective group.
+        pid: the id of the process; 0: the process is in another pid namespace.
+        uid: its effective user.
+        gid: its effective group.
     """
 
     pid: int
@@ -80,8 +80,8 @@ class PortTakenError(OperatingSystemError):
     """Another process has the port.
 
     Args:
-        endpoint: what cannot be bound.
-        found: who has it; None when that cannot be seen.
+        endpoint: the endpoint that cannot be bound.
+        found: the process that has the port; None: unknown.
     """
 
     def __init__(self, endpoint: EndpointLike, found: Holder | None) -> None:
@@ -94,10 +94,10 @@ class PortTakenError(OperatingSystemError):
 
 
 class FamilyMissingError(OperatingSystemError):
-    """This machine has no addresses of that family, as with `ipv6.disable=1`.
+    """This machine has no addresses of that family, for example with `ipv6.disable=1`.
 
     Args:
-        endpoint: what cannot be bound.
+        endpoint: the endpoint that cannot be bound.
     """
 
     def __init__(self, endpoint: EndpointLike) -> None:
@@ -109,10 +109,10 @@ class FamilyMissingError(OperatingSystemError):
 
 
 class AddressMissingError(OperatingSystemError):
-    """The address is not one of this machine's, or not yet.
+    """This machine does not have the address, or does not have it yet.
 
     Args:
-        endpoint: what cannot be bound.
+        endpoint: the endpoint that cannot be bound.
     """
 
     def __init__(self, endpoint: EndpointLike) -> None:
@@ -131,14 +131,14 @@ def bind_tcp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket
         freebind: whether the address may come later (IP_FREEBIND, ip(7)).
 
     Returns:
-        A listening socket: non-blocking, close-on-exec, of one family only. A
-        connection that stays silent does not wake its owner for some seconds.
+        A listening socket: non-blocking, close-on-exec, of one family only. A silent
+        connection waits in the kernel for some seconds before it can be accepted.
 
     Raises:
         FamilyMissingError: this machine has no addresses of that family.
-        AddressMissingError: the address is not here.
+        AddressMissingError: this machine does not have the address.
         OperatingSystemError: the port is taken.
-        PrivilegeError: the port needs a privilege this process lacks.
+        PrivilegeError: the port needs a privilege that this process lacks.
     """
     sock = _bound(endpoint, Transport.TCP, freebind=freebind)
     try:
@@ -151,7 +151,7 @@ def bind_tcp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket
 
 
 def bind_udp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket:
-    """Bind a UDP address. Never with SO_REUSEADDR, which would let another share it.
+    """Bind a UDP address. SO_REUSEADDR is not used: it would let other processes share it.
 
     Args:
         endpoint: a numeric address and a port.
@@ -162,9 +162,9 @@ def bind_udp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket
 
     Raises:
         FamilyMissingError: this machine has no addresses of that family.
-        AddressMissingError: the address is not here.
+        AddressMissingError: this machine does not have the address.
         OperatingSystemError: the port is taken.
-        PrivilegeError: the port needs a privilege this process lacks.
+        PrivilegeError: the port needs a privilege that this process lacks.
     """
     return _bound(endpoint, Transport.UDP, freebind=freebind)
 
@@ -172,25 +172,25 @@ def bind_udp(endpoint: EndpointLike, *, freebind: bool = False) -> socket.socket
 def examine(endpoint: EndpointLike, transport: Transport, *, freebind: bool = False) -> None:
     """Tell whether `bind_tcp` or `bind_udp` would succeed for this process.
 
-    The port is bound and given back. Nobody listens in between, so no
-    connection is accepted or lost; a datagram that came just then would be.
+    The port is bound and given back. The socket does not listen, so no connection is
+    accepted or lost. A datagram that arrives at that moment is lost.
 
     Args:
         endpoint: a numeric address and a port.
-        transport: which of the two.
+        transport: TCP: as `bind_tcp`; UDP: as `bind_udp`.
         freebind: whether the address may come later.
 
     Raises:
-        OperatingSystemError: as they do.
-        PrivilegeError: as they do.
+        OperatingSystemError: as `bind_tcp`.
+        PrivilegeError: as `bind_tcp`.
     """
     _bound(endpoint, transport, freebind=freebind).close()
 
 
 def defer_accept(sock: socket.socket) -> None:
-    """Let silent connections wait in the kernel (TCP_DEFER_ACCEPT, tcp(7)).
+    """Make silent connections wait in the kernel (TCP_DEFER_ACCEPT, tcp(7)).
 
-    They surface after some seconds all the same, so a deadline is still needed.
+    After some seconds the kernel lets them be accepted, so a deadline is still needed.
 
     Args:
         sock: a TCP socket.
@@ -202,14 +202,14 @@ def defer_accept(sock: socket.socket) -> None:
 
 
 def kernel_drops(sock: socket.socket) -> int | None:
-    """Count what the kernel dropped at a socket: its filter, or a full queue.
+    """Return how many packets the kernel dropped at a socket: by its filter, or in a full queue.
 
     Args:
         sock: any Internet socket.
 
     Returns:
-        Packets since it was made, 32 bits that wrap around; None when the kernel
-        does not tell (SO_MEMINFO came with Linux 4.12).
+        Packets since the socket was made, 32 bits that wrap around. None: the kernel does
+        not tell (SO_MEMINFO came with Linux 4.12).
     """
     size = 4 * (_SK_MEMINFO_DROPS + 1)
     try:
@@ -223,29 +223,29 @@ def kernel_drops(sock: socket.socket) -> int | None:
 
 
 def peer_credentials(sock: socket.socket) -> PeerCredentials:
-    """Ask who is at the other end of a local socket.
+    """Ask which process is at the other end of a local socket.
 
     Args:
         sock: an accepted Unix socket.
 
     Returns:
-        What the peer was when it connected. For the log: the socket's mode and
-        group decide who may connect, not this.
+        The peer's process, user and group when it connected. They are for the log only:
+        the socket's mode and group decide which users may connect.
 
     Raises:
-        OSError: not a Unix socket.
+        OSError: it is no Unix socket.
     """
     answer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     return PeerCredentials(*_UCRED.unpack(answer))
 
 
 def limit_send_buffer(sock: socket.socket) -> None:
-    """Give a socket the smallest send buffer the kernel knows (about 4.5 KiB).
+    """Give a socket the smallest send buffer that the kernel permits (about 4.5 KiB).
 
-    A peer that does not read then holds six small messages of ours at most, not a queue.
+    Then at most six small messages wait in the kernel for a peer that does not read.
 
     Args:
-        sock: an accepted Unix socket; the option is not inherited from the listener.
+        sock: an accepted Unix socket. It does not inherit the option from the listener.
 
     Raises:
         OSError: the option cannot be set.
@@ -254,11 +254,11 @@ def limit_send_buffer(sock: socket.socket) -> None:
 
 
 def refuse_descriptors(sock: socket.socket) -> bool:
-    """Keep local peers from passing descriptors (SO_PASSRIGHTS, Linux 6.16).
+    """Forbid local peers to pass descriptors (SO_PASSRIGHTS, Linux 6.16).
 
-    Whoever reads a message closes the descriptors in it, and closing some takes
-    as long as their owner likes: a TCP connection told to linger, a file of a
-    hung network file system. Accepted sockets inherit this.
+    The process that reads a message must close the descriptors in it. To close some of
+    them takes as long as their owner likes: a TCP connection with the linger option, a file
+    of a network file system that hangs. Accepted sockets inherit this option.
 
     Args:
         sock: the listening Unix socket.
@@ -280,8 +280,8 @@ def _bound(endpoint: EndpointLike, transport: Transport, *, freebind: bool) -> s
         if freebind:
             _permit_later_address(sock)
         if transport is Transport.TCP:
-            # Without it a restart would wait for connections in TIME_WAIT. It does not
-            # let two sockets listen on one port (socket(7)).
+            # Without this option a restart would wait for connections in TIME_WAIT. It does
+            # not let two sockets listen on one port (socket(7)).
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((endpoint.host, endpoint.port))
     except OSError as error:
@@ -308,14 +308,14 @@ def _open(endpoint: EndpointLike, transport: Transport) -> socket.socket:
     except OSError as error:
         raise _explain(error, endpoint, transport) from error
     if ipv6:
-        # Else an IPv4 source would look like ::ffff:192.0.2.1 and all of them would
-        # share one /64 of the limiter.
+        # Without this option an IPv4 source would look like ::ffff:192.0.2.1, and all IPv4
+        # sources would share one /64 of the limiter.
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return sock
 
 
 def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> MailbellError:
-    """Say what is wrong with an address, and what to do about it."""
+    """Say what is wrong with an address, with the remedy."""
     where = f"port {endpoint.port} of {endpoint.host}"
     match error.errno:
         case errno.EADDRINUSE:
@@ -331,5 +331,5 @@ def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> Ma
             return AddressMissingError(endpoint)
         case errno.EAFNOSUPPORT:
             return FamilyMissingError(endpoint)
-    remedy = "see to what the system lacks, and try again"
+    remedy = "find out what the system lacks, and try again"
     return OperatingSystemError(f"cannot listen on {where}: {error.strerror or error}", remedy)

@@ -1,13 +1,13 @@
-"""The two conversations with a service manager: sockets it gives, and news it gets.
+"""Takes sockets from a service manager, and tells it the state of the daemon.
 
-Socket activation, sd_listen_fds(3): the manager binds, so this program never
-holds the privilege to. What it hands over is checked as if a stranger had: a
-unit file is easily wrong, and a dual-stack socket would undo the limits.
+Socket activation, sd_listen_fds(3): the manager binds the sockets, so this program never
+has that privilege. Every passed socket is checked: a unit file is easily wrong, and with a
+socket of both families the limits would count wrong sources.
 
 Notification, sd_notify(3), and the watchdog, sd_watchdog_enabled(3).
 
-Both protocols are a few lines; libsystemd would be a library more in a
-process that is locked in.
+Both protocols need a few lines only. libsystemd would be one more library in a process
+that is locked in.
 """
 
 import os
@@ -33,14 +33,14 @@ _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _MAX_SOCKETS: Final = 64
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _SHOWN: Final = 120  # characters of an address in a message
-# What a service manager means for this process alone, and not for what this one starts.
+# Variables that a service manager sets for this process only, not for its child processes.
 PASSED: Final = frozenset({*_VARIABLES, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass(frozen=True, slots=True)
 class ActivatedSockets:
-    """What a service manager has bound for us; all empty when it has not.
+    """The sockets that a service manager has bound for this process; all may be missing.
 
     Attributes:
         tcp: listening stream sockets, each of one family.
@@ -54,12 +54,12 @@ class ActivatedSockets:
 
 
 def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedSockets:
-    """Take the sockets a service manager passes.
+    """Take the sockets that a service manager passes.
 
     Args:
-        environ: the environment. The variables are removed from it, so that
-            nobody takes the descriptors twice.
-        pid: of this process; sockets meant for another are left alone.
+        environ: the environment. The variables are removed from it, so that no code
+            takes the descriptors twice.
+        pid: the id of this process. Sockets for another process are left alone.
 
     Returns:
         The sockets, by their names in the unit (`FileDescriptorName=`), each
@@ -99,7 +99,7 @@ def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedS
 
 
 def _refuse(wrong: list[ConfigurationError]) -> None:
-    """Refuse sockets that are not what their names say: all of them at once."""
+    """Raise one error for all sockets that are not what their names say."""
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
@@ -121,7 +121,7 @@ def _sort(taken: list[tuple[str, socket.socket]]) -> ActivatedSockets:
 
 
 def _take(descriptor: int, name: str) -> socket.socket:
-    """Make a socket object of a descriptor, once it is what its name says."""
+    """Make a socket object of a descriptor, if the socket is what its name says."""
     where = f"descriptor {descriptor} ({name!r}) of the service manager"
     check = _CHECKS.get(name)
     if check is None:
@@ -152,7 +152,7 @@ _Complaint = tuple[str, str] | None  # what is wrong, and the remedy
 
 
 def _check_tcp(sock: socket.socket) -> _Complaint:
-    # Not MPTCP, nor SCTP: the filters and the deadlines were thought through for TCP.
+    # MPTCP and SCTP are refused: the filters and the deadlines are designed for TCP.
     fits = sock.family in _INTERNET and sock.type == socket.SOCK_STREAM
     if not fits or sock.proto != socket.IPPROTO_TCP:
         return "is no TCP socket", "write ListenStream=0.0.0.0:79 and ListenStream=[::]:79"
@@ -181,7 +181,7 @@ def _check_listening(sock: socket.socket) -> _Complaint:
 
 
 def _dual_stack(sock: socket.socket) -> _Complaint:
-    """Refuse an IPv6 socket that IPv4 reaches too: too late to change once it is bound."""
+    """Refuse an IPv6 socket that IPv4 reaches too. A bound socket cannot be changed."""
     if sock.family != socket.AF_INET6:
         return None
     if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
@@ -193,21 +193,21 @@ _CHECKS: Final = {"tcp": _check_tcp, "udp": _check_udp, "local": _check_local}
 
 
 class Notifier:
-    """Tells the service manager how things stand; without one, says nothing.
+    """Tells the service manager the state of the daemon. Without a manager it does nothing.
 
-    It connects when it is made, so that nothing has to be opened after the lock.
-    Each method returns whether the message went out. A failure is not raised: a
-    daemon that works must not stop because nobody listens to its news. The environment
-    may be inherited from another service, or lead out of a container.
+    It connects when it is made, because a locked process can open nothing. Each method
+    returns whether the message was sent. An error is not raised: a daemon that works must
+    not stop because its messages are not received. The variables may be inherited from
+    another service, or name a socket outside of a container.
 
     Args:
-        environ: the environment; NOTIFY_SOCKET is a path, or @ and an abstract name.
-        pid: of this process; a watchdog meant for another is not ours to feed.
+        environ: the environment. NOTIFY_SOCKET is a path, or @ and an abstract name.
+        pid: the id of this process. A watchdog for another process is ignored.
 
     Attributes:
-        watchdog_interval: how often the service manager wants to hear from us, in seconds:
-            half of what it waits, as sd_watchdog_enabled(3) advises. None: it does not.
-        unusable: what it passes and we cannot use, each with the reason; for the log.
+        watchdog_interval: seconds between two signs of life: half of the time that the
+            service manager waits, as sd_watchdog_enabled(3) advises. None: no watchdog.
+        unusable: the variables that cannot be used, each with the reason, for the log.
     """
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
@@ -251,14 +251,14 @@ class Notifier:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a service manager to tell."""
+        """Whether there is a service manager."""
         return self._sock is not None
 
     def ready(self) -> bool:
         """Say that the daemon is locked in and serves.
 
         Returns:
-            Whether the message went out.
+            Whether the message was sent.
         """
         return self._send(b"READY=1")
 
@@ -266,7 +266,7 @@ class Notifier:
         """Say that the daemon is alive.
 
         Returns:
-            Whether the message went out.
+            Whether the message was sent.
         """
         return self._send(b"WATCHDOG=1")
 
@@ -274,23 +274,23 @@ class Notifier:
         """Say that the daemon is about to end.
 
         Returns:
-            Whether the message went out.
+            Whether the message was sent.
         """
         return self._send(b"STOPPING=1")
 
     def status(self, text: str) -> bool:
-        """Say in words how things stand, for who asks the service manager.
+        """Describe the state in words. The service manager shows them to people.
 
         Args:
-            text: one line; what could begin another message is escaped.
+            text: one line. Characters that could begin another message are escaped.
 
         Returns:
-            Whether the message went out.
+            Whether the message was sent.
         """
         return self._send(b"STATUS=" + printable(text).encode("ascii")[:1000])
 
     def close(self) -> None:
-        """Say nothing any more. The daemon never does: its end closes everything."""
+        """Close the connection. The daemon never does this: its end closes everything."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -304,17 +304,17 @@ class Notifier:
 
 
 def logs_to_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
-    """Tell whether what is written to a descriptor goes to the journal (systemd.exec(5)).
+    """Tell whether the output of a descriptor goes to the journal (systemd.exec(5)).
 
-    The variable alone does not say so: a shell started by a service inherits it
-    and has a terminal.
+    The variable alone does not prove it: a shell that a service starts inherits the
+    variable and may write to a terminal.
 
     Args:
         environ: the environment.
         descriptor: standard error by default.
 
     Returns:
-        Whether it does.
+        Whether it goes to the journal.
     """
     try:
         status = os.fstat(descriptor)
@@ -324,7 +324,7 @@ def logs_to_journal(environ: Mapping[str, str], descriptor: int = 2) -> bool:
 
 
 def _number(name: str, text: str) -> int | None:
-    """Read a decimal number from the environment; None when it is not set."""
+    """Read a decimal number from the environment; None: it is not set."""
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 19):
