@@ -8,7 +8,14 @@ from typing import NoReturn
 import pytest
 from harness.sender import PATIENCE
 
-from mailbell._sys.connections import READERS, Reader, acceptor, adopt, reader, taker
+from mailbell._sys.connections import (
+    READERS,
+    Reader,
+    adopt,
+    choose_reader,
+    make_acceptor,
+    make_socket_acceptor,
+)
 
 LINGER_NOT = struct.pack("ii", 1, 0)  # a close that resets (socket(7), SO_LINGER)
 
@@ -39,7 +46,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def test_a_connection_is_a_descriptor_that_no_program_inherits(listening: socket.socket) -> None:
-    accept = acceptor(listening)
+    accept = make_acceptor(listening)
     with pytest.raises(BlockingIOError):
         accept()
     with socket.create_connection(listening.getsockname()[:2]) as peer:
@@ -54,7 +61,7 @@ def test_a_connection_is_a_descriptor_that_no_program_inherits(listening: socket
 
 def test_a_socket_that_adopts_it_owns_it(listening: socket.socket) -> None:
     with socket.create_connection(listening.getsockname()[:2]) as peer:
-        descriptor, address = acceptor(listening)()
+        descriptor, address = make_acceptor(listening)()
         with adopt(descriptor, listening) as connection:
             assert connection.fileno() == descriptor
             assert (connection.family, connection.type) == (listening.family, listening.type)
@@ -70,7 +77,7 @@ def test_a_taken_connection_is_a_socket_and_none_is_lost_without_memory(
     def no_memory(*_: object) -> NoReturn:
         raise MemoryError
 
-    take = taker(listening)
+    take = make_socket_acceptor(listening)
     with socket.create_connection(listening.getsockname()[:2]) as peer, take() as connection:
         assert connection.getpeername() == peer.getsockname()
     with socket.create_connection(listening.getsockname()[:2]) as peer:
@@ -130,11 +137,11 @@ def test_the_reader_is_the_first_that_works_here(
     def refused(*_: object) -> int:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    assert reader(listening) in READERS
+    assert choose_reader(listening) in READERS
     monkeypatch.setattr(os, "preadv", refused)
-    assert reader(listening) is READERS[1]
+    assert choose_reader(listening) is READERS[1]
     monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
-    assert reader(listening) is READERS[1]
+    assert choose_reader(listening) is READERS[1]
 
 
 def test_the_reader_is_tried_on_a_socket_that_cannot_be_read(
@@ -143,4 +150,4 @@ def test_the_reader_is_tried_on_a_socket_that_cannot_be_read(
     ours, peer = pair
     peer.sendall(b"x")
     with pytest.raises(AssertionError):
-        reader(ours)
+        choose_reader(ours)

@@ -40,7 +40,7 @@ def test_drop_to() -> None:
     def inside() -> ProcessStatus:
         os.setgroups([4, 5])
         credentials.empty_bounding_set()
-        credentials.drop_to(SOMEBODY)
+        credentials.become(SOMEBODY)
         return status()
 
     ended = run(inside)
@@ -61,7 +61,7 @@ def test_drop_to() -> None:
 def test_drop_to_although_the_starter_asked_to_keep_capabilities(secbits: int) -> None:
     def inside() -> int:
         prctl(28, secbits)  # PR_SET_SECUREBITS
-        credentials.drop_to(SOMEBODY)
+        credentials.become(SOMEBODY)
         return status().capabilities
 
     ended = run(inside)
@@ -71,11 +71,11 @@ def test_drop_to_although_the_starter_asked_to_keep_capabilities(secbits: int) -
 @needs_root
 def test_drop_to_with_ambient_capabilities() -> None:
     def inside() -> int:
-        everything = credentials.held_capabilities().permitted
+        everything = credentials.read_capabilities().permitted
         credentials._capset(Capabilities(everything, everything, everything))
         prctl(credentials.PR_CAP_AMBIENT, 2, 10, 0, 0)  # raise CAP_NET_BIND_SERVICE
         assert status().ambient == 1 << 10
-        credentials.drop_to(SOMEBODY)
+        credentials.become(SOMEBODY)
         return status().capabilities
 
     ended = run(inside)
@@ -104,7 +104,7 @@ def test_drop_to_needs_privilege() -> None:
     def inside() -> None:
         if os.geteuid() == 0:
             os.setresuid(54321, 54321, 54321)
-        credentials.drop_to(Identity("somebody", 54320, 54320))
+        credentials.become(Identity("somebody", 54320, 54320))
 
     ended = run(inside)
     assert isinstance(ended.error, PrivilegeError)
@@ -154,7 +154,7 @@ def test_an_unexpected_failure_is_no_proof() -> None:
 
 def test_clear_capabilities() -> None:
     def inside() -> list[object]:
-        before = credentials.held_capabilities()
+        before = credentials.read_capabilities()
         credentials.clear_capabilities()
         failed = "succeeded"
         try:
@@ -163,7 +163,7 @@ def test_clear_capabilities() -> None:
             failed = "EPERM"
         return [
             before.effective != 0,
-            credentials.held_capabilities(),
+            credentials.read_capabilities(),
             status().capabilities,
             failed,
         ]
@@ -173,7 +173,7 @@ def test_clear_capabilities() -> None:
 
 def test_held_capabilities_are_what_the_kernel_shows() -> None:
     def inside() -> tuple[Capabilities, ProcessStatus]:
-        return credentials.held_capabilities(), status()
+        return credentials.read_capabilities(), status()
 
     held, shown = run_as_root(inside).value
     assert held == Capabilities(shown.effective, shown.permitted, shown.inheritable)
@@ -181,9 +181,9 @@ def test_held_capabilities_are_what_the_kernel_shows() -> None:
 
 def test_all_64_bits_travel() -> None:
     def inside() -> Capabilities:
-        permitted = credentials.held_capabilities().permitted
+        permitted = credentials.read_capabilities().permitted
         credentials._capset(Capabilities(1 << 38, permitted, 1 << 5))  # CAP_PERFMON, CAP_KILL
-        return credentials.held_capabilities()
+        return credentials.read_capabilities()
 
     held = run_as_root(inside).value
     assert (held.effective, held.inheritable) == (1 << 38, 1 << 5)
@@ -224,7 +224,7 @@ def test_a_bounding_set_that_stays_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_capabilities_that_stay_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "_capset", lambda _: None)
-    monkeypatch.setattr(credentials, "held_capabilities", lambda: Capabilities(1, 1, 0))
+    monkeypatch.setattr(credentials, "read_capabilities", lambda: Capabilities(1, 1, 0))
     with pytest.raises(InternalError, match="capabilities are left"):
         credentials.clear_capabilities()
 
@@ -238,7 +238,7 @@ def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OperatingSystemError, match="Operation not permitted"):
         credentials.clear_capabilities()
     with pytest.raises(OperatingSystemError, match="Operation not permitted"):
-        credentials.held_capabilities()
+        credentials.read_capabilities()
 
 
 def test_resolve_user() -> None:

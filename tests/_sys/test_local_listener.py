@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mailbell._sys import local_listener
-from mailbell._sys.local_listener import inodes, listens, local_holder
+from mailbell._sys.local_listener import find_local_holder, inodes, listens
 from mailbell._sys.port_holder import Holder
 
 
@@ -86,19 +86,19 @@ def test_who_listens_at_a_path_is_found(tmp_path: Path) -> None:
     path = str(tmp_path / "a b")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
-        assert local_holder(path) is None  # bound, and not listening
+        assert find_local_holder(path) is None  # bound, and not listening
         sock.listen()
         with socket.socket(socket.AF_UNIX) as peer:
             peer.connect(path)  # a connection that waits has the path too
-            assert local_holder(path) == Holder(
+            assert find_local_holder(path) == Holder(
                 os.getpid(), Path("/proc/self/comm").read_text().strip()
             )
-        assert local_holder(path + " ") is None
-    assert local_holder(path) is None
+        assert find_local_holder(path + " ") is None
+    assert find_local_holder(path) is None
 
 
 def test_no_table_of_local_sockets(tmp_path: Path) -> None:
-    assert local_holder("/run/x", proc=str(tmp_path)) is None
+    assert find_local_holder("/run/x", proc=str(tmp_path)) is None
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "unix").write_text("Num\nshort row\n")
-    assert local_holder("/run/x", proc=str(tmp_path)) is None
+    assert find_local_holder("/run/x", proc=str(tmp_path)) is None

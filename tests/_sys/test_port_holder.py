@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbell._sys.port_holder import Holder, holder
+from mailbell._sys.port_holder import Holder, find_holder
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
@@ -30,10 +30,10 @@ def test_this_process_is_found(family: Family, transport: Transport) -> None:
         sock.bind(("127.0.0.1" if family is Family.IPV4 else "::1", 0))
         port = sock.getsockname()[1]
         if transport is Transport.TCP:
-            assert holder(family, port, transport) is None  # bound, and not listening
+            assert find_holder(family, port, transport) is None  # bound, and not listening
             sock.listen()
-        assert holder(family, port, transport) == Holder(os.getpid(), own_name())
-    assert holder(family, port, transport) is None
+        assert find_holder(family, port, transport) == Holder(os.getpid(), own_name())
+    assert find_holder(family, port, transport) is None
 
 
 @pytest.mark.skipif(not IPV6, reason="no IPv6 here")
@@ -42,7 +42,7 @@ def test_an_ipv4_port_may_be_held_by_a_dual_stack_socket() -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(("::", 0))
         sock.listen()
-        found = holder(Family.IPV4, sock.getsockname()[1], Transport.TCP)
+        found = find_holder(Family.IPV4, sock.getsockname()[1], Transport.TCP)
     assert found is not None
     assert found.pid == os.getpid()
 
@@ -62,7 +62,7 @@ def test_another_process_is_found_and_its_name_is_harmless() -> None:
     ) as child:
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        assert holder(Family.IPV4, port, Transport.TCP) == Holder(child.pid, r"\x1b[31m evil")
+        assert find_holder(Family.IPV4, port, Transport.TCP) == Holder(child.pid, r"\x1b[31m evil")
         child.communicate()
 
 
@@ -95,26 +95,26 @@ def test_the_name(proc: Path, comm: bytes | None, name: str) -> None:
     add(proc, 10, b"other\n", "/dev/null", "socket:[4712]")
     add(proc, 11, comm, "pipe:[4711]", "socket:[4711]")
     (proc / "self").mkdir()
-    assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(11, name)
+    assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(11, name)
 
 
 def test_a_service_manager_is_named_only_where_no_service_is(proc: Path) -> None:
     """It keeps the sockets that it passes on."""
     add(proc, 1, b"systemd\n", "socket:[4711]")
-    assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(1, "systemd")
+    assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(1, "systemd")
     add(proc, 11, b"mailbelld\n", "socket:[4711]")
-    assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(11, "mailbelld")
+    assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(11, "mailbelld")
 
 
 def test_a_holder_one_may_not_see(proc: Path) -> None:
     (proc / "12").mkdir()  # no fd: gone, or not ours to read
     (proc / "13" / "fd").mkdir(parents=True)
     (proc / "13" / "fd" / "0").write_text("no link any more: closed meanwhile")
-    assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) is None
+    assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) is None
 
 
 def test_no_proc_at_all(tmp_path: Path) -> None:
-    assert holder(Family.IPV4, 79, Transport.TCP, proc=str(tmp_path)) is None
+    assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_no_proc_at_all(tmp_path: Path) -> None:
 def test_rows_that_do_not_count(proc: Path, row: str) -> None:
     add(proc, 11, b"x\n", "socket:[4711]")
     (proc / "net" / "tcp").write_text("  sl  local_address\n" + row.replace("{}", "4711"))
-    assert holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) is None
+    assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) is None

@@ -13,7 +13,7 @@ import pytest
 from harness.child import run
 
 from mailbell._sys import process
-from mailbell._sys.credentials import held_capabilities
+from mailbell._sys.credentials import read_capabilities
 from mailbell.core.errors import InternalError, OperatingSystemError, PrivilegeError
 
 CAP_SYS_RESOURCE = 1 << 24
@@ -139,7 +139,7 @@ def test_memory_that_was_tried_is_given_back() -> None:
 
 
 @pytest.mark.skipif(
-    os.geteuid() != 0 or not held_capabilities().effective & CAP_SYS_RESOURCE,
+    os.geteuid() != 0 or not read_capabilities().effective & CAP_SYS_RESOURCE,
     reason="needs CAP_SYS_RESOURCE; one of a user namespace of one's own does not count",
 )
 def test_limits_that_can_be_raised_again_are_none() -> None:

@@ -6,7 +6,7 @@ import signal
 import pytest
 from harness.child import run
 
-from mailbell._sys.signals import ending, settle
+from mailbell._sys.signals import ending_signals, prepare_signals
 
 OTHERS = {signal.SIGKILL, signal.SIGSTOP}
 
@@ -15,7 +15,7 @@ def test_blocked_signals_and_an_alarm_are_not_inherited() -> None:
     def body() -> tuple[set[int], float]:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OTHERS)
         signal.setitimer(signal.ITIMER_REAL, 1000)
-        settle()
+        prepare_signals()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
         return {int(number) for number in blocked}, signal.getitimer(signal.ITIMER_REAL)[0]
 
@@ -24,7 +24,7 @@ def test_blocked_signals_and_an_alarm_are_not_inherited() -> None:
 
 def test_what_a_program_hears_is_left_to_it() -> None:
     def body() -> list[bool]:
-        settle(heard=[signal.SIGCHLD])
+        prepare_signals(handled=[signal.SIGCHLD])
         return [
             signal.getsignal(number) is signal.SIG_IGN
             for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGRTMAX)
@@ -37,7 +37,7 @@ def test_a_child_that_nobody_waits_for_leaves_nothing() -> None:
     """As what the first process of a container adopts."""
 
     def body() -> bool:
-        settle()
+        prepare_signals()
         pid = os.fork()
         if pid == 0:
             os._exit(0)
@@ -54,10 +54,10 @@ def test_what_was_started_to_outlive_its_terminal_does(number: signal.Signals) -
 
     def body() -> tuple[bool, bool]:
         signal.signal(number, signal.SIG_DFL)
-        before = number in ending()
+        before = number in ending_signals()
         signal.signal(number, signal.SIG_IGN)
-        settle()
-        return before, number in ending()
+        prepare_signals()
+        return before, number in ending_signals()
 
     assert run(body).value == (True, False)
 
@@ -66,7 +66,7 @@ def test_what_was_started_to_outlive_its_terminal_does(number: signal.Signals) -
 def test_others_end_it_however_it_was_started(number: signal.Signals) -> None:
     def body() -> bool:
         signal.signal(number, signal.SIG_IGN)
-        settle()
-        return number in ending()
+        prepare_signals()
+        return number in ending_signals()
 
     assert run(body).value is True

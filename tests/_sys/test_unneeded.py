@@ -11,7 +11,7 @@ import pytest
 
 from mailbell._sys.unneeded import EMPTY
 
-LEAVE_OUT = "from mailbell._sys.unneeded import leave_out; leave_out()"
+LEAVE_OUT = "from mailbell._sys.unneeded import replace_unneeded; replace_unneeded()"
 USES = "import ctypes.util, ssl, subprocess; ssl.SSLContext, subprocess.Popen, ctypes.util.test"
 
 # Python's own word for it (PEP 578); raised, it ends the import.

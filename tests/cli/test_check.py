@@ -174,7 +174,7 @@ def test_a_holder_is_told_by_what_it_is(
     mark: str,
     said: str,
 ) -> None:
-    monkeypatch.setattr(sockets, "holder", lambda *_: holder)
+    monkeypatch.setattr(sockets, "find_holder", lambda *_: holder)
     port = taken["tcp"].getsockname()[1]
     code, out = _check(configure(f'tcp = ["127.0.0.1:{port}"]'), capsys)
     assert code == (0 if mark == "ok" else 71)
@@ -211,7 +211,7 @@ def test_what_a_service_manager_holds_for_mailbelld_is_no_obstacle(
     port = taken["tcp"].getsockname()[1]
     held = {(Transport.TCP, port if for_us else port + 1): "x.socket"}
     monkeypatch.setattr(_units, "ask", lambda: _units.Units("active", pid=7, ports=held))
-    monkeypatch.setattr(sockets, "holder", lambda *_: holder)
+    monkeypatch.setattr(sockets, "find_holder", lambda *_: holder)
     code, out = _check(configure(f'tcp = ["127.0.0.1:{port}"]'), capsys)
     assert code == (0 if mark == "ok" else 71)
     (line,) = (line for line in out.splitlines(keepends=True) if said in line)
@@ -330,7 +330,7 @@ def test_freebind_makes_no_port_free(
     monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An address that is not here, and a port that another process has bound on all."""
-    monkeypatch.setattr(sockets, "holder", lambda *_: Holder(7, "fingerd"))
+    monkeypatch.setattr(sockets, "find_holder", lambda *_: Holder(7, "fingerd"))
     with socket.create_server(("0.0.0.0", 0)) as taken:
         listen = f'tcp = ["192.0.2.9:{taken.getsockname()[1]}"]\nfreebind = true'
         code, out = _check(configure(listen), capsys)
@@ -592,7 +592,7 @@ def test_a_socket_somebody_listens_on(
     name: str,
     code: int,
 ) -> None:
-    monkeypatch.setattr(_machine, "command_of", lambda _: name)
+    monkeypatch.setattr(_machine, "read_process_name", lambda _: name)
     path = configure()
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(tmp_path / "run" / "s"))
@@ -608,8 +608,8 @@ def test_a_socket_that_was_made_for_mailbelld_by_another(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """The kernel names who called listen(2): a service manager other than systemd, say."""
-    monkeypatch.setattr(_machine, "command_of", lambda _: "s6-fdholderd")
-    monkeypatch.setattr(_machine, "local_holder", lambda _: Holder(7, "mailbelld"))
+    monkeypatch.setattr(_machine, "read_process_name", lambda _: "s6-fdholderd")
+    monkeypatch.setattr(_machine, "find_local_holder", lambda _: Holder(7, "mailbelld"))
     path = configure()
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(tmp_path / "run" / "s"))

@@ -45,7 +45,7 @@ class Agent:
 def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     stand_in = Agent()
     monkeypatch.setattr(mailbell.agent.serve, "serve", stand_in.serve)
-    monkeypatch.setattr(run, "settle", lambda **_: None)  # signals of this process stay
+    monkeypatch.setattr(run, "prepare_signals", lambda **_: None)  # signals of this process stay
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("MAILBELL_SOCKET", raising=False)

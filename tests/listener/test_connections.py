@@ -16,7 +16,7 @@ from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.core.rfc4146 import STRICT, Terminator
 from mailbell.listener import _connections
-from mailbell.listener._connections import DatagramListener, StreamListener, name_of
+from mailbell.listener._connections import DatagramListener, StreamListener, describe_socket
 from mailbell.listener._waiting import WaitingRoom
 from mailbell.logs.switch import Switch
 
@@ -51,7 +51,7 @@ def heard(peer: socket.socket) -> bytes | None:
 @pytest.fixture(autouse=True, params=READERS, ids=lambda read: read.__name__)
 def with_each_way_to_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels before 6.5 have one way only, so all is tried with both."""
-    monkeypatch.setattr(_connections, "reader", lambda _: request.param)
+    monkeypatch.setattr(_connections, "choose_reader", lambda _: request.param)
 
 
 class Front:
@@ -397,7 +397,7 @@ async def test_no_end_of_a_connection_leaves_a_descriptor_behind(
 )
 def test_names(kind: int, host: str, name: str) -> None:
     with bound(kind, host) as sock:
-        assert name_of(sock) == f"{name}{sock.getsockname()[1]}"
+        assert describe_socket(sock) == f"{name}{sock.getsockname()[1]}"
 
 
 async def test_a_wait_for_which_there_is_no_memory_costs_one_connection_and_no_place(

@@ -19,7 +19,7 @@ from sandbox.attacks.layers import NOBODY, ROOT
 from mailbell._sys import landlock
 from mailbell.core.errors import InternalError
 from mailbell.sandbox.lock import Confinement, Locked, drop_privileges, lock, open_status
-from mailbell.sandbox.policy_file import FOLDER, programs, read_policy
+from mailbell.sandbox.policy_file import FOLDER, list_programs, read_policy
 from mailbell.syscalls.policy import Policy
 from mailbell.syscalls.policy_toml import parse
 
@@ -145,5 +145,5 @@ def test_a_descriptor_that_the_policy_does_not_declare_stops_the_start(tmp_path:
 
 
 def test_every_shipped_policy_is_of_the_program_it_is_named_after() -> None:
-    assert programs() == sorted(read_policy(name).program for name in programs())
-    assert "mailbelld" in programs()
+    assert list_programs() == sorted(read_policy(name).program for name in list_programs())
+    assert "mailbelld" in list_programs()

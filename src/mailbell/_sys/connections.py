@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["READERS", "Reader", "acceptor", "adopt", "reader", "taker"]
+__all__ = ["READERS", "Reader", "adopt", "choose_reader", "make_acceptor", "make_socket_acceptor"]
 
 Reader = Callable[[int, int], bytes]
 """Reads from a connection and never waits.
@@ -26,7 +26,7 @@ and another `OSError` if the connection is broken."""
 _NEXT: Final = -1
 
 
-def acceptor(listening: socket.socket) -> Callable[[], tuple[int, Any]]:
+def make_acceptor(listening: socket.socket) -> Callable[[], tuple[int, Any]]:
     """Return a function that accepts one connection.
 
     The standard library builds `socket.accept` on the method used here, which has no
@@ -58,15 +58,15 @@ def adopt(descriptor: int, listening: socket.socket) -> socket.socket:
         raise
 
 
-def taker(listening: socket.socket) -> Callable[[], socket.socket]:
-    """Return what accepts a connection as a socket, and loses no descriptor when it fails.
+def make_socket_acceptor(listening: socket.socket) -> Callable[[], socket.socket]:
+    """Return a function that accepts a connection as a socket object, and leaks no descriptor.
 
-    `socket.accept` forgets the descriptor when there is no memory for the socket.
+    `socket.accept` leaks the descriptor if there is no memory for the socket object.
 
     Args:
         listening: the socket to accept on, non-blocking.
     """
-    accept = acceptor(listening)
+    accept = make_acceptor(listening)
 
     def take() -> socket.socket:
         descriptor, _ = accept()
@@ -75,7 +75,7 @@ def taker(listening: socket.socket) -> Callable[[], socket.socket]:
     return take
 
 
-def reader(listening: socket.socket) -> Reader:
+def choose_reader(listening: socket.socket) -> Reader:
     """Return the fastest function that reads a connection on this kernel, found by trying.
 
     Args:

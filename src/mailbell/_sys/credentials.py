@@ -26,12 +26,12 @@ from mailbell.core.errors import (
 __all__ = [
     "Capabilities",
     "Identity",
+    "become",
     "clear_capabilities",
     "current_identity",
-    "drop_to",
     "empty_bounding_set",
-    "group_to_give",
-    "held_capabilities",
+    "find_group_to_give",
+    "read_capabilities",
     "require_identity",
     "resolve_group",
     "resolve_user",
@@ -141,7 +141,7 @@ def resolve_group(name: str) -> int:
         ) from error
 
 
-def group_to_give(name: str) -> int | None:
+def find_group_to_give(name: str) -> int | None:
     """Look up the group of the local socket, if this process can give a file to it.
 
     Only root or a member of the group can do that (chown(2)). An ordinary user must be
@@ -198,7 +198,7 @@ def _drop_from_bounding_set(capability: int) -> None:
         ) from error
 
 
-def drop_to(identity: Identity) -> None:
+def become(identity: Identity) -> None:
     """Become another user for ever, and prove that there is no way back.
 
     The groups change first, then the group, then the user: a process that has changed its
@@ -260,7 +260,7 @@ def _must_fail(name: str, undo: Callable[[], None]) -> None:
     raise InternalError(f"{name} succeeded after every privilege was dropped")
 
 
-def held_capabilities() -> Capabilities:
+def read_capabilities() -> Capabilities:
     """Ask the kernel which capabilities this thread has.
 
     Returns:
@@ -293,14 +293,14 @@ def clear_capabilities() -> None:
     """
     try:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-        if held_capabilities() != NO_CAPABILITIES:
+        if read_capabilities() != NO_CAPABILITIES:
             # A process that has no capabilities skips the call, because its service
             # manager may forbid capset(2).
             _capset(NO_CAPABILITIES)
     except OSError as error:
         raise OperatingSystemError(f"capabilities: {error.strerror}", ANOTHER_SANDBOX) from error
-    if held_capabilities() != NO_CAPABILITIES:
-        raise InternalError(f"capabilities are left: {held_capabilities()}")
+    if read_capabilities() != NO_CAPABILITIES:
+        raise InternalError(f"capabilities are left: {read_capabilities()}")
     wanted = 1 << CAP_SETPCAP
     _must_fail("capset", lambda: _capset(Capabilities(wanted, wanted, 0)))
 

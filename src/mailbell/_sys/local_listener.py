@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from mailbell._sys.port_holder import Holder, process_with
+from mailbell._sys.port_holder import Holder, find_process_with
 
-__all__ = ["inodes", "listens", "local_holder"]
+__all__ = ["find_local_holder", "inodes", "listens"]
 
 _MAX_ROWS: Final = 65_536
 
@@ -48,7 +48,7 @@ def inodes(path: str, *, proc: str = "/proc") -> frozenset[str]:
     return frozenset(_rows(os.fsencode(path), os.path.join(proc, "net", "unix")))
 
 
-def local_holder(path: str, *, proc: str = "/proc") -> Holder | None:
+def find_local_holder(path: str, *, proc: str = "/proc") -> Holder | None:
     """Find a process that listens on a socket that was bound to a path.
 
     Args:
@@ -59,7 +59,7 @@ def local_holder(path: str, *, proc: str = "/proc") -> Holder | None:
         The process. None: no process listens there, or this process may not see which one.
     """
     found = inodes(path, proc=proc)
-    return process_with(found, proc) if found else None
+    return find_process_with(found, proc) if found else None
 
 
 def _rows(path: bytes, table: str) -> Iterator[str]:

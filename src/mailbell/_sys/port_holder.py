@@ -15,7 +15,7 @@ from mailbell.core.escape import printable
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
-__all__ = ["Holder", "command_of", "holder", "process_with"]
+__all__ = ["Holder", "find_holder", "find_process_with", "read_process_name"]
 
 _MANAGER: Final = 1
 _MAX_ROWS: Final = 65_536
@@ -40,7 +40,7 @@ class Holder:
     name: str
 
 
-def holder(
+def find_holder(
     family: Family, port: int, transport: Transport, *, proc: str = "/proc"
 ) -> Holder | None:
     """Find a process that waits on a port, on any address.
@@ -62,7 +62,7 @@ def holder(
         suffix = "6" if candidate is Family.IPV6 else ""
         table = os.path.join(proc, "net", transport.value + suffix)
         inodes = frozenset(_inodes(table, port, _WAITING[transport]))
-        if inodes and (found := process_with(inodes, proc)) is not None:
+        if inodes and (found := find_process_with(inodes, proc)) is not None:
             return found
     return None
 
@@ -88,7 +88,7 @@ def _port(local: str) -> int | None:
         return None
 
 
-def process_with(inodes: frozenset[str], proc: str) -> Holder | None:
+def find_process_with(inodes: frozenset[str], proc: str) -> Holder | None:
     """Find the process that has one of these sockets open.
 
     A service manager keeps the sockets that it passes to a service. So process 1 is the
@@ -107,7 +107,7 @@ def process_with(inodes: frozenset[str], proc: str) -> Holder | None:
         directory = os.path.join(proc, pid, "fd")
         descriptors = islice(_names(directory), _MAX_DESCRIPTORS)
         if any(_target(os.path.join(directory, name)) in wanted for name in descriptors):
-            found = Holder(int(pid), command_of(int(pid), proc=proc))
+            found = Holder(int(pid), read_process_name(int(pid), proc=proc))
             if found.pid != _MANAGER:
                 return found
             manager = found
@@ -131,7 +131,7 @@ def _target(link: str) -> str | None:
         return None
 
 
-def command_of(pid: int, *, proc: str = "/proc") -> str:
+def read_process_name(pid: int, *, proc: str = "/proc") -> str:
     """Read a process's name. The process chose the name itself, so the name proves nothing.
 
     Args:

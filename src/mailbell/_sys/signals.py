@@ -4,7 +4,7 @@ The default action of most signals ends a process at once, even if the signal me
 to the program. Then the processes that it started live on, and its log has no last line.
 So there are four kinds of signals:
 
-- signals that end the program in order, with a line in its log: `ending`;
+- signals that end the program in order, with a line in its log: `ending_signals`;
 - signals that say that the program is broken, and SIGKILL and SIGSTOP: they keep the
   kernel's default action;
 - SIGTSTP and SIGCONT: they keep it too, because a person may stop a program in a terminal
@@ -21,7 +21,7 @@ import signal
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
-__all__ = ["end_as_others_do", "ending", "settle"]
+__all__ = ["end_as_first_process", "ending_signals", "prepare_signals"]
 
 # Ctrl-\ sends SIGQUIT. The kernel sends SIGXCPU when the processor time of `ulimit -t` is
 # used up, and later kills a process that goes on. LXC sends SIGPWR to the first process of a
@@ -42,22 +42,22 @@ _FORCED: Final = (signal.SIGKILL, signal.SIGSTOP)
 _KEPT: Final = frozenset({*_ENDING, *_OF_TERMINALS, *_BROKEN, *_JOB_CONTROL, *_FORCED})
 
 
-def settle(*, heard: Iterable[signal.Signals] = ()) -> None:
+def prepare_signals(*, handled: Iterable[signal.Signals] = ()) -> None:
     """Unblock every signal, and ignore those that mean nothing to the program.
 
     Unless the program handles SIGCHLD it is ignored too. Then the kernel leaves no zombie of a
     process that this one has adopted, as the first process of a container does.
 
     Args:
-        heard: the signals that the program handles, now or later.
+        handled: the signals that the program handles, now or later.
     """
     signal.setitimer(signal.ITIMER_REAL, 0)
-    for number in signal.valid_signals() - _KEPT - set(heard):
+    for number in signal.valid_signals() - _KEPT - set(handled):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def ending() -> tuple[signal.Signals, ...]:
+def ending_signals() -> tuple[signal.Signals, ...]:
     """Return the signals that end a program in order.
 
     Returns:
@@ -71,7 +71,7 @@ def ending() -> tuple[signal.Signals, ...]:
     )
 
 
-def end_as_others_do() -> None:
+def end_as_first_process() -> None:
     """Make the first process of a container end on a signal before it has its own handlers.
 
     pid_namespaces(7): the kernel delivers to this process only signals that it has a handler
@@ -80,7 +80,7 @@ def end_as_others_do() -> None:
     """
     if os.getpid() != 1:
         return
-    for number in ending():
+    for number in ending_signals():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
 

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from mailbell._sys.port_holder import Holder, holder
+from mailbell._sys.port_holder import Holder, find_holder
 from mailbell.core.errors import MailbellError, OperatingSystemError, PrivilegeError
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
@@ -319,7 +319,7 @@ def _explain(error: OSError, endpoint: EndpointLike, transport: Transport) -> Ma
     where = f"port {endpoint.port} of {endpoint.host}"
     match error.errno:
         case errno.EADDRINUSE:
-            found = holder(endpoint.family, endpoint.port, transport)
+            found = find_holder(endpoint.family, endpoint.port, transport)
             return PortTakenError(endpoint, found)
         case errno.EACCES | errno.EPERM:
             return PrivilegeError(

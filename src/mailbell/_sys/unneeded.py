@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["EMPTY", "KNOWN", "leave_out"]
+__all__ = ["EMPTY", "KNOWN", "replace_unneeded"]
 
 EMPTY: Final = (
     "hmac",  # for Trio's DTLS; it loads libcrypto
@@ -25,7 +25,7 @@ EMPTY: Final = (
 KNOWN: Final = {"pthread": "libpthread.so.0"}
 
 
-def leave_out() -> None:
+def replace_unneeded() -> None:
     """Put empty modules in the place of unneeded ones. Call this before Trio is imported.
 
     A module that is loaded already stays, because other code in this process may use it.

@@ -230,7 +230,7 @@ async def _bury_adopted() -> None:
 @contextmanager
 def ending_signals() -> Iterator[AsyncIterator[signal.Signals]]:
     """Receive what ends the agent; what comes after the first means nothing."""
-    told = SignalQueue(signals.ending())
+    told = SignalQueue(signals.ending_signals())
     try:
         yield told
     finally:

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 
 from mailbell._sys.inheritance import fill_standard_streams
-from mailbell._sys.signals import end_as_others_do
+from mailbell._sys.signals import end_as_first_process
 
 __all__ = ["main"]
 
@@ -18,7 +18,7 @@ __all__ = ["main"]
 # is missing, and ctypes of Python 3.14 opens something when it is imported.
 with suppress(OSError):  # there is no /dev/null; whoever needs it says so
     fill_standard_streams()
-end_as_others_do()
+end_as_first_process()
 
 
 def main() -> None:

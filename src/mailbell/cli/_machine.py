@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
-from mailbell._sys.local_listener import listens, local_holder
-from mailbell._sys.port_holder import command_of
+from mailbell._sys.local_listener import find_local_holder, listens
+from mailbell._sys.port_holder import read_process_name
 from mailbell.cli import _units
 from mailbell.cli._in_time import in_time
 from mailbell.client import Client
@@ -264,7 +264,7 @@ def _identity(name: str) -> credentials.Identity:
 
 
 def _group_to_give(name: str) -> int | None:
-    return _looked_up(f"the group {name}", lambda: credentials.group_to_give(name))
+    return _looked_up(f"the group {name}", lambda: credentials.find_group_to_give(name))
 
 
 def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
@@ -312,10 +312,10 @@ def _local_socket(configuration: Configuration, units: _units.Units | None) -> I
 
 def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
     """Judge who listens at the socket's path."""
-    if error.pid and command_of(error.pid) == _PROGRAM:
+    if error.pid and read_process_name(error.pid) == _PROGRAM:
         return _ok(f"{path} is held by {_running(error.pid)}")
     # Who called listen(2) may be a service manager, which has given the socket away.
-    found = local_holder(path)
+    found = find_local_holder(path)
     if found is not None and found.name == _PROGRAM:
         return _ok(f"{path} is held by {_running(found.pid)}")
     return _failed(error)

@@ -135,7 +135,7 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """Run `mailbelld` and end the process with its exit code."""
-    unneeded.leave_out()
+    unneeded.replace_unneeded()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from mailbell._sys.landlock import PINNED
 from mailbell.cli._common import json_line, show
 from mailbell.core.errors import UsageError
-from mailbell.sandbox.policy_file import programs, read_policy
+from mailbell.sandbox.policy_file import list_programs, read_policy
 from mailbell.syscalls.policy import KILL, Condition, Entry, Policy
 
 __all__ = ["command"]
@@ -86,7 +86,7 @@ def _record(policy: Policy) -> dict[str, object]:
 
 
 def _complete(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in programs() if name.startswith(begun)]
+    return [CompletionItem(name) for name in list_programs() if name.startswith(begun)]
 
 
 _EXAMPLES = """\b
@@ -111,7 +111,7 @@ running program knows. PROGRAM is mailbelld unless given."""
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, one entry a call.")
 def command(program: str, as_json: bool) -> None:
     """Show the sandbox of PROGRAM: every system call, its conditions, its reason."""
-    known = programs()
+    known = list_programs()
     # The name becomes a path only if it is one of ours.
     if program not in known:
         raise UsageError(f"no policy for {program!r}", f"known: {', '.join(known)}")

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from mailbell._sys.signals import settle
+from mailbell._sys.signals import prepare_signals
 from mailbell.agent.configuration import DEFAULTS, Job, from_options
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import default_path, load, presets
@@ -266,7 +266,7 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
     from mailbell.agent.log import Log
     from mailbell.agent.serve import serve
 
-    settle(heard=[signal.SIGCHLD])
+    prepare_signals(handled=[signal.SIGCHLD])
     try:
         trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
     except BaseExceptionGroup as group:

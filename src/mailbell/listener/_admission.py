@@ -18,11 +18,11 @@ from mailbell.listener._hub import Hub, Origin
 from mailbell.listener.configuration import Sources
 from mailbell.logs.journal import Journal, Level
 
-__all__ = ["CALLS", "Admission"]
+__all__ = ["ACCOUNT_OUTCOMES", "Admission"]
 
 # Outcomes that reach an account. A limited connection reaches it too, because it may
 # carry the last notification of a burst (`Hub.ring_unread`).
-CALLS = frozenset({Outcome.ACCEPTED, Outcome.RATE_LIMITED})
+ACCOUNT_OUTCOMES = frozenset({Outcome.ACCEPTED, Outcome.RATE_LIMITED})
 
 
 # To get a member of an enumeration by its name takes longer than to compare it.
@@ -111,7 +111,7 @@ class Admission:
             counted as `UNKNOWN_ACCOUNT`.
         """
         origin = Origin(_NETWORK, transport, family, source)
-        if outcome in CALLS:
+        if outcome in ACCOUNT_OUTCOMES:
             rung = self._accounts.lookup(family, source, local)
             ring = self._hub.ring if outcome is _ACCEPTED else self._hub.ring_unread
             for account in rung:

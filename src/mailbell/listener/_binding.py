@@ -130,7 +130,7 @@ def _local(
     if not local.group:
         own = None if identity is None else identity.gid
         return bind_local(local.path, local.mode, own), ""
-    group = credentials.group_to_give(local.group)
+    group = credentials.find_group_to_give(local.group)
     if group is None:
         # The socket keeps the user's own group, which the operator did not name. So the
         # group and all others get no access.

@@ -16,13 +16,13 @@ from functools import partial
 
 import trio
 
-from mailbell._sys.connections import Reader, acceptor, adopt, reader
+from mailbell._sys.connections import Reader, adopt, choose_reader, make_acceptor
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import End, Outcome
 from mailbell.core.rfc4146 import LINE, MAX_INPUT, Receiver, Terminator, parse_datagram
 from mailbell.limits.limiter import Limiter
-from mailbell.listener._admission import CALLS, Admission
+from mailbell.listener._admission import ACCOUNT_OUTCOMES, Admission
 from mailbell.listener._waiting import Place, WaitingRoom
 from mailbell.logs.journal import Journal, Level
 from mailbell.serving.intake import Intake
@@ -70,16 +70,16 @@ class StreamListener:
         journal: Journal,
     ) -> None:
         self._socket = sock
-        self._name = name_of(sock)
+        self._name = describe_socket(sock)
         self._intake = Intake(
             sock,
-            acceptor(sock),
+            make_acceptor(sock),
             batch=BATCH,
             journal=journal,
             what="accepting",
             where=self._name,
         )
-        self._read = reader(sock)
+        self._read = choose_reader(sock)
         self._socket_family = sock.family
         self._family = _FAMILIES[sock.family]
         self._gate = limiter.gate(Transport.TCP, self._family)
@@ -200,7 +200,7 @@ class StreamListener:
         data: bytes = b"",
     ) -> None:
         local = None
-        if outcome in CALLS and self._admission.needs_local_address:
+        if outcome in ACCOUNT_OUTCOMES and self._admission.needs_local_address:
             local = _called_address(self._family, connection)
         connection.close()
         self._admission.conclude(
@@ -259,7 +259,7 @@ class DatagramListener:
             batch=DATAGRAM_BATCH,
             journal=journal,
             what="receiving",
-            where=name_of(sock),
+            where=describe_socket(sock),
         )
         self._family = _FAMILIES[sock.family]
         self._gate = limiter.gate(Transport.UDP, self._family)
@@ -295,7 +295,7 @@ def _called_address(family: Family, sock: socket.socket) -> int:
     return _number(family, sock.getsockname()[0])
 
 
-def name_of(sock: socket.socket) -> str:
+def describe_socket(sock: socket.socket) -> str:
     """Return the name of a listening socket in the log and in the status."""
     transport = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
     host, port = sock.getsockname()[:2]

@@ -26,7 +26,7 @@ from mailbell.interfaces.listener import Account, Sandbox, Status
 from mailbell.limits.limiter import Limiter
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
-from mailbell.listener._connections import DatagramListener, StreamListener, name_of
+from mailbell.listener._connections import DatagramListener, StreamListener, describe_socket
 from mailbell.listener._counters import Counters
 from mailbell.listener._hub import AccountState, Hub
 from mailbell.listener._local_service import LocalService
@@ -58,7 +58,7 @@ def run(configuration: Configuration) -> None:
     with step("close inherited"):
         require_lockable(os.environ)
         close_inherited(os.environ, os.getpid())
-        signals.settle()
+        signals.prepare_signals()
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)
     unprivileged = drop_privileges(prepared.confinement)
@@ -72,7 +72,7 @@ async def _serve(
     configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
 ) -> None:
     # Made before the lock: it sets signal handlers, and the filter forbids to set new ones.
-    told = SignalQueue({*signals.ending(), signal.SIGHUP})
+    told = SignalQueue({*signals.ending_signals(), signal.SIGHUP})
     daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
     await daemon.serve(told)
     # CPython restores the default actions before it ends. A second signal at that moment
@@ -136,7 +136,9 @@ class Daemon:
             subscribers=configuration.socket.subscribers,
         )
         self._local_server = local.server(prepared.sockets.local)
-        self._listening = tuple(map(name_of, (*prepared.sockets.tcp, *prepared.sockets.udp)))
+        self._listening = tuple(
+            map(describe_socket, (*prepared.sockets.tcp, *prepared.sockets.udp))
+        )
 
     async def serve(self, told: AsyncIterator[signal.Signals]) -> None:
         """Serve until a signal ends it.

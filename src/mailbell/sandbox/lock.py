@@ -142,7 +142,7 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
     process.preload_libgcc()
     if confinement.identity is not None:
         credentials.empty_bounding_set()
-        credentials.drop_to(confinement.identity)
+        credentials.become(confinement.identity)
     credentials.clear_capabilities()
     process.no_new_privileges()
     process.make_undumpable()  # a change of user resets this attribute, so it comes later

@@ -10,7 +10,7 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.syscalls.policy import Policy
 from mailbell.syscalls.policy_toml import parse
 
-__all__ = ["programs", "read_policy"]
+__all__ = ["list_programs", "read_policy"]
 
 FOLDER: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "policy", "syscalls")
 SUFFIX: Final = ".toml"
@@ -18,7 +18,7 @@ REINSTALL: Final = "install mailbell again: this file is part of it"
 MAX_POLICY: Final = 64 * 1024
 
 
-def programs() -> list[str]:
+def list_programs() -> list[str]:
     """Return the names of all programs that have a policy, sorted.
 
     Raises:
@@ -35,7 +35,7 @@ def read_policy(program: str) -> Policy:
     """Read the policy of a program.
 
     Args:
-        program: its name, one of `programs`. The name becomes part of a path.
+        program: its name, one of `list_programs`. The name becomes part of a path.
 
     Returns:
         The policy. Its placeholders are not filled yet: only the running program

@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from mailbell import varlink
-from mailbell._sys.connections import taker
+from mailbell._sys.connections import make_socket_acceptor
 from mailbell._sys.sockets import PeerCredentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
@@ -84,7 +84,7 @@ class VarlinkServer:
         self._without_stream: dict[trio.CancelScope, None] = {}
         self._intake = Intake(
             sock,
-            taker(sock),
+            make_socket_acceptor(sock),
             batch=BATCH,
             journal=journal,
             what="accepting",

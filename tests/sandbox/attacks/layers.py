@@ -127,7 +127,7 @@ def _lock(sockets: Sequence[socket]) -> None:
 def _become_the_user() -> None:
     if ROOT:
         credentials.empty_bounding_set()
-        credentials.drop_to(NOBODY)
+        credentials.become(NOBODY)
     credentials.clear_capabilities()
     process.no_new_privileges()
     process.make_undumpable()
