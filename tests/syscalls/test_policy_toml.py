@@ -191,7 +191,7 @@ def test_too_many_rules() -> None:
             within.1 = { mask = 6, equals = 2 }
             args.1 = [2, 3, 4]
             """,
-            ["allow[0].args.1: 4 is outside of within: it never matches"],
+            ["allow[0].args.1: 4 is excluded by within: it never matches"],
         ),
         (
             'calls = ["read"]\nreason = "x"\nelse = "EPERM"\nwithin = 1\nargs.1 = [2]',

@@ -101,10 +101,11 @@ class Rule:
         return call == self.call and all(args[m.argument] & m.mask == m.value for m in self.matches)
 
 
-def _joined(matches: tuple[Match, ...], one: Match) -> tuple[Match, ...] | None:
-    """Add a match, into that of the same argument if there is one; None: both never hold.
+def _join(matches: tuple[Match, ...], one: Match) -> tuple[Match, ...] | None:
+    """Add a match to a conjunction. Return None if both can never hold.
 
-    libseccomp takes one comparison for each argument.
+    libseccomp accepts one comparison for each argument, so a match is merged into that of
+    the same argument.
     """
     found = {match.argument: match for match in matches}
     other = found.get(one.argument, Match(one.argument, 0, 0))
@@ -216,8 +217,8 @@ class Entry:
         reason: the reason in words.
         unused: why a call or a value is granted although no test run needs it. It names each
             of them. Empty if there are none.
-        within: conditions as well. A call that does not meet them kills,
-            and gets neither `action` nor `otherwise`.
+        within: further conditions. A call that does not meet them kills: it gets neither
+            `action` nor `otherwise`.
     """
 
     calls: tuple[str, ...]
@@ -256,12 +257,12 @@ class Entry:
         """
         held: list[tuple[Match, ...]] = [()]
         for condition in self.within:
-            held = _both(held, condition.met())
+            held = _combine(held, condition.met())
         for condition in self.conditions:
             if self.otherwise != KILL:
-                for matches in _both(held, condition.unmet()):
+                for matches in _combine(held, condition.unmet()):
                     yield Rule(call, self.otherwise, matches)
-            held = _both(held, condition.met())
+            held = _combine(held, condition.met())
         yield from (Rule(call, self.action, matches) for matches in held)
 
     @property
@@ -275,9 +276,9 @@ class Entry:
         return total + held
 
 
-def _both(held: Iterable[tuple[Match, ...]], more: Iterable[Match]) -> list[tuple[Match, ...]]:
-    """Put each of the conjunctions together with each of the matches, where that is possible."""
-    joined = (_joined(matches, match) for match in more for matches in held)
+def _combine(held: Iterable[tuple[Match, ...]], more: Iterable[Match]) -> list[tuple[Match, ...]]:
+    """Combine each conjunction with each match, except those that can never hold together."""
+    joined = (_join(matches, match) for match in more for matches in held)
     return [matches for matches in joined if matches is not None]
 
 

@@ -195,17 +195,17 @@ class _Reader:
             self._problem(f"{path}.else", "needs args: without them it never happens")
         if within and "else" not in table:
             self._problem(f"{path}.within", "needs else: write the conditions under args")
-        self._outside(path, conditions, within)
+        self._check_within(path, conditions, within)
         if entry.action == entry.otherwise != KILL:
             self._problem(f"{path}.else", "is the same as answer: leave args and else out")
         if entry.size > MAX_RULES:
             self._problem(f"{path}.args", f"takes more than {MAX_RULES} rules: name fewer values")
         return entry
 
-    def _outside(
+    def _check_within(
         self, path: str, conditions: Iterable[Condition], within: Iterable[Condition]
     ) -> None:
-        """Refuse values of an argument that its `within` does not let through."""
+        """Refuse values of an argument that its `within` excludes."""
         for condition, around in product(conditions, within):
             inside = {value.number for value in around.values}
             if condition.argument != around.argument or None in inside:
@@ -216,7 +216,7 @@ class _Reader:
                 if value.number is not None and value.number & mask not in let_through:
                     self._problem(
                         f"{path}.args.{condition.argument}",
-                        f"{value.text} is outside of within: it never matches",
+                        f"{value.text} is excluded by within: it never matches",
                     )
 
     def _names(self, path: str, names: object) -> tuple[str, ...]:
