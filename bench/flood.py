@@ -10,16 +10,16 @@ from bench.processes import BUILD, PATIENCE, Failed, pin
 __all__ = ["NETWORKS", "Flood", "Sent", "source"]
 
 NETWORKS: Final = 65_000
-"""So many sources are each in a network of its own (bench/c/address.h)."""
+"""Up to this number, each source is in a network of its own (bench/c/address.h)."""
 
 
 class Sent(NamedTuple):
-    """What came of it, as the sender saw it.
+    """The result of a flood, as the sender saw it.
 
     Attributes:
-        sent: messages that the kernel took.
-        failed: that it did not, or connections that nobody answered.
-        seconds: it took.
+        sent: messages that the kernel accepted.
+        failed: messages that the kernel refused, or connections that were not answered.
+        seconds: how long it took.
     """
 
     sent: int
@@ -29,15 +29,15 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """Messages, and from whom.
+    """The messages of a flood, and their sources.
 
     Attributes:
         transport: how they are sent.
-        message: a good line, or garbage much like it.
-        count: how many.
+        message: a good line, or bytes that resemble it.
+        count: number of messages.
         first: number of the first source.
-        sources: how many there are, in turn.
-        per_second: at most so many; 0: as fast as it can.
+        sources: number of sources, used in turn.
+        per_second: the most messages a second; 0: as fast as possible.
     """
 
     transport: Literal["tcp", "udp"]
@@ -50,16 +50,16 @@ class Flood:
     def run(
         self, host: str, port: int, core: int | None = None, through: Sequence[str] = ()
     ) -> Sent:
-        """Send it to the end.
+        """Send the whole flood.
 
         Args:
             host: numeric address, without brackets.
             port: of the listener.
             core: CPU to run on; None: any.
-            through: a command that becomes the one it is given, as `nsenter` does.
+            through: a command prefix such as `nsenter`; it executes the command after it.
 
         Raises:
-            Failed: it did not run to its end.
+            Failed: the flood did not run to its end.
         """
         numbers = [port, self.first, self.sources, self.count, PATIENCE]
         words = [self.transport, host, *map(str, numbers), self.message]
@@ -78,11 +78,11 @@ class Flood:
 
 
 def source(version: Literal[4, 6], number: int) -> int:
-    """Return the address of a source, as the C programs have it.
+    """Return the address of a source, as the C programs compute it.
 
     Args:
-        version: of IP.
-        number: of the source.
+        version: IP version.
+        number: number of the source.
 
     Source: bench/c/address.h.
     """

@@ -1,4 +1,4 @@
-"""What the kernel says of a process: the time and the memory it takes."""
+"""What the kernel reports about a process: CPU time and memory."""
 
 import os
 import re
@@ -18,13 +18,13 @@ _LOOKS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """CPU time that processes, and their children that have ended, have used.
+    """The CPU time of processes, and of their children that have ended.
 
     Attributes:
-        total: nanoseconds on a CPU. Of a process itself it is exact (schedstat, the
-            scheduler's own account); that of its children is kept as exactly, but told
-            in ticks of 10 ms only.
-        user: of them in user mode, an estimate: the kernel samples the mode once a tick.
+        total: nanoseconds on a CPU. For a process itself it is exact (schedstat, counted by
+            the scheduler). The time of its children is counted as exactly, but reported in
+            ticks of 10 ms only.
+        user: the part of it in user mode, an estimate: the kernel samples the mode each tick.
     """
 
     total: int
@@ -32,7 +32,7 @@ class Cpu:
 
     @classmethod
     def of(cls, *pids: int) -> Self:
-        """Read the accounts of processes of one thread.
+        """Read the CPU time of processes with one thread.
 
         Source: proc(5), /proc/PID/stat; Documentation/scheduler/sched-stats.rst.
         """
@@ -41,17 +41,18 @@ class Cpu:
 
     @classmethod
     def settled(cls, *pids: int) -> Self:
-        """Read them once the processes have finished what they were given to do.
+        """Read the CPU time once the processes have finished their work.
 
         Raises:
-            Failed: they do not come to rest.
+            Failed: the processes do not come to rest.
         """
         now = cls.of(*pids)
         for _ in range(_LOOKS):
             before = now
             time.sleep(0.01)
-            # Looked at first: whoever ends meanwhile is in the account. A child is once it was
-            # waited for; who waits for a core that others have uses as little as who idles.
+            # The children are listed first: a child that ends in between is then counted. Its
+            # time counts once it was waited for. A process that waits for a busy core uses as
+            # little CPU time as an idle one, so the state is checked too.
             busy = any(map(_is_runnable, pids)) or _children(pids)
             now = cls.of(*pids)
             if not busy and now.total - before.total < 1_000_000:  # idling costs less in 10 ms
@@ -68,7 +69,7 @@ def _is_runnable(pid: int) -> bool:
 
 def _fields(pid: int) -> list[str]:
     """Read the fields from the third on, the state. Source: proc(5), /proc/PID/stat."""
-    # The name in the second field may hold blanks; nothing after it does.
+    # The name in the second field may contain blanks. No later field does.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
@@ -81,7 +82,7 @@ def _account(pid: int) -> tuple[int, float]:
 
 
 def _children(pids: Iterable[int]) -> set[int]:
-    """Find the children, zombies among them, that are not listed themselves."""
+    """Find children, zombies included, that are not listed themselves."""
     found = {
         int(child)
         for pid in pids
@@ -92,7 +93,7 @@ def _children(pids: Iterable[int]) -> set[int]:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """Memory of a process that is in RAM, shared libraries included.
+    """The memory of a process that is in RAM, shared libraries included.
 
     Attributes:
         now: MiB (VmRSS).
@@ -104,7 +105,7 @@ class Resident:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Read it. Source: proc(5), /proc/PID/status."""
+        """Read the memory. Source: proc(5), /proc/PID/status."""
         text = Path(f"/proc/{pid}/status").read_text()
         kib = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", text, re.MULTILINE))
         return cls(int(kib["VmRSS"]) / 1024, int(kib["VmHWM"]) / 1024)

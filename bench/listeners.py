@@ -1,9 +1,9 @@
-"""Listeners that are compared: each is started, driven, and asked what it took.
+"""The listeners that are compared: each is started, gets a load, and is asked what it used.
 
-Beside the daemon and the C loop these are what somebody might put together: a handler
-with Trio or asyncio, or a process for each connection by socat or xinetd. All do the same
-with a connection: read, compare with the line of RFC 4146, count, close. None but the
-daemon has limits, accounts, subscribers, a sandbox or a deadline.
+Beside the daemon and the C loop these are simple solutions: a handler with Trio or asyncio,
+or a process for each connection by socat or xinetd. All do the same with a connection: read,
+compare with the line of RFC 4146, count, close. Only the daemon has limits, accounts,
+subscribers, a sandbox or a deadline.
 """
 
 import os
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 HOST: Final = "127.0.0.1"
-# What would throttle is off; all else is as it comes: libwrap, no word for a success.
+# The limits are off. Everything else is the default, without libwrap and success messages.
 _XINETD: Final = """\
 service notification
 {{
@@ -58,13 +58,13 @@ service notification
 
 @dataclass
 class Listener:
-    """A listener that runs.
+    """A running listener.
 
     Attributes:
-        pids: whose accounts hold what it costs.
-        port: on loopback.
-        sent: notifications it was sent so far, all of which it closed without a word.
-        wakeups: asks how often it has woken its subscriber; None: it has none.
+        pids: the processes whose CPU time is its cost.
+        port: its port on loopback.
+        sent: notifications it was sent so far. It closed all of them without an answer.
+        wakeups: returns how often it has woken its subscriber; None: it has no subscriber.
     """
 
     pids: tuple[int, ...]
@@ -73,7 +73,7 @@ class Listener:
     wakeups: Callable[[], int] | None = None
 
     def drive(self, load: Load, core: int | None = None) -> Cpu:
-        """Send it a load; return what that cost.
+        """Send it a load, and return the cost.
 
         Args:
             load: one round.
@@ -86,23 +86,23 @@ class Listener:
 
 
 def program(name: str) -> str | None:
-    """Find a program of the system; None: it is not installed.
+    """Find a program of the system. Return None if it is not installed.
 
     Args:
-        name: of it. Those for root are found as well: on loopback anybody may run them.
+        name: its name. Programs for root are found too, because all users may run them here.
     """
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 @contextmanager
 def mailbelld(core: int | None = None) -> Iterator[Listener]:
-    """Run the daemon, locked in, with one subscriber, until the end of the block.
+    """Run the locked daemon with one subscriber until the end of the block.
 
     Args:
         core: CPU to run on; None: any.
 
     Raises:
-        Failed: it does not start, or did not accept each notification.
+        Failed: the daemon does not start, or did not accept each notification.
     """
     with _directory() as directory:
         with (
@@ -119,12 +119,12 @@ def mailbelld(core: int | None = None) -> Iterator[Listener]:
 
 
 def accept_loop(core: int | None = None) -> AbstractContextManager[Listener]:
-    """Run the C loop until the end of the block. As `mailbelld`."""
+    """Run the C loop until the end of the block; see `mailbelld`."""
     return _counting("the C loop", [str(BUILD / "accept_loop")], core)
 
 
 def handler(library: str, core: int | None = None) -> AbstractContextManager[Listener]:
-    """Run a handler in Python until the end of the block. As `mailbelld`.
+    """Run a Python handler until the end of the block; see `mailbelld`.
 
     Args:
         library: trio or asyncio.
@@ -135,7 +135,7 @@ def handler(library: str, core: int | None = None) -> AbstractContextManager[Lis
 
 
 def socat(core: int | None = None) -> AbstractContextManager[Listener]:
-    """Run socat, which executes a program for each connection. As `mailbelld`."""
+    """Run socat, which executes a program for each connection; see `mailbelld`."""
 
     def words(directory: Path, port: int) -> list[str]:
         listen = f"TCP-LISTEN:{port},bind={HOST},reuseaddr,fork,backlog=4096"
@@ -146,7 +146,7 @@ def socat(core: int | None = None) -> AbstractContextManager[Listener]:
 
 
 def xinetd(core: int | None = None) -> AbstractContextManager[Listener]:
-    """Run xinetd, which executes a program for each connection. As `mailbelld`."""
+    """Run xinetd, which executes a program for each connection; see `mailbelld`."""
 
     def words(directory: Path, port: int) -> list[str]:
         file = directory / "config"
@@ -161,7 +161,7 @@ def xinetd(core: int | None = None) -> AbstractContextManager[Listener]:
 
 @contextmanager
 def _counting(name: str, command: Sequence[str], core: int | None) -> Iterator[Listener]:
-    """Run a program that prints its port, and in the end what it took."""
+    """Run a program that prints its port first, and its counts at the end."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     if process.stdout is None:
         raise Failed(f"{name} has no output")
@@ -198,7 +198,7 @@ def _executing(
 
 @contextmanager
 def _adopted(command: Sequence[str], core: int | None) -> Iterator[tuple[int, int]]:
-    """Run a program so that no process that it starts is lost."""
+    """Run a program so that every process it starts is waited for."""
     process = subprocess.Popen([str(BUILD / "adopt"), *command], stdout=subprocess.PIPE)
     if process.stdout is None:
         raise Failed("bench/build/adopt has no output")
@@ -213,7 +213,7 @@ def _adopted(command: Sequence[str], core: int | None) -> Iterator[tuple[int, in
 
 
 def _until_it_listens(name: str, port: int) -> None:
-    """Look for it where the kernel lists sockets: a connection would count as one."""
+    """Look for the port in the kernel's list of sockets: a connection would be counted."""
     listening = f":{port:04X} 00000000:0000 0A "  # proc(5), /proc/net/tcp
     last = time.monotonic() + PATIENCE
     while listening not in Path("/proc/net/tcp").read_text():
@@ -223,9 +223,9 @@ def _until_it_listens(name: str, port: int) -> None:
 
 
 def _free_port() -> int:
-    """Choose a port that nobody has, and that the kernel gives to nobody.
+    """Choose a free port that the kernel does not give to connecting sockets.
 
-    Those it gives to whoever connects begin at 32768 (ip_local_port_range).
+    The kernel gives those the ports from 32768 on (ip_local_port_range).
     """
     for _ in range(100):
         port = random.SystemRandom().randrange(10_000, 32_768)

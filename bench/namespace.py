@@ -1,7 +1,7 @@
-"""A network namespace in which all of 2001:db8::/32 is local, for more sources than IPv4 has.
+"""A network namespace where all of 2001:db8::/32 is local, for more sources than IPv4 offers.
 
-Making one takes root: an ordinary user could make one in a user namespace, but there the
-daemon could not drop to another user.
+Making it needs root. An ordinary user can make one within a user namespace, but there the
+daemon cannot change to another user.
 """
 
 import os
@@ -17,7 +17,7 @@ __all__ = ["IPV6_HOST", "namespace"]
 
 IPV6_HOST: Final = "2001:db8::1"
 
-# It says that it is ready, and keeps the namespace until it is ended.
+# It reports that it is ready, and keeps the namespace until it is ended.
 _SET_UP: Final = f"""
 ip link set lo up &&
 ip -6 address add {IPV6_HOST}/128 dev lo nodad &&
@@ -29,10 +29,10 @@ _PROGRAMS: Final = ("unshare", "nsenter", "ip", "sleep")
 
 @contextmanager
 def namespace() -> Iterator[Sequence[str] | None]:
-    """Make one until the end of the block.
+    """Make a namespace until the end of the block.
 
     Yields:
-        What a command is run through to be in it; None: it cannot be made here.
+        The command prefix that runs a command in it; None: it cannot be made here.
     """
     if os.geteuid() != 0 or not all(map(shutil.which, _PROGRAMS)):
         yield None

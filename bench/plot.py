@@ -1,4 +1,4 @@
-"""The results as a picture: what a notification costs, and how late it comes under attack."""
+"""The results as a picture: the cost of a notification, and its latency under attack."""
 
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ __all__ = ["draw"]
 _DAEMON: Final = "mailbelld"
 _OURS: Final = "#1b6ca8"
 _OTHERS: Final = "#8f979f"
-# Of a line's three points: two ends and a middle, or percentiles.
+# The names of the three points of a line: two ends and a middle, or percentiles.
 _SPREAD: Final = {"min": "|", "median": "o", "max": "|"}
 _PERCENTILES: Final = {"p50": "o", "p99": "D", "p99.9": "s"}
 _LINE_HEIGHT: Final = 0.3
@@ -24,13 +24,13 @@ _FRAME_HEIGHT: Final = 1.0
 
 
 class _Line(NamedTuple):
-    """Some figures of one program.
+    """The figures of one program.
 
     Attributes:
-        label: beside it; lines of one label share a place.
-        program: ours stands out.
+        label: the text beside it; lines with the same label share a place.
+        program: which program it is; ours is emphasised.
         points: from left to right.
-        text: at its right end.
+        text: the text at its right end.
     """
 
     label: str
@@ -40,7 +40,7 @@ class _Line(NamedTuple):
 
 
 class _Panel(NamedTuple):
-    """Lines on one scale, which is logarithmic."""
+    """Lines on one logarithmic scale."""
 
     title: str
     unit: str
@@ -53,11 +53,11 @@ class _Panel(NamedTuple):
 
 
 def draw(results: Results, file: Path) -> None:
-    """Draw what there is of it: a panel for `steady`, and one for `latency`.
+    """Draw the panels that have data: one for `steady`, one for `latency`.
 
     Args:
-        results: of one run.
-        file: to write, as PNG. Not written if there is neither.
+        results: the results of one run.
+        file: the PNG to write. It is not written if no panel has data.
     """
     makers = {"steady": _costs, "latency": _latencies}
     found = [makers[each.name](each) for each in results.sections if each.name in makers]
@@ -68,7 +68,7 @@ def draw(results: Results, file: Path) -> None:
     places = figure.subplots(len(found), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, axes in zip(found, places, strict=True):
         _draw(panel, axes)
-    # Without the version: the same results are the same file.
+    # Without the library's version, so that the same results give the same file.
     figure.savefig(file, metadata={"Software": None})
 
 
@@ -88,7 +88,7 @@ def _text(row: Row) -> str:
 
 
 def _latencies(section: Section) -> _Panel:
-    """Take the percentiles of a scene together; a row is `[program: ]scene, percentile`."""
+    """Collect the percentiles of each scene. A row is `[program: ]scene, percentile`."""
     found: dict[str, list[float]] = {}
     for row in section.rows:
         way, _, share = row.name.rpartition(", ")
@@ -136,7 +136,7 @@ def _draw_line(axes: Axes, place: float, line: _Line, marks: dict[str, str]) -> 
 
 
 def _explain(panel: _Panel, axes: Axes) -> None:
-    """Name the marks, and the colours if the labels do not."""
+    """Explain the marks, and the colours if the labels do not."""
     handles = [
         Line2D([], [], color="black", linestyle="", marker=mark, markersize=5, label=name)
         for name, mark in panel.marks.items()

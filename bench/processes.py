@@ -1,7 +1,7 @@
-"""What is measured: the programs, and how they are started.
+"""The programs that are measured, and how they are started.
 
-The daemon is the installed one, unmodified and locked in. Only its configuration is
-unusual: limits so high that the load is accepted, all of them in force.
+The daemon is the installed one, unmodified and locked. Only its configuration is unusual:
+its limits are so high that it accepts the load. All of them are in force.
 """
 
 import os
@@ -35,7 +35,7 @@ __all__ = [
 HERE: Final = Path(__file__).resolve().parent
 BUILD: Final = HERE / "build"
 SOURCE: Final = HERE / "c"
-# Seconds until a step counts as hanging: a bound, nothing that is measured.
+# Seconds after which a step counts as hanging. It is a bound and not measured.
 PATIENCE: Final = 60
 
 ACCOUNTS: Final = """\
@@ -49,14 +49,14 @@ sources = ["192.0.2.0/24"]
 
 
 class Failed(Exception):  # noqa: N818 (it is the benchmark that failed)
-    """The benchmark cannot be run here, or did not do what it is to measure."""
+    """The benchmark cannot be run here, or the programs did not do what it should measure."""
 
 
 def build() -> None:
-    """Compile the C programs: those that are older than what they are made of.
+    """Compile the C programs that are older than their sources.
 
     Raises:
-        Failed: there is no C compiler, or it refuses one of them.
+        Failed: there is no C compiler, or it refuses a program.
     """
     compiler = os.environ.get("CC", "cc")
     if shutil.which(compiler) is None:
@@ -70,7 +70,7 @@ def build() -> None:
 
 
 def _compile(compiler: str, source: Path, program: Path) -> None:
-    # Under a name of its own until it is whole: somebody else may be building, or running it.
+    # It has another name until it is complete, because another run may build or use it.
     fresh = program.with_name(f"{program.name}.{os.getpid()}")
     flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
     if subprocess.run([compiler, *flags, "-o", fresh, source], check=False).returncode:
@@ -83,9 +83,9 @@ class Load:
     """One round of notifications over TCP.
 
     Attributes:
-        count: notifications.
+        count: number of notifications.
         parallel: how many are in flight.
-        sources: from how many addresses, each in a network of its own.
+        sources: number of source addresses, each in a network of its own.
     """
 
     count: int
@@ -95,16 +95,16 @@ class Load:
     def run(
         self, host: str, port: int, core: int | None = None, through: Sequence[str] = ()
     ) -> float:
-        """Send it, and wait until the listener has taken all of it.
+        """Send the load, and wait until the listener has taken all of it.
 
         Args:
             host: numeric address.
             port: of the listener.
             core: CPU to run on; None: any.
-            through: a command that becomes the one it is given, as `nsenter` does.
+            through: a command prefix such as `nsenter`; it executes the command after it.
 
         Returns:
-            Seconds it took.
+            How many seconds it took.
 
         Raises:
             Failed: a notification was not taken.
@@ -123,7 +123,7 @@ class Load:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """Give what is measured one core and what drives it another, where there are two."""
+    """Choose a core for what is measured and another for the load, if there are two."""
     found = sorted(os.sched_getaffinity(0))
     return (found[0], found[1]) if len(found) > 1 else (None, None)
 
@@ -132,15 +132,15 @@ def pin(pid: int, core: int | None) -> None:
     """Keep a process on one core.
 
     Args:
-        pid: of one thread, before it has children.
-        core: None: leave it alone.
+        pid: a process with one thread and no children yet.
+        core: the core; None: change nothing.
     """
     if core is not None:
         os.sched_setaffinity(pid, {core})
 
 
 def end(process: "subprocess.Popen[Any]") -> None:
-    """Tell a process to end, and see that it does."""
+    """Ask a process to end, and wait until it has."""
     process.terminate()
     try:
         process.wait(PATIENCE)
@@ -162,16 +162,16 @@ def configuration(
     accounts: str = ACCOUNTS,
     limits: str = "burst = 1000000",
 ) -> str:
-    """Return a configuration that accepts the load: every check on, no limit reached.
+    """Return a configuration that accepts the load: every check is on, no limit is reached.
 
     Args:
-        directory: for the local socket.
+        directory: the folder of the local socket.
         tcp: endpoints.
         udp: endpoints.
-        allow: networks; none: anyone.
+        allow: networks; none: all sources.
         deny: networks.
-        rate: of one source.
-        sources: that each table remembers.
+        rate: the rate of one source.
+        sources: how many sources each table remembers.
         interval: at most one wake-up of an account in this time.
         accounts: TOML, with any other tables.
         limits: TOML, the other limits.
@@ -198,18 +198,18 @@ interval = "{interval}"
 
 
 def _array(values: Sequence[str]) -> str:
-    # A line each: the daemon reads none of more than 1024 bytes.
+    # Each endpoint on its own line, because the daemon reads no line above 1024 bytes.
     return "".join(["[\n", *(f'"{value}",\n' for value in values), "]"])
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A daemon that has said it is ready.
+    """A daemon that is ready.
 
     Attributes:
         pid: its process.
-        path: of its local socket.
-        ready_after: seconds from its start to that.
+        path: the path of its local socket.
+        ready_after: seconds from its start until it was ready.
     """
 
     pid: int
@@ -217,12 +217,12 @@ class Daemon:
     ready_after: float
 
     def status(self) -> Status:
-        """Ask it for its status, over its local socket."""
+        """Ask the daemon for its status, over its local socket."""
         with Client(self.path) as client:
             return client.status()
 
     def port(self, transport: str, host: str) -> int:
-        """Return the port it has there.
+        """Return a port of the daemon.
 
         Args:
             transport: tcp or udp.
@@ -235,7 +235,7 @@ class Daemon:
         raise Failed(f"the daemon does not listen on {transport} {host}")
 
     def outcomes(self) -> dict[str, int]:
-        """Return how the connections ended so far, without the ends that none had."""
+        """Return how the connections ended so far, without outcomes that are zero."""
         return {name: n for name, n in self.status().outcomes.tcp.items() if n}
 
 
@@ -250,14 +250,14 @@ def started(
     """Run the daemon until the end of the block.
 
     Args:
-        directory: for its files, and nobody else's; what it says goes to `log` there.
+        directory: for the daemon's files only; its output goes to `log` there.
         toml: its configuration.
-        core: CPU to run on, from its start; None: any.
+        core: CPU to run on from its start; None: any.
         python: options of the interpreter.
-        through: a command that becomes the one it is given, as `nsenter` does.
+        through: a command prefix such as `nsenter`; it executes the command after it.
 
     Yields:
-        The daemon, ready and locked in.
+        The daemon, ready and locked.
     """
     file, notify_path, log = directory / "config", directory / "notify", directory / "log"
     file.write_text(toml)
@@ -285,7 +285,7 @@ def started(
 
 
 def _is_ready(notify: socket.socket, process: "subprocess.Popen[bytes]") -> bool:
-    """Wait for READY=1 (sd_notify(3)), or the end of the process."""
+    """Wait for READY=1 (sd_notify(3)) or for the end of the process."""
     ended = os.pidfd_open(process.pid)
     try:
         readable, _, _ = select.select([notify.fileno(), ended], [], [], PATIENCE)

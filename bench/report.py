@@ -1,4 +1,4 @@
-"""What the benchmarks found, as a record and as a table."""
+"""The results of the benchmarks, as a record and as a table."""
 
 import os
 import platform
@@ -19,8 +19,8 @@ class Machine(msgspec.Struct, frozen=True):
     """What the figures depend on.
 
     Attributes:
-        cores: CPUs this process may use.
-        kernel: version.
+        cores: number of CPUs this process may use.
+        kernel: its version.
         architecture: as uname(2) names it.
         python: implementation and version.
         load: the load average of the last minute, before the first measurement.
@@ -45,11 +45,11 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """Everything.
+    """All results of a run.
 
     Attributes:
         machine: where it was measured.
-        sections: one a workload, in the order they were measured in.
+        sections: one for each workload, in the order of measurement.
     """
 
     machine: Machine
@@ -57,10 +57,10 @@ class Results(msgspec.Struct, frozen=True):
 
 
 def table(results: Results) -> str:
-    """Write the results for people.
+    """Return the results as text for people.
 
     Args:
-        results: of one run.
+        results: the results of one run.
     """
     machine = results.machine
     where = f"{machine.cores} cores, Linux {machine.kernel} ({machine.architecture})"
@@ -114,7 +114,7 @@ def _target(target: Target) -> str:
 
 
 def number(value: float) -> str:
-    """Write a figure with the digits that count.
+    """Return a figure with its significant digits only.
 
     Args:
         value: in any unit.

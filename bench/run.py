@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python bench/run.py [--quick] [WORKLOAD]...`. See bench/README.md.
 
-Prints a table. A full run of everything also writes bench/results.json and
-bench/results.png; any other writes them to bench/build/. A missed target is shown and is
+It prints a table. A full run of everything also writes bench/results.json and
+bench/results.png. Any other run writes them to bench/build/. A missed target is shown and is
 no error: on a busy machine it says little about the code.
 """
 
@@ -49,14 +49,14 @@ WORKLOADS: Final[Mapping[str, Callable[[Plan], Section]]] = {
 
 
 def run(plan: Plan, names: Iterable[str]) -> Results:
-    """Measure, and say on stderr how far it is.
+    """Measure, and report the progress on stderr.
 
     Args:
-        plan: how much.
-        names: of workloads.
+        plan: how much to measure.
+        names: the workloads.
 
     Raises:
-        Failed: nothing can be measured here. A workload that cannot be is left out.
+        Failed: nothing can be measured here. A single workload that fails is left out.
     """
     machine = Machine.here()
     build()
@@ -77,10 +77,10 @@ def _section(name: str, plan: Plan) -> Section | None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 measured, 70 something could not be measured.
+    """Return the exit code: 0 all was measured, 70 something could not be measured.
 
     Args:
-        words: of the command line; None: those of this process.
+        words: the words of the command line; None: those of this process.
     """
     parser = argparse.ArgumentParser(description="Measures what mailbelld costs.")
     parser.add_argument("--quick", action="store_true", help="less of everything, below 60 s")
@@ -105,8 +105,8 @@ def write(results: Results, directory: Path) -> None:
     """Write the record and the picture.
 
     Args:
-        results: of one run.
-        directory: for both.
+        results: the results of one run.
+        directory: the folder for both.
     """
     record = msgspec.json.format(msgspec.json.encode(results))
     (directory / "results.json").write_bytes(record + b"\n")

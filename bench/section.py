@@ -1,4 +1,4 @@
-"""What a workload measures, as records: the table, `results.json` and the plot read these."""
+"""The results of a workload as records. The table, `results.json` and the plot read these."""
 
 import statistics
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ class Plan(msgspec.Struct, frozen=True):
     """How much is measured.
 
     Attributes:
-        rounds: how often each thing is measured, in turn with the others.
-        scale: share of the full amount of work in each round.
+        rounds: how often each thing is measured; the things take turns.
+        scale: the share of the full amount of work in each round.
     """
 
     rounds: int
@@ -24,15 +24,15 @@ class Plan(msgspec.Struct, frozen=True):
         """Scale an amount of work.
 
         Args:
-            amount: in the full plan.
-            least: below which the measurement would mean nothing.
+            amount: the amount in the full plan.
+            least: the least amount for which a measurement makes sense.
         """
         return max(least, round(amount * self.scale))
 
 
 FULL = Plan(rounds=7, scale=1.0)
 QUICK = Plan(rounds=3, scale=0.1)
-# Says only that it runs: what the tests use.
+# It only shows that a workload runs. The tests use it.
 SMOKE = Plan(rounds=1, scale=0.002)
 
 
@@ -45,7 +45,7 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Sum them up."""
+        """Summarise the measurements."""
         found = list(values)
         return cls(statistics.median(found), min(found), max(found))
 
@@ -54,9 +54,9 @@ class Row(msgspec.Struct, frozen=True):
     """One thing that was measured.
 
     Attributes:
-        name: what.
-        value: in the unit of its section, over the rounds.
-        ratio: to what the section compares with, formed round by round.
+        name: what was measured.
+        value: the measurements of all rounds, in the unit of the section.
+        ratio: to what the section compares with, computed for each round.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Target(msgspec.Struct, frozen=True):
     """A figure that was promised.
 
     Attributes:
-        what: was promised, as in `mailbelld / C loop`.
+        what: the figure, as in `mailbelld / C loop`.
         value: what was measured (a median).
-        bound: what it may be at most, or at least.
-        at_least: whether the bound is a lower one.
-        unit: of both; empty for ratios and counts.
+        bound: the greatest accepted value, or the least.
+        at_least: whether the bound is the least accepted value.
+        unit: the unit of both; empty for ratios and counts.
     """
 
     what: str
@@ -83,22 +83,22 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def met(self) -> bool:
-        """Whether the promise holds."""
+        """Whether the target is met."""
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 class Section(msgspec.Struct, frozen=True):
-    """What one workload came to.
+    """The results of one workload.
 
     Attributes:
         name: one word, for programs.
         title: one line, for people.
-        unit: of the rows' values.
-        against: what the ratios are formed with; empty: there are none.
+        unit: the unit of the rows' values.
+        against: what the ratios compare with; empty: there are no ratios.
         rows: what was measured.
-        targets: what was promised of it.
-        notes: whatever else a reader has to know; counts that prove that the load
-            arrived, and what could not be measured here and why.
+        targets: what was promised.
+        notes: what else a reader must know: counts that prove that the load arrived, and
+            what could not be measured here and why.
     """
 
     name: str

@@ -1,9 +1,8 @@
-"""Any bytes give a Configuration or a ConfigurationError with problems one can print, nothing else.
+"""Any bytes give a Configuration or a ConfigurationError with printable problems, nothing else.
 
-Each problem is one line of printable ASCII of bounded length, and there are
-at least one and at most a bounded number of them. A Configuration that is
-given is fit for use: its accounts make an account map, and its values read
-back from what they are written as.
+Each problem is one line of printable ASCII of bounded length. There is at least one problem,
+and their number is bounded. A Configuration can be used: its accounts make an account map,
+and each of its values is the same after it is written and read again.
 """
 
 from mailbell.configuration.reader import MAX_PROBLEMS
@@ -34,7 +33,7 @@ def check(data: bytes) -> None:
 
 
 def check_problems(error: ConfigurationError) -> None:
-    """Hold what a person is shown against what a terminal and a log can take."""
+    """Check that a terminal and a log can show the problems."""
     assert 1 <= len(error.problems) <= MAX_PROBLEMS + 1
     for problem in error.problems:
         text = str(problem)

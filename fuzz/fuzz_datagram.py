@@ -1,4 +1,4 @@
-"""A datagram is accepted if it is one whole permitted line, and named like a closed stream else.
+"""A datagram is accepted if it is one whole permitted line; else its outcome is a closed stream's.
 
 The first byte of an input chooses the terminators, the rest is the datagram.
 """

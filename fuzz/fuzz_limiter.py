@@ -1,10 +1,10 @@
 """While no table is full, the limiter decides exactly as an unbounded table of exact buckets does.
 
-The first bytes of an input choose rate, burst and total; then three bytes make one
-step: what to do, for which of eight sources, and how much time passes before it. All
-times and rates are sums of powers of two, which floats hold exactly, so that the
-model can be exact and any difference is a fault. A second limiter sees the same
-steps with thousands of sources in tables of eight entries, and must keep its bounds.
+The first bytes of an input choose rate, burst and total. After them, three bytes make one
+step: what to do, for which of eight sources, and how much time passes before it. All times
+and rates are sums of powers of two, which floats hold exactly. So the model is exact, and any
+difference is a fault. A second limiter gets the same steps with thousands of sources in
+tables of eight entries, and must keep its bounds.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.limits.limiter import LEAKED_SHARE, PENALTY, WIDE_FACTOR, Gate, Limiter
 
-# Two hosts of one /24, or two /64 of one /48, stand side by side: the wide prefix is shared.
+# Two hosts of one /24, or two /64 of one /48, follow each other: they share the wide prefix.
 SOURCES = {
     Family.IPV4: [0xC0000200 + offset for offset in (0, 1, 2, 255, 256, 257, 65536, 1 << 31)],
     Family.IPV6: [
@@ -28,7 +28,7 @@ KINDS = [(transport, family) for transport in Transport for family in Family]
 
 
 class ExactBucket:
-    """A token bucket as in the textbook: so many tokens at a time, more by the second."""
+    """A token bucket as in a textbook: tokens are taken, and some come back each second."""
 
     def __init__(self, rate: Fraction, burst: int) -> None:
         self.rate = rate
@@ -37,18 +37,18 @@ class ExactBucket:
         self.time = Fraction(0)
 
     def at(self, now: Fraction) -> Fraction:
-        """Returns the tokens there are."""
+        """Returns the tokens that are left."""
         self.tokens = min(self.tokens + (now - self.time) * self.rate, Fraction(self.burst))
         self.time = now
         return self.tokens
 
     def take(self, cost: Fraction) -> None:
-        """Takes tokens, into a debt of one burst at most."""
+        """Takes tokens. The debt is at most one burst."""
         self.tokens = max(self.tokens - cost, -Fraction(self.burst))
 
 
 class Model:
-    """What `Limiter` promises, without any bound on memory."""
+    """What `Limiter` promises, with unbounded memory."""
 
     def __init__(self, rate: Fraction, burst: int, total_rate: Fraction) -> None:
         self.rate = rate
@@ -71,7 +71,7 @@ class Model:
     def admit(
         self, transport: Transport, family: Family, source: int, now: Fraction, chance: float
     ) -> bool:
-        """Takes a token of each bucket if all of them have one."""
+        """Takes a token from each bucket if all of them have one."""
         total = self.totals[transport]
         paying = self.of_source(transport, family, source)
         if any(bucket.at(now) < 1 for bucket in paying):
@@ -98,7 +98,7 @@ def steps(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def check_bounds(limiter: Limiter, gates: list[Gate]) -> None:
-    """Holds what must be true of any limiter at any time."""
+    """Checks what must be true of any limiter at any time."""
     statistics = limiter.statistics()
     assert all(table.entries <= table.capacity == 8 for table in statistics.tables)
     held = [slots for gate in gates for slots in gate._per_source.values()]  # noqa: SLF001 - the bound
@@ -107,7 +107,7 @@ def check_bounds(limiter: Limiter, gates: list[Gate]) -> None:
 
 
 def make(rate: Fraction, burst: int, total_rate: Fraction, chances: list[float]) -> Limiter:
-    """Makes the limiter under test: eight entries a table, `chances[-1]` as chance."""
+    """Makes the limiter under test, with eight entries a table and `chances[-1]` as chance."""
     return Limiter(
         rate=float(rate),
         burst=burst,
@@ -122,7 +122,7 @@ def make(rate: Fraction, burst: int, total_rate: Fraction, chances: list[float])
 
 
 def check_model(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -> None:
-    """Eight sources in tables of eight: every decision is the model's."""
+    """Eight sources in tables of eight entries: every decision equals the model's."""
     chances = [0.0]
     limiter, model = make(rate, burst, total_rate, chances), Model(rate, burst, total_rate)
     now = Fraction(1 << 20)
@@ -142,7 +142,7 @@ def check_model(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -
 
 
 def check_crowd(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -> None:
-    """Any number of sources, time back and forth: bounds hold and slots balance."""
+    """Any number of sources, and time that goes back and forth: bounds hold, places balance."""
     limiter = make(rate, burst, total_rate, [0.5])
     gates = [limiter.gate(*kind) for kind in KINDS]
     held: list[tuple[Gate, int]] = []

@@ -1,4 +1,4 @@
-"""Any bytes give a Policy or a ConfigurationError with problems; a Policy's rules say its text.
+"""Any bytes give a Policy or a ConfigurationError with problems; its rules answer as its text does.
 
 Near every value a condition names, and one bit away from it, the rules that
 match a call are none or one, and their action is the answer of the text.
@@ -10,7 +10,7 @@ from mailbell.core.errors import ConfigurationError
 from mailbell.syscalls.policy import ARGUMENTS, KILL, Entry, Policy
 from mailbell.syscalls.policy_toml import parse
 
-# Rules times arguments to look at: a seed takes milliseconds, not minutes.
+# The most rules times arguments that are checked, so that a seed takes milliseconds.
 MAX_WORK = 200_000
 BITS = (0, 1, 2, 31, 32, 63)
 
@@ -49,7 +49,7 @@ def _check_policy(policy: Policy) -> None:
 
 
 def _arguments(entry: Entry) -> Iterator[list[int]]:
-    """Arguments that meet every condition, then each with one bit of one of them flipped."""
+    """Yields arguments that meet every condition, then the same with one bit of one flipped."""
     met = [0] * ARGUMENTS
     judged = (*entry.within, *entry.conditions)
     for condition in judged:

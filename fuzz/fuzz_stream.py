@@ -1,6 +1,7 @@
-"""However a stream is cut into chunks, its outcome is the one a naive look at all its bytes gives.
+"""However a stream is cut into chunks, its outcome is the one of a simple look at all its bytes.
 
-The first byte of an input chooses the terminators and the end, the second how the rest is cut.
+The first byte of an input chooses the terminators and the end. The second byte chooses how the
+rest is cut.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ PRINTABLE = frozenset(range(0x21, 0x7F))
 
 
 def expected(data: bytes, end: End, terminators: frozenset[Terminator]) -> Outcome:
-    """Names a whole input the slow and obvious way; the model the receiver is held against."""
+    """Returns the outcome of a whole input in the slow and obvious way, as a model."""
     if data == TOKEN and end is End.EOF and Terminator.EOF in terminators:
         return Outcome.ACCEPTED
     if TOKEN.startswith(data) or (data == TOKEN + b"\r" and Terminator.CRLF in terminators):
@@ -34,7 +35,7 @@ def expected(data: bytes, end: End, terminators: frozenset[Terminator]) -> Outco
 
 
 def expected_stranger(data: bytes) -> Outcome:
-    """Names what is not our line: a finger query within 16 bytes, or nothing known."""
+    """Returns the outcome of other bytes: a finger query within 16 bytes, or a mismatch."""
     line, crlf, _ = data[:MAX_INPUT].partition(b"\r\n")
     user = line.removeprefix(b"/W").lstrip(b" ") if line.startswith(b"/W ") else line
     letters = "".join(chr(byte) for byte in line if chr(byte).isascii() and chr(byte).isalpha())
@@ -44,7 +45,7 @@ def expected_stranger(data: bytes) -> Outcome:
 
 
 def cut(data: bytes, pattern: int) -> Iterator[bytes]:
-    """Cuts off up to four chunks, with a size of 0 to 3 in each two bits of `pattern`."""
+    """Cuts off up to four chunks; each two bits of `pattern` give a size of 0 to 3."""
     for size in (pattern & 3, pattern >> 2 & 3, pattern >> 4 & 3, pattern >> 6 & 3):
         yield data[:size]
         data = data[size:]
@@ -54,7 +55,7 @@ def cut(data: bytes, pattern: int) -> Iterator[bytes]:
 def check_chunks(
     chunks: list[bytes], end: End, terminators: frozenset[Terminator], outcome: Outcome
 ) -> None:
-    """Feeds the chunks and holds everything the receiver says against the whole input."""
+    """Feeds the chunks, and compares each answer of the receiver with the whole input."""
     receiver = Receiver(terminators)
     fed, decided = b"", False
     for chunk in chunks:
@@ -73,7 +74,7 @@ def check_chunks(
 
 
 def check_decision(early: Outcome, outcome: Outcome) -> None:
-    """What was said when enough was known may only change by data that trails the line."""
+    """Once an outcome is decided, only data after the line may change it."""
     assert early is outcome or (early, outcome) == (Outcome.ACCEPTED, Outcome.TRAILING_DATA)
 
 

@@ -1,10 +1,9 @@
 """Any bytes on the local socket give typed requests, error replies or one end; never anything else.
 
-The first byte of an input says how the rest is cut. However it is cut: the
-messages are those of a split on NUL up to the limit, a request that was
-understood can be written and is understood the same again, an error reply can
-be sent and read, and the client's side meets the same bytes with no exception
-of its own.
+The first byte of an input says how the rest is cut. For every cut: the messages are those of
+a split on NUL up to the limit; a request that was understood can be written and is understood
+the same way again; an error reply can be sent and read; and on the client's side the same
+bytes cause no unexpected exception.
 """
 
 from mailbell.client._conversation import Exchange
@@ -25,7 +24,7 @@ from mailbell.varlink import (
 
 
 def check(data: bytes) -> None:
-    """Plays `data` against both ends.
+    """Passes `data` to both ends.
 
     Args:
         data: any bytes; the first is the size of the pieces, 0 for one piece.
@@ -42,7 +41,7 @@ def check(data: bytes) -> None:
 
 
 def decode(pieces: list[bytes]) -> tuple[list[bytes], bool]:
-    """Feeds the pieces; returns all messages and whether the stream was lost."""
+    """Feeds the pieces. Returns all messages, and whether the stream was lost."""
     decoder = Decoder(CALL_LIMIT)
     messages: list[bytes] = []
     for piece in pieces:
@@ -55,7 +54,7 @@ def decode(pieces: list[bytes]) -> tuple[list[bytes], bool]:
 
 
 def expected(stream: bytes) -> tuple[list[bytes], bool]:
-    """The slow and obvious way; the model the decoder is held against."""
+    """Returns the messages in the slow and obvious way, as a model for the decoder."""
     *complete, rest = stream.split(b"\0")
     for index, message in enumerate(complete):
         if len(message) > CALL_LIMIT:
@@ -64,7 +63,7 @@ def expected(stream: bytes) -> tuple[list[bytes], bool]:
 
 
 def check_call(message: bytes) -> None:
-    """Takes one message as the daemon does."""
+    """Treats one message as the daemon does."""
     try:
         method = LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(message))
     except ProtocolError as error:
@@ -94,7 +93,7 @@ def check_error(error: ServiceError) -> None:
 
 
 def read_error(message: bytes) -> ServiceError | None:
-    """Reads a reply; None when it is no error."""
+    """Reads a reply; returns None if it is no error."""
     try:
         decode_reply_untrusted(message)
     except ServiceError as error:
@@ -103,12 +102,12 @@ def read_error(message: bytes) -> ServiceError | None:
 
 
 def check_text(error: Exception) -> None:
-    """Holds what a person or the log is told to one printable line."""
+    """Checks that a text for a person or the log is one printable line."""
     assert str(error).isprintable()
 
 
 def check_client(stream: bytes) -> None:
-    """Takes the stream as answers to a subscription."""
+    """Treats the stream as answers to a subscription."""
     exchange = Exchange()
     if stream:
         exchange.receive_untrusted(stream)

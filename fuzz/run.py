@@ -1,8 +1,8 @@
-"""Fuzzes for a while: `python fuzz/run.py [--seconds N] [TARGET...]`; all targets if none is named.
+"""Fuzzes for some time: `python fuzz/run.py [--seconds N] [TARGET...]`. The default: all targets.
 
-The seconds are shared out among the targets. Each runs in a process of its own, for
-the fuzzer never returns from one. An input that breaks an invariant is kept in
-fuzz/found/ and makes the exit code 1; see fuzz/README.md for what to do with it.
+The targets share the seconds. Each runs in its own process, because the fuzzer never
+returns. An input that breaks an invariant is kept in fuzz/found/ and makes the exit code 1.
+fuzz/README.md says what to do with it.
 """
 
 import argparse
@@ -16,16 +16,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 FOUND = HERE / "found"
 TARGETS = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
-# An input that takes longer, in seconds, or needs more, in MiB, is a finding as well.
+# An input that takes more seconds or more MiB than this is a finding too.
 SLOW, LARGE = 10, 1024
 
 
 def fuzz(target: str, seconds: int) -> None:
-    """Fuzzes one target in this process; does not return.
+    """Fuzzes one target in this process. It does not return.
 
     Args:
         target: name of the target.
-        seconds: how long.
+        seconds: how long to fuzz.
     """
     import atheris
 
@@ -48,14 +48,14 @@ def fuzz(target: str, seconds: int) -> None:
 
 
 def supervise(target: str, seconds: int) -> bool:
-    """Runs `fuzz` in a child.
+    """Runs `fuzz` in a child process.
 
     Args:
         target: name of the target.
-        seconds: how long.
+        seconds: how long to fuzz.
 
     Returns:
-        Whether nothing was found.
+        Whether there was no finding.
     """
     print(f"fuzz {target}: {seconds} s", flush=True)
     command = [sys.executable, __file__, "--child", "--seconds", str(seconds), target]
@@ -66,7 +66,7 @@ def supervise(target: str, seconds: int) -> bool:
 
 
 def main() -> int:
-    """Returns the exit code: 0 nothing found, 1 a finding, 2 wrong usage, 69 no fuzzer."""
+    """Returns the exit code: 0 no finding, 1 a finding, 2 wrong usage, 69 no fuzzer."""
     parser = argparse.ArgumentParser(description="Fuzzes mailbell's parsers and state machines.")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

@@ -1,1 +1,1 @@
-"""What somebody might write instead of the daemon, in a few lines each."""
+"""Simple programs that could be used instead of the daemon, in a few lines each."""

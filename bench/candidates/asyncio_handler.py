@@ -1,6 +1,6 @@
-"""What one writes first with asyncio: `start_server` and a handler. No limits, no deadline.
+"""The simplest listener with asyncio: `start_server` and a handler. No limits, no deadline.
 
-Prints its port; after SIGTERM how many lines it took, and how much of something else.
+It prints its port. After SIGTERM it prints how many lines it took and how many other inputs.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What one writes first with Trio: `serve_tcp` and a handler. No limits, no deadline.
+"""The simplest listener with Trio: `serve_tcp` and a handler. No limits, no deadline.
 
-Prints its port; after SIGTERM how many lines it took, and how much of something else.
+It prints its port. After SIGTERM it prints how many lines it took and how many other inputs.
 """
 
 import signal
@@ -14,7 +14,7 @@ counts = {"lines": 0, "others": 0}
 
 
 async def take(stream: trio.SocketStream) -> None:
-    """Read a line from one connection, whatever pieces it comes in."""
+    """Read a line from one connection, in however many pieces it comes."""
     line = b""
     while len(line) < len(LINE) and (piece := await stream.receive_some(len(LINE))):
         line += piece

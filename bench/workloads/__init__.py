@@ -1,1 +1,1 @@
-"""What is measured: one workload a module, each with `measure(plan) -> Section`."""
+"""The workloads: one module each, with `measure(plan) -> Section`."""

@@ -1,9 +1,9 @@
 """System calls of a notification over TCP, by name.
 
-strace counts them at the running daemon, which takes root. A traced process is so slow that
-more wait for it at each turn, and the calls of a turn are shared by more: the count comes
-out too low. So perf, where it is there and may, counts all of them once more in the kernel,
-which slows nothing down, and that count is the one that matters.
+strace counts them at the running daemon, which needs root. A traced process is slow, so more
+connections wait for it at each turn and share the calls of the turn: the count is too low.
+So perf counts all calls once more in the kernel, if it is installed and permitted. That slows
+nothing down, and its count is the one that matters.
 """
 
 import os
@@ -37,7 +37,7 @@ from mailbell.client import Client
 __all__ = ["measure"]
 
 _HOST: Final = "127.0.0.1"
-# In flight, and notifications in a round of the full plan.
+# How many are in flight, and the notifications in a round of the full plan.
 _AMOUNTS: Final = {64: 2000, 8: 1000, 1: 300}
 _UNDER_LOAD: Final = 64
 _SOURCES: Final = 200
@@ -54,7 +54,7 @@ def measure(plan: Plan) -> Section:
         plan: how much.
 
     Raises:
-        Failed: the daemon did not accept all, or the tools do not work.
+        Failed: the daemon did not accept all notifications, or the tools do not work.
     """
     missing = _missing()
     if missing:
@@ -86,12 +86,12 @@ def _missing() -> str:
 
 
 class _Count(NamedTuple):
-    """What was counted under one load; a round an entry.
+    """The counts under one load, one for each round.
 
     Attributes:
-        load: in each round.
-        traced: calls by name, by strace.
-        watched: all calls, by perf; nothing where that cannot be.
+        load: the load of each round.
+        traced: calls by name, counted by strace.
+        watched: all calls, counted by perf; empty if perf cannot be used.
     """
 
     load: Load
@@ -100,11 +100,11 @@ class _Count(NamedTuple):
 
     @property
     def totals(self) -> list[int]:
-        """All calls, by strace."""
+        """All calls, counted by strace."""
         return [found.total() for found in self.traced]
 
     def spread(self, calls: list[int]) -> Spread:
-        """Sum up the calls of one notification."""
+        """Add up the calls of one notification."""
         return Spread.of(each / self.load.count for each in calls)
 
 
@@ -112,12 +112,12 @@ class _Tools:
     """Counts the calls of a daemon while it gets a load.
 
     Args:
-        daemon: that runs.
-        file: to write to.
-        core: for the load and the tools.
+        daemon: the running daemon.
+        file: the file for the tools' output.
+        core: the core for the load and the tools.
 
     Attributes:
-        sent: notifications so far.
+        sent: notifications sent so far.
     """
 
     def __init__(self, daemon: Daemon, file: Path, core: int | None) -> None:
@@ -128,7 +128,7 @@ class _Tools:
         self.sent = 0
 
     def count(self, load: Load, rounds: int) -> _Count:
-        """Count with both, round by round."""
+        """Count with both tools, round by round."""
         traced = [self._traced(load) for _ in range(rounds)]
         if shutil.which("perf") is None:
             return _Count(load, traced, [])
@@ -158,7 +158,7 @@ class _Tools:
             time.sleep(0.01)
 
     def _watched(self, load: Load) -> int | None:
-        """Count while the load runs as a child of perf; None: perf may not."""
+        """Count while the load runs as a child of perf. None: perf is not permitted."""
         words = _HOST, self._port, load.count, load.parallel, load.sources, PATIENCE
         perf = ["perf", "stat", "-x,", "-o", str(self._file), "-e", _EVENT]
         command = [*perf, "-p", str(self._daemon.pid), str(BUILD / "load"), *map(str, words)]

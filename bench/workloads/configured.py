@@ -1,14 +1,14 @@
 """CPU time of a notification over TCP with one network in the configuration, and with 10,000.
 
-All daemons get the same load, each notification from another source, so that what is
-configured is all that differs. An account may have 256 networks, so 10,000 of them make
-40 accounts. Of one length, each source finds its own; of 24 lengths, most find theirs after
-nearly all of the lengths were tried, the longest first.
+All daemons get the same load, and each notification comes from another source. So they differ
+in their configuration only. An account may have 256 networks, so 10,000 networks make 40
+accounts. With networks of one length, each source finds its own at once. With 24 lengths, most
+sources find theirs after nearly all lengths were tried, the longest first.
 
-A wake-up is the dearest part of a notification, and each account has its own. So
-coalescing is set to an hour: each account has had its one wake-up before anything is
-measured, and what networks and accounts cost is seen alone. The last row is the other
-extreme, where every notification wakes the subscriber up.
+A wake-up costs more than the rest of a notification, and each account has its own wake-ups. So
+the interval is set to an hour. Each account has its one wake-up before the measurement, which
+then shows the cost of networks and accounts alone. The last row shows the opposite: every
+notification wakes the subscriber.
 """
 
 import socket
@@ -43,14 +43,14 @@ __all__ = ["measure"]
 _HOST: Final = "127.0.0.1"
 _COUNT: Final = 6_000  # each from another source
 _NETWORKS: Final = 10_000
-# A plan of less than this share only says that it runs: then a tenth of the networks.
+# A plan with a smaller share only shows that the workload runs, with a tenth of the networks.
 _WORTH: Final = 0.05
 _LENGTHS: Final = range(9, 33)
 # The configuration takes 256 networks in one account or list, and 10,000 accounts.
 _TOGETHER: Final = 250
 _LISTED: Final = 256
 _SEVERAL: Final = 100
-# Of the configuration's bounds, one for no wake-ups while we measure and one for all of them.
+# Two intervals that the configuration permits: one without wake-ups, one with a wake-up each.
 _NEVER: Final = "1h"
 _ALWAYS: Final = "10ms"
 _BOUND: Final = 1.2
@@ -65,12 +65,12 @@ class _Case:
     """A configuration.
 
     Attributes:
-        name: in the table.
-        accounts: the networks of each.
+        name: its name in the table.
+        accounts: the networks of each account.
         promised: whether it may cost little more than one network does.
         listed: whether both lists of sources are full too.
-        wakes: whether each notification is to wake the subscriber up.
-        took: nanoseconds of CPU for a notification, a round an entry.
+        wakes: whether each notification should wake the subscriber.
+        took: nanoseconds of CPU for a notification, one for each round.
     """
 
     name: str
@@ -81,7 +81,7 @@ class _Case:
     took: list[float] = field(default_factory=list)
 
     def configuration(self, directory: Path) -> str:
-        """Write it down: TOML."""
+        """Return it as TOML."""
         return configuration(
             directory,
             allow=["127.0.0.0/8", *_others(_LISTED - 1, 0)] if self.listed else (),
@@ -104,13 +104,13 @@ class _Reader(threading.Thread):
         self.told = 0
 
     def run(self) -> None:
-        """Count until the end of the stream: each message ends in a NUL byte."""
+        """Count until the end of the stream. Each message ends in a NUL byte."""
         pin(0, cores()[1])  # of this thread alone
         while data := self._sock.recv(1 << 16):
             self.told += data.count(0)
 
     def await_told(self, wakeups: int) -> None:
-        """Wait until it was told so often: a slow reader must not spare the daemon anything."""
+        """Wait until it has read this many. A slow reader would make the daemon's work less."""
         last = time.monotonic() + PATIENCE
         while self.told < wakeups and time.monotonic() < last:
             time.sleep(0.001)
@@ -130,13 +130,13 @@ class _Driven:
     wakeups: int = 0
 
     def warm_up(self, count: int) -> None:
-        """Give each account the wake-up that it has at once."""
+        """Make each account have its first wake-up, which comes at once."""
         self._load(count)
         self.wakeups = self.daemon.status().wakeups
         self.reader.await_told(self.wakeups)
 
     def ring(self, count: int) -> float:
-        """Notify it; return the CPU time of one notification, in nanoseconds."""
+        """Notify it. Return the CPU time of one notification, in nanoseconds."""
         used = Cpu.settled(self.daemon.pid)
         self._load(count)
         self.wakeups += count if self.case.wakes else 0
@@ -155,7 +155,7 @@ class _Driven:
             raise Failed(f"{self.case.name}: {self.rung} sent, {outcomes}, {wakeups} wake-ups")
 
     def note(self) -> str:
-        """Say what it came to. Where nobody is woken up again, an account has one wake-up."""
+        """Describe the result. Without later wake-ups, each account has one wake-up."""
         accepted = f"{self.case.name}: {self.rung:,} accepted"
         if self.case.wakes:
             return f"{accepted}, wake-ups: {self.wakeups:,}"
@@ -166,10 +166,10 @@ def measure(plan: Plan) -> Section:
     """Measure all configurations, in turn.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: a notification was refused, or woke whom it should not.
+        Failed: a notification was refused, or woke the wrong subscriber.
     """
     build()
     count = plan.of(_COUNT, least=200)
@@ -217,7 +217,7 @@ def _driven(case: _Case) -> Iterator[_Driven]:
 
 @contextmanager
 def _subscriber(daemon: Daemon) -> Iterator[_Reader]:
-    """Subscribe to all accounts, and read what comes."""
+    """Subscribe to all accounts, and read every message."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(daemon.path)
         sock.sendall(LISTENER_INTERFACE.encode(Subscribe()))
@@ -232,7 +232,7 @@ def _subscriber(daemon: Daemon) -> Iterator[_Reader]:
             reader.join()
 
 
-# What is configured
+# The configurations
 
 
 def _cases(count: int) -> list[_Case]:
@@ -265,10 +265,10 @@ def _wide(count: int) -> Iterator[list[Network]]:
 
 
 def _of_all_lengths(count: int) -> Iterator[Network]:
-    """Yield as many networks of each length.
+    """Yield the same number of networks of each length.
 
-    Those that are longest have a source each, the others nearly all the rest of the
-    sources: they contain each other, and the one that begins with our first has most.
+    Each of the longest networks has one source. The shorter ones have nearly all the rest.
+    They contain each other, and the one that begins with our first network has most.
     """
     each = -(-count // len(_LENGTHS))
     for place in range(count):
@@ -280,7 +280,7 @@ def _of_all_lengths(count: int) -> Iterator[Network]:
 
 
 def _others(count: int, host: int) -> list[str]:
-    """List networks that no source is in, none beside another, which would be merged."""
+    """List networks without a source. None is beside another, so that none are merged."""
     return [f"10.{number}.{host}.0/24" for number in range(count)]
 
 
@@ -293,6 +293,6 @@ def _toml(accounts: _Accounts) -> str:
 
 
 def _account(number: int, networks: Iterable[Network]) -> str:
-    # A line each: the daemon reads none of more than 1024 bytes.
+    # Each network on its own line, because the daemon reads no line above 1024 bytes.
     listed = ",\n".join(f'"{network}"' for network in networks)
     return f'[[account]]\nname = "a{number}"\nsources = [{listed}]\n'

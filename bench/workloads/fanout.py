@@ -1,8 +1,8 @@
-"""CPU time of a notification that is told to 1, 8 and 64 subscribers.
+"""CPU time of a notification that 1, 8 and 64 subscribers are told.
 
-Each notification wakes everybody: in a round it rings an account that no other one rings, so
-that nothing is held back and nothing is merged, however far behind a subscriber is. The
-daemon's count of wake-ups, and the subscribers' of messages, must say so. They really read,
+Each notification wakes all subscribers. In a round each notification is for another account,
+so that none is held back or merged, even if a subscriber reads late. The daemon's count of
+wake-ups and the subscribers' count of messages must confirm it. The subscribers really read,
 in one process that shares a core with the load (`subscribers.c`).
 """
 
@@ -32,13 +32,13 @@ __all__ = ["measure"]
 
 _HOST: Final = "127.0.0.1"
 _CALL: Final = '{"method":"org.mailbell.Listener.Subscribe","parameters":{},"more":true}'
-# Subscribers, and notifications in a round of the full plan: no account comes twice.
+# Subscribers, and notifications in a round of the full plan. No account occurs twice.
 _AMOUNTS: Final = {1: 2000, 8: 1500, 64: 400}
 _ACCOUNTS: Final = 2000
-# The shortest there can be: it is over when the next round comes.
+# The shortest permitted interval. It is over when the next round begins.
 _INTERVAL: Final = "10ms"
 
-# Microseconds of a notification: a round an entry, by number of subscribers.
+# Microseconds of a notification, one for each round, by number of subscribers.
 _Times = dict[int, list[float]]
 
 
@@ -49,7 +49,7 @@ def measure(plan: Plan) -> Section:
         plan: how much.
 
     Raises:
-        Failed: a subscriber was not told of each notification by itself.
+        Failed: a subscriber was not told each notification separately.
     """
     build()
     counts = {number: plan.of(amount, 20) for number, amount in _AMOUNTS.items()}
@@ -77,7 +77,7 @@ def _accounts() -> str:
 
 
 def _round(daemon: Daemon, port: int, number: int, count: int, core: int | None) -> float:
-    """Ring so often with so many subscribers; return microseconds of one notification."""
+    """Notify with this many subscribers. Return the microseconds of one notification."""
     rung = daemon.status().wakeups
     subscribers = _Subscribers(daemon.path, number, count * number, core)
     try:
@@ -94,7 +94,7 @@ def _round(daemon: Daemon, port: int, number: int, count: int, core: int | None)
 
 
 class _Subscribers:
-    """A process with so many subscriptions, until it was told so much."""
+    """A process with several subscriptions. It ends when it was told the expected number."""
 
     def __init__(self, path: str, number: int, messages: int, core: int | None) -> None:
         command = [str(BUILD / "subscribers"), path, _CALL, str(number), str(messages)]
@@ -106,7 +106,7 @@ class _Subscribers:
             raise Failed(f"{number} cannot subscribe")
 
     def told(self) -> int:
-        """Wait until it was told all it expects; return how much that was."""
+        """Wait until it was told all it expects. Return how much that was."""
         try:
             output, _ = self._process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -115,7 +115,7 @@ class _Subscribers:
         return int(output or 0)
 
     def stop(self) -> None:
-        """End it."""
+        """End the process."""
         end(self._process)
         self._process.communicate()
 

@@ -1,15 +1,15 @@
-"""What the daemon spends on whatever the kernel's filter refuses: nothing.
+"""What the daemon spends on packets that the kernel's filter refuses: nothing.
 
-A SYN from a source that `sources.allow` does not list, and a datagram that is not the
-line, are dropped by the kernel while the sender sends. Whether that cost the daemon
-anything is asked of the scheduler: how long it ran, and how often it was given a CPU
-at all, beside the same time with nothing sent. What the kernel itself does is no part
-of this: over loopback it is done in the sender's time.
+The kernel drops a SYN from a source that `sources.allow` does not list, and a datagram that is
+not the line, while the sender sends it. The scheduler tells whether this cost the daemon
+anything: how long the daemon ran, and how often it got a CPU. The same time with nothing sent
+is measured too. The work of the kernel itself is not measured: over loopback it is done in the
+sender's time.
 
-Beside it, for comparison, what the same costs when the daemon has to refuse. Without
-CAP_NET_ADMIN, which newer kernels want for the filter of a TCP socket, it holds the list of
-sources itself. A datagram that the filter lets pass and the daemon refuses is a good
-line from a source in `sources.deny`, which the filter does not know.
+For comparison, the cost is measured when the daemon must refuse. Without CAP_NET_ADMIN, which
+newer kernels require for the filter of a TCP socket, the daemon applies the list of sources
+itself. A datagram that the filter admits and the daemon refuses is a good line from a source
+in `sources.deny`, which the filter does not know.
 """
 
 import os
@@ -36,12 +36,12 @@ _HOST: Final = "127.0.0.1"
 _SYNS: Final = 30_000
 _DATAGRAMS: Final = 100_000
 _COMPARED: Final = 20_000
-# Source 0 may ring; source 1 is listed, and denied; the next are not listed.
+# Source 0 may notify. Source 1 is listed and denied. The next ones are not listed.
 _ALLOW: Final = ("127.1.0.0/24", "127.1.1.0/24")
 _DENY: Final = ("127.1.1.0/24",)
 _DENIED: Final = 1
 _UNLISTED: Final = 2
-# Good notifications at the end: the filter is no wall for everybody.
+# Good notifications at the end: the filter must not stop listed sources.
 _GOOD: Final = 20
 _WITHOUT_NET_ADMIN: Final = ("setpriv", "--bounding-set=-net_admin")
 
@@ -50,8 +50,8 @@ class _Ran(NamedTuple):
     """How much the daemon ran.
 
     Attributes:
-        nanoseconds: on a CPU.
-        slices: how often it was given one.
+        nanoseconds: time on a CPU.
+        slices: how often it got a CPU.
     """
 
     nanoseconds: int
@@ -59,13 +59,13 @@ class _Ran(NamedTuple):
 
     @classmethod
     def settled(cls, pid: int) -> "_Ran":
-        """Read it once the process is at rest. Source: Documentation/scheduler/sched-stats.rst."""
+        """Read it once the process rests. Source: Documentation/scheduler/sched-stats.rst."""
         Cpu.settled(pid)
         ran, _, slices = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
         return cls(ran, slices)
 
     def since(self, earlier: "_Ran") -> "_Ran":
-        """Return how much it ran from then on."""
+        """Return how much it ran since then."""
         return _Ran(self.nanoseconds - earlier.nanoseconds, self.slices - earlier.slices)
 
 
@@ -74,13 +74,13 @@ class _Refused:
     """One kind of message that the kernel refuses.
 
     Attributes:
-        name: of one.
-        daemon: that must not notice.
-        flood: of them.
-        dropped: says how many its socket has dropped so far.
-        by_daemon: sends as much to be refused by a daemon; returns nanoseconds of CPU for one.
-        ran: how much the daemon ran during the flood, a round an entry.
-        idle: for the same time, with nothing sent.
+        name: the name of one message.
+        daemon: the daemon that must not notice.
+        flood: a flood of such messages.
+        dropped: returns how many its socket has dropped so far.
+        by_daemon: sends as many for a daemon to refuse, and returns the nanoseconds for one.
+        ran: how much the daemon ran during the flood, one for each round.
+        idle: the same for the same time with nothing sent.
         compared: what `by_daemon` returned.
     """
 
@@ -117,7 +117,7 @@ class _Refused:
         self.idle.append(after.since(between))
 
     def rows(self) -> Iterator[Row]:
-        """What was measured, for one message."""
+        """The cost of one message, as measured."""
         count = self.flood.count
         yield Row(f"{self.name}, refused by the kernel", _each(self.ran, count))
         yield Row("  nothing sent for the same time", _each(self.idle, count))
@@ -125,7 +125,7 @@ class _Refused:
             yield Row("  the same, refused by the daemon", Spread.of(self.compared))
 
     def targets(self) -> Iterator[Target]:
-        """Nothing, within measurement: as far apart as two measurements of idling are."""
+        """The target: nothing, up to the difference of two measurements of an idle daemon."""
         ran, idle = _each(self.ran, self.flood.count), _each(self.idle, self.flood.count)
         yield Target(
             what=f"{self.name}: CPU beyond idling, at most what idling varies by",
@@ -145,13 +145,13 @@ def _each(ran: Sequence[_Ran], count: int) -> Spread:
 
 
 def measure(plan: Plan) -> Section:
-    """Measure what this user may.
+    """Measure what this user is permitted to measure.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: a message did not come to the filter, or got past it.
+        Failed: a message did not reach the filter, or got past it.
     """
     build()
     with ExitStack() as stack:
@@ -200,7 +200,7 @@ def _daemon(through: Sequence[str] = ()) -> Iterator[Daemon]:
 
 
 def _pass(daemon: Daemon) -> int:
-    """Ring as somebody who may; return how often that was heard."""
+    """Notify from a listed source. Return how many notifications were accepted."""
     before = daemon.outcomes().get("accepted", 0)
     Load(_GOOD, 1, sources=1).run(_HOST, daemon.port("tcp", _HOST), cores()[1])
     return daemon.outcomes().get("accepted", 0) - before
@@ -240,7 +240,7 @@ def _dropped_by_listener(port: int) -> int:
 
 
 def _refuser_of_connections(plan: Plan, stack: ExitStack) -> Callable[[], float] | None:
-    """Start a daemon to which the kernel refuses the filter, if that can be."""
+    """Start a daemon to which the kernel refuses the filter, if there is a way."""
     if os.geteuid() != 0 or shutil.which(_WITHOUT_NET_ADMIN[0]) is None:
         return None
     daemon = stack.enter_context(_daemon(_WITHOUT_NET_ADMIN))
@@ -254,7 +254,7 @@ def _refuser_of_connections(plan: Plan, stack: ExitStack) -> Callable[[], float]
 
 
 def _datagrams(plan: Plan, daemon: Daemon) -> _Refused:
-    # Garbage from a listed source: nothing but the line is looked at last.
+    # Garbage from a listed source: the filter checks the bytes last.
     garbage = Flood("udp", "garbage", plan.of(_DATAGRAMS, least=2000), sources=1)
     denied = Flood("udp", "line", plan.of(_COMPARED, least=200), first=_DENIED, sources=1)
     return _Refused(
@@ -269,7 +269,7 @@ def _datagrams(plan: Plan, daemon: Daemon) -> _Refused:
 def _refused_by_daemon(daemon: Daemon, flood: Flood, wanted: Outcome) -> float:
     """Return the CPU time of one message that the daemon itself refuses, in nanoseconds.
 
-    What came faster than it could be taken was lost before, and is not counted.
+    Messages that came too fast for the daemon were lost before, and are not counted.
     """
     port = daemon.port(flood.transport, _HOST)
     before = _outcomes(daemon, flood)

@@ -1,11 +1,12 @@
-"""An idle daemon: how often it wakes up; and what thousands of idle connections cost the others.
+"""An idle daemon: how often it wakes up, and what thousands of idle connections cost the others.
 
-Awake: two daemons that nobody calls, one with a watchdog to feed and one without. The kernel
-counts how often each went to sleep, which is how often it was awake.
+Wake-ups: two daemons get no connection, one with a watchdog to feed and one without. The kernel
+counts how often each went to sleep, which is also how often it woke up.
 
-Idle connections say a part of the line and no more, each from a network of its own. Beyond
-the places for such connections a newcomer displaces the one that has waited longest. Good
-notifications come in between, in turn with the same ones to a daemon that has nobody idle.
+Idle connections: each sends a part of the line and no more, and comes from its own network.
+When all places for such connections are taken, a new one displaces the one that has waited
+longest. Good notifications come in between, in turn with the same ones to a daemon without
+idle connections.
 """
 
 import re
@@ -27,21 +28,21 @@ from mailbell.client import Client
 __all__ = ["measure"]
 
 _HOST: Final = "127.0.0.1"
-# Seconds of watching, in the full plan and at least.
+# Seconds to watch, in the full plan and at least.
 _SPAN: Final = 60
 _LEAST_SPAN: Final = 1
-# The service manager waits for a second, so the daemon tells it twice in that time.
+# The service manager waits for a second, so the daemon feeds the watchdog twice in that time.
 _WATCHDOG: Final = ("env", "WATCHDOG_USEC=1000000")
 _BETWEEN: Final = 0.5
 
 _IDLE: Final = 10_000
 _PLACES: Final = 256
 _GOOD: Final = 2000
-# Connections begun at once: as many again fit in the queue of the kernel.
+# Connections opened at once. Twice as many fit in the queue of the kernel.
 _GULP: Final = 500
-# Descriptors that this process needs besides.
+# Descriptors that this process needs in addition.
 _SPARE: Final = 200
-# Longer than all rounds take: the idle ones are there until the end.
+# Longer than all rounds take, so the idle connections stay until the end.
 _DEADLINE: Final = '[protocol]\ndeadline = "1m"\n'
 _ACCOUNT: Final = '[[account]]\nname = "work"\nsources = ["127.0.0.0/8"]\n'
 
@@ -50,10 +51,10 @@ def measure(plan: Plan) -> Section:
     """Measure both.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: a good notification was not accepted, or the idle ones not as documented.
+        Failed: a good notification was not accepted, or the idle ones did not end as documented.
     """
     build()
     quiet = _watch(plan.of(_SPAN, _LEAST_SPAN))
@@ -76,12 +77,12 @@ def measure(plan: Plan) -> Section:
 
 
 class _Quiet(NamedTuple):
-    """What daemons did that had nothing to do.
+    """What daemons without work did.
 
     Attributes:
-        seconds: watched.
-        without: wake-ups without a watchdog.
-        fed: wake-ups with one.
+        seconds: how long they were watched.
+        without: wake-ups of the daemon without a watchdog.
+        fed: wake-ups of the daemon with one.
     """
 
     seconds: float
@@ -90,13 +91,13 @@ class _Quiet(NamedTuple):
 
     @property
     def meals(self) -> int:
-        """How often a watchdog may be fed in this time, at most."""
+        """The most times that a watchdog may be fed in this time."""
         return int(self.seconds / _BETWEEN) + 1
 
 
 def _watch(seconds: int) -> _Quiet:
     with _daemon(_configured()) as without, _daemon(_configured(), _WATCHDOG) as fed:
-        # Once something has happened: a wake-up, and one that was held back.
+        # Before that, each daemon has work: one wake-up at once, and one that was held back.
         for daemon in (without, fed):
             Load(3, sources=3).run(_HOST, daemon.port("tcp", _HOST))
             _until(partial(_has_told, daemon, 3), "the notifications are told")
@@ -115,7 +116,7 @@ def _has_told(daemon: Daemon, number: int) -> bool:
 
 
 def _until_quiet(daemon: Daemon) -> None:
-    """Wait until its last answer has left it: nothing for a tenth of a second."""
+    """Wait until the daemon has sent its last answer: it does nothing for a tenth of a second."""
     seen = [_sleeps(daemon)]
 
     def is_quiet() -> bool:
@@ -139,12 +140,12 @@ class _Crowded(NamedTuple):
     """What a daemon with idle connections did.
 
     Attributes:
-        alone: microseconds of a good notification with nobody idle, round by round.
-        among: the same with the idle connections.
-        before: MiB when ready.
-        resident: MiB with the idle connections.
+        alone: microseconds of a good notification without idle connections, by round.
+        among: the same with idle connections.
+        before: memory in MiB when the daemon was ready.
+        resident: memory in MiB with the idle connections.
         places: idle connections that were held.
-        displaced: those that were closed for others.
+        displaced: idle connections that were closed for others.
     """
 
     alone: list[float]
@@ -174,7 +175,7 @@ def _crowd(idle: int, places: int, plan: Plan) -> _Crowded:
 
 @contextmanager
 def _idle_connections(daemon: Daemon, number: int) -> Iterator[None]:
-    """Open so many connections that say a part of the line, until the end of the block."""
+    """Open idle connections until the end of the block. Each sends a part of the line."""
     endpoint = _HOST, daemon.port("tcp", _HOST)
     with ExitStack() as stack:
         for k in range(number):
@@ -204,7 +205,7 @@ def _require(daemon: Daemon, outcomes: dict[str, int], connections: int) -> None
 
 
 def _cost(daemon: Daemon, load: Load) -> float:
-    """Return the microseconds that a notification of this load takes it."""
+    """Return how many microseconds the daemon needs for one notification of this load."""
     port = daemon.port("tcp", _HOST)
     before = Cpu.settled(daemon.pid)
     load.run(_HOST, port, cores()[1])
@@ -234,10 +235,10 @@ def _configured(places: int = _PLACES) -> Callable[[Path], str]:
 
 @contextmanager
 def _descriptors(wanted: int) -> Iterator[int]:
-    """Let this process have so many connections, or as many as it may; yield how many."""
+    """Raise this process's limit of connections as far as permitted. Yield the limit."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     hard = before[1]
-    # The daemon inherits the limit, and needs as many.
+    # The daemon inherits the limit and needs as many.
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     unlimited = hard == resource.RLIM_INFINITY
     try:

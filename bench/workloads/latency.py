@@ -1,15 +1,14 @@
-"""From `connect()` returning in the sender to the notification in a subscriber's hands.
+"""The time from the sender's `connect()` until a subscriber has read the notification.
 
-`latency.c` is both, one sample after the other, idle and while something floods the daemon,
-beside the same way through `forward.c`, which has no limits.
+`latency.c` is both sender and subscriber. It takes one sample after the other, idle and while
+the daemon is flooded. The same way through `forward.c`, which has no limits, is compared.
 
-- The daemon has one core, all the rest the other. The flood runs there under SCHED_IDLE:
-  it gets every moment that `latency.c` does not want, and gives way at once when it does.
-- A wake-up may come once in an interval for each account. There are as many accounts as
-  good sources, each with one of its own, and `latency.c` pauses after each sample: before a
-  source comes again, more than the shortest interval there can be has passed. Nothing is
-  held back, and no source comes near its rate.
-- The flood has an account too, and nobody subscribes to it.
+- The daemon has one core, and everything else has the other. The flood runs there under
+  SCHED_IDLE: it gets all the time that `latency.c` does not want, and yields at once.
+- Each account may have one wake-up an interval. There are as many accounts as good sources, one
+  for each. `latency.c` pauses after each sample, so more than the shortest interval passes before
+  a source sends again. So no notification is held back, and no source comes near its rate.
+- The flood also has an account, which has no subscriber.
 """
 
 import os
@@ -43,17 +42,17 @@ __all__ = ["measure"]
 _HOST: Final = "127.0.0.1"
 _DAEMON: Final = "mailbelld"
 _FORWARD: Final = "C forwarder"
-# 32 sources * 330 us > 10 ms, the shortest interval; so at most 100 a second of each.
+# 32 sources * 330 us > 10 ms, the shortest interval. So each sends at most 100 a second.
 _SOURCES: Final = 32
 _PAUSE: Final = 330
 _INTERVAL: Final = "10ms"
 _RATE: Final = "200/s"
 _SAMPLES: Final = 1000
-# Seconds: no longer for a notification; and a round has less samples where all take long.
+# Seconds to wait for a notification. A round has fewer samples if all of them take long.
 _SECONDS: Final = 2
-# Microseconds: no handshake takes that long but one whose first packet was dropped.
+# Microseconds. A longer handshake is one whose first packet was dropped.
 _DROPPED: Final = 900_000
-# Seconds: a flood gets so long to fill what it can before the first sample.
+# Seconds for which the flood fills what it can, before the first sample.
 _HEAD_START: Final = 0.1
 # The flood's sources begin at 127.16.0.1.
 _FIRST: Final = 15 * 256
@@ -64,13 +63,13 @@ _BOUND: Final = 5.0
 
 
 class _Scene(NamedTuple):
-    """What happens besides.
+    """What else happens during the samples.
 
     Attributes:
-        name: in the table.
-        transport: of the flood; empty: there is none.
-        sources: of the flood.
-        what: it says.
+        name: its name in the table.
+        transport: transport of the flood; empty: there is no flood.
+        sources: number of sources of the flood.
+        what: the bytes that the flood sends.
     """
 
     name: str
@@ -95,11 +94,11 @@ class _Path(NamedTuple):
     """One way from a sender to a subscriber.
 
     Attributes:
-        name: of the program.
-        pid: of its process.
-        ports: by transport.
-        socket: where it is subscribed to.
-        call: with what.
+        name: name of the program.
+        pid: its process.
+        ports: ports by transport.
+        socket: the socket to subscribe to.
+        call: the bytes that subscribe.
     """
 
     name: str
@@ -110,21 +109,21 @@ class _Path(NamedTuple):
 
 
 class _Flooded(NamedTuple):
-    """What a flood came to: messages, and how many a second."""
+    """The result of a flood: messages, and how many a second."""
 
     sent: int
     rate: float
 
 
 class _Round(NamedTuple):
-    """What a round showed, in microseconds.
+    """The results of a round, in microseconds.
 
     Attributes:
         handshakes: how long `connect` took.
-        latencies: from then on; of what was lost, until it was given up.
-        lost: how many did not come.
-        kept: share of the time in which the program could run and others had its core.
-        flood: what happened besides.
+        latencies: the time after that; for a lost one, until it was given up.
+        lost: how many did not arrive.
+        kept: the share of the time in which the program could run and others had its core.
+        flood: the flood during the round.
     """
 
     handshakes: list[float]
@@ -134,18 +133,18 @@ class _Round(NamedTuple):
     flood: _Flooded
 
 
-# Rounds by program and scene.
+# The rounds by program and scene.
 _Rounds = dict[tuple[str, str], list[_Round]]
 
 
 def measure(plan: Plan) -> Section:
-    """Measure every scene, the daemon's rounds in turn with those of the C program.
+    """Measure every scene. The daemon and the C program take turns, round by round.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: the flood did not arrive, or the daemon's counters say something else.
+        Failed: the flood did not arrive, or the daemon's counters do not confirm the samples.
     """
     build()
     samples = plan.of(_SAMPLES, 20)
@@ -211,7 +210,7 @@ def _run(name: str, words: Sequence[object], core: int | None) -> "subprocess.Po
 
 
 def _checked(daemon: Daemon, path: _Path, scene: _Scene, samples: int, core: int | None) -> _Round:
-    """Measure a round of the daemon, and hold it against the daemon's counters."""
+    """Measure a round of the daemon, and compare it with the daemon's counters."""
     before = daemon.status()
     found = _round(path, scene, samples, core)
     Cpu.settled(daemon.pid)
@@ -229,7 +228,7 @@ def _good(status: Status) -> int:
 
 
 def _require_flood(scene: _Scene, before: Status, after: Status, flood: _Flooded) -> None:
-    """See that the daemon, or its filter in the kernel, met the flood."""
+    """Check that the flood reached the daemon, or its filter in the kernel."""
     match scene.what:
         case "line":
             outcome = "accepted" if scene.sources > 1 else "rate_limited"
@@ -267,25 +266,25 @@ def _round(path: _Path, scene: _Scene, samples: int, core: int | None) -> _Round
 
 
 def _waited(pid: int) -> int:
-    """Read for how many nanoseconds it could run, and did not. Source: as `bench.kernel`."""
+    """Read for how many nanoseconds it could run but did not. Source: as in `bench.kernel`."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
 
 
 class _Flood:
-    """A flood, until it is stopped; it has had a head start."""
+    """A flood, until it is stopped. It begins some time before the first sample."""
 
     def __init__(self, path: _Path, scene: _Scene, core: int | None) -> None:
         where = scene.transport, _HOST, path.ports[scene.transport]
         words = *where, _FIRST, scene.sources, 0, PATIENCE, scene.what
         self._process = _run("flood", words, core)
         os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
-        # With that policy it may be a while until it has the core and sends something.
+        # Under that policy it can take a while until the flood gets the core.
         if self._process.stdout is None or self._process.stdout.readline() != "begins\n":
             raise Failed("bench/build/flood does not begin")
         time.sleep(_HEAD_START)
 
     def stop(self) -> _Flooded:
-        """End it; return what it came to."""
+        """Stop the flood, and return its result."""
         end(self._process)
         output, _ = self._process.communicate()
         sent, _, nanoseconds = map(int, output.split())
@@ -305,7 +304,7 @@ def _section(rounds: _Rounds) -> Section:
 
 
 def _rows(rounds: _Rounds) -> Iterator[Row]:
-    """Compare program by program in each scene."""
+    """Compare the programs in each scene."""
     for (program, scene), found in rounds.items():
         theirs = rounds.get((_FORWARD, scene)) if program == _DAEMON else None
         for name in _SHARES:

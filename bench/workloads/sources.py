@@ -1,12 +1,13 @@
 """CPU time of a notification with 200 live sources, and with 100,000.
 
-Live: the source still owes tokens when it is heard again, so that its entry means something.
-The daemon as it is shipped keeps 8192 entries a table, so most of 100,000 sources are
-not there any more, and each replaces another. A second daemon has tables for all of them:
-there, each is found, in more memory than a processor caches. The limiter alone is the
-same without the rest of the daemon, which would hide what it costs.
+A live source still lacks tokens when it sends again, so its entry means something. The daemon
+as shipped keeps 8192 entries a table. So most of 100,000 sources have lost their entry, and
+each replaces another. A second daemon has tables for all of them. It finds each one, in more
+memory than a processor caches. The limiter alone is measured the same way, because the rest of
+the daemon would hide its cost.
 
-Over UDP, since no sender can be heard more often. Datagrams are paced: those that a full
+The sources use UDP, because a sender can send most often by UDP. The datagrams are paced: the
+daemon does no work for those that a full receive buffer loses.
 receive buffer loses are none that the daemon has worked for.
 """
 
@@ -36,15 +37,15 @@ _FEW: Final = 200
 _MANY: Final = 100_000
 _DATAGRAMS: Final = 25_000
 _ADMISSIONS: Final = 100_000
-# A second: less than half of what the daemon takes, so that it keeps up on a busy machine.
+# Datagrams a second: less than half of what the daemon takes, so it keeps up on a busy machine.
 _PACE: Final = 50_000
-# So slow that whoever was heard owes a token until the end; the burst lets all of them pass.
+# So slow that a source lacks a token until the end once it was admitted. The burst admits all.
 _RATE: Final = "1/h"
 _BURST: Final = 1_000_000
 _SHIPPED: Final = 8192
-# A source goes into one of many small sets: with room for twice as many, nearly none is full.
+# A source goes into one of many small sets. With room for twice as many, almost no set is full.
 _LARGE: Final = 262_144
-# A pass that finds no more than this share of all sources unknown was the last.
+# A pass that meets at most this share of sources without an entry is the last.
 _UNKNOWN: Final = 0.02
 _PASSES: Final = 5
 _BOUND: Final = 1.3
@@ -52,7 +53,7 @@ _SECONDS: Final = 1e-5  # from one admission to the next
 
 
 class _Way(NamedTuple):
-    """How the sources are heard."""
+    """How the sources send."""
 
     name: str
     version: Literal[4, 6]
@@ -61,12 +62,12 @@ class _Way(NamedTuple):
 
 _WAYS: Final = (_Way("IPv4", 4, "127.0.0.1"), _Way("IPv6", 6, IPV6_HOST))
 
-# One round, by its number: nanoseconds of CPU for one notification.
+# One round, by its number. It returns the nanoseconds of CPU for one notification.
 _Round = Callable[[int], float]
 
 
 class _Compared(NamedTuple):
-    """The same with few sources, with many, and with many and room for them."""
+    """The same way with few sources, with many, and with many and room for all of them."""
 
     name: str
     few: _Round
@@ -78,10 +79,10 @@ def measure(plan: Plan) -> Section:
     """Measure all ways, in turn.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: a datagram was refused, or is not accounted for.
+        Failed: a datagram was refused, or cannot be accounted for.
     """
     build()
     many = plan.of(_MANY, least=2 * _FEW)
@@ -110,14 +111,14 @@ def measure(plan: Plan) -> Section:
             for each, v in zip((*whole, *part), values, strict=True)
             for row in _rows(each, v, many)
         ),
-        # What was promised is the cost of a notification, of which the limiter is a part.
+        # The target is for the cost of a notification. The limiter is a part of that.
         targets=tuple(_target(each, v, many) for each, v in zip(whole, values, strict=False)),
         notes=tuple(notes),
     )
 
 
 def _interleaved(compared: _Compared, rounds: int) -> list[list[float]]:
-    """Return what each of the three took, round by round; they take turns at being first."""
+    """Return the cost of each of the three, by round. Each is first in some rounds."""
     three = (compared.few, compared.many, compared.roomy)
     found: list[list[float]] = [[], [], []]
     for each in three:
@@ -152,7 +153,7 @@ def _ratio(values: list[float], base: list[float]) -> Spread:
 
 @dataclass
 class _Heard:
-    """A daemon, and what it was sent."""
+    """A daemon, and what was sent to it."""
 
     daemon: Daemon
     through: Sequence[str]
@@ -162,7 +163,7 @@ class _Heard:
     accepted: int = 0
 
     def hear(self, way: _Way, flood: Flood) -> float:
-        """Send datagrams; return the CPU time of one that arrived, in nanoseconds."""
+        """Send datagrams. Return the CPU time of one that arrived, in nanoseconds."""
         before = self.daemon.status()
         port = self.daemon.port("udp", f"[{way.host}]" if way.version == 6 else way.host)
         used = Cpu.settled(self.daemon.pid)
@@ -179,7 +180,7 @@ class _Heard:
         return used.total / accepted
 
     def note(self) -> str:
-        """Say what became of all datagrams."""
+        """Describe the outcomes of all datagrams."""
         tables = [t for t in self.daemon.status().tables if t.name.startswith("udp")]
         state = "; ".join(
             f"{t.name}: {t.entries:,} of {t.capacity:,} entries in use, {t.evicted:,} gave way"
@@ -208,7 +209,7 @@ def _daemon(ways: Sequence[_Way], sources: int, through: Sequence[str]) -> Itera
 def _fill(heard: _Heard, way: _Way, many: int) -> None:
     """Make all sources known to the daemon that has room for them.
 
-    With some seeds a few sets are asked for more than they hold: the note says how many
+    With some seeds a few sets get more sources than they hold. The note says how many
     entries there are at the end.
     """
     narrow = f"udp/ipv{way.version}/{32 if way.version == 4 else 64}"
@@ -228,7 +229,7 @@ def _over_udp(plan: Plan, way: _Way, daemons: Sequence[_Heard], many: int) -> _C
     shipped, large = daemons
 
     def flood(number: int, sources: int) -> Flood:
-        # As many of the sources as there are datagrams, the next time the others.
+        # As many sources as there are datagrams. The next call takes the others.
         window = min(amount, sources)
         first = number % (sources // window) * window
         return Flood("udp", "line", amount, first, window, _PACE)
@@ -258,7 +259,7 @@ def _limiter_alone(plan: Plan, way: _Way, many: int) -> _Compared:
 
 
 def _addresses(way: _Way, sources: int, amount: int) -> list[int]:
-    """List the sources in turn, each address an object of its own, as if just parsed."""
+    """List the sources in turn. Each address is a new object, as after parsing."""
     return [source(way.version, number % sources) for number in range(amount)]
 
 
@@ -280,7 +281,7 @@ class _Alone:
         self._now = 0.0
 
     def admit(self, way: _Way, addresses: list[int]) -> float:
-        """Ask it for each of them; return the CPU time of one, in nanoseconds."""
+        """Ask it for each source. Return the CPU time of one answer, in nanoseconds."""
         gate: Gate = self._limiter.gate(Transport.UDP, Family(way.version))
         times = [self._now + _SECONDS * number for number in range(len(addresses))]
         self._now = times[-1]

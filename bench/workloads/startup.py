@@ -1,8 +1,8 @@
-"""From the start to ready, and memory: idle, and when everything that can fill is full.
+"""The time from start to ready, and memory: idle, and with everything filled.
 
-Full means: 64 subscribers, and every table of the limiter with as many sources as it holds:
-TCP and UDP, IPv4 and IPv6, narrow and wide prefix. The tables have their full size from
-the start, so little changes.
+Filled means: 64 subscribers, and every table of the limiter with as many sources as it holds,
+for TCP and UDP, IPv4 and IPv6, narrow and wide prefix. The tables have their full size from
+the start, so the difference is small.
 """
 
 import re
@@ -25,12 +25,12 @@ from mailbell.interfaces.listener import Status
 __all__ = ["measure"]
 
 _SUBSCRIBERS: Final = 64
-# More than twice what a table holds: a source goes into one of many small sets, and
-# the last of these is full long after the average one.
+# More than twice what a table holds. A source goes into one of many small sets, and the last
+# set is full long after the average one.
 _SOURCES: Final = 20_000
-# So slow that no entry has served its time: what has gives way before free slots are used.
+# So slow that no bucket becomes full again. A full bucket would give way before a free slot.
 _RATE: Final = "1/h"
-# Datagrams a second: below what the daemon takes. UDP says nothing of what it lost.
+# Datagrams a second, fewer than the daemon can take: UDP does not report losses.
 _PACE: Final = 40_000
 _PASSES: Final = 5
 _READY: Final = 0.3
@@ -38,31 +38,31 @@ _RESIDENT: Final = 28.0
 
 
 class _Start(NamedTuple):
-    """What one start came to: seconds, and memory then."""
+    """The result of one start: seconds, and the memory then."""
 
     ready: float
     idle: Resident
 
 
 class _Full(NamedTuple):
-    """The daemon when everything is full."""
+    """The daemon with everything filled."""
 
     memory: Resident
     status: Status
 
 
 def measure(plan: Plan) -> Section:
-    """Start the daemon again and again; fill it once.
+    """Start the daemon several times, and fill it once.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: it does not start.
+        Failed: the daemon does not start.
     """
     build()
     starts = [_start() for _ in range(plan.rounds)]
-    # Even the quick plan fills the tables: half full they are not what is asked for.
+    # Even the quick plan fills the tables, because half-filled tables are not what is measured.
     full = _fill(min(_SOURCES, plan.of(10 * _SOURCES, least=300)))
     modules = _modules()
     ready = Spread.of(start.ready for start in starts)
@@ -112,7 +112,7 @@ def _notify(daemon: Daemon, host: str, sources: int, through: Sequence[str]) -> 
     load = Load(sources, parallel=256, sources=sources)
     load.run(host, daemon.port("tcp", in_brackets), through=through)
     flood = Flood("udp", "line", sources, sources=sources, per_second=_PACE)
-    # On a busy machine some may be lost, and once not be enough.
+    # On a busy machine some may be lost, so that one pass is not enough.
     for _ in range(_PASSES):
         flood.run(host, daemon.port("udp", in_brackets), through=through)
         if _is_full(daemon, "ipv6" if ":" in host else "ipv4"):
@@ -137,13 +137,13 @@ def _directory() -> Iterator[Path]:
 
 
 def _modules() -> list[str]:
-    """Have the interpreter say what the daemon imports, from its start to its end."""
+    """Let the interpreter report what the daemon imports, from its start to its end."""
     with _directory() as directory:
         toml = configuration(directory)
         with started(directory, toml, python=("-X", "importtime")) as daemon:
             daemon.status()
         log = (directory / "log").read_text()
-    # It also names what was looked for in vain, for other systems and older Pythons.
+    # It also reports modules it did not find, for other systems and older Pythons.
     return sorted(
         filter(_exists, set(re.findall(r"^import time:.* \| +(\S+)$", log, re.MULTILINE)))
     )

@@ -1,8 +1,8 @@
-"""CPU time of a notification over TCP, of the daemon and of what one might write instead.
+"""CPU time of a notification over TCP, for the daemon and for simpler programs.
 
-All get the same load: 200 sources, 64 connections in flight, so that the next notification
-is there before the last is done; then one in flight, where each has to wake its listener
-up. What takes a hundred times as long gets fewer of them. The rounds take turns.
+All get the same load. First 200 sources with 64 connections in flight, so that the next
+notification has come before the last one is done. Then one in flight, so that each wakes its
+listener. A program that takes a hundred times as long gets fewer. The rounds take turns.
 """
 
 import statistics
@@ -21,14 +21,14 @@ __all__ = ["measure"]
 
 
 class _Candidate(NamedTuple):
-    """A listener to be compared.
+    """A listener that is compared.
 
     Attributes:
-        name: in the table.
+        name: its name in the table.
         start: runs it on a core until the end of a block.
         full: notifications in a round at full speed, in the full plan.
-        alone: with one in flight.
-        program: that has to be installed.
+        alone: the same with one in flight.
+        program: a program that must be installed.
     """
 
     name: str
@@ -55,12 +55,12 @@ _CANDIDATES: Final = (
     _Candidate("socat fork", socat, 400, 250, "socat"),
 )
 _SOURCES: Final = 200
-# Of a round: how much comes before it and is not counted. The others had the caches.
+# The share of a round that is sent first and not counted, because other programs had the caches.
 _WARM_UP: Final = 5
 
 
 class _Entrant(NamedTuple):
-    """A candidate that runs, and what it is driven with in each round."""
+    """A running candidate, and its load in each round."""
 
     name: str
     listener: Listener
@@ -75,19 +75,19 @@ class _Entrant(NamedTuple):
         return cost.total / self.load.count / 1000
 
 
-# What each round cost, and microseconds of a notification: a round an entry, by name.
+# The cost of each round, and the microseconds of a notification for each round, by name.
 _Costs = dict[str, list[Cpu]]
 _Times = dict[str, list[float]]
 
 
 def measure(plan: Plan) -> Section:
-    """Drive them all.
+    """Measure all candidates.
 
     Args:
-        plan: how much.
+        plan: how much to measure.
 
     Raises:
-        Failed: one of them does not run, or did not take what it was sent.
+        Failed: a candidate does not run, or did not take what it was sent.
     """
     build()
     candidates = [candidate for candidate in _CANDIDATES if candidate.is_there]
@@ -122,7 +122,7 @@ def _compare(entrants: Sequence[_Entrant], rounds: int, core: int | None) -> _Co
     """Drive each in turn, round by round."""
     costs: _Costs = {entrant.name: [] for entrant in entrants}
     for number in range(rounds):
-        # Taking turns at being first: whatever slowly changes on this machine hits all.
+        # They take turns at being first, so that a slow change of the machine affects all.
         first = number % len(entrants)
         for entrant in (*entrants[first:], *entrants[:first]):
             costs[entrant.name].append(entrant.drive(core))
@@ -174,7 +174,7 @@ def _notes(
 
 
 def _merged(entrants: Sequence[_Entrant]) -> Iterator[str]:
-    """Say how many of the notifications woke a subscriber: coalescing merges the others."""
+    """Say how many notifications woke a subscriber. Coalescing merged the others."""
     for name, listener, _ in entrants:
         if listener.wakeups:
             yield (
