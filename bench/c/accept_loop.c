@@ -1,16 +1,15 @@
 /*
- * The least a program can do to receive notifications: the reference.
+ * The least that a program can do to receive notifications: the reference.
  *
  *     accept_loop
  *
- * Listens on 127.0.0.1, prints its port, and until SIGTERM takes each
- * connection, reads, compares with the line of RFC 4146, and closes. No limits,
- * no accounts, no subscribers, no sandbox, no deadline: whatever more the
- * daemon does, the difference to this is what it costs.
+ * It listens on 127.0.0.1 and prints its port. Until SIGTERM it takes each connection, reads,
+ * compares with the line of RFC 4146, and closes. It has no limits, no accounts, no
+ * subscribers, no sandbox and no deadline. The difference to the daemon is the cost of these.
  *
- * The socket is set up as the daemon's is (TCP_DEFER_ACCEPT, backlog), so that
- * the kernel does the same work for both. At the end it prints how many lines
- * it took, and how many connections brought anything else.
+ * The socket has the same options as the daemon's (TCP_DEFER_ACCEPT, backlog), so that the
+ * kernel does the same work for both. At the end it prints how many lines it took, and how many
+ * connections sent anything else.
  */
 
 #define _GNU_SOURCE

@@ -1,10 +1,10 @@
 /*
- * Addresses of those who notify, by number.
+ * The addresses of the sources, by number.
  *
- * The first 65,000 are each in a network of its own, the widest a limiter looks
- * at: source k has 127.(1 + k / 256).(k % 256).1, or 2001:db8:(k + 1)::1. After
- * them the same networks again, each time with another host: 127.x.y.2, or
- * another narrow network: 2001:db8:(k + 1):1::1.
+ * Each of the first 65,000 is in a network of its own, of the widest length that a limiter uses:
+ * source k has 127.(1 + k / 256).(k % 256).1, or 2001:db8:(k + 1)::1. The next ones are in the
+ * same networks again, each time with another host (127.x.y.2) or another narrow network
+ * (2001:db8:(k + 1):1::1).
  */
 
 #ifndef ADDRESS_H
@@ -73,7 +73,7 @@ static inline union address source(sa_family_t family, long k)
     return address;
 }
 
-/* Let a socket send from IPv6 addresses that are local by a route alone, and no interface has. */
+/* Let a socket send from IPv6 addresses that no interface has and that only a route makes local. */
 static inline void free_bind(int sock, sa_family_t family)
 {
     int yes = 1;
@@ -82,7 +82,7 @@ static inline void free_bind(int sock, sa_family_t family)
         err(71, "IPV6_FREEBIND");
 }
 
-/* Connect from source k, without waiting for it; -1: it was refused at once. */
+/* Connect from source k without waiting for the result. Return -1 if it was refused at once. */
 static inline int connect_from(const union address *target, long k)
 {
     sa_family_t family = target->any.sa_family;
@@ -93,7 +93,7 @@ static inline int connect_from(const union address *target, long k)
     if (connection < 0)
         err(71, "socket");
     free_bind(connection, family);
-    /* The port is chosen by connect, which may reuse one for another target. */
+    /* connect chooses the port; it may use the same port for several targets. */
     setsockopt(connection, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
     if (bind(connection, &from.any, length_of(&from)))
         err(71, "bind");

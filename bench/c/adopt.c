@@ -1,14 +1,14 @@
 /*
- * Runs a program that starts a process for each connection, and loses none of them.
+ * Runs a program that starts a process for each connection, and waits for all of them.
  *
  *     adopt PROGRAM [WORD]...
  *
- * Prints the process id of PROGRAM. Whichever of its descendants is left by its parent
- * becomes a child of this process, which waits for it: the kernel adds the CPU time of
- * every child that was waited for to the account of who waited. So what PROGRAM and all
- * that came of it took stands in two accounts, PROGRAM's and this one's.
+ * It prints the process number of PROGRAM. A descendant whose parent has ended becomes a child of
+ * this process, which waits for it. The kernel adds the CPU time of a child to the process that
+ * waits for it. So the CPU time of PROGRAM and all its descendants is in two accounts: that of
+ * PROGRAM and that of this process.
  *
- * Ends when there is no descendant any more. SIGTERM is passed on to PROGRAM.
+ * It ends when no descendant is left. SIGTERM is passed on to PROGRAM.
  */
 
 #define _GNU_SOURCE
@@ -44,7 +44,7 @@ int main(int argc, char **argv)
     }
     sigaction(SIGTERM, &action, NULL);
     printf("%d\n", (int)program);
-    fclose(stdout); /* PROGRAM holds it too, and must not keep a reader waiting */
+    fclose(stdout); /* PROGRAM holds it too; a reader must not wait for the end of PROGRAM */
     while (wait(NULL) > 0 || errno == EINTR)
         continue;
     return 0;

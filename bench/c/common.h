@@ -1,4 +1,4 @@
-/* What every program here that makes a load needs. */
+/* Functions that every program here uses. */
 
 #ifndef COMMON_H
 #define COMMON_H

@@ -1,18 +1,18 @@
 /*
- * Sends as fast as it can, and does not care whether anybody listens.
+ * Sends as fast as it can, and does not wait for the listener.
  *
  *     flood tcp|udp HOST PORT FIRST SOURCES COUNT SECONDS line|garbage|silent [PER_SECOND]
  *
- * Sends COUNT messages (0: without end) for SECONDS at most, from the sources
- * FIRST to FIRST + SOURCES - 1 in turn (address.h), PER_SECOND at most if that
- * is given. A message is the line of RFC 4146, or garbage as much like it as
- * can be; over TCP a connection that says it, or is silent.
+ * It sends COUNT messages (0: without end) for at most SECONDS, from the sources FIRST to
+ * FIRST + SOURCES - 1 in turn (address.h). PER_SECOND limits the rate, if it is given. A message
+ * is the line of RFC 4146, or garbage that resembles it closely. Over TCP a message is a
+ * connection that sends these bytes, or that sends nothing (silent).
  *
- * A connection is reset once its place is needed for another, wherever the
- * listener is with it: that leaves no port occupied, and waits for nobody.
+ * A connection is reset as soon as its place is needed for another, at whatever point the listener
+ * is. So no port stays in use, and no connection is waited for.
  *
- * Prints "begins" once it has sent something; in the end messages sent (connections begun, if silent),
- * those that could not be, and nanoseconds. SIGTERM ends it early.
+ * It prints "begins" once it has sent something. At the end it prints the messages sent (silent:
+ * the connections begun), those that could not be sent, and nanoseconds. SIGTERM ends it early.
  */
 
 #define _GNU_SOURCE
@@ -25,7 +25,7 @@
 
 enum { PLACES = 256, BATCH = 64 };
 
-/* Its length is right, and all but its last byte. */
+/* The line with a wrong last byte; its length is right. */
 static const char GARBAGE[] = "nm_notifyuser\r?";
 _Static_assert(sizeof GARBAGE == sizeof LINE, "garbage is as long as the line");
 
@@ -66,7 +66,7 @@ static void leave(struct place *place)
 
     if (place->connection < 0)
         return;
-    say(place); /* if connecting had to wait, it had all this time */
+    say(place); /* if connect had to wait, it had all the time until now */
     if (place->said || !message)
         sent++;
     else
@@ -96,7 +96,7 @@ static void connect_batch(struct place *places, long batch)
     }
 }
 
-/* A datagram with the address it is to come from (ip(7), ipv6(7)). */
+/* A datagram, with its source address (ip(7), ipv6(7)). */
 struct datagram {
     struct iovec text;
     union {
@@ -163,7 +163,7 @@ static void pace(long began)
         nanosleep(&(struct timespec){pause / 1000000000L, pause % 1000000000L}, NULL);
 }
 
-/* Say how many messages the next batch has; 0: that was all. */
+/* Return how many messages the next batch has; 0: all were sent. */
 static long batch(long began)
 {
     long left = count ? count - started : BATCH;
@@ -189,7 +189,7 @@ static void parse(char **words, int rated)
     per_second = rated ? number(words[8], 1, 1000000000) : 0;
 }
 
-/* Say once that something is on its way: whoever gets little of a processor may take long. */
+/* Print once that something was sent. On a busy processor that may take long. */
 static void announce(void)
 {
     static int announced;

@@ -1,16 +1,16 @@
 /*
- * The least a program can do to pass notifications on: the reference for latency.
+ * The least that a program can do to pass notifications on: the reference for latency.
  *
  *     forward SOCKET
  *
- * Listens on 127.0.0.1, prints its port, and until SIGTERM takes each
- * connection, reads, compares with the line of RFC 4146, closes, and writes the
- * line with the source's address in it, and a NUL byte, to all who are connected
- * to its Unix socket SOCKET, whom it greets with a NUL byte. No limits, no
- * accounts, no sandbox, no deadline; who does not read holds up everybody.
+ * It listens on 127.0.0.1 and prints its port. Until SIGTERM it takes each connection, reads,
+ * compares with the line of RFC 4146, and closes. It writes the line, with the source's address
+ * in it, and a NUL byte to all clients of its Unix socket SOCKET. It greets each new client with
+ * a NUL byte. It has no limits, no accounts, no sandbox and no deadline. A client that does not
+ * read delays all others.
  *
- * Its TCP socket is set up as the daemon's is. At the end it prints how many
- * lines it took, and how many connections brought anything else.
+ * Its TCP socket has the same options as the daemon's. At the end it prints how many lines it
+ * took, and how many connections sent anything else.
  */
 
 #define _GNU_SOURCE
@@ -98,7 +98,7 @@ static void tell(const struct sockaddr_in *source)
         }
 }
 
-/* Takes no more than a batch: whoever wants to subscribe must have a turn. */
+/* Takes one batch at most, so that new subscribers also have a turn. */
 static void accept_senders(int listener)
 {
     struct sockaddr_in source;

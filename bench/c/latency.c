@@ -1,19 +1,19 @@
 /*
- * How long a notification takes: sends it, and is the subscriber too.
+ * Measures how long a notification takes. It is both the sender and the subscriber.
  *
  *     latency HOST PORT SOCKET CALL SAMPLES FIRST SOURCES PAUSE SECONDS
  *
- * Connects to the Unix socket SOCKET, writes CALL and a NUL byte, unless CALL is
- * empty, and waits for an answer. Then, SAMPLES times: connects to HOST (IPv4) and
- * PORT from the next of SOURCES sources, beginning with number FIRST (address.h),
- * sends the line of RFC 4146, closes, and reads messages from the Unix socket,
- * each ended by a NUL byte, until one names the source. Between two samples it
- * sleeps PAUSE microseconds, so that a source does not ring again before SOURCES
- * times that. It waits SECONDS at most, for each of these, and begins no sample
- * after so long in all.
+ * It connects to the Unix socket SOCKET, writes CALL and a NUL byte, unless CALL is empty, and
+ * waits for an answer. Then it takes SAMPLES samples. For each it connects to HOST (IPv4) and
+ * PORT from the next of SOURCES sources, beginning with number FIRST (address.h). It sends the
+ * line of RFC 4146, closes, and reads messages from the Unix socket, each ended by a NUL byte,
+ * until one names the source. Between two samples it sleeps PAUSE microseconds, so that a source
+ * sends again only after SOURCES times that. It waits at most SECONDS for each of these, and
+ * begins no sample after SECONDS in all.
  *
- * Prints for each sample how many nanoseconds connect() took, how many passed from
- * its return until the message was there, and 1; or until it was given up, and 0.
+ * For each sample it prints how many nanoseconds connect() took, how many passed from its return
+ * until the message had come, and 1. For a lost one it prints how many passed until it was given
+ * up, and 0.
  */
 
 #define _GNU_SOURCE
@@ -30,7 +30,7 @@ enum { MAX_SAMPLES = 1000000, MAX_PAUSE = 1000000, MAX_SECONDS = 3600 };
 
 static union address target;
 static long seconds;
-static char messages[1 << 16]; /* read from the subscriber's socket, not yet looked at */
+static char messages[1 << 16]; /* read from the subscriber's socket, not yet examined */
 static size_t held;
 
 static int subscribe(const char *path, const char *call)
@@ -50,7 +50,7 @@ static int subscribe(const char *path, const char *call)
     return subscriber;
 }
 
-/* Reads the next message into `message`; returns 0 when none came in time. */
+/* Reads the next message into `message`. Returns 0 if none came in time. */
 static int next_message(int subscriber, char *message)
 {
     char *end;
@@ -77,7 +77,7 @@ static int names(const char *message, const char *host)
     return found && !isdigit((unsigned char)found[strlen(host)]);
 }
 
-/* Waits for a message that names the source; returns 0 when none does in time. */
+/* Waits for a message that names the source. Returns 0 if none came in time. */
 static int told(int subscriber, const char *host)
 {
     static char message[sizeof messages];

@@ -1,18 +1,17 @@
 /*
- * Notifies as many mail servers would: the load.
+ * Sends notifications as many mail servers do: the load.
  *
  *     load HOST PORT COUNT PARALLEL SOURCES SECONDS
  *
- * Makes COUNT TCP connections to HOST (127.0.0.1, or an address in
- * 2001:db8::/32 that is local), PARALLEL of them in flight, from SOURCES
- * addresses in turn. Each sends the line of RFC 4146, closes its side as the
- * RFC has it, and counts only once the listener has closed too: nothing is
- * called done that the listener has not taken. Any byte that comes back, and
- * any error, is a failure.
+ * It makes COUNT TCP connections to HOST (127.0.0.1, or a local address in 2001:db8::/32),
+ * PARALLEL of them in flight, from SOURCES addresses in turn. Each sends the line of RFC 4146 and
+ * closes its side, as the RFC demands. It counts only once the listener has closed too, so that
+ * the listener has taken everything that counts. A byte that comes back is a failure, and so is
+ * any error.
  *
- * The first 65,000 sources are each in a network of its own (address.h).
+ * Each of the first 65,000 sources is in a network of its own (address.h).
  *
- * Prints: connections done, failed, and nanoseconds. Gives up after SECONDS.
+ * It prints the connections done, those that failed, and nanoseconds. It gives up after SECONDS.
  */
 
 #define _GNU_SOURCE
@@ -45,7 +44,7 @@ static void fail(const char *step)
         warn("the first that failed: %s", step);
 }
 
-/* Say whether the connection is at its end, good or bad. */
+/* Return whether the connection is done or has failed. */
 static int advance(const struct epoll_event *event)
 {
     int connection = event->data.fd;

@@ -1,11 +1,11 @@
 /*
- * What is executed for each connection, where a process is: as little as possible.
+ * The program that socat and xinetd execute for each connection. It does as little as possible.
  *
  *     read_line LINES OTHERS
  *
- * Reads from standard input what a connection brought, compares it with the line of
- * RFC 4146, and appends one byte to the file LINES, or to OTHERS: their sizes are the
- * counts. No limits, no deadline, no subscribers.
+ * It reads from standard input what a connection sent and compares it with the line of RFC 4146.
+ * It appends one byte to the file LINES, or to OTHERS. The sizes of the files are the counts. It
+ * has no limits, no deadline and no subscribers.
  */
 
 #include <err.h>

@@ -3,10 +3,9 @@
  *
  *     subscribers SOCKET CALL COUNT MESSAGES
  *
- * Connects COUNT times to the Unix socket SOCKET, writes CALL and a NUL byte each
- * time, and prints "ready" once all are answered. From then on it reads until
- * MESSAGES have come in all, each ended by a NUL byte, or until SIGTERM, and
- * prints how many came.
+ * It connects COUNT times to the Unix socket SOCKET, writes CALL and a NUL byte each time, and
+ * prints "ready" once all are answered. Then it reads until MESSAGES messages have come in all,
+ * each ended by a NUL byte, or until SIGTERM. It prints how many came.
  */
 
 #define _GNU_SOURCE
@@ -44,7 +43,7 @@ static int subscribe(const char *path, const char *call)
     return subscriber;
 }
 
-/* Returns how many messages ended in what was there. */
+/* Returns how many messages ended in the bytes that were read. */
 static long read_messages(int subscriber)
 {
     char buffer[1 << 16];
