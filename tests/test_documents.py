@@ -1,4 +1,4 @@
-"""Documents stay true: what they name exists."""
+"""Documents stay true: everything they name exists."""
 
 import ast
 import re
@@ -48,14 +48,14 @@ def test_files_that_a_document_names_exist(document: Path) -> None:
     text = document.read_text()
     places = re.findall(r"`((?:src|tests|policy|fuzz|bench|docs|scripts|examples)/[\w./-]*)`", text)
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
-    # What git ignores is there on some machines, after some commands.
+    # Files that git ignores exist on some machines only.
     missing = [p for p in places if not (ROOT / p).exists() or p.startswith(IGNORED)]
     missing += [link for link in links if not (document.parent / link).exists()]
     assert missing == []
 
 
-# Where packages are looked up and fetched from. A document names a package; where it comes
-# from is the reader's choice: a distribution, a mirror, a registry.
+# Places that offer packages. A document names a package only. The reader chooses where it comes
+# from: a distribution, a mirror, a registry.
 REGISTRIES = re.compile(
     r"\bpypi\.(org|io)|pythonhosted\.|\banaconda\.(org|com)|\bnpmjs\.|\bcrates\.io\b"
     r"|\brubygems\.|\bpkg\.go\.dev|\bproxy\.golang\.|\bdocker\.(io|com)|\bghcr\.io|\bquay\.io"
@@ -65,7 +65,7 @@ REGISTRIES = re.compile(
 
 
 def files() -> Iterator[Path]:
-    """Every file of the project; not what git ignores, nor what is reached by a link."""
+    """Yield every file of the project, without ignored files and without symbolic links."""
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
     for top in ROOT.iterdir():
         if top.name != ".git" and not any(fnmatch(top.name, pattern) for pattern in ignored):

@@ -1,4 +1,4 @@
-"""Every fuzz target holds for its seeds, for what once broke it, and for a little of anything."""
+"""Every fuzz target holds for its seeds, for its regressions, and for some random inputs."""
 
 import importlib
 import subprocess

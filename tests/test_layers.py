@@ -1,12 +1,12 @@
-"""The house as a table: who may import whom. docs/architecture.md explains it.
+"""The rooms as a table: which file may import which. docs/architecture.md explains it.
 
-Every file has a place: a floor, a room, and a position in the room. A file imports
-from rooms on lower floors, and in its own room from files that stand before it. So
-there are no circles and no arrow runs up. The table is data. A file that is not in
-it fails, and so does a row whose file is gone.
+Every file has a place: a floor, a room, and a position in the room. A file may import from
+rooms on lower floors, and from files before it in its own room. So imports never form a
+circle. The table is data. The test fails for a file without a row, and for a row without a
+file.
 
-A pure file takes time, bytes and randomness as arguments. It imports nothing that
-acts, and no file that is not pure.
+A pure file gets time, bytes and randomness as arguments. It imports nothing that has an
+effect, and no file that is not pure.
 """
 
 import ast
@@ -23,7 +23,7 @@ ROOT = Path(mailbell.__file__).parent
 
 
 class Room(NamedTuple):
-    """One folder: its pure files, then those that act, each in the order of its imports."""
+    """One folder: its pure files, then the others, each in the order of its imports."""
 
     floor: int
     name: str
@@ -33,7 +33,7 @@ class Room(NamedTuple):
 
 HOUSE: Final = (
     Room(0, "", ("__init__",)),
-    # What every program speaks of.
+    # What all programs share.
     Room(
         1,
         "core",
@@ -49,7 +49,7 @@ HOUSE: Final = (
             "clock",
         ),
     ),
-    # The protocol of the local sockets alone; it knows no interface of ours.
+    # The protocol of the local sockets. It knows no interface of ours.
     Room(
         1,
         "varlink",
@@ -66,12 +66,12 @@ HOUSE: Final = (
     ),
     Room(2, "limits", ("gcra", "limiter")),
     Room(2, "configuration", ("values", "reader")),
-    # A policy as data.
+    # A policy of system calls as data.
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
     # The contract of each local socket.
     Room(3, "interfaces", ("local_event", "listener")),
     Room(3, "logs", ("journal", "switch")),
-    # The boundary to the operating system: the only home of ctypes, ids, raw socket options.
+    # The boundary to the operating system. Only here are ctypes, ids and raw socket options.
     Room(
         3,
         "_sys",
@@ -97,11 +97,11 @@ HOUSE: Final = (
             "systemd",
         ),
     ),
-    # Locks any program in.
+    # Locks any program.
     Room(4, "sandbox", (), ("policy_file", "lock")),
-    # What every daemon that accepts connections shares.
+    # Shared by all daemons that accept connections.
     Room(4, "serving", (), ("intake", "_varlink_peer", "varlink_server")),
-    # The library for other programs; public.
+    # The public library for other programs.
     Room(
         4,
         "client",
@@ -147,7 +147,7 @@ HOUSE: Final = (
             "unit",
         ),
     ),
-    # The doors: one command a file.
+    # The command lines: one command a file.
     Room(
         6,
         "cli",
@@ -193,7 +193,7 @@ RANK: Final = {
 }
 PURE: Final = [_path(room, name) for room in HOUSE for name in room.pure]
 
-# What a pure module would need to stop being one.
+# A pure module imports none of these.
 IMPURE: Final = {
     "asyncio", "ctypes", "fcntl", "io", "logging", "multiprocessing", "os", "pathlib", "random",
     "resource", "select", "selectors", "secrets", "shutil", "signal", "socket", "ssl", "subprocess",
@@ -202,7 +202,7 @@ IMPURE: Final = {
 
 
 def _is_empty(path: Path) -> bool:
-    """A file that holds a docstring and nothing else marks a folder and has no rank."""
+    """A file with a docstring only marks a folder, and has no rank."""
     return len(ast.parse((ROOT / path).read_text()).body) <= 1
 
 
@@ -211,7 +211,7 @@ RANKED: Final = [path for path in TREE if path.name != "__init__.py" or not _is_
 
 
 def imports(path: Path) -> set[str]:
-    """All modules a file imports, wherever in it."""
+    """Return all modules that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
@@ -223,7 +223,7 @@ def imports(path: Path) -> set[str]:
 
 
 def file_of(name: str) -> Path | None:
-    """The file that a dotted name leads to: a module, or a name in a module or a room."""
+    """Return the file that a dotted name means: a module, or a name in a module or a room."""
     parts = name.split(".")[1:]
     for length in range(len(parts), -1, -1):
         place = Path(*parts[:length])
@@ -234,14 +234,14 @@ def file_of(name: str) -> Path | None:
 
 
 def used(path: Path) -> set[Path]:
-    """The files of the house that a file imports."""
+    """Return the files of the project that a file imports."""
     names = {name for name in imports(path) if name.split(".")[0] == "mailbell"}
     found = {file for name in names if (file := file_of(name)) is not None}
     return {file for file in found if file in RANKED} - {path}
 
 
 def is_below(lower: Path, upper: Path) -> bool:
-    """Whether a file may be imported by another."""
+    """Tell whether a file may be imported by another."""
     (floor, room, position), (floor_above, room_above, position_above) = RANK[lower], RANK[upper]
     return floor < floor_above or (room == room_above and position < position_above)
 
@@ -281,7 +281,7 @@ def test_only_the_daemons_door_reaches_the_daemon(path: Path) -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    """What is loaded in a fresh interpreter after a statement."""
+    """Return the modules that a statement loads in a fresh interpreter."""
     code = f"import sys; {statement}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return set(done.stdout.split())
@@ -306,5 +306,5 @@ def test_what_others_embed_or_fuzz_does_not_load_trio(module: str) -> None:
 
 
 if __name__ == "__main__":
-    # For the Makefile: the files of which every branch must be tested.
+    # For the Makefile: the files whose branches must all be tested.
     print(",".join(str(ROOT / path) for path in PURE))

@@ -1,4 +1,4 @@
-"""`.ci/run` and its stages; the stages themselves are not run here."""
+"""`.ci/run` and its stages. The stages themselves are not run here."""
 
 import importlib.util
 import os
@@ -55,7 +55,7 @@ def run(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with the real runner and stages that do nothing."""
+    """A project with the real runner, and with stages that do nothing."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     (tmp_path / ".ci" / "stages").write_text(STAGES)

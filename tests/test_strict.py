@@ -38,7 +38,7 @@ def test_that_passes(): ...
 
 
 def outcomes(directory: Path, text: str, *, strict: bool) -> tuple[int, str]:
-    """Run these tests under our conftest.py; return the exit code and the last line."""
+    """Run these tests under our conftest.py. Return the exit code and the last line."""
     shutil.copy(Path(__file__).parent / "conftest.py", directory)
     (directory / "test_examples.py").write_text(text)
     done = subprocess.run(
@@ -53,7 +53,7 @@ def test_a_skip_is_a_failure_in_strict_mode_only(tmp_path: Path) -> None:
     assert outcomes(tmp_path, EXAMPLES, strict=False) == (0, "1 passed, 5 skipped, 1 xfailed")
     code, summary = outcomes(tmp_path, EXAMPLES, strict=True)
     assert code == pytest.ExitCode.TESTS_FAILED
-    # An "error" is what fails before its test begins.
+    # A failure before the test begins is an "error".
     assert summary == "1 failed, 1 passed, 1 skipped, 1 xfailed, 3 errors"
 
 

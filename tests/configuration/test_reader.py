@@ -1,4 +1,4 @@
-"""The reader: every mistake, each with its path, in printable text of bounded length."""
+"""The reader reports every mistake with its path, in printable text of bounded length."""
 
 import codecs
 import datetime
@@ -155,7 +155,7 @@ def test_what_is_no_toml_is_one_problem(data: bytes, problem: str) -> None:
 def test_a_byte_order_mark_at_the_beginning_is_no_part_of_the_text() -> None:
     outer, problems = attempt(codecs.BOM_UTF8 + b'plain = "5s"')
     assert (outer.plain, problems) == (Duration(5), [])
-    # Places are those an editor shows, which does not count the mark.
+    # The positions are those that an editor shows, which does not count the mark.
     assert attempt(codecs.BOM_UTF8 + b"plain = =")[1] == [
         'line 1, column 9: not valid TOML: "Invalid value"'
     ]
@@ -170,7 +170,7 @@ def test_a_message_without_a_place_is_shown_escaped(monkeypatch: pytest.MonkeyPa
     def refuse(_: str) -> None:
         raise ValueError("Exceeds\n the limit")
 
-    # Numbers of more than 4300 digits do this; our lines are too short for them.
+    # A number of more than 4300 digits causes this. Our lines are too short for one.
     monkeypatch.setattr("tomllib.loads", refuse)
     assert attempt(b"")[1] == ['not valid TOML: "Exceeds\\n the limit"']
 

@@ -1,4 +1,4 @@
-"""The one rule for the name of an account, beside a naive model of it."""
+"""The rule for the name of an account, compared with a simple model."""
 
 import re
 

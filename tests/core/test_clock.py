@@ -1,4 +1,4 @@
-"""Stamps and what becomes of them when the wall clock is set."""
+"""Stamps, and the times they give when the wall clock is set."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ YEAR = 365 * 86_400 * SECOND
 
 
 class Machine:
-    """Its two clocks, and what happens between two looks at them."""
+    """A machine's two clocks, and what happens between two readings of them."""
 
     def __init__(self, wall: int = 0) -> None:
         self.steady = 5 * SECOND
@@ -50,7 +50,7 @@ def test_a_time_follows_the_wall_clock(jump: int) -> None:
 
 @given(st.lists(st.integers(0, STEP - 1), min_size=1, max_size=20))
 def test_a_time_stays_the_same_whatever_lies_between_two_looks(delays: list[int]) -> None:
-    """A collector would take a start time that changes for a restart."""
+    """A collector would take a changed start time for a restart."""
     machine = Machine(wall=56 * YEAR)
     stamp = machine.clock.now()
     for delay in delays:

@@ -1,4 +1,4 @@
-"""Coalescing: no ring uncovered for longer than an interval, no two wake-ups closer than one."""
+"""Coalescing: a wake-up follows each notification within an interval; none come closer than one."""
 
 import math
 from fractions import Fraction
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mailbell.core.coalesce import Coalescer
 
 INTERVALS = st.one_of(st.sampled_from([0.1, 1.0, 0.3, 60.0]), st.floats(0.01, 3600))
-# An uptime of some decades: the rounding of the times is then about a hundred nanoseconds.
+# An uptime of decades, where times are rounded to about a hundred nanoseconds.
 STARTS = st.floats(0, 1e9)
 RINGS = st.lists(st.floats(0, 5) | st.just(0.0), max_size=30)
 
@@ -19,7 +19,7 @@ RINGS = st.lists(st.floats(0, 5) | st.just(0.0), max_size=30)
 def drive(
     interval: float, start: float, rings: list[float], late: float = 0.0
 ) -> tuple[list[float], list[tuple[float, int]]]:
-    """Rings at the given distances, ticks when due (or later); returns rings and wake-ups."""
+    """Rings at the given distances and ticks when due, or later. Returns rings and wake-ups."""
     coalescer = Coalescer(interval)
     now = start
     rung: list[float] = []
@@ -52,7 +52,7 @@ def test_promises(interval: float, start: float, rings: list[float]) -> None:
         assert any(time <= wake <= time + interval for wake, _ in woken)
     for (earlier, _), (later, _) in pairwise(woken):
         assert later >= earlier + interval
-        # In exact numbers the one rounding of the sum is all that can be missing.
+        # The rounding of the one sum is the only difference from exact numbers.
         assert Fraction(later) - Fraction(earlier) >= Fraction(interval) - Fraction(math.ulp(later))
 
 

@@ -33,7 +33,7 @@ def test_a_surrogate_of_an_undecodable_byte_is_shown() -> None:
 
 
 def test_it_imports_nothing_when_it_is_used() -> None:
-    """In the sandbox nothing can be imported, not even a codec."""
+    """In the sandbox no module can be imported, not even a codec."""
     code = (
         "import sys; from mailbell.core.escape import printable; before = set(sys.modules);"
         "printable('\\x00\\xff\\u202e\\U0001f514\\ud800', '\"');"

@@ -1,4 +1,4 @@
-"""Networks against `ipaddress`, and the map against a linear scan."""
+"""Networks compared with `ipaddress`, and the map compared with a linear search."""
 
 import ipaddress
 
@@ -37,7 +37,7 @@ def addresses(family: Family) -> st.SearchStrategy[int]:
 
 
 def model(network: Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """The same network as the standard library sees it."""
+    """The same network in the standard library."""
     if network.family is Family.IPV4:
         return ipaddress.IPv4Network((network.prefix, network.length))
     return ipaddress.IPv6Network((network.prefix, network.length))

@@ -1,4 +1,4 @@
-"""RFC 4146 on the wire: the outcome is decided by the bytes and the end, by nothing else."""
+"""RFC 4146 on the wire: only the bytes and the end decide the outcome."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ ALL = frozenset(Terminator)
 LF = frozenset({Terminator.LF})
 EOF = frozenset({Terminator.EOF})
 
-# Random bytes seldom come near the line: build inputs from pieces that matter.
+# Random bytes seldom resemble the line, so inputs are built from relevant pieces.
 PIECES = [
     *(TOKEN, b"nm_", b"notify", b"user", b"NM_NOTIFYUSER", b"nmnotifyuser", b"nmnot", b"alice"),
     *(b"\r\n", b"\r", b"\n", b" ", b"\0", b"/W ", b"/W", b"@host", b"\xd5\xb8", b"x", b"_"),
@@ -112,7 +112,7 @@ def test_whole_line_counts_however_it_ends(end: End) -> None:
         (TOKEN + b"\n\r", End.EOF, Outcome.BAD_TERMINATOR),
         (LINE + b"\0", End.EOF, Outcome.TRAILING_DATA),
         (LINE + LINE, End.RESET, Outcome.TRAILING_DATA),
-        # near misses of the token are no finger queries
+        # words that resemble ours are no finger queries
         (TOKEN.upper() + b"\r\n", End.EOF, Outcome.MISMATCH),
         (b"nmnotifyuser\r\n", End.EOF, Outcome.MISMATCH),
         (b"nm-notifyuser\r\n", End.EOF, Outcome.MISMATCH),

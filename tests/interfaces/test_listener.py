@@ -80,14 +80,14 @@ def test_a_status_survives_json() -> None:
 
 
 def test_a_daemon_that_tells_no_limited_sources_is_understood() -> None:
-    """One that is older than the client."""
+    """The daemon is older than the client."""
     plain = msgspec.to_builtins(_status(Counters()))
     del plain["limited"]
     assert msgspec.convert(plain, Status).limited == ()
 
 
 def test_a_daemon_that_tells_no_ages_is_understood() -> None:
-    """One that is older than the client."""
+    """The daemon is older than the client."""
     plain = msgspec.to_builtins(_status(Counters()))
     del plain["uptime"], plain["accounts"][0]["age"], plain["sandbox"]["landlock_used"]
     status = msgspec.convert(plain, Status)
@@ -95,7 +95,7 @@ def test_a_daemon_that_tells_no_ages_is_understood() -> None:
 
 
 def test_what_varlink_may_leave_out_may_be_left_out() -> None:
-    """A Varlink peer omits a nullable field that is null."""
+    """A Varlink peer leaves out a nullable field that is null."""
     status = _status(Counters())
     plain = msgspec.to_builtins(status)
     del plain["kernel_dropped"], plain["unfiltered"], plain["accounts"][0]["time"]

@@ -128,7 +128,7 @@ def test_nothing_can_be_upgraded() -> None:
 
 def test_subscribe_needs_more() -> None:
     assert error(f"{LISTENER}.Subscribe", {}) == (f"{SERVICE}.ExpectedMore", {})
-    # and the others take it: they answer once all the same
+    # The other methods accept it and answer once even so.
     assert decode(f"{LISTENER}.GetStatus", {}, more=True) == GetStatus()
 
 

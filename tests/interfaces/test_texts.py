@@ -1,4 +1,4 @@
-"""The texts are parsed with the parser of another project, and compared with our types."""
+"""The parser of another project reads the texts, and they are compared with our types."""
 
 import importlib
 import subprocess
@@ -35,7 +35,7 @@ from mailbell.varlink import (
     service,
 )
 
-# By name, because to the type checker `varlink` is this directory.
+# Imported by name, because for the type checker `varlink` is this folder.
 varlink: Any = importlib.import_module("varlink")
 scanner: Any = importlib.import_module("varlink.scanner")
 SERVICE_PARSED = varlink.Interface(SERVICE_INTERFACE.text)
@@ -49,7 +49,7 @@ BASIC_INSPECTED: dict[type, str] = {
 
 
 def written(kind: Any) -> object:
-    """A type of the text, in plain words."""
+    """Return a type of the text, in simple words."""
     match kind:
         case scanner._Maybe():
             return ("maybe", written(kind.element_type))
@@ -65,7 +65,7 @@ def written(kind: Any) -> object:
 
 
 def typed(kind: msgspec.inspect.Type) -> object:
-    """A type of ours, in the same words."""
+    """Return a type of ours, in the same words."""
     match kind:
         case msgspec.inspect.UnionType(types=kinds):
             (one,) = [k for k in kinds if not isinstance(k, msgspec.inspect.NoneType)]
@@ -173,7 +173,7 @@ def test_the_texts_are_plain() -> None:
     for text in (SERVICE_INTERFACE.text, LISTENER_INTERFACE.text):
         assert text.isascii()
         assert text.endswith("\n")
-        # systemd's parser of earlier releases takes a comment only between members.
+        # The parser of earlier systemd releases accepts a comment only between members.
         assert all("#" not in line[1:] for line in text.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Token buckets: exact against a textbook bucket, and bounded whatever happens."""
+"""Token buckets: exact compared with a textbook bucket, and always bounded."""
 
 import math
 import random
@@ -15,9 +15,9 @@ from mailbell.limits.gcra import Bucket, BucketTable
 
 RATES = st.sampled_from([0.25, 0.5, 1.0, 4.0, 64.0])
 BURSTS = st.integers(1, 20)
-# Sixteenths of a second: exact in floats, and never nearer to a token's boundary than the slack.
+# Sixteenths of a second: exact in floats, and never closer to a token's limit than the slack.
 WAITS = st.lists(st.integers(0, 400), max_size=60)
-# Any machine's uptime, up to three decades.
+# The uptime of any machine, up to three decades.
 UPTIMES = st.floats(0, 1e9)
 
 
@@ -236,7 +236,7 @@ def test_no_key_is_mistaken_for_a_free_slot(key: int) -> None:
 
 @pytest.mark.parametrize("shift", [0, 8, 16, 44])
 def test_neighbours_do_not_crowd_one_set(shift: int) -> None:
-    # 1024 neighbours in 1024 sets of eight: under a good hash hardly any is pushed out.
+    # 1024 neighbours in 1024 sets of eight: with a good hash, almost none is forgotten.
     seeds = random.Random(4146)
     kept = []
     for _ in range(50):
@@ -266,7 +266,7 @@ def test_senseless_limits_are_refused(rate: float, burst: int, capacity: int) ->
 
 
 class CrowdedTable(RuleBasedStateMachine):
-    """Many sources in sixteen slots: what must be true however they push each other out."""
+    """Many sources in sixteen slots. This must hold however they replace each other."""
 
     def __init__(self) -> None:
         super().__init__()

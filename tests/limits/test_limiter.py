@@ -1,4 +1,4 @@
-"""The limits: every decision is that of exact, unbounded buckets, as long as no table is full."""
+"""The limits: while no table is full, every decision is that of exact, unbounded buckets."""
 
 import random
 from typing import Any
@@ -42,7 +42,7 @@ def admitted(limiter: Limiter, transport: Transport, family: Family, source: int
     return sum(limiter.gate(transport, family).admit(source, 100.0) for _ in range(n))
 
 
-# Steps as the fuzz target reads them: the same model and the same checks.
+# Steps in the form of the fuzz target, with the same model and the same checks.
 STEPS = st.lists(
     st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 30)), max_size=80
 )
@@ -114,7 +114,7 @@ def test_refused_by_wide_or_total_costs_nothing() -> None:
     tables = limiter.statistics().tables
     assert admitted(limiter, TCP, V4, 1 << 16, 50) == 0
     assert limiter.statistics().tables == tables
-    # Had they cost anything, the burst of this source would be gone now.
+    # If they had cost a token, the burst of this source would be used up now.
     assert sum(gate.admit(1 << 16, 101.0) for _ in range(9)) == 4
 
 
@@ -170,7 +170,7 @@ def test_time_that_runs_backwards_does_no_lasting_harm(back: float) -> None:
     gate.admit(HOST, now)
     other = HOST ^ 1 << 31
     assert gate.admit(other, now) or gate.admit(other, now + 0.001), "the total is back at once"
-    # Two bursts (8 s) for the narrow prefix, and as long for the wide one.
+    # Two bursts (8 s) for the narrow prefix, and the same time for the wide one.
     assert gate.admit(HOST, now + 8) or gate.admit(HOST, now + 16)
 
 

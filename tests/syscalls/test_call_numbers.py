@@ -1,4 +1,4 @@
-"""The kernel's numbers against what the standard library was compiled with."""
+"""The kernel's numbers, compared with those that the standard library was compiled with."""
 
 import errno
 import mmap
@@ -15,8 +15,8 @@ from mailbell.syscalls.call_numbers import ARCHITECTURES, CONSTANTS, ERRORS
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ARCHITECTURES, reason="the table is for other architectures"
 )
-# Linux names that no module of the standard library has on every supported
-# version, from its uapi headers.
+# Names of Linux's uapi headers that no module of the standard library has in every supported
+# version.
 ELSEWHERE = {
     "FIONBIO": 0x5421,
     "FUTEX_WAIT_BITSET_PRIVATE": 9 | 128,

@@ -74,7 +74,7 @@ policies = st.tuples(*map(entries, CALLS)).map(lambda made: policy(*made))
 
 @st.composite
 def calls_near(draw: st.DrawFn, made: Policy) -> tuple[str, list[int]]:
-    """Arguments that meet the conditions, give or take a bit: where mistakes would be."""
+    """Arguments that meet the conditions, or miss them by one bit, where mistakes are likely."""
     args = draw(st.lists(small | registers, min_size=6, max_size=6))
     chosen = draw(st.sampled_from(made.entries))
     for c in (*chosen.within, *chosen.conditions):
@@ -92,7 +92,7 @@ def test_rules_say_what_the_text_says(data: st.DataObject, made: Policy) -> None
     for _ in range(5):
         call, args = data.draw(calls_near(made))
         matching = [rule for rule in rules if rule.applies(call, args)]
-        # Disjoint: libseccomp does not say which of two rules wins.
+        # They must be disjoint: libseccomp does not say which of two rules counts.
         assert len(matching) <= 1
         assert (matching[0].action if matching else KILL) == made.answer(call, args)
 
@@ -134,7 +134,7 @@ def test_one_value_takes_one_rule_a_bit_to_exclude() -> None:
 
 @pytest.mark.parametrize("chosen", range(1, 256))
 def test_met_and_unmet_part_the_numbers(chosen: int) -> None:
-    """Every choice of values under a mask of three bits that do not lie together."""
+    """Every choice of values under a mask of three bits that are not adjacent."""
     under_mask = [n for n in range(32) if n & ~0b10101 == 0]
     numbers = [n for at, n in enumerate(under_mask) if chosen >> at & 1]
     made = condition(0, *numbers, mask=0b10101)

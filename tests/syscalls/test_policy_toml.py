@@ -1,4 +1,4 @@
-"""A policy is read exactly, or refused with everything that is wrong with it."""
+"""A policy is read exactly, or refused with everything that is wrong in it."""
 
 from pathlib import Path
 
@@ -234,7 +234,7 @@ def test_within() -> None:
 
 
 def test_a_placeholder_may_be_inside_or_outside() -> None:
-    """Its number is not known yet."""
+    """The number of a placeholder is not known yet."""
     made = parse(
         b'placeholders = { FD = "a descriptor" }\n'
         + HEAD.encode()

@@ -1,11 +1,11 @@
-"""`org.varlink.certification`: our codec and connections, and the package's own programs.
+"""`org.varlink.certification`: our codec and connections, and the programs of the package.
 
-Our client goes through it against the package's server. Then our server says to
-the package's client what that server said to ours, and wants from it what that
-server took from ours. So nothing here says what is right but the package itself.
+First our client passes it with the package's server. Then our server says to the package's
+client what that server said to our client, and expects what that server accepted from our
+client. So only the package itself decides what is right.
 
-What the certification does not ask for, and we take more strictly than the package
-does, is a table at the end; docs/embedding.md says the same in words.
+The certification does not cover some cases where we are stricter than the package. They are
+a table at the end; docs/embedding.md lists them in words.
 """
 
 import json
@@ -43,7 +43,7 @@ from mailbell.varlink._codec import Decoder
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the package's server listens."""
+    """The address on which the package's server listens."""
     path = tmp_path_factory.mktemp("certification") / "s"
     with official(path):
         yield path
@@ -62,7 +62,7 @@ def test_our_client_passes(said: list[Step]) -> None:
 
 
 def test_a_client_that_is_wrong_does_not_pass(theirs: Path, monkeypatch: Any) -> None:
-    # The package's server looks closely: else the test before would show nothing.
+    # The package's server checks the answers. Otherwise the test before would prove nothing.
     monkeypatch.setattr("harness.certification.encode_call", _with_a_number_changed)
     with pytest.raises(Exception, match="CertificationError"):
         certified(theirs)
@@ -76,7 +76,7 @@ def _with_a_number_changed(method: str, parameters: dict[str, Any], **flags: boo
 
 
 class Server:
-    """Our connection and codec, and behind them what the package's server said.
+    """Our connection and codec, with the answers of the package's server behind them.
 
     Args:
         said: the steps, in order.
@@ -87,7 +87,7 @@ class Server:
         self.answered = 0
 
     async def serve(self, connection: socket.socket) -> LocalEvent:
-        """Answer one connection; say how it ended."""
+        """Answer one connection. Return how it ended."""
         with connection:
             peer = VarlinkPeer(connection)
             try:
@@ -125,7 +125,7 @@ class Server:
 
 
 def _bare(value: Any) -> Any:
-    """Without null members: a nullable one may be left out."""
+    """Return it without null members: a nullable one may be left out."""
     if isinstance(value, dict):
         return {name: _bare(inner) for name, inner in value.items() if inner is not None}
     return [_bare(inner) for inner in value] if isinstance(value, list) else value
@@ -134,7 +134,7 @@ def _bare(value: Any) -> Any:
 async def official_run(
     server: Server, path: Path
 ) -> tuple[LocalEvent, "subprocess.CompletedProcess[bytes]"]:
-    """Serve the package's client; return how its connection ended, and it."""
+    """Serve the package's client. Return how its connection ended, and the client's result."""
     listening = trio.socket.socket(socket.AF_UNIX)
     await listening.bind(str(path))
     listening.listen()
@@ -161,7 +161,7 @@ async def official_run(
 async def test_our_server_passes(
     said: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Fourteen calls on one connection, more than the daemon takes at once: see below.
+    # Fourteen calls on one connection, more than the daemon admits at once: see below.
     monkeypatch.setattr(_varlink_peer, "CALL_BURST", 14)
     server = Server(said)
     event, client = await official_run(server, tmp_path / "s")
@@ -188,7 +188,7 @@ async def test_a_server_that_is_wrong_does_not_pass(
 async def test_with_the_daemons_limit_on_calls_it_gets_ten_answers(
     said: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However slow the machine is, it earns no eleventh.
+    # On the slowest machine, too, no eleventh call is admitted.
     monkeypatch.setattr(_varlink_peer, "CALL_RATE", 1e-9)
     server = Server(said)
     event, client = await official_run(server, tmp_path / "s")
@@ -200,7 +200,7 @@ INFO = b'{"method":"org.varlink.service.GetInfo"%b}'
 UNKNOWN = f"{SERVICE}.InterfaceNotFound"
 LONG = INFO % b',"x":"%b"' % (b"x" * CALL_LIMIT)
 
-# A call; what the package's server does, and what ours does.
+# A call, the answer of the package's server, and ours.
 CALLS = {
     "as it should be": (INFO % b"", "answers", "answers"),
     "null for no parameters": (INFO % b',"parameters":null', "answers", "answers"),
@@ -214,7 +214,7 @@ CALLS = {
         f"{SERVICE}.InvalidParameter",
     ),
     "no JSON": (b"{", "hangs up", "hangs up"),
-    # From here on ours is stricter.
+    # In the rows below, ours is stricter.
     "upgrade": (INFO % b',"upgrade":true', "answers", f"{SERVICE}.MethodNotImplemented"),
     "a key twice": (INFO % b',"a":1,"a":2', "answers", "hangs up"),
     "a flag that is a number": (INFO % b',"more":1', "answers", "hangs up"),
@@ -228,7 +228,7 @@ CALLS = {
         "hangs up",
     ),
 }
-# Answered by something that no other call is answered with.
+# Answered by a reply that no other call gets.
 PROBE = b'{"method":"probe.probe.Probe"}'
 
 

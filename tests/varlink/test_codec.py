@@ -8,7 +8,7 @@ LIMIT = 8
 
 
 def feed(pieces: list[bytes], limit: int = LIMIT) -> tuple[list[bytes], bool]:
-    """All messages, and whether the stream was lost."""
+    """Returns all messages, and whether the stream was lost."""
     decoder = Decoder(limit)
     messages: list[bytes] = []
     for piece in pieces:
@@ -28,7 +28,7 @@ def naive(stream: bytes, limit: int = LIMIT) -> tuple[list[bytes], bool]:
     return complete, len(rest) > limit
 
 
-# Short alphabets and short messages meet the limit often.
+# Short alphabets and short messages reach the limit often.
 streams = st.lists(st.binary(max_size=LIMIT + 2) | st.just(b"\0"), max_size=12).map(b"".join)
 
 

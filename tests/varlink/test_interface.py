@@ -1,4 +1,4 @@
-"""An interface that is not ours: nothing in this room knows one."""
+"""An interface that is not one of ours: this room knows none of ours."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ objects = st.dictionaries(st.text(), values, max_size=4)
 def test_reads_what_another_library_wrote(
     value: dict[str, Any], ascii_only: bool, indent: int | None
 ) -> None:
-    # The standard library's encoder, not ours: escapes, blanks and all.
+    # The encoder of the standard library, not ours, with its escapes and blanks.
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     try:
         message = text.encode()
@@ -80,7 +80,7 @@ def test_refuses(message: bytes, reason: str) -> None:
 
 
 class OlderError(Exception):
-    """What msgspec before 0.21 raises: no ValueError."""
+    """The error of msgspec before 0.21, which is no ValueError."""
 
 
 class OlderDecoder:
@@ -109,7 +109,7 @@ def test_the_depth_is_exact(opening: bytes, closing: bytes) -> None:
     assert decode_object_untrusted(nested(MAX_DEPTH))
     with pytest.raises(ProtocolError, match="too deeply"):
         decode_object_untrusted(nested(MAX_DEPTH + 1))
-    # As deep as one reply can be: whatever the interpreter makes of it.
+    # As deep as a reply of the greatest length can be, for every interpreter.
     with pytest.raises(ProtocolError):
         decode_object_untrusted(nested(100_000))
     with pytest.raises(ProtocolError):

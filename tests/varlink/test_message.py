@@ -68,7 +68,7 @@ def test_a_notification_as_others_read_it() -> None:
         },
         "continues": True,
     }
-    # systemd's client refuses an "error" that is null, so it has to be absent.
+    # systemd's client refuses an "error" that is null, so it must be left out.
     last = encode_reply(SubscribeReply(Cursor("e", 7)))
     assert json.loads(one_message(last)) == {
         "parameters": {"cursor": {"epoch": "e", "sequence": 7}, "notification": None}
@@ -105,7 +105,7 @@ def test_an_error_survives_the_wire(name: str, parameters: dict[str, Any]) -> No
         (b'{"method":"a.B","parameters":{},"more":true}', Call("a.B", more=True)),
         (b'{"method":"a.B","oneway":true}', Call("a.B", oneway=True)),
         (b'{"method":"a.B","upgrade":true}', Call("a.B", upgrade=True)),
-        # null is absent, and what we do not know is ignored
+        # null counts as absent, and unknown members are ignored
         (b'{"method":"a.B","parameters":null,"more":null,"oneway":null}', Call("a.B")),
         (b'{"method":"a.B","deadline":[1,{"x":2}]}', Call("a.B")),
     ],
