@@ -49,7 +49,7 @@ def decode(pieces: list[bytes]) -> tuple[list[bytes], bool]:
             messages += decoder.feed_untrusted(piece)
         except MessageTooLong as error:
             return messages + list(error.messages), True
-        assert len(decoder._held) <= CALL_LIMIT  # noqa: SLF001  the bound that nobody else can see
+        assert len(decoder._held) <= CALL_LIMIT  # noqa: SLF001  the bound cannot be seen from outside
     return messages, False
 
 

@@ -8,8 +8,8 @@
  * is the line of RFC 4146, or garbage that resembles it closely. Over TCP a message is a
  * connection that sends these bytes, or that sends nothing (silent).
  *
- * A connection is reset as soon as its place is needed for another, at whatever point the listener
- * is. So no port stays in use, and no connection is waited for.
+ * A connection is reset as soon as its place is needed for another, however far the listener has
+ * come with it. So no port stays in use, and the flood waits for no connection.
  *
  * It prints "begins" once it has sent something. At the end it prints the messages sent (silent:
  * the connections begun), those that could not be sent, and nanoseconds. SIGTERM ends it early.

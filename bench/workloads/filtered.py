@@ -245,7 +245,7 @@ def _refuser_of_connections(plan: Plan, stack: ExitStack) -> Callable[[], float]
         return None
     daemon = stack.enter_context(_daemon(_WITHOUT_NET_ADMIN))
     if daemon.status().unfiltered is None:
-        return None  # an older kernel: nobody needs a privilege
+        return None  # an older kernel: no privilege is needed
     flood = Flood("tcp", "line", plan.of(_COMPARED, least=200), first=_UNLISTED)
     return lambda: _refused_by_daemon(daemon, flood, Outcome.UNLISTED_SOURCE)
 

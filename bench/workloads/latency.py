@@ -237,7 +237,7 @@ def _require_flood(scene: _Scene, before: Status, after: Status, flood: _Flooded
             )
         case "garbage":
             then, now = before.kernel_dropped or 0, after.kernel_dropped or 0
-        case _:  # nobody tells: the kernel holds back who says nothing
+        case _:  # it cannot be counted: the kernel holds back silent connections
             then, now = 0, flood.sent
     if scene.what and now - then < 1:
         raise Failed(f"{scene.name}: {flood.sent} were sent, and none arrived")
@@ -352,10 +352,10 @@ def _notes(rounds: _Rounds) -> Iterator[str]:
         f"no account again within its interval of {_INTERVAL}"
     )
     yield (
-        "whatever else runs here shows most in p99: see below what others had of the core; "
-        "chrt -f 1 before the command keeps it out"
+        "other programs on this machine affect p99 most: below is how much of the core they had; "
+        "chrt -f 1 before the command keeps them out"
     )
-    yield "the flood has the sender's core under SCHED_IDLE: all of it but what the sender wants"
+    yield "the flood runs on the sender's core under SCHED_IDLE: it gets what the sender leaves"
     for (program, scene), found in rounds.items():
         yield f"{program}, {scene}: {_account_of(found)}"
 

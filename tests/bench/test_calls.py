@@ -1,4 +1,4 @@
-"""The workload `calls`: each call is counted, by its name."""
+"""The workload `calls`: each system call is counted under its name."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from bench.section import SMOKE, Section
 from bench.workloads import calls
 
-# As strace -c prints them: with errors, without, and of one that takes no time.
+# The output of strace -c: a call with errors, one without, and one that takes no time.
 PRINTED = """\
 % time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------

@@ -1,4 +1,4 @@
-"""The workload `configured`: the networks are there, the load finds them, and who it wakes."""
+"""The workload `configured`: the load matches the networks, and wakes the right accounts."""
 
 from pathlib import Path
 

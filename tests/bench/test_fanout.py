@@ -1,4 +1,4 @@
-"""The workload `fanout`: everybody is told of everything, and it is counted."""
+"""The workload `fanout`: every subscriber is told of every notification, and it is counted."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The workload `filtered`: what is sent comes to the filter, and no further."""
+"""The workload `filtered`: the packets reach the filter and do not pass it."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The flood sends what it says, from whom it says."""
+"""The flood sends the messages that it was asked for, from the right sources."""
 
 import os
 import shutil
@@ -43,13 +43,13 @@ def listener() -> Iterator[socket.socket]:
 
 
 def received(sock: socket.socket, count: int) -> tuple[list[str], set[bytes]]:
-    """Take so many datagrams; return the addresses in order, and the different texts."""
+    """Take this many datagrams. Return the addresses in order, and the different texts."""
     datagrams = [sock.recvfrom(100) for _ in range(count)]
     return [address[0] for _, address in datagrams], {data for data, _ in datagrams}
 
 
 def said(listener: socket.socket, count: int) -> tuple[set[str], set[bytes]]:
-    """Take so many connections; return who they were, and what they said."""
+    """Take this many connections. Return their addresses, and what they sent."""
     callers, texts = set(), set()
     for _ in range(count):
         connection, address = listener.accept()
@@ -59,8 +59,8 @@ def said(listener: socket.socket, count: int) -> tuple[set[str], set[bytes]]:
     return callers, texts
 
 
-# In this file a version or a message is often one of a few that mypy takes for any number
-# or text: `arg-type` is ignored there.
+# In this file a version or a message is often one of a few values that mypy takes for any
+# number or text, so `arg-type` is ignored there.
 
 
 @pytest.mark.parametrize(("message", "text"), [("line", LINE), ("garbage", GARBAGE)])

@@ -1,4 +1,4 @@
-"""The workload `idle`: nothing wakes the daemon, and the idle disturb nobody."""
+"""The workload `idle`: nothing wakes the daemon, and idle connections disturb no other."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the kernel says of a process: whatever came of it is in its account."""
+"""The kernel's figures for a process include its children."""
 
 import subprocess
 import sys
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from bench.kernel import Cpu, Resident
 from bench.processes import BUILD, build
 
-# CPU time, not time on the wall: it is what is asked for, however busy the machine is.
+# CPU time is measured, not elapsed time, so a busy machine makes no difference.
 BURN = "import time\nwhile time.process_time() < 0.1: pass"
 BURNT = 90_000_000  # nanoseconds; the kernel tells a child's in ticks of 10 ms
 
 
 @contextmanager
 def process(*command: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a program until the end of the block: until its input ends."""
+    """Run a program that ends with its input, until the end of the block."""
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as found:

@@ -1,4 +1,4 @@
-"""The workload `latency`: a sender and subscriber in one, beside all kinds of floods."""
+"""The workload `latency`: one program is sender and subscriber, under all kinds of floods."""
 
 import select
 import socket
@@ -116,7 +116,7 @@ def test_the_forwarder_tells_everybody_and_counts(tmp_path: Path) -> None:
 
 
 class Listener:
-    """Plays the daemon: a TCP socket, and the Unix socket of one subscriber."""
+    """Acts as the daemon: a TCP socket, and the Unix socket of one subscriber."""
 
     def __init__(self, path: Path, samples: int, seconds: int = 30) -> None:
         build()

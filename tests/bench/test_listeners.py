@@ -1,4 +1,4 @@
-"""The listeners that are compared: each takes the line, and says what else it was sent."""
+"""The listeners that are compared: each takes the line and counts everything else."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def programs() -> None:
 
 
 def say(listener: Listener, words: bytes) -> None:
-    """Say something that is not part of the load."""
+    """Send something that is not part of the load."""
     with socket.create_connection((HOST, listener.port)) as sock:
         sock.sendall(words)
         assert sock.recv(1) == b""

@@ -1,4 +1,4 @@
-"""The load: it says what was not taken, and refuses what it does not understand."""
+"""The load reports what was not taken, and refuses arguments that it does not understand."""
 
 import subprocess
 

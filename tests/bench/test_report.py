@@ -1,4 +1,4 @@
-"""What was found, for people and for programs: a table, a record, a picture."""
+"""The results, for people and for programs: a table, a record, a picture."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command: it runs what it is told, says how far it is, and loses nothing."""
+"""The command runs the workloads it is given, reports its progress, and loses no result."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def fails(plan: Plan) -> Section:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Plan]:
-    """Plans that workloads were given; there are two of them, and other places to write to."""
+    """The plans that workloads were given. There are two workloads, and other files to write."""
     plans: list[Plan] = []
     names = ("steady", "other")
     monkeypatch.setattr(run, "WORKLOADS", {name: workload(name, plans) for name in names})

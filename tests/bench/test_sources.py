@@ -1,4 +1,4 @@
-"""The workload `sources`: they are live, all datagrams are accounted for, in all ways."""
+"""The workload `sources`: the sources are live, and all datagrams are accounted for."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ WAYS = ("UDP over IPv4", "UDP over IPv6", "limiter alone, IPv4", "limiter alone,
 
 @pytest.fixture(scope="module")
 def ways() -> Sequence[str]:
-    """What can be measured here: IPv6 sources take a namespace."""
+    """The ways that can be measured here: IPv6 sources need a namespace."""
     with namespace() as through:
         return WAYS if through else (WAYS[0], *WAYS[2:])
 
@@ -66,8 +66,8 @@ def test_what_was_sent_is_accepted_or_lost_and_all_sources_are_known(
     section: Section, ways: Sequence[str]
 ) -> None:
     families = sum(way.startswith("UDP") for way in ways)
-    # The first daemon: few and many, one round and one before that does not count. The
-    # second: many, so far as they have to be made known, and two rounds.
+    # The first daemon gets few and many sources, in one round and in one before it that is not
+    # counted. The second gets many: those that must be made known, and two rounds.
     for note, rounds, fill in ((section.notes[0], 4, 0), (section.notes[1], 2, 400)):
         numbers = re.search(r"(\d[\d,]*) datagrams: (\d[\d,]*) accepted, (\d[\d,]*) lost", note)
         assert numbers is not None

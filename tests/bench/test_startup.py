@@ -1,4 +1,4 @@
-"""The workload `startup`: a daemon that is ready, one that is full, and what it imports."""
+"""The workload `startup`: a daemon that is ready, one that is filled, and its imports."""
 
 import os
 import re

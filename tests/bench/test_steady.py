@@ -1,4 +1,4 @@
-"""The workload `steady`: all candidates, the same load, and what was promised."""
+"""The workload `steady`: all candidates, the same load, and the targets."""
 
 import re
 

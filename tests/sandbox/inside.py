@@ -1,4 +1,4 @@
-"""What an intruder finds out about the daemon that it is in, and what becomes of the daemon."""
+"""What an intruder learns about the daemon it is in, and what happens to the daemon."""
 
 import ast
 import errno
@@ -39,10 +39,10 @@ POLICY: Final = read_policy("mailbelld")
 EPOLL_CTL_DEL: Final = 2
 MANY: Final = 64  # more descriptors than the daemon has in these tests
 
-# The number has two names, and it depends on the version of Python which of them is told.
+# The number has two names. Which one is reported depends on the version of Python.
 _ERRORS: Final = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
-# The names of the sockets, by their family and what accept4(2) says of them.
+# The names of the sockets, by their family and the report of accept4(2).
 _NAMES: Final = {
     (socket.AF_INET, "EAGAIN"): "tcp",
     (socket.AF_INET, "EOPNOTSUPP"): "udp",
@@ -58,7 +58,7 @@ values = [v for entry in policy.entries for c in entry.conditions for v in c.val
 outcome = {v.text: v.number for v in values if v.text in policy.placeholders and v.number}
 """
 
-# Everything stays referenced: a socket object closes its descriptor, which is the daemon's.
+# Everything stays referenced, because a socket object that is freed closes the daemon's descriptor.
 _REPORTED: Final = """
 def report():
     import builtins, os
@@ -94,12 +94,12 @@ def errors(result: int) -> str:
 
 
 def said(daemon: Daemon, source: str) -> object:
-    """Execute Python in the daemon; return what it left in `outcome`, or what was raised.
+    """Execute Python in the daemon. Return its `outcome`, or the exception it raised.
 
-    What is raised comes as a tuple: the exception's name, its number, its text.
+    An exception is returned as a tuple: its name, its number, its text.
 
     Raises:
-        Gone: the daemon did not come to the end of it.
+        Gone: the daemon ended before the code did.
     """
     before = len(daemon.lines())
     with intruding(daemon) as intruder:
@@ -116,19 +116,19 @@ def policy_of(daemon: Daemon) -> Policy:
 
 
 def descriptors(intruder: Intruder) -> dict[int, str]:
-    """What is open, found out with permitted calls alone."""
+    """Return what is open, found with permitted calls only."""
     kinds = ((descriptor, _kind(intruder, descriptor)) for descriptor in range(MANY))
     return {descriptor: kind for descriptor, kind in kinds if kind}
 
 
 def descriptor_of(intruder: Intruder, kind: str) -> int:
-    """The one descriptor of a kind."""
+    """Return the one descriptor of a kind."""
     (found,) = [number for number, its in descriptors(intruder).items() if its == kind]
     return found
 
 
 def accepted(intruder: Intruder, listener: int) -> int:
-    """Accept a connection that is about to come; return the descriptor."""
+    """Accept a connection that will come soon. Return its descriptor."""
     results: list[int] = []
 
     def comes() -> bool:
@@ -157,7 +157,7 @@ def _kind(intruder: Intruder, descriptor: int) -> str:
 
 
 def _kind_of_file(intruder: Intruder, descriptor: int) -> str:
-    # Only an event loop can say that something is not in it.
+    # An event loop alone can tell that something is not in it.
     asked = intruder.call(number("epoll_ctl"), descriptor, EPOLL_CTL_DEL, 2, 0)
     if errors(asked) == "ENOENT":
         return "event loop"
@@ -165,7 +165,7 @@ def _kind_of_file(intruder: Intruder, descriptor: int) -> str:
 
 
 def serves(daemon: Daemon) -> None:
-    """Require that it goes on as if nothing had been."""
+    """Require that the daemon goes on as if nothing had happened."""
     before = daemon.counted().get("accepted", 0)
     assert ring(daemon.endpoint()) == b""
     until(lambda: daemon.counted().get("accepted", 0) == before + 1)
@@ -173,10 +173,10 @@ def serves(daemon: Daemon) -> None:
 
 @contextmanager
 def ends(daemon: Daemon, status: int) -> Iterator[None]:
-    """Require that what is done in the block is the end of the whole daemon.
+    """Require that the code in the block ends the whole daemon.
 
     Args:
-        status: how it ends: an exit status, or a signal, negative.
+        status: how the daemon ends: an exit status, or a signal as a negative number.
     """
     endpoint = daemon.endpoint()
     with pytest.raises(Gone):
@@ -190,7 +190,7 @@ def ends(daemon: Daemon, status: int) -> Iterator[None]:
 
 @contextmanager
 def is_killed(daemon: Daemon) -> Iterator[None]:
-    """Require that the daemon dies of a call in the block, as the policy says of that very call."""
+    """Require that a call in the block kills the daemon, as the policy says of this call."""
     policy = policy_of(daemon)
     with ends(daemon, -signal.SIGSYS):
         with pytest.raises(Gone) as caught:

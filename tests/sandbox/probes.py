@@ -1,8 +1,8 @@
 """Probes made from a policy: for each call, permitted arguments and arguments one bit off.
 
-`BASES` is what a policy does not say: arguments with which a call, once it gets
-through, does nothing that blocks or matters. Descriptors are -1, addresses lead to
-memory of our own or nowhere. What a condition is about is replaced by its values.
+`BASES` adds what a policy does not contain: arguments with which a permitted call does nothing
+that blocks or matters. Descriptors are -1. Addresses lead to memory of our own or to nothing.
+The arguments that a condition is about are replaced by its values.
 """
 
 import ctypes
@@ -25,11 +25,11 @@ EPOLL_CTL_DEL: Final = 2  # linux/eventpoll.h
 _memory: Final = mmap.mmap(-1, 3 * mmap.PAGESIZE)
 PAGE: Final = ctypes.addressof(ctypes.c_char.from_buffer(_memory))
 BUFFER: Final = PAGE + mmap.PAGESIZE
-# Given back to the system in the child that tries it; whatever it would hold is nobody's.
+# Given back to the system in the child that tries it. No other code uses it.
 GIVEN_BACK: Final = PAGE + 2 * mmap.PAGESIZE
 RW: Final = mmap.PROT_READ | mmap.PROT_WRITE
 
-# Where a call is refused, the kernel itself would have another answer to these.
+# With these the kernel itself gives another answer than a refusal by the filter.
 BASES: Final[dict[str, tuple[int, ...]]] = {
     # the network
     "accept4": (NONE,),
@@ -95,14 +95,14 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A call, and the answer that the policy's paragraph gives.
+    """A call, and the answer that the policy's paragraph demands.
 
     Attributes:
         call: its name.
-        args: all six.
-        answer: what it must get.
-        other: what the paragraph would give if it held the arguments for others.
-        argument: the one that is not as permitted; None: they all are.
+        args: all six arguments.
+        answer: the answer it must get.
+        other: the answer that the paragraph gives for other arguments.
+        argument: the one that is not permitted; None: all are permitted.
     """
 
     call: str
@@ -129,13 +129,13 @@ def _probes(entry: Entry, call: str) -> Iterator[Probe]:
 
 
 def _judged(entry: Entry) -> list[Condition]:
-    """One condition for each argument that the answer depends on."""
+    """Return one condition for each argument that the answer depends on."""
     own = {condition.argument for condition in entry.conditions}
     return [*entry.conditions, *(each for each in entry.within if each.argument not in own)]
 
 
 def _permitted(conditions: Sequence[Condition], base: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Every combination of the values of the conditions."""
+    """Yield every combination of the values of the conditions."""
     padded = (*base, *(0,) * (ARGUMENTS - len(base)))
     for numbers in product(*(sorted(condition.numbers) for condition in conditions)):
         args = list(padded)
@@ -145,7 +145,7 @@ def _permitted(conditions: Sequence[Condition], base: tuple[int, ...]) -> Iterat
 
 
 def _one_bit_off(held: Probe, entry: Entry, at: int) -> Iterator[Probe]:
-    """Each bit of an argument changed: where it counts, and where it must not."""
+    """Yield each bit of an argument changed: where it counts, and where it must not count."""
     outer = _mask_of(entry.within, at)
     inner = _mask_of(entry.conditions, at)
     for bit in range(64):
@@ -168,15 +168,15 @@ def _hold(conditions: Sequence[Condition], args: Sequence[int]) -> bool:
 
 
 def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:
-    """Compare a policy with what is tried of it.
+    """Compare a policy with the probes for it.
 
     Args:
-        policy: its placeholders all filled.
+        policy: the policy, all its placeholders filled.
         apart: calls that are tried in another way than by a probe.
 
     Returns:
-        Calls and conditions of the policy without a probe, and calls that are
-        provided for and not in the policy.
+        Calls and conditions of the policy without a probe, and calls in `BASES` that are not in
+        the policy.
     """
     tried: set[tuple[str, int | None]] = {(p.call, p.argument) for p in probes(policy)}
     tried |= {(call, None) for call in apart}

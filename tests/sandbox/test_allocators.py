@@ -1,9 +1,9 @@
-"""Other allocators than the usual ones: under each the daemon serves on, or does not start.
+"""Unusual allocators: under each of them the daemon keeps serving, or does not start.
 
-An allocator asks the kernel in its own way, and some ways only when memory grows. So each
-daemon here is made to take tens of MiB, by subscribers who have missed all of many
-accounts, by sources and by connections that wait. Who names an allocator does it through
-the environment: `PYTHONMALLOC`, `GLIBC_TUNABLES`, `LD_PRELOAD`.
+Each allocator asks the kernel in its own way, and in some ways only when memory grows. So each
+daemon here must take tens of MiB: for subscribers that missed everything of many accounts, for
+sources, and for connections that wait. An operator chooses an allocator by an environment
+variable: `PYTHONMALLOC`, `GLIBC_TUNABLES`, `LD_PRELOAD`.
 """
 
 import os
@@ -24,8 +24,8 @@ from system.support import GENEROUS, Local, loopback, rss
 ACCOUNTS: Final = 1000
 SUBSCRIBERS: Final = 250
 WAITING: Final = 250
-# KiB, at least, where a daemon that does nothing has 24. Some allocators keep what they
-# took at the start, and take it from there.
+# KiB, at least. An idle daemon has 24 MiB. Some allocators keep what they took at the start
+# and use that first.
 GROWN: Final = 44 * 1024
 AGAIN: Final = 8 * 1024  # KiB, at most, that a second time of the same takes
 
@@ -64,7 +64,7 @@ if sys.version_info >= (3, 13):
 
 
 def installed(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the whole path of what is preloaded."""
+    """The environment, with the whole path of the preloaded library."""
     name = environ.get("LD_PRELOAD")
     if name is None:
         return dict(environ)
@@ -86,7 +86,7 @@ def callers() -> list[str]:
 
 @contextmanager
 def loaded(daemon: Daemon, endpoint: tuple[str, int]) -> Iterator[None]:
-    """Many subscribers who read nothing, all sources, and connections that wait."""
+    """Many subscribers that read nothing, all sources, and connections that wait."""
     with ExitStack() as stack:
         for _ in range(SUBSCRIBERS):
             local = stack.enter_context(Local(daemon.path))
@@ -132,7 +132,7 @@ def paths(daemon: Daemon) -> set[Path]:
 
 @pytest.mark.skipif(not MIMALLOCS, reason="mimalloc is not installed")
 def test_what_the_sandbox_does_not_permit_is_refused_at_the_start(tmp_path: Path) -> None:
-    """mimalloc 2.0 makes memory usable by mprotect(2). A newer one is tried with the others."""
+    """mimalloc 2.0 needs mprotect(2) to make memory usable. The other tests try newer ones."""
     for library in OLD:
         require_refused(library, tmp_path)
 

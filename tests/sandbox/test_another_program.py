@@ -1,7 +1,7 @@
-"""The sandbox locks any program: one that is not mailbelld, with a policy of its own.
+"""The sandbox locks any program: here one that is not mailbelld, with a policy of its own.
 
-It may connect to one TCP port and write to one file that it opened before. Nothing else
-that mailbelld may not do is open to it either.
+It may connect to one TCP port and write to one file that it opened before. Otherwise it may do
+no more than mailbelld.
 """
 
 import errno
@@ -23,7 +23,7 @@ from mailbell.sandbox.policy_file import FOLDER, list_programs, read_policy
 from mailbell.syscalls.policy import Policy
 from mailbell.syscalls.policy_toml import parse
 
-# mailbelld's policy, with two grants more and another name.
+# The policy of mailbelld with two further grants and another name.
 CONNECT: Final = """
 [[allow]]
 calls = ["connect"]
@@ -54,7 +54,7 @@ def listening() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def locked(state: int, port: int, then: Callable[[Locked], object]) -> Ended:
-    """Lock a child in as another program, and go on there."""
+    """Lock a child as another program, and go on there."""
 
     def inside() -> object:
         near, _far = socket.socketpair()

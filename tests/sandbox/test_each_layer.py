@@ -79,7 +79,7 @@ def _skip_what_was_not_written_for_this_machine(attack: Attack) -> None:
 
 
 def _works(attack: Attack, outcome: str) -> bool:
-    """Whether the attack succeeds without any layer, as it must to show something."""
+    """Whether the attack succeeds without any layer, as it must to prove anything."""
     excused = attack.may_be_off or (attack.control_needs == "root" and not ROOT)
     assert outcome == SUCCEEDED or excused, f"nothing stops it, and yet: {outcome}"
     return outcome == SUCCEEDED
@@ -91,10 +91,10 @@ class _Anything:
 
 
 def possible(attack: Attack, run: Run, works: bool) -> set[str] | _Anything:
-    """What may come of an attack.
+    """The possible results of an attack.
 
-    Of the layers in force, the first one that stops it answers. It may be one that
-    not every kernel has; then also the next one, and so on.
+    Of the layers in force, the first one that stops it answers. If not every kernel has that
+    layer, the next one may answer too, and so on.
     """
     stops = [stop for stop in EXPECTED[attack.name] if stop.layer in run.layers]
     if not works and (not stops or stops[0].layer is not Layer.FILTER):
@@ -108,7 +108,7 @@ def possible(attack: Attack, run: Run, works: bool) -> set[str] | _Anything:
 
 
 def _is_there(stop: Stop) -> bool:
-    """Whether this kernel is sure to have it."""
+    """Whether this kernel certainly has the layer."""
     if stop.layer is Layer.LANDLOCK and stop.since > landlock.abi():
         return False
     if stop.layer is Layer.MEMORY and not _has_mdwe():
@@ -148,7 +148,7 @@ def test_the_document_shows_the_table() -> None:
 
 
 def test_the_layers_are_the_daemons() -> None:
-    """One by one they come to the same as `drop_privileges`, which the daemon calls."""
+    """The single steps together do the same as `drop_privileges`, which the daemon calls."""
     nothing = dict.fromkeys(each.name for each in fields(lock.Confinement))
     identity = NOBODY if ROOT else None
     needed: dict[str, Any] = {

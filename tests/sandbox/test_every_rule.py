@@ -1,10 +1,10 @@
-"""Every rule of the shipped policy, both ways, and every other call: asked of the kernel.
+"""Every rule of the shipped policy, in both directions, and every other call: the kernel answers.
 
-The probes are made from the policy's text (`probes.py`). What does not kill is tried in
-one process that the daemon's own code has locked in, and in one that is not locked: what
-is allowed has to get the kernel's answer, the same in both. What kills takes a process
-each. Once for each condition that is one the daemon's code has locked in; for each bit it
-is one with the same filter and nothing else.
+The probes are made from the policy's text (`probes.py`). Probes that do not kill run in a
+process that the daemon's own code has locked, and in one that is not locked. An allowed call
+must get the kernel's answer, the same in both. A probe that kills needs a process of its own.
+For each condition, one such process is locked by the daemon's code. For each bit, the process
+has the same filter and nothing else.
 """
 
 import errno
@@ -35,16 +35,15 @@ RecordProperty = Callable[[str, object], None]
 
 TEXT: Final = Path(FOLDER, "mailbelld.toml").read_text()
 POLICY: Final = parse(TEXT.encode())
-# Numbers for processes that are only filtered. No process has this id, nor one that
-# differs in a bit: a broken filter shall not hit anybody. Above PID_MAX_LIMIT,
-# linux/threads.h.
+# Numbers for processes that have only the filter. No process has this number or one that
+# differs in one bit, so a broken filter harms no process. Above PID_MAX_LIMIT, linux/threads.h.
 ELSEWHERE: Final = {"SELF": 0x3FFF0000, "STATUS": 98, "WAKEUP": 99}
 
 X32: Final = 0x40000000  # asm/unistd.h: __X32_SYSCALL_BIT
 DEAD: Final = -int(signal.SIGSYS)
-# Linux since 6.14 asks no filter about the calls with which it enters its own probes
-# of user space, kernel/seccomp.c: seccomp_uprobe_exception. From anywhere but its
-# trampoline they do nothing: the first kills, the second is an error.
+# Since 6.14 Linux asks no filter about the calls with which it enters its own probes of user
+# space, kernel/seccomp.c: seccomp_uprobe_exception. Outside its trampoline they do nothing: the
+# first kills, the second is an error.
 PAST_EVERY_FILTER: Final = (
     {335: -int(signal.SIGILL), 336: errno.ENXIO} if platform.machine() == "x86_64" else {}
 )
@@ -75,11 +74,11 @@ def rule_of(probe: Probe) -> tuple[str, int | None]:
     return probe.call, probe.argument
 
 
-# --- what does not kill --------------------------------------------------------------
+# --- probes that do not kill ----------------------------------------------------------
 
 
 def harmless_signals() -> None:
-    """Let what is sent to oneself end nothing, so that there is an answer to see."""
+    """Let signals to the process itself end nothing, so that an answer can be seen."""
     signal.signal(signal.SIGABRT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -88,14 +87,14 @@ def answers(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
     found = []
     for probe in made(numbers):
         if probe.answer != KILL:
-            # So that after a death there is something to read about it.
+            # After a death, its cause can then be read.
             os.write(2, f"{probe}\n".encode())
             found.append((probe, ask(call_of(probe))))
     return found
 
 
 def answers_of_the_kernel(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
-    """The same calls, with the same descriptors, in a process that is free to make them."""
+    """Make the same calls, with the same descriptors, in a process that may make them."""
     harmless_signals()
     os.dup2(2, numbers["WAKEUP"])
     os.closerange(numbers["STATUS"], numbers["STATUS"] + 1)
@@ -104,7 +103,7 @@ def answers_of_the_kernel(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]
 
 @dataclass(frozen=True)
 class Told:
-    """What a probe was told by the locked process, and by the kernel itself."""
+    """The answers to a probe in the locked process, and from the kernel itself."""
 
     probe: Probe
     locked: int
@@ -125,7 +124,7 @@ def told() -> list[Told]:
 def test_what_is_allowed_goes_through(record_property: RecordProperty) -> None:
     allowed = [one for one in told() if one.probe.answer == ALLOW]
     assert [one for one in allowed if one.locked != one.free] == []
-    # Where that is also what the filter says to other arguments, nothing would be shown.
+    # Where the filter gives the same answer to other arguments, nothing is proved.
     softly = [one for one in allowed if one.probe.other != KILL]
     assert [one for one in softly if one.free == one.probe.other.errno] == []
     record_property("sandbox: live probes, allowed", len(allowed))
@@ -134,17 +133,17 @@ def test_what_is_allowed_goes_through(record_property: RecordProperty) -> None:
 def test_what_is_refused_gets_its_error(record_property: RecordProperty) -> None:
     refused = [one for one in told() if one.probe.answer not in {ALLOW, KILL}]
     assert [one for one in refused if one.locked != one.probe.answer.errno] == []
-    # Some nonsense gets the same error from the kernel itself, but never all of a rule's.
+    # The kernel itself gives the same error to some nonsense, but never to all of a rule's.
     shown = {rule_of(one.probe) for one in refused if one.locked != one.free}
     assert {rule_of(one.probe) for one in refused} - shown == set()
     record_property("sandbox: live probes, refused with an error", len(refused))
 
 
-# --- what does not return to its caller -------------------------------------------------
+# --- calls that do not return to their caller ------------------------------------------
 
 
 def returned_from_a_handler() -> bool:
-    """rt_sigreturn(2), which nothing but the end of a handler may call."""
+    """rt_sigreturn(2): only the end of a handler may call it."""
     came: list[int] = []
 
     def before() -> None:
@@ -170,7 +169,7 @@ def test_what_does_not_return_goes_through(call: str) -> None:
     assert APART[call]()
 
 
-# --- what kills -----------------------------------------------------------------------
+# --- probes that kill -----------------------------------------------------------------
 
 
 def filtered(calls: list[Call]) -> list[int]:
@@ -190,7 +189,7 @@ def test_each_condition_kills_in_a_process_locked_by_the_daemon(
     rules = {rule_of(probe) for probe in deadly(ELSEWHERE)}
 
     def inside(rule: tuple[str, int | None], numbers: Mapping[str, int]) -> int:
-        # The last is the highest bit, with which no id of a process is another's.
+        # The last is the highest bit; no two process numbers differ in it.
         *_, last = (probe for probe in deadly(numbers) if rule_of(probe) == rule)
         return ask(call_of(last))
 
@@ -201,13 +200,13 @@ def test_each_condition_kills_in_a_process_locked_by_the_daemon(
 
 @pytest.mark.parametrize("bit", [0, pytest.param(X32, marks=only_x86_64, id="x32")])
 def test_a_kill_takes_every_thread(bit: int) -> None:
-    """Were it one thread alone, this process would stay, as would a daemon with its port."""
+    """If only the thread were killed, this process would stay, as a daemon with its port would."""
 
     def inside() -> None:
         blocked, _ = os.pipe()
         threading.Thread(target=os.read, args=(blocked, 1), daemon=True).start()
         (other,) = {int(task) for task in os.listdir("/proc/self/task")} - {os.getpid()}
-        # Until it sleeps in read(2) it may hold Python's lock.
+        # Before it sleeps in read(2) it may hold Python's lock.
         reading = f"{NUMBERS['read']} "
         where = Path(f"/proc/self/task/{other}/syscall")
         until(lambda: where.read_text().startswith(reading), "read")
@@ -224,7 +223,7 @@ BEYOND: Final = (1024, 1025, 1535, 2047, 4096, 65536, X32 - 1, 1 << 31, 0xFFFFFF
 
 
 def said_of(number: int) -> int:
-    """What the policy says of a number that it does not name."""
+    """The policy's answer for a number that it does not name."""
     unknown = POLICY.unknown
     return unknown.action.errno if unknown.newest < number <= unknown.until else DEAD
 
@@ -254,7 +253,7 @@ def test_every_number_of_x32_kills(record_property: RecordProperty) -> None:
     record_property("sandbox: live call numbers of x32", len(ended))
 
 
-# --- that there is a probe for everything ------------------------------------------
+# --- there is a probe for everything ------------------------------------------------
 
 
 def parsed(text: str) -> Policy:

@@ -1,9 +1,9 @@
-"""Fail closed: whichever step of the start-up fails, nobody is served.
+"""Fail closed: if any step of the start-up fails, no connection is served.
 
-Each start is that of the real daemon in a process of its own. A step is made to
-fail by what the kernel answers to its call, or by what the process finds on its
-machine (`sandbox.start.steps`). A lie is the strongest form: the kernel answers that
-it has done what it was asked to do, and has not.
+Each start is that of the real daemon in its own process. A step fails because of the kernel's
+answer to its call, or because of what the process finds on its machine
+(`sandbox.start.steps`). The strongest form is a false answer: the kernel reports that it has
+done what it was asked to do, and has not.
 """
 
 import os
@@ -33,7 +33,7 @@ Record = Callable[[str, object], None]
 
 
 def start(directory: Path, case: Case) -> Attempt:
-    """Start the daemon as a case wants it."""
+    """Start the daemon as a case describes."""
     require_possible(case)
     user = (as_an_ordinary_user(),) if case.who is Who.USER else ()
     modules = case.modules(directory) if case.modules else {}
@@ -57,7 +57,7 @@ def require_possible(case: Case) -> None:
 
 
 def require_not_started(ended: Attempt, case: Case) -> None:
-    """It has ended with what is wrong, where, and what to do; and nobody was served."""
+    """It ended with what is wrong, where, and what to do, and no connection was served."""
     assert not ended.ready, ended
     assert not ended.accepted, ended
     assert not ended.connectable, ended
@@ -72,7 +72,7 @@ def require_not_started(ended: Attempt, case: Case) -> None:
 
 
 def require_started(ended: Attempt, case: Case) -> None:
-    """It was locked in, served, and ended when it was told to."""
+    """It was locked, it served, and it ended when it was asked to."""
     assert ended.code == 0, ended
     assert ended.accepted, ended
     for part in case.parts:
@@ -92,7 +92,7 @@ NOTHING: Final = Case("ready", "nothing goes wrong", 0, ("event=locked",))
 
 
 def test_when_nothing_goes_wrong_it_starts(tmp_path: Path) -> None:
-    """The control: else the tests below would pass for a reason of their own."""
+    """The control: without it, the tests below could pass for another reason."""
     ended = start(tmp_path, NOTHING)
     require_started(ended, NOTHING)
     assert ended.ready
@@ -132,7 +132,7 @@ def test_what_it_can_do_without_it_says(case: Case, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def good_status(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What the kernel says of a daemon that is locked in."""
+    """The kernel's report about a locked daemon."""
     ended = start(tmp_path_factory.mktemp("good"), NOTHING)
     require_started(ended, NOTHING)
     return ended.status
@@ -165,19 +165,20 @@ def test_a_status_that_is_wrong_in_one_line_ends_it(
     record_property("sandbox: start-up failures tried", 1)
 
 
-# The calls that make or prove the lock. Each is refused once and lied about once,
+# The calls that make or prove the lock. Each is refused once. Each is falsely reported as done
+# once, except those in `INTO_MEMORY`.
 LOCKING: Final = {
     "prctl", "capset", "capget", "setgroups", "getgroups", "setresuid", "getresuid", "setuid",
     "setresgid", "getresgid", "setgid", "prlimit64", "landlock_create_ruleset",
     "landlock_restrict_self", "seccomp",
 }  # fmt: skip
-# but not about what the kernel answers into memory, which only it can write.
+# The kernel writes the answers of these calls into memory, which a false answer cannot do.
 INTO_MEMORY: Final = (
     Call("capget"), Call("getresuid"), Call("getresgid"), Call("getgroups"),
     Call("prlimit64", ((2, 0),)),
 )  # fmt: skip
-# The calls that open, ask and wait, as in any program. What is none of either is not
-# made by accident: it belongs to the first, or the reader is told here that it does not.
+# The calls that open, ask and wait, as in any program. A call in neither list is a new one: it
+# belongs in the first list, or in this one if it has nothing to do with the lock.
 ORDINARY: Final = {
     "openat", "read", "write", "lseek", "newfstatat", "fstat", "readlink", "readlinkat",
     "getdents64", "preadv2", "ioctl", "fcntl",
@@ -200,7 +201,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Attempt:
 
 
 def test_no_call_of_the_lock_is_without_its_failure_and_its_lie(recorded: Attempt) -> None:
-    """So a step that is new, or an option, cannot be forgotten in the lists above."""
+    """So a new step, or a new option, cannot be forgotten in the lists above."""
     made = list(takewhile(lambda call: call[0] != "sendto", recorded.calls))  # until it is ready
     assert {name for name, _ in made} - LOCKING - ORDINARY == set()
     locking = [call for call in made if call[0] in LOCKING]
@@ -212,7 +213,7 @@ def test_no_call_of_the_lock_is_without_its_failure_and_its_lie(recorded: Attemp
 
 
 def test_starting_it_runs_no_other_program(recorded: Attempt) -> None:
-    """Some libraries do when they are imported, and perhaps as root."""
+    """Some libraries do this when they are imported, and perhaps as root."""
     names = [name for name, _ in (*recorded.earlier, *recorded.calls)]
     assert names.count("execve") == 1
     assert set(names) & {"execveat", "fork", "vfork", "clone", "clone3"} == set()

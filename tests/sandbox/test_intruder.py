@@ -1,7 +1,7 @@
 """Code execution inside: every attack, in the running daemon, as raw calls and as Python.
 
-An attack fails in one of two ways. Either its calls get the policy's very answer, and
-the daemon goes on as if nothing had been; or the whole process is gone at once.
+An attack fails in one of two ways. Either its calls get exactly the policy's answer, and the
+daemon goes on as if nothing had happened. Or the whole process ends at once.
 """
 
 import errno
@@ -32,10 +32,10 @@ from sandbox.inside import (
 
 from mailbell.syscalls.policy import ALLOW, KILL, Action, Policy
 
-# What the policy permits, and a limit of resources stops because it is too much.
+# The policy permits these, and a limit of resources stops them when they take too much.
 STOPPED_BY_A_LIMIT: Final = {"exhaust memory": errno.ENOMEM}
 
-# Whatever an attack is aimed at: which of the two ways it is depends on numbers alone.
+# For any target: numbers alone decide in which of the two ways an attack fails.
 NOWHERE: Final = Targets(
     readable="", secret="", writable="", own="", others="", folder="", program="",
     tcp4=("127.0.0.1", 0), tcp6=("::1", 0), udp4=("127.0.0.1", 0), udp6=("::1", 0),
@@ -46,7 +46,7 @@ SOMEWHERE: Final = 1 << 40
 
 
 def answer(policy: Policy, attack: Attack) -> Action:
-    """What the policy says to the first call that it does not permit."""
+    """The policy's answer to the first call that it does not permit."""
     for call, made in zip(attack.calls, laid_out(attack, SOMEWHERE).calls, strict=True):
         args = [SOMEWHERE if isinstance(arg, Result) else arg for arg in made.args]
         if (action := policy.answer(call.name, registers(args))) != ALLOW:
@@ -64,7 +64,7 @@ REFUSED: Final = [attack for attack in ATTACKS if attack not in DEADLY]
 
 @pytest.fixture(scope="module")
 def targets() -> Iterator[Targets]:
-    """Where the attacks succeed if nothing stops them."""
+    """Targets where the attacks succeed if nothing stops them."""
     with site() as place:
         yield replace(place.targets, **files(place.directory), terminal=2)
 
@@ -78,7 +78,7 @@ def aimed_from(daemon: Daemon, targets: Targets, *attacks: Attack) -> list[Attac
 
 
 def as_raw_calls(daemon: Daemon, attack: Attack) -> object:
-    """Make the calls up to the first that fails; return the number of its error."""
+    """Make the calls up to the first that fails. Return the number of its error."""
     with intruding(daemon) as intruder:
         base = intruder.place(bytes(len(laid_out(attack, 0).memory)))
         layout = laid_out(attack, base)
@@ -93,7 +93,7 @@ def as_raw_calls(daemon: Daemon, attack: Attack) -> object:
 
 
 def as_python(daemon: Daemon, attack: Attack) -> object:
-    """Execute the source; return the number of the error that it raises."""
+    """Execute the source. Return the number of the error that it raises."""
     raised = said(daemon, attack.python)
     return raised[1] if isinstance(raised, tuple) else raised
 
@@ -144,7 +144,7 @@ def test_a_process_of_the_same_user_does_not_get_inside(open_path: Path, targets
 
 
 def attached(pid: int) -> child.Ended:
-    """What comes of it when somebody traces a process whose user it is."""
+    """The result when a process traces another process of the same user."""
 
     def inside() -> None:
         if ROOT:

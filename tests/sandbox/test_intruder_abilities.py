@@ -1,7 +1,7 @@
-"""Code execution inside: what an intruder can do all the same.
+"""Code execution inside: what an intruder can still do.
 
-Each test shows that something works. SECURITY.md tells it, and nothing else must
-be found to work: that is what the other tests of an intruder are for.
+Each test shows that something works. SECURITY.md lists it. The other tests of an intruder show
+that nothing else works.
 """
 
 import mmap
@@ -65,7 +65,7 @@ def test_it_tells_subscribers_of_what_never_was_as_python(open_path: Path) -> No
     with broken_into(open_path) as daemon, Local(daemon.path) as subscriber:
         subscriber.subscribe()
         assert said(daemon, source) is None
-        daemon.status()  # the event loop sleeps until somebody calls
+        daemon.status()  # the event loop sleeps until a connection comes
         assert subscriber.reply()["notification"]["account"] == "default"
 
 
@@ -98,7 +98,7 @@ def test_it_reads_the_memory_of_the_daemon_and_shows_it_to_who_is_connected(
 
 
 def found(daemon: Daemon, intruder: Intruder, text: bytes) -> int:
-    """Where a text is in the daemon's memory."""
+    """The address of a text in the daemon's memory."""
     for mapping in mappings(daemon.pid):
         if mapping.rights.startswith("rw"):
             at = intruder.read(mapping.start, mapping.end - mapping.start).find(text)

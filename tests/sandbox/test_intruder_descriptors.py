@@ -1,7 +1,7 @@
-"""Code execution inside: what each descriptor that the daemon has open is good for.
+"""Code execution inside: what an intruder can do with each open descriptor of the daemon.
 
-`GOOD_FOR` is all of it. With every other call the policy or the kernel refuses each
-of them, or the whole process is killed.
+`GOOD_FOR` is the complete list. For every other call, the policy or the kernel refuses the
+descriptor, or the whole process is killed.
 """
 
 import os
@@ -42,8 +42,8 @@ SO_SNDBUF, SO_PEERCRED, SO_GET_FILTER, SO_DETACH_FILTER, SO_PEERPIDFD = 7, 17, 2
 NEXT: Final = (1 << 64) - 1  # preadv2(2): not at an offset
 YES: Final = struct.pack("<I", 1)
 
-# What comes after the descriptor; a list is an iovec. What comes after the name of the
-# call tells two of the same apart.
+# The arguments after the descriptor; a list is an iovec. A text after the name of the call tells
+# two forms of the same call apart.
 CALLS: Final[dict[str, tuple[int | bytes | list[bytes], ...]]] = {
     "read": (bytes(64), 64),
     "preadv2": ([bytes(64)], 1, NEXT, 0, int(os.RWF_NOWAIT)),
@@ -76,11 +76,11 @@ GOOD_FOR: Final[dict[str, set[str]]] = {
     "local": SOCKET | {"accept4"},
     "manager": SOCKET | {"sendto", "recvfrom", "preadv2"},
     "wake-up": SOCKET | {"sendto", "recvfrom", "preadv2"},
-    # By the one of them that the handlers of signals write to.
+    # The one to which the handlers of signals write.
     "wake-up by signals": SOCKET | {"sendto", "recvfrom", "preadv2", "write"},
     "subscriber": SOCKET | {"sendto", "recvfrom", "preadv2"},
     "stranger": SOCKET | {"sendto", "recvfrom", "preadv2"},
-    # Its number is that of the file which was the proof, and has been closed.
+    # It has the number of the file that was read for the proof and then closed.
     "whoever came first": SOCKET | {"sendto", "recvfrom", "preadv2", "read"},
 }
 DEADLY: Final = [
@@ -102,7 +102,7 @@ def busy(directory: Path) -> Iterator[Daemon]:
 
 
 def kinds(intruder: Intruder, policy: Policy) -> dict[int, str]:
-    """What is open, with what is special about some numbers."""
+    """What is open, with a note for some numbers."""
     found = descriptors(intruder)
     for descriptor, kind in found.items():
         if kind == "wake-up" and policy.answer("write", registers([descriptor])) == ALLOW:
@@ -113,7 +113,7 @@ def kinds(intruder: Intruder, policy: Policy) -> dict[int, str]:
 
 
 def placed(intruder: Intruder, argument: int | bytes | list[bytes]) -> int:
-    """Return what stands for an argument in a register."""
+    """Return the value of an argument in a register."""
     if isinstance(argument, int):
         return argument
     if isinstance(argument, list):
@@ -123,7 +123,7 @@ def placed(intruder: Intruder, argument: int | bytes | list[bytes]) -> int:
 
 
 def works(intruder: Intruder, policy: Policy, descriptor: int, call: str) -> bool:
-    """Make a call that does not kill; tell whether it goes through, or would with more there."""
+    """Make a call that does not kill. Tell whether it succeeds, or would with more input there."""
     name = call.partition(":")[0]
     passed = (descriptor, *(placed(intruder, argument) for argument in CALLS[call]))
     action = policy.answer(name, registers(passed))
@@ -162,7 +162,7 @@ def test_reading_and_writing_kill(open_path: Path, kind: str, call: str) -> None
 
 @traced
 def test_a_number_stands_for_whatever_has_it_and_wins_nothing(open_path: Path) -> None:
-    """A connection can take the place of the log: what is written to it could be sent too."""
+    """A connection can take the place of the log: an intruder could send what the log gets."""
     with broken_into(open_path) as daemon:
         endpoint = daemon.endpoint()
         with intruding(daemon) as intruder:

@@ -1,7 +1,7 @@
-"""Code execution inside: ways round the filter that do not lead round it.
+"""Code execution inside: attempts to get round the filter, all of which fail.
 
-Other doors to the kernel, arguments that the filter might read otherwise than the
-kernel does, another filter on top, memory that becomes code.
+Other entries to the kernel, arguments that the filter might read differently from the kernel,
+another filter in addition, memory that becomes code.
 """
 
 import signal
@@ -55,7 +55,7 @@ HIGH_HALVES: Final[dict[str, tuple[int | bytes, ...]]] = {
     "mprotect": (0, PAGE, (X << 32) | R | W),
 }
 DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
-    # what a high half hides, or seems to hide
+    # arguments that use the high half
     "write to another descriptor": ("write", (HIGH | 1, b"x", 1)),
     "raw packets": ("socket", (HIGH | PACKET, 3, 0)),
     "no close-on-exec": ("accept4", (3, 0, 0, HIGH)),
@@ -69,7 +69,7 @@ DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
     "a signal to the group": ("kill", (HIGH, 0)),
     "a signal to everybody": ("kill", (-1, int(signal.SIGINT))),
     "a mask of signals": ("epoll_pwait", (3, bytes(16), 1, 0, HIGH, 8)),
-    # another filter, and what was set before the lock
+    # another filter, and settings made before the lock
     "a filter by prctl": ("prctl", (PR_SET_SECCOMP, 2, bytes(16), 0, 0)),
     "a filter by seccomp": ("seccomp", (SECCOMP_SET_MODE_FILTER, 0, bytes(16))),
     "a filter that asks us": (
@@ -81,7 +81,7 @@ DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
     # to get a descriptor, or to pass one on
     "a message with descriptors": ("recvmsg", (3, bytes(56), 0)),
     "descriptors in a message": ("sendmsg", (6, bytes(56), 0)),
-    # what the kernel itself would do
+    # work that the kernel itself would do
     "a call that is restarted": ("restart_syscall", ()),
 }
 
@@ -90,7 +90,7 @@ DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
 def test_the_door_of_32_bit_programs_kills(open_path: Path) -> None:
     with broken_into(open_path) as daemon:
         with pytest.raises(Gone), intruding(daemon) as intruder:
-            # Two bytes in the middle of other instructions are an instruction as well.
+            # Two bytes in the middle of other instructions are an instruction too.
             intruder.step(rip=code(daemon, intruder, INT_80), rax=I386_GETPID)
         ended = daemon.process.wait(PATIENCE)
     if ended == -signal.SIGSEGV:
@@ -99,7 +99,7 @@ def test_the_door_of_32_bit_programs_kills(open_path: Path) -> None:
 
 
 def code(daemon: Daemon, intruder: Intruder, wanted: bytes = b"") -> int:
-    """Where some bytes are in executable memory."""
+    """The address of some bytes in executable memory."""
     for mapping in mappings(daemon.pid):
         if mapping.rights == "r-xp" and mapping.path.startswith("/"):
             at = intruder.read(mapping.start, mapping.end - mapping.start).find(wanted)
@@ -131,7 +131,7 @@ def test_calls_at_fixed_addresses_kill(open_path: Path, address: int) -> None:
 
 @traced
 def test_a_forged_return_from_a_signal_makes_no_new_call(open_path: Path) -> None:
-    """It sets all registers, the instruction pointer among them, and no more."""
+    """It sets all registers, with the instruction pointer, and does no more."""
     back = number("rt_sigreturn")
     with broken_into(open_path) as daemon, is_killed(daemon), intruding(daemon) as intruder:
         frame = forged(intruder, number("getpid"))
@@ -169,7 +169,7 @@ def test_what_the_kernel_does_not_see_of_an_argument_changes_nothing(open_path: 
 
 @traced
 def test_memory_of_no_other_kind_is_had_by_asking_as_an_allocator_does(open_path: Path) -> None:
-    """At an address of choice, also one that only the upper half holds; of huge pages."""
+    """At a chosen address, also one that needs the upper half; and with huge pages."""
     with broken_into(open_path) as daemon:
         before = {(each.start, each.end) for each in mappings(daemon.pid)}
         with intruding(daemon) as intruder:
@@ -196,7 +196,7 @@ def test_these_arguments_kill(open_path: Path, case: str) -> None:
 
 
 def both(pid: int) -> list[str]:
-    """What is writable and executable."""
+    """Return the memory that is writable and executable."""
     return [each.path for each in mappings(pid) if "w" in each.rights and "x" in each.rights]
 
 

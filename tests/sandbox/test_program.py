@@ -1,7 +1,7 @@
 """The compiled program does what `policy/*.toml` says: every call number, around every condition.
 
-Three answers are compared for each input: the program's, that of `Policy.answer`, and
-that of a second reading of the text which shares nothing with the product
+Three answers are compared for each input: that of the program, that of `Policy.answer`, and that
+of a second reading of the text, which shares nothing with the product
 (`sandbox.program.reading`). A running daemon shows that this program is the one in force.
 """
 
@@ -59,7 +59,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_every_call_number(subject: Subject, record_property: Publish) -> None:
-    """Also with arguments that some other call is permitted with."""
+    """Also with arguments with which another call is permitted."""
     tally = Tally(subject)
     tempting = {args for one in subject.reading.paragraphs.values() for args in permitted(one)}
     for number in NUMBERS:
@@ -115,7 +115,7 @@ def test_whatever_else_there_is(subject: Subject, record_property: Publish) -> N
 
 
 def test_an_evaluator_that_takes_the_program_as_it_stands_agrees(subject: Subject) -> None:
-    """The tree of decisions is a translation, and might be wrong."""
+    """The tree of decisions is a translation and might be wrong."""
     program, decisions = subject.program, Decisions(subject.program)
 
     def agree(number: int, args: Args, architecture: int = subject.architecture) -> None:
@@ -133,7 +133,7 @@ def test_an_evaluator_that_takes_the_program_as_it_stands_agrees(subject: Subjec
 
 
 def test_the_kernels_headers_and_libseccomp_number_calls_alike(subject: Subject) -> None:
-    """What an architecture lacks has no number in either, so that it means no other call."""
+    """A call that an architecture lacks has no number in either, so it means no other call."""
     numbers = {
         name: pyseccomp.resolve_syscall(subject.architecture, name)
         for entry in subject.policy.entries
@@ -168,7 +168,7 @@ def test_the_program_in_force_is_the_one_evaluated(
 
 
 def descriptors_permitted_by(code: bytes) -> tuple[int, int]:
-    """What a filter lets its process read, and write to beside standard error."""
+    """What a filter lets its process read, and write to in addition to standard error."""
     decisions = Decisions(decoded(code))
 
     def permitted_to(call: str) -> set[int]:

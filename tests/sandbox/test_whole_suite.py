@@ -1,8 +1,8 @@
-"""The whole system suite again, with every daemon in it watched.
+"""The whole system suite once more, with every daemon in it watched.
 
-What the daemon needs once it is locked in is not a matter of opinion: the tests
-of tests/system drive it through everything that it does, and here they run once
-more, under strace and with an audit hook (`harness.watch`).
+This shows what the daemon really needs once it is locked. The tests of tests/system make it do
+everything that it can do. Here they run once more, under strace and with an audit hook
+(`harness.watch`).
 """
 
 import os
@@ -25,7 +25,7 @@ SUITE: Final = Path(__file__).parent.parent / "system"
 POLICY: Final = read_policy("mailbelld")
 PERMITTED: Final = 40  # calls, at most
 MINUTES: Final = 8
-# Whether it is needed is a property of the machine, or of its Python, and not of the daemon.
+# Whether these are needed depends on the machine or on its Python, not on the daemon.
 DEPENDS: Final = {"clock_gettime", "futex", "recvfrom"}
 
 pytestmark = pytest.mark.long
@@ -34,7 +34,7 @@ Seen = dict[str, Counter[tuple[int, ...]]]
 
 
 def run_suite(directory: Path, way: str, **environ: str) -> Iterator[Path]:
-    """Run tests/system with its daemons watched; yield what was written of each."""
+    """Run tests/system with its daemons watched. Yield the records of each daemon."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
     directory.chmod(0o777)  # the daemon may be another user
     done = subprocess.run(
@@ -49,7 +49,7 @@ def run_suite(directory: Path, way: str, **environ: str) -> Iterator[Path]:
 
 @pytest.mark.parametrize("allocator", ["malloc", "debug"])
 def test_nothing_is_imported_opened_made_or_started(open_path: Path, allocator: str) -> None:
-    """With the C library's allocator and the interpreter's checking one, too."""
+    """With the C library's allocator and with the interpreter's checking one."""
     reports = [events(each) for each in run_suite(open_path, "audit", PYTHONMALLOC=allocator)]
     locked = [report for report in reports if report]
     assert len(locked) > 50
@@ -57,7 +57,7 @@ def test_nothing_is_imported_opened_made_or_started(open_path: Path, allocator: 
 
 
 def calls_of_all(traces: Iterator[Path]) -> Seen:
-    """Return what all the daemons asked of the kernel once they were locked."""
+    """Return the calls of all daemons once they were locked."""
     found: Seen = {}
     for trace in traces:
         for call, arguments in calls_after_the_lock(trace):
@@ -66,7 +66,7 @@ def calls_of_all(traces: Iterator[Path]) -> Seen:
 
 
 def unused(entry: Entry, seen: Seen) -> Iterator[str]:
-    """Name the calls of an entry that were not used, and of the others the values."""
+    """Name the calls of an entry that were not used, and for the others the unused values."""
     for call in entry.calls:
         if call not in seen:
             yield call
@@ -82,7 +82,7 @@ def used(entry: Entry, seen: Seen) -> list[Counter[tuple[int, ...]]]:
 
 
 def silent(seen: Seen) -> list[str]:
-    """Name what is permitted and was not used, and has no word that says so."""
+    """Name what is permitted, was not used, and is not named in `unused`."""
     return [
         f"{name} of {', '.join(entry.calls)}"
         for entry in POLICY.entries
@@ -93,7 +93,7 @@ def silent(seen: Seen) -> list[str]:
 
 
 def stale(seen: Seen) -> list[str]:
-    """Name the paragraphs that call something unused where all of it was used."""
+    """Name the paragraphs that claim something unused although all of it was used."""
     return [
         ", ".join(entry.calls)
         for entry in POLICY.entries

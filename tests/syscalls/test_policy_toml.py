@@ -165,7 +165,7 @@ def test_too_many_rules() -> None:
         ),
         (
             'calls = ["read"]\nreason = "x"\nelse = "EPERM"',
-            ["allow[0].else: needs args: without them it never happens"],
+            ["allow[0].else: needs args: without args it has no effect"],
         ),
         (
             'calls = ["read"]\nreason = "x"\nargs = 1',
@@ -320,7 +320,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
 
 def test_placeholders_must_be_a_table() -> None:
     assert problems("placeholders = 1\n" + HEAD) == [
-        "placeholders: must be a table of names, each with what it is"
+        "placeholders: must be a table of names, each with a description"
     ]
 
 

@@ -59,7 +59,7 @@ class Coalescer:
         """
         self.held_back += 1
         if now < self.next <= now + self._interval:
-            return 0  # `tick` would say so too; under a flood this is all there is to do
+            return 0  # as `tick` would return; under a flood this short way counts
         return self.tick(now)
 
     def tick(self, now: float) -> int:

@@ -76,7 +76,7 @@ def _table(data: bytes) -> dict[str, Any]:
         _refuse([Problem("", f"not UTF-8 at byte {error.start}: save it as UTF-8")])
     except ValueError as error:
         _refuse([Problem("", f"not TOML: {error}")])
-    except RecursionError:  # how tomllib ends on a thousand opening brackets
+    except RecursionError:  # tomllib raises it for a thousand opening brackets
         _refuse([Problem("", "not TOML: nested too deeply")])
 
 
@@ -96,7 +96,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._placeholders: dict[str, str] = {}
         self._used: set[str] = set()
-        self._calls: dict[str, str] = {}  # name: path of the paragraph it stands in
+        self._calls: dict[str, str] = {}  # the path of each call's paragraph
 
     def policy(self, table: dict[str, Any]) -> Policy:
         self._keys("", table, {"program", "placeholders", "unknown", "allow", "deny"})
@@ -147,7 +147,7 @@ class _Reader:
 
     def _declarations(self, table: object) -> dict[str, str]:
         if not isinstance(table, dict):
-            self._problem("placeholders", "must be a table of names, each with what it is")
+            self._problem("placeholders", "must be a table of names, each with a description")
             return {}
         found = {}
         for name, reason in table.items():
@@ -192,7 +192,7 @@ class _Reader:
             within=within,
         )
         if "else" in table and not conditions:
-            self._problem(f"{path}.else", "needs args: without them it never happens")
+            self._problem(f"{path}.else", "needs args: without args it has no effect")
         if within and "else" not in table:
             self._problem(f"{path}.within", "needs else: write the conditions under args")
         self._check_within(path, conditions, within)

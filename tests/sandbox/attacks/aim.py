@@ -1,8 +1,8 @@
-"""An attack, what it is aimed at, and how it becomes system calls or Python.
+"""An attack, its targets, and how it becomes system calls or Python.
 
-`aimed` fills in the targets, and `laid_out` turns the calls into numbers and one piece
-of memory that they point into, so that anybody can make them: ctypes in a child, or a
-debugger in the daemon.
+`aimed` fills in the targets. `laid_out` turns the calls into numbers and one piece of memory
+that they point into. So the calls can be made by ctypes in a child, or by a debugger in the
+daemon.
 """
 
 import errno
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 UNIX, INET, INET6 = int(socket.AF_UNIX), int(socket.AF_INET), int(socket.AF_INET6)
-# What every pointer points to has this much room: a page.
+# Each pointer points to this much room: a page.
 SLOT: Final = 4096
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an earlier call of the attack returned.
+    """The result of an earlier call of the attack.
 
     Attributes:
-        of: which call, counted from 0.
+        of: the number of that call, counted from 0.
     """
 
     of: int
@@ -49,12 +49,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Given:
-    """A field of `Targets`, in the form the kernel wants: number, path or address.
+    """A field of `Targets`, in the form that the kernel takes: a number, a path or an address.
 
     Attributes:
-        name: of the field.
-        length: the length of it instead.
-        socket: a path is the address of a Unix socket.
+        name: the name of the field.
+        length: whether its length is meant instead.
+        socket: whether a path is the address of a Unix socket.
     """
 
     name: str
@@ -64,14 +64,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Pointer:
-    """A pointer inside of a structure, to these bytes."""
+    """A pointer, in a structure, to these bytes."""
 
     to: bytes
 
 
 @dataclass(frozen=True)
 class Struct:
-    """A structure in memory that holds pointers, or what is only known later."""
+    """A structure in memory that contains pointers or values that are known later."""
 
     parts: tuple[bytes | Pointer | Given, ...]
 
@@ -85,7 +85,7 @@ class Call:
 
     Attributes:
         name: as in syscalls(2).
-        args: bytes and structures are passed as a pointer to them, writable.
+        args: bytes and structures are passed as pointers to writable memory.
     """
 
     name: str
@@ -97,18 +97,18 @@ class Attack:
     """An attack.
 
     Attributes:
-        name: in plain words.
-        calls: in order. It has succeeded when the last one returns 0 or more, see
-            `succeeded`; it has failed as soon as one does not.
-        python: the same as source for exec(). It imports only what the daemon has
-            imported already, sets `got`, and raises when it is refused. Before it is
-            `aimed` it may be empty: the calls are then translated.
-        control_needs: who would succeed if no layer were in force: "nobody", which is
+        name: a name in simple words.
+        calls: the calls in order. The attack has succeeded if the last one returns 0 or more,
+            see `succeeded`. It has failed as soon as one does not.
+        python: the same as source for exec(). It imports only modules that the daemon has
+            imported already, sets `got`, and raises if it is refused. It may be empty before
+            the attack is `aimed`: the calls are then translated.
+        control_needs: the user that would succeed without any layer: "nobody", which means
             any user, or "root".
-        granted: errors which say that the kernel permitted it and only then found that
-            what it was given is of no use.
-        never_returns: the process becomes another program, which exits with 0.
-        may_be_off: why some kernels or settings refuse it to everybody, root included.
+        granted: errors that show that the kernel permitted the call and only then found
+            its arguments useless.
+        never_returns: whether the process becomes another program, which exits with 0.
+        may_be_off: why some kernels or settings refuse it to every user, even root.
     """
 
     name: str
@@ -120,11 +120,11 @@ class Attack:
     may_be_off: str = ""
 
     def succeeded(self, result: int) -> bool:
-        """Judge what the last call returned: as the kernel does, an error is negative."""
+        """Judge the result of the last call. As in the kernel, an error is negative."""
         return result >= 0 or errno.errorcode.get(-result) in self.granted
 
     def aims_at(self, target: str) -> bool:
-        """Tell whether a field of `Targets` is an argument of a call, or in a structure."""
+        """Tell whether a field of `Targets` is an argument of a call, or is in a structure."""
         arguments = (argument for call in self.calls for argument in call.args)
         parts = (
             part
@@ -136,29 +136,29 @@ class Attack:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the attacks are aimed at.
+    """The targets of the attacks.
 
     Attributes:
-        readable: a file that everybody may read.
+        readable: a file that every user may read.
         secret: a file that only root may read.
-        writable: a file that everybody may write.
-        own: a file that belongs to whoever attacks.
-        others: a file that belongs to somebody else.
-        folder: where everybody may make files.
-        program: to execute.
+        writable: a file that every user may write.
+        own: a file of the attacking user.
+        others: a file of another user.
+        folder: a folder where every user may make files.
+        program: a program to execute.
         tcp4: host and port of a listener.
-        tcp6: the same of IPv6.
-        udp4: host and port of somebody who gets datagrams.
-        udp6: the same of IPv6.
-        unix: the path of a listening socket to which everybody may connect.
-        abstract: the name of another, without the leading zero byte.
+        tcp6: the same for IPv6.
+        udp4: host and port of a process that receives datagrams.
+        udp6: the same for IPv6.
+        unix: the path of a listening socket to which every user may connect.
+        abstract: the name of an abstract socket, without the leading zero byte.
         victim: a process of the same user, not a child, that may be traced.
-        victim_memory: an address in it that can be read, 8 bytes.
+        victim_memory: an address in it from which 8 bytes can be read.
         stranger: a process of another user.
-        listener: a descriptor that the attacker has: a listening TCP socket.
-        datagrams: the same: a UDP socket.
-        terminal: the same: its terminal, if there is one, or any other descriptor.
-        thread_exit: the address of code that ends a thread, where a new one starts.
+        listener: a descriptor of the attacker: a listening TCP socket.
+        datagrams: another: a UDP socket.
+        terminal: another: its terminal, if there is one, or any other descriptor.
+        thread_exit: the address of code that ends a thread, where a new thread starts.
     """
 
     readable: str
@@ -193,11 +193,11 @@ class Targets:
 
 @dataclass(frozen=True)
 class RawCall:
-    """A call as the kernel takes it.
+    """A call in the form that the kernel takes.
 
     Attributes:
-        number: of the call; negative where the architecture lacks it.
-        args: at most six; a result is to be replaced by what that call returned.
+        number: the number of the call; negative if the architecture lacks it.
+        args: at most six; a result is replaced by the value that the call returned.
     """
 
     number: int
@@ -206,11 +206,11 @@ class RawCall:
 
 @dataclass(frozen=True)
 class Layout:
-    """An attack ready to be made.
+    """An attack that can be made.
 
     Attributes:
-        memory: to be put where `laid_out` was told.
-        calls: in order.
+        memory: the bytes for the address that `laid_out` was given.
+        calls: the calls in order.
     """
 
     memory: bytes
@@ -219,16 +219,16 @@ class Layout:
 
 @cache
 def number(name: str) -> int:
-    """Return the number of a call on this machine, negative where it has none."""
+    """Return the number of a call on this machine; negative if it has none."""
     return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
 
 
 def aimed(attack: Attack, targets: Targets) -> Attack:
-    """Fill in what an attack is aimed at.
+    """Fill in the targets of an attack.
 
     Returns:
-        The attack: its calls hold numbers, bytes, structures and results only, and
-        its Python is complete.
+        The attack. Its calls contain only numbers, bytes, structures and results, and its
+        Python is complete.
     """
     calls = tuple(
         Call(call.name, tuple(_filled(argument, targets) for argument in call.args))
@@ -244,8 +244,8 @@ def laid_out(attack: Attack, base: int) -> Layout:
 
     Args:
         attack: as `aimed` returns it.
-        base: the address of memory that may be read and written, where
-            `Layout.memory` will be: a slot for each pointer.
+        base: the address of readable and writable memory for `Layout.memory`: a slot for
+            each pointer.
     """
     memory = _Memory(base)
     calls = tuple(
@@ -256,7 +256,7 @@ def laid_out(attack: Attack, base: int) -> Layout:
 
 
 class _Memory:
-    """What the calls point to, slot by slot."""
+    """The memory that the calls point to, slot by slot."""
 
     def __init__(self, base: int) -> None:
         self.base = base
@@ -343,7 +343,7 @@ results = []
 
 
 def _translated(calls: Sequence[Call]) -> str:
-    """Write calls as Python, for which its library has no function."""
+    """Write calls for which Python's library has no function, as Python."""
     lines = [
         f"results.append(call({', '.join([str(number(call.name)), *_sources(call)])}))"
         for call in calls

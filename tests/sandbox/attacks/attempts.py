@@ -1,7 +1,7 @@
 """Attacks made in a child, with some of the daemon's layers in force.
 
-What an attack needs is made for each attempt anew and gone with it: files, sockets, a
-terminal, a mount namespace. Listeners and processes that are only looked at are shared.
+Each attempt gets new files, sockets, a terminal and a mount namespace, which end with it.
+Listeners and processes that are only inspected are shared.
 """
 
 import ctypes
@@ -37,25 +37,25 @@ __all__ = ["SUCCEEDED", "Site", "attempt", "attempt_in_python", "files", "site"]
 SUCCEEDED: Final = "succeeded"
 PR_SET_DUMPABLE: Final = 4
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
-# xor edi, edi; mov eax, 60; syscall: exit of the one thread.
+# xor edi, edi; mov eax, 60; syscall: ends the one thread.
 THREAD_EXIT: Final = bytes.fromhex("31ff b83c000000 0f05")
 EVERYTHING: Final = (Instruction(0x06, 0, 0, 0xFFFF),)
 PATIENCE: Final = 20.0
 
-# The files to attack. Root reads and changes whatever its mode is.
+# The files to attack. Root can read and change them whatever their mode is.
 _MODES: Final = {"readable": 0o644, "secret": 0, "writable": 0o666, "own": 0o600, "others": 0o600}
 
-# Memory that a thread may still use when the attempt is over: it lives as long as the child.
+# Memory that a thread may still use after the attempt. It lives as long as the child.
 _kept: list[object] = []
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where the attacks are made.
+    """The place where the attacks are made.
 
     Attributes:
-        directory: for the files of each attempt.
-        targets: listeners and processes; files and descriptors are each attempt's own.
+        directory: the folder for the files of each attempt.
+        targets: listeners and processes; each attempt has its own files and descriptors.
     """
 
     directory: Path
@@ -64,7 +64,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Held:
-    """What the attacker has, as the daemon has its sockets."""
+    """The descriptors of the attacker, as the daemon has its sockets."""
 
     targets: Targets
     sockets: tuple[socket.socket, ...]
@@ -72,7 +72,7 @@ class Held:
 
 @contextmanager
 def site() -> Iterator[Site]:
-    """Make listeners, processes and a directory that everybody can reach."""
+    """Make listeners, processes and a folder that every user can reach."""
     compile_filters()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailbell-")))
@@ -83,7 +83,7 @@ def site() -> Iterator[Site]:
 def _targets(stack: ExitStack, directory: Path) -> Targets:
     def bound(family: int, kind: int, address: object) -> socket.socket:
         sock = stack.enter_context(socket.socket(family, kind))
-        sock.bind(address)  # type: ignore[arg-type]  # of whatever family
+        sock.bind(address)  # type: ignore[arg-type]  # of any family
         if kind == socket.SOCK_STREAM:
             sock.listen(1024)
         return sock
@@ -113,7 +113,7 @@ def _targets(stack: ExitStack, directory: Path) -> Targets:
 
 
 def _process(stack: ExitStack, identity: credentials.Identity | None) -> int:
-    """Start a process that waits, and that ends with the site."""
+    """Start a process that waits and that ends with the site."""
     ids = {}
     if ROOT and identity:
         ids = {"user": identity.uid, "group": identity.gid, "extra_groups": ()}
@@ -146,13 +146,13 @@ def attempt(attack: Attack, run: Run, place: Site) -> str:
     if ended.error is not None or ended.signal is not None:
         pytest.fail(f"{attack.name}, {run.name}: {ended}")
     if ended.value is None:
-        # Not this program any more: whatever it is now has ended well.
+        # It is another program now, which has ended with success.
         return SUCCEEDED if attack.never_returns and ended.code == 0 else f"ended: {ended}"
     return SUCCEEDED if attack.succeeded(ended.value) else errorcode[-ended.value]
 
 
 def attempt_in_python(attack: Attack, run: Run, place: Site) -> str:
-    """Run the Python of an attack in a child; return as `attempt` does, or the exception."""
+    """Run the Python of an attack in a child. Return as `attempt` does, or the exception."""
 
     def inside() -> str:
         held = _equipped(attack, run, place)
@@ -172,7 +172,7 @@ def attempt_in_python(attack: Attack, run: Run, place: Site) -> str:
 
 
 def _equipped(attack: Attack, run: Run, place: Site) -> Held:
-    """Make files and sockets for this attempt alone, and become who would succeed."""
+    """Make files and sockets for this attempt, and change to the user that would succeed."""
     if ROOT and attack.control_needs == "root":
         _leave_mounts_alone()
     wanted = [name for name in _MODES if attack.aims_at(name)]
@@ -185,7 +185,7 @@ def _equipped(attack: Attack, run: Run, place: Site) -> Held:
     targets = replace(
         place.targets,
         **(files(place.directory, wanted) if in_a_folder else {}),
-        # Only root can put a filter on a listener, and only that can be taken off.
+        # Only root can put a filter on a listener, and only that filter can be taken off.
         listener=listener.fileno() if ROOT else datagrams.fileno(),
         datagrams=datagrams.fileno(),
         terminal=_terminal() if attack.aims_at("terminal") else -1,
@@ -212,10 +212,10 @@ def _leave_mounts_alone() -> None:
 
 
 def files(directory: Path, names: Iterable[str] = _MODES) -> dict[str, Any]:
-    """Make a folder where everybody may make files, with files to attack.
+    """Make a folder where every user may make files, with files to attack.
 
     Args:
-        directory: where.
+        directory: the folder that contains it.
         names: fields of `Targets`.
 
     Returns:
@@ -231,7 +231,7 @@ def files(directory: Path, names: Iterable[str] = _MODES) -> dict[str, Any]:
             os.chown(file, NOBODY.uid, NOBODY.gid)
     made = {name: str(folder / name) for name in names}
     if "others" in made and not ROOT:
-        made["others"] = "/proc/version"  # root's, and of no use to whoever gets it
+        made["others"] = "/proc/version"  # root's, and of no use to an attacker
     return {**made, "folder": str(folder)}
 
 
@@ -253,7 +253,7 @@ def _in_memory(attack: Attack, targets: Targets) -> Layout:
 
 
 def _made(calls: Sequence[RawCall]) -> int:
-    """Make the calls; return the last result, or the first error, as the kernel does."""
+    """Make the calls. Return the last result, or the first error, as the kernel does."""
     us = os.getpid()
     results: list[int] = []
     for call in calls:

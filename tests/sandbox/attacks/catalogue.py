@@ -1,10 +1,10 @@
-"""What an intruder would try, as data: raw system calls, and the same in Python.
+"""What an intruder could try, as data: raw system calls, and the same in Python.
 
-An attack is a list of calls of which the last has to succeed. It names what it is
-aimed at (a file, a listener, a process) by the fields of `Targets`, so that the same
-attack can be made from anywhere; `sandbox.attacks.aim` says how.
+An attack is a list of calls, and the last one must succeed. It names its target (a file, a
+listener, a process) by the fields of `Targets`, so that the same attack can be made from
+anywhere. `sandbox.attacks.aim` says how.
 
-Every attack is bounded: whoever makes it where nothing stops it does no harm.
+Every attack is bounded: where nothing stops it, it does no harm.
 """
 
 import mmap
@@ -41,7 +41,7 @@ __all__ = [
     "number",
 ]
 
-# --- the kernel's numbers that the standard library lacks, or not everywhere ----------
+# --- the kernel's numbers that the standard library lacks, always or in some versions ----
 
 AT_FDCWD: Final = -100
 AT_EMPTY_PATH: Final = 0x1000
@@ -542,7 +542,7 @@ _KERNEL: Final = (
         (Call("userfaultfd", (UFFD_USER_MODE_ONLY,)),),
         may_be_off="the kernel was built without it",
     ),
-    # Never a real module: what is refused for its form was not refused for who asks.
+    # Never a real module. The kernel must not refuse it for its form before it checks the caller.
     Attack(
         "load a kernel module (init_module)",
         (Call("init_module", (b"no module", 9, b"\0")),),
@@ -635,7 +635,7 @@ _PRIVILEGES: Final = (
     ),
     Attack(
         "exhaust descriptors",
-        # The highest that everybody may have where nobody has changed the limits.
+        # The highest value that every user may have where the limits were not changed.
         (Call("dup3", (2, 1023, 0)),),
         "import os\ngot = os.dup2(2, 1023)",
     ),

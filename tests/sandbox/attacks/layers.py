@@ -1,7 +1,7 @@
-"""The daemon's layers one by one, entered with the functions the daemon itself uses.
+"""The daemon's layers one by one, put in force by the functions that the daemon itself uses.
 
-Beside the four steps of `mailbell.sandbox.lock.drop_privileges` and `lock` there is the lock on the
-packet filters of its sockets, which are attached before.
+These are the four steps of `mailbell.sandbox.lock.drop_privileges` and `lock`, and the lock on
+the packet filters of its sockets, which are attached earlier.
 """
 
 import ctypes
@@ -48,7 +48,7 @@ SECCOMP_RET_ALLOW, SECCOMP_RET_LOG = 0x7FFF0000, 0x7FFC0000
 
 
 def _is_root() -> bool:
-    """Whether we may become nobody: root of a user namespace may know only itself."""
+    """Whether this process may become the user nobody; root of a user namespace may not."""
     lines = Path("/proc/self/uid_map").read_text().splitlines()
     ranges = (map(int, line.split()) for line in lines)
     known = any(first <= NOBODY.uid < first + count for first, _, count in ranges)
@@ -59,7 +59,7 @@ ROOT: Final = _is_root()
 
 
 class Layer(StrEnum):
-    """What stands between an intruder and the machine."""
+    """The layers between an intruder and the machine."""
 
     FILTER = "filter"
     USER = "user"
@@ -71,12 +71,12 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """Which layers are in force.
+    """A set of layers that are in force together.
 
     Attributes:
-        name: for whoever reads a failure.
-        layers: in force.
-        logs: the filter is there too, but only logs.
+        name: for the reader of a failure.
+        layers: the layers in force.
+        logs: whether the filter is there in addition, but only logs.
     """
 
     name: str
@@ -101,8 +101,8 @@ def enter(run: Run, sockets: Sequence[socket]) -> None:
     """Put the layers of a run in force, in the daemon's order, for good.
 
     Args:
-        run: which ones.
-        sockets: those the daemon would listen on, with a packet filter each.
+        run: the layers.
+        sockets: the sockets on which the daemon would listen, each with a packet filter.
     """
     steps: dict[Layer, Callable[[], object]] = {
         Layer.SOCKETS: lambda: _lock(sockets),
@@ -134,7 +134,7 @@ def _become_the_user() -> None:
 
 
 def _limit() -> None:
-    # Alone it does not bind a root that has CAP_SYS_RESOURCE, and says so.
+    # Alone it does not bind a root that has CAP_SYS_RESOURCE, and logs that.
     with suppress(PrivilegeError):
         process.limit_resources(LIMIT_OF_FILES)
 
@@ -145,14 +145,14 @@ def _enter_landlock() -> None:
 
 
 def compile_filters() -> None:
-    """Do once what each child would have to do by itself."""
+    """Do once what each child would otherwise do itself."""
     _compiled()
     _logging_program()
 
 
 @cache
 def _compiled() -> seccomp.Filter:
-    """The daemon's filter. SELF is nobody: none of the attacks is on oneself."""
+    """The daemon's filter. SELF is no process, because no attack is on the attacker itself."""
     text = Path(FOLDER, "mailbelld.toml").read_bytes()
     policy = parse(text).bind({"SELF": 0, "STATUS": 99, "WAKEUP": 2})
     return seccomp.compile_policy(policy)
@@ -160,7 +160,7 @@ def _compiled() -> seccomp.Filter:
 
 @cache
 def _logging_program() -> bytes:
-    """The daemon's filter with each answer but "allow" replaced by "log, and go on"."""
+    """The daemon's filter, with each answer except "allow" replaced by "log and go on"."""
     changed = bytearray()
     for code, jump, otherwise, value in struct.iter_unpack("=HBBI", _compiled().program):
         refuses = code == BPF_RETURN and value != SECCOMP_RET_ALLOW

@@ -1,7 +1,7 @@
-"""Which layers stop which attack, and how: what is expected, and the table of it.
+"""Which layers stop which attack, and how: the expected results and their table.
 
-The data is compared with what the kernel does, layer by layer (test_each_layer.py), and
-the table in docs/sandbox.md is printed from it (table.py).
+test_each_layer.py compares the data with the kernel, layer by layer. table.py prints the table
+in docs/sandbox.md from it.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ __all__ = ["EXPECTED", "Stop", "only_one_stops", "table"]
 
 @dataclass(frozen=True)
 class Stop:
-    """A layer that stops an attack by itself.
+    """A layer that stops an attack alone.
 
     Attributes:
-        layer: which.
+        layer: its name.
         how: the name of the error, or `KILLED`.
-        since: of Landlock, the first version that does.
-        setting: what in /proc/sys has to be above zero for it.
-        reliable: whether all kernels do. What only some do counts as not stopped.
+        since: the first version of Landlock that stops it.
+        setting: a file in /proc/sys that must be above zero for it.
+        reliable: whether it does so on every kernel. If not, it counts as not stopped.
     """
 
     layer: Layer
@@ -48,7 +48,7 @@ _MEMORY: Final = Stop(Layer.MEMORY, "EACCES")
 _PROCESSES: Final = Stop(Layer.LIMITS, "EAGAIN")
 _NOT_LOCKED: Final = (Stop(Layer.FILTER, "EPERM"), Stop(Layer.SOCKETS, "EPERM"))
 
-# In the order in which the kernel comes to them: the filter sees a call before anything else.
+# In the order in which the kernel reaches them: the filter sees a call first.
 EXPECTED: Final[dict[str, tuple[Stop, ...]]] = {
     "read a file": (_SOFT, _LANDLOCK),
     "read a file that only root may read": (_SOFT, _OWNER, _LANDLOCK),
@@ -72,7 +72,7 @@ EXPECTED: Final[dict[str, tuple[Stop, ...]]] = {
     "map code out of memory executable (memfd)": (_DEAD,),
     "connect out by TCP (IPv4)": (_SOFT, _TCP),
     "connect out by TCP (IPv6)": (_SOFT, _TCP),
-    # Some kernels took it for TCP, until that was found to be an error.
+    # Some kernels took it for TCP, until that was recognised as a fault.
     "connect out by multipath TCP": (
         _SOFT,
         Stop(Layer.LANDLOCK, "EACCES", since=4, reliable=False),
@@ -133,7 +133,7 @@ EXPECTED: Final[dict[str, tuple[Stop, ...]]] = {
 
 
 def only_one_stops() -> list[str]:
-    """Return the attacks that one layer stops on every kernel, and no other."""
+    """Return the attacks that a single layer stops on every kernel."""
     return [name for name in EXPECTED if len(_reliable(name)) == 1]
 
 

@@ -1,4 +1,4 @@
-"""Inputs where a filter could be wrong: at, and all around, what a policy permits."""
+"""Inputs with which a filter could be wrong: at and around everything that a policy permits."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ LOW: Final = (1 << 32) - 1
 HIGH: Final = ALL ^ LOW
 X32: Final = 1 << 30  # the bit in the number of a call, asm/unistd.h
 ZEROES: Final = (0,) * 6
-# In the arguments that no condition is about.
+# For the arguments that no condition is about.
 FILLINGS: Final = (0, ALL)
 
-# Every call there is or may soon be, the same negative and of x32, and each single bit.
+# Every call that exists or may soon exist, the same as negative and x32, and each single bit.
 NUMBERS: Final = (
     *range(2048),
     *((1 << bit) + near for bit in range(11, 32) for near in (-1, 0, 1)),
@@ -29,13 +29,13 @@ NUMBERS: Final = (
 
 
 def noise(seed: int) -> Args:
-    """Arguments that are anything, the same for the same seed."""
+    """Arbitrary arguments, the same for the same seed."""
     draw = random.Random(seed)
     return tuple(draw.getrandbits(64) for _ in range(6))
 
 
 def around(value: int) -> Iterator[int]:
-    """A value, and what a comparison could mistake for it."""
+    """A value, and values that a comparison could take for it."""
     yield from (value, 0, ALL, LOW, HIGH, value ^ ALL, value ^ LOW)
     yield from ((value + 1) & ALL, (value - 1) & ALL)
     yield from (value | HIGH, value & LOW, (value << 32) & ALL, value >> 32, 1 << 32 | value)
@@ -43,14 +43,14 @@ def around(value: int) -> Iterator[int]:
 
 
 def permitted(paragraph: Paragraph) -> Iterator[Args]:
-    """Every combination of what the conditions permit, in each surrounding."""
+    """Every combination of permitted values, with each filling of the other bits."""
     choices = [sorted(condition.permitted) for condition in paragraph.judged]
     for filling, chosen in product(FILLINGS, product(*choices)):
         yield _filled(paragraph.judged, chosen, filling)
 
 
 def near(paragraph: Paragraph) -> Iterator[Args]:
-    """What is permitted, and each condition around that with the others met."""
+    """The permitted arguments, and those around each condition while the others are met."""
     for met in permitted(paragraph):
         yield met
         for condition in paragraph.judged:
@@ -58,7 +58,7 @@ def near(paragraph: Paragraph) -> Iterator[Args]:
 
 
 def arguments(paragraph: Paragraph) -> Iterator[Args]:
-    """What is near; any two bits flipped; and conditions met and missed in every mixture."""
+    """Close arguments, any two bits flipped, and every mixture of met and unmet conditions."""
     yield from near(paragraph)
     for met in permitted(paragraph):
         for condition in paragraph.judged:
@@ -77,7 +77,7 @@ def _few(condition: Condition) -> list[int]:
 
 
 def _filled(conditions: Sequence[Condition], values: Sequence[int], filling: int) -> Args:
-    """These values, and the filling in all other arguments and in the bits that do not count."""
+    """These values, with the filling in all other arguments and in the bits that are ignored."""
     args = [filling] * 6
     for condition, value in zip(conditions, values, strict=True):
         args[condition.argument] = filling & ~condition.bits | value

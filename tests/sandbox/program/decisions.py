@@ -1,9 +1,9 @@
-"""A seccomp program turned into a tree of questions, to be asked a million times.
+"""A seccomp program turned into a tree of questions, which can be asked a million times.
 
-Forward jumps only, and nothing in the accumulator but a masked word: so every
-instruction of a program by libseccomp is a question about one word, an answer, or
-neither. Anything else is refused. `harness.bpf` runs the same programs as they
-stand, slowly, and is what this is compared with.
+Its jumps go forward only, and the accumulator holds only a masked word. So every instruction
+of a program from libseccomp is a question about one word, an answer, or neither. Any other
+program is refused. `harness.bpf` runs the same programs unchanged and slowly, and this module
+is compared with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ ALL: Final = 0xFFFFFFFF
 LOAD, AND, JUMP, RETURN = 0x20, 0x54, 0x05, 0x06
 JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL = 0x15, 0x25, 0x35
 
-# Of no account, and so not zero.
+# It has no effect, and so it is not zero.
 INSTRUCTION_POINTER: Final = (0x89ABCDEF, 0x00007FFF)
 
-# Is this word, under this mask, between these two? One way if so, else the other.
+# Is this word, under this mask, between these two? There is one way for yes, another for no.
 Question = tuple[int, int, int, int, "Question | int", "Question | int"]
-# The place of an instruction, and the word and mask of what is in the accumulator.
+# The position of an instruction, and the word and mask of the accumulator's content.
 Place = tuple[int, int, int]
 
 
@@ -45,7 +45,7 @@ class Decisions:
         self._first = self._tree()
 
     def answer(self, data: Sequence[int]) -> int:
-        """What the program returns for these words."""
+        """Return the program's answer for these words."""
         node = self._first
         while isinstance(node, tuple):
             word, mask, low, high, yes, no = node
@@ -53,7 +53,7 @@ class Decisions:
         return node
 
     def _tree(self) -> Question | int:
-        """Every jump is forward, so from the last place to the first all targets are known."""
+        """Return the tree. Jumps go forward only, so one pass from the last position suffices."""
         nodes: dict[Place, Question | int] = {}
         for place in sorted(self._places(), reverse=True):
             code, _, _, k = self._program[place[0]]
@@ -79,7 +79,7 @@ class Decisions:
         return found
 
     def _next(self, place: Place) -> Iterator[Place]:
-        """Where it goes from here: if the question is answered with yes, and with no."""
+        """Where it goes from here: if the answer is yes, and if it is no."""
         at, word, mask = place
         code, jump_true, jump_false, k = self._program[at]
         if code == LOAD and k % 4 == 0 and k < 64:

@@ -1,7 +1,7 @@
 """Compiles the policy and writes the program to standard output: a script.
 
-For an interpreter of another architecture, run by an emulator of processes that has
-no seccomp(2) to be asked. `test_program` starts it.
+For an interpreter of another architecture. It runs in an emulator of processes, which has no
+seccomp(2) to ask. `test_program` starts it.
 
     export.py POLICY NAME=NUMBER ...
 """

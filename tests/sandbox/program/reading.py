@@ -1,8 +1,8 @@
-"""The policy read a second time, by other means, so that our own reading can be wrong.
+"""The policy, read a second time by other means, so that a fault of our own reader is found.
 
-Nothing here is the product's: the text is taken apart by `tomllib`, its names mean
-what a C compiler makes of them with the kernel's headers, and the meaning is written
-down once more, as the policy's own head explains it to a reviewer.
+No code of the product is used here. `tomllib` reads the text. A C compiler gives its names
+their meaning, with the kernel's headers. The rules are written once more, as the head of the
+policy explains them to a reviewer.
 """
 
 import shutil
@@ -51,7 +51,7 @@ KILL: Final = "SECCOMP_RET_KILL_PROCESS"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Of one argument, the bits that count, and what they may be."""
+    """For one argument: the bits that are compared, and the accepted values."""
 
     argument: int
     bits: int
@@ -63,10 +63,10 @@ class Paragraph:
     """What the filter returns for a call, as in linux/seccomp.h.
 
     Attributes:
-        conditions: of the arguments.
-        met: where they all hold.
-        unmet: where one does not.
-        within: where one of these does not hold, neither is returned.
+        conditions: the conditions of the arguments.
+        met: the answer if all of them hold.
+        unmet: the answer if one of them does not hold.
+        within: further conditions; if one of them does not hold, the call kills.
     """
 
     conditions: tuple[Condition, ...]
@@ -86,12 +86,12 @@ class Reading:
     """The whole policy for one architecture.
 
     Attributes:
-        calls: the names of those that the architecture has, by number.
-        lacking: those that it lacks.
-        paragraphs: by the number of the call.
-        newer: the numbers that are answered softly.
-        softly: with this.
-        kill: everything else.
+        calls: the names of the calls that the architecture has, by number.
+        lacking: the calls that it lacks.
+        paragraphs: the paragraphs by the number of the call.
+        newer: the numbers that get an error.
+        softly: that error.
+        kill: the answer to everything else.
         architectures: all that the kernel's headers name, as in linux/audit.h.
     """
 
@@ -104,7 +104,7 @@ class Reading:
     architectures: Mapping[str, int]
 
     def answer(self, number: int, args: Sequence[int]) -> int:
-        """What the filter has to return for a call of this architecture."""
+        """What the filter must return for a call of this architecture."""
         paragraph = self.paragraphs.get(number)
         if paragraph is None:
             return self.softly if number in self.newer else self.kill
@@ -117,10 +117,10 @@ class Reading:
         """Read a policy.
 
         Args:
-            text: TOML.
+            text: the TOML text.
             placeholders: their values.
-            unistd: C that defines the call numbers of the architecture.
-            directory: for the C compiler's files.
+            unistd: C code that defines the call numbers of the architecture.
+            directory: a folder for the C compiler's files.
         """
         table = tomllib.loads(text.decode())
         paragraphs = [(kind, one) for kind in ("allow", "deny") for one in table[kind]]
@@ -186,7 +186,7 @@ def _error(name: str) -> str:
 
 
 def _words(table: dict[str, Any]) -> Iterator[str]:
-    """Everything in a policy that C has to explain."""
+    """Every expression of a policy that C must evaluate."""
     yield _error(table["unknown"]["answer"])
     for one in (*table["allow"], *table["deny"]):
         yield from (_error(one[key]) for key in ("answer", "else") if key in one)
@@ -198,7 +198,7 @@ def _words(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _compute(expressions: Iterable[str], unistd: str, directory: Path) -> dict[str, int]:
-    """What C makes of each expression; without the calls that the architecture lacks."""
+    """The value of each expression in C, without the calls that the architecture lacks."""
     body = "".join(map(_printed, sorted(expressions)))
     source = directory / "numbers.c"
     source.write_text(f"{CONSTANTS}{unistd}\nint main(void)\n{{\n{body}return 0;\n}}\n")

@@ -1,4 +1,4 @@
-"""The filters that are in force in a process, asked of the kernel.
+"""The filters in force in a process, as the kernel reports them.
 
 Source: ptrace(2), PTRACE_SECCOMP_GET_FILTER. It needs CAP_SYS_ADMIN, and a kernel
 with CONFIG_CHECKPOINT_RESTORE, which keeps programs as they were loaded.
@@ -27,13 +27,13 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 def filters_of(pid: int) -> list[bytes]:
-    """Every program in force in a process of one thread.
+    """Return every program in force in a process with one thread.
 
     Args:
-        pid: of a child of ours, which goes on afterwards as if nothing had been.
+        pid: a child of ours, which goes on afterwards as before.
 
     Raises:
-        OSError: the kernel does not say; EINVAL where it was built without.
+        OSError: the kernel does not tell; EINVAL if it was built without this.
     """
     with _stopped(pid):
         return list(_filters(pid))

@@ -1,8 +1,8 @@
-"""The programs that are put to the test, and the comparison.
+"""The programs that are tested, and the comparison.
 
-For aarch64 there are two. One is compiled by this machine's libseccomp, which goes by
-names and so must leave out the numbers that have none. The other is compiled by
-aarch64's own Python and libseccomp, in an emulator, and leaves out nothing.
+For aarch64 there are two. This machine's libseccomp compiles the first one. It needs names, so it
+must leave out the numbers that have none. The Python and the libseccomp of aarch64 compile the
+second one in an emulator, which leaves out nothing.
 """
 
 import platform
@@ -53,19 +53,19 @@ AARCH64: Final = 0xC00000B7
 NATIVE: Final = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), 0)
 
 HERE: Final = Path(__file__).parent
-# Python and libseccomp as Debian has them for aarch64, unpacked by .ci/run.
+# Debian's Python and libseccomp for aarch64, unpacked by .ci/run.
 AARCH64_ROOT: Final = HERE.parents[2] / ".cache" / "aarch64"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A program, and what it has to be.
+    """A program, and what it should be.
 
     Attributes:
-        architecture: whose calls it judges, as in linux/audit.h.
-        code: what the kernel gets.
-        policy: with every placeholder filled.
-        reading: of the same text with the same placeholders.
+        architecture: the architecture whose calls it judges, as in linux/audit.h.
+        code: the program that the kernel gets.
+        policy: the policy, all its placeholders filled.
+        reading: the second reading of the same text with the same placeholders.
     """
 
     architecture: int
@@ -80,7 +80,7 @@ class Subject:
 
 @dataclass
 class Tally:
-    """Inputs evaluated, and those for which not all three agree."""
+    """The number of evaluated inputs, and those for which not all three agree."""
 
     subject: Subject
     evaluations: int = 0
@@ -98,7 +98,7 @@ class Tally:
         self._count(said, returned(action), subject.reading.answer(number, args), (number, *args))
 
     def add_foreign(self, architecture: int, number: int, args: Args) -> None:
-        """Evaluate a call of another architecture: no policy permits any."""
+        """Evaluate a call of another architecture: no policy permits one."""
         said = self._decisions.answer(words(architecture, number, args))
         self._count(said, returned(KILL), self.subject.reading.kill, (architecture, number, *args))
 
@@ -118,19 +118,19 @@ class Tally:
 
 
 def decoded(code: bytes) -> tuple[Code, ...]:
-    """`struct sock_filter` each, as little-endian as the architectures we have a policy for."""
+    """The bytes of each `struct sock_filter`; our architectures are little-endian."""
     return tuple(struct.iter_unpack("<HBBI", code))
 
 
 def returned(action: Action) -> int:
-    """As in linux/seccomp.h."""
+    """The answer, as in linux/seccomp.h."""
     if action == ALLOW:
         return 0x7FFF0000
     return 0x80000000 if action == KILL else 0x00050000 | action.errno
 
 
 def native(directory: Path) -> Subject:
-    """This machine's."""
+    """The program for this machine."""
     return native_with(PLACEHOLDERS, directory)
 
 
@@ -142,7 +142,7 @@ def native_with(placeholders: dict[str, int], directory: Path) -> Subject:
 
 
 def cross_compiled(directory: Path) -> Subject:
-    """For aarch64 with one difference: `[unknown]` is left out, its numbers are killed."""
+    """The program for aarch64, except `[unknown]`: those numbers are killed."""
     _only_on_x86_64()
     policy = _policy(PLACEHOLDERS)
     policy = replace(policy, unknown=replace(policy.unknown, until=policy.unknown.newest))
@@ -151,7 +151,7 @@ def cross_compiled(directory: Path) -> Subject:
 
 
 def emulated(directory: Path) -> Subject:
-    """What aarch64 itself compiles, and would load."""
+    """The program that aarch64 itself compiles and loads."""
     _only_on_x86_64()
     return Subject(AARCH64, _compiled_there(), _policy(PLACEHOLDERS), _generic(directory))
 

@@ -1,8 +1,8 @@
 """One attempt to start the daemon, with witnesses around it.
 
-Outside are a service manager that waits for news, and a mail server whose
-notification is already in the listening socket that the daemon gets: whether
-anybody was served, they know.
+The witnesses are a service manager that waits for news, and a mail server whose notification is
+already in the listening socket that the daemon gets. They know whether any connection was
+served.
 """
 
 import os
@@ -23,18 +23,17 @@ __all__ = ["Attempt", "attempt"]
 
 @dataclass
 class Attempt:
-    """What became of it.
+    """The result of the attempt.
 
     Attributes:
         code: the exit status.
-        lines: what it said.
+        lines: the lines it printed.
         ready: whether it told the service manager that it serves.
-        accepted: whether the notification that waited has been taken.
-        connectable: whether anybody listens on the local socket.
-        status: `/proc/PID/status` when it served; b"": it never did.
-        earlier: the calls it made, as far as they were written down, before it read its
-            configuration.
-        calls: those after that.
+        accepted: whether the waiting notification was taken.
+        connectable: whether a process listens on the local socket.
+        status: `/proc/PID/status` while it served; b"": it never served.
+        earlier: the recorded calls it made before it read its configuration.
+        calls: the calls after that.
     """
 
     code: int
@@ -57,16 +56,16 @@ def attempt(
     more: str = "",
     record: bool = False,
 ) -> Attempt:
-    """Start the daemon; when it says that it is ready, let it serve and end it.
+    """Start the daemon. If it says that it is ready, let it serve, and end it.
 
     Args:
-        directory: for its files.
-        answers: what it gets from the kernel.
-        before: what the process that becomes the daemon finds around it.
+        directory: a folder for its files.
+        answers: the answers that it gets from the kernel.
+        before: the surroundings of the process that becomes the daemon.
         environ: added to its environment.
-        passed: give it the socket with the notification; else it makes all its own.
+        passed: whether it gets the socket with the notification; else it makes all its own.
         more: added to its configuration.
-        record: write down which calls it makes.
+        record: whether its calls are recorded.
     """
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory, udp=["127.0.0.1:0"], more=more))
@@ -81,7 +80,7 @@ def attempt(
             listening.fileno() if passed else None, str(file) if record else "",
         )  # fmt: skip
         with run:
-            # The mail server is hung up on once it was heard.
+            # The mail server's connection is closed once the daemon has read the line.
             status = _status_when_serving(run, peer if passed else manager)
         assert run.code is not None
         return Attempt(
@@ -97,7 +96,7 @@ def attempt(
 
 
 def _status_when_serving(run: Run, witness: socket.socket) -> bytes:
-    """Let it run to its end; return its status when it served, b"" when it never did."""
+    """Let it run to its end. Return its status while it served, or b"" if it never served."""
     status = b""
     if run.until(witness.fileno()):
         status = Path(f"/proc/{run.pid}/status").read_bytes()

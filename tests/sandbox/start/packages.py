@@ -1,4 +1,4 @@
-"""What a start-up may find in place of its own modules: through PYTHONPATH, nothing else."""
+"""Modules that a start-up may find instead of its own, by PYTHONPATH only."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ def policy() -> str:
 
 
 def with_policy(text: str | None) -> Modules:
-    """The package as it is, but with another policy; None: without any."""
+    """The package as it is, but with another policy; None: without a policy."""
 
     def make(directory: Path) -> Mapping[str, str]:
         copy = directory / "copy" / "mailbell"
@@ -64,6 +64,6 @@ spec.loader.exec_module(real)
 
 
 def _first(place: Path) -> Mapping[str, str]:
-    """The environment in which modules are looked for here before anywhere else."""
+    """The environment in which modules are looked for here first."""
     others = os.environ.get("PYTHONPATH", "")
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(place), others, str(SOURCES.parent)]))}

@@ -1,9 +1,9 @@
-"""What can go wrong at start-up, as data: in the order of docs/architecture.md, "The lock".
+"""What can fail at start-up, as data, in the order of docs/architecture.md, "The lock".
 
-A case makes one step fail, or has the kernel lie about one, and says how the daemon
-must end: its exit code and parts of its only line. Three lists: what the system
-refuses (`FAILURES`), what it claims and does not do (`LIES`), and what the daemon can
-do without and says so (`TOLERATED`).
+In each case one step fails, or the kernel reports something untrue about one. The case says how
+the daemon must end: its exit code and parts of its only line. There are three lists: what the
+system refuses (`FAILURES`), what it claims but does not do (`LIES`), and what the daemon logs
+and can do without (`TOLERATED`).
 """
 
 import ctypes
@@ -48,7 +48,7 @@ SO_ATTACH_FILTER, SO_LOCK_FILTER, SO_PASSRIGHTS = 26, 44, 83
 LANDLOCK_VERSION = 1
 SET_MODE_FILTER = 1
 READ_WRITE_EXECUTE = 7
-STATUS_BYTES = 16 * 1024  # what the daemon reads of its status, like nobody else
+STATUS_BYTES = 16 * 1024  # what the daemon reads of its status; no other code reads as much
 
 FLAGS: Final = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 STREAM: Final = socket.SOCK_STREAM | FLAGS
@@ -63,10 +63,10 @@ OTHERWISE: Final = "see what the system lacks, or which other sandbox is around 
 
 
 class Who(Enum):
-    """As whom the daemon is started."""
+    """The user that starts the daemon."""
 
-    ANYBODY = auto()  # who runs the tests
-    ROOT = auto()  # whoever that is must be root: others have nothing to drop
+    ANYBODY = auto()  # the user that runs the tests
+    ROOT = auto()  # root, because others have nothing to drop
     USER = auto()  # an ordinary user
 
 
@@ -75,19 +75,19 @@ class Case:
     """One start-up.
 
     Attributes:
-        step: in which something goes wrong.
-        what: goes wrong.
+        step: the step in which something fails.
+        what: what fails.
         code: the exit status.
-        parts: of the line that is said.
+        parts: parts of the printed line.
         answers: what the kernel answers to some calls.
-        before: what the process finds around it.
-        modules: what it finds in place of its own modules.
+        before: the surroundings of the process.
+        modules: the modules it finds instead of its own.
         environ: added to its environment.
-        who: as whom it is started.
-        passed: whether it is given a socket; else it makes all its own.
+        who: the user that starts it.
+        passed: whether it gets a socket; else it makes all its own.
         more: added to its configuration.
-        lines: how many are said.
-        mdwe: it is about what came with Linux 6.3.
+        lines: how many lines are printed.
+        mdwe: whether the case is about what came with Linux 6.3.
     """
 
     step: str
@@ -109,7 +109,7 @@ class Case:
 
 
 def case(step: str, what: str, code: int, *parts: str, **more: Any) -> Case:
-    """A case; `answers` and `before` may be a single one."""
+    """Return a case. `answers` and `before` may also be a single one."""
     for name in ("answers", "before"):
         if name in more and not isinstance(more[name], tuple):
             more[name] = (more[name],)
@@ -117,7 +117,7 @@ def case(step: str, what: str, code: int, *parts: str, **more: Any) -> Case:
 
 
 def loaded_from(name: str) -> str:
-    """The file from which this interpreter loads a library."""
+    """Return the file from which this interpreter loads a library."""
     ctypes.CDLL(name)
     with open("/proc/self/maps") as maps:
         return next(line.split()[-1] for line in maps if name.partition(".so")[0] in line)
@@ -262,7 +262,7 @@ _PROCESS: Final = (
 )  # fmt: skip
 
 _LANDLOCK: Final = (
-    # Then it would prove nothing that none can be opened afterwards.
+    # Otherwise it would prove nothing that none can be opened afterwards.
     case(DROP, "no file can be opened before Landlock either", 71, REFUSED_TO_DROP,
          "/proc/self/status", OTHERWISE, who=Who.ROOT,
          before=file_says("/proc/self/status", b"", mode=0o600)),
@@ -299,7 +299,7 @@ _OPEN: Final = '"open", "openat", "openat2", "creat",'
 
 
 def _permitting(denied: str) -> Modules:
-    """The policy, but what it denies softly is permitted."""
+    """The policy, with everything permitted that it answers with an error."""
     assert denied in policy()
     names = denied.rstrip(",")
     more = f'\n[[allow]]\ncalls = [{names}]\nreason = "none"\nunused = "none"\n'
@@ -342,7 +342,7 @@ _LOCK: Final = (
          modules=_permitting(_STAT)),
     case("lock", "no more memory", 71, "the locked process can take no more memory", "LimitDATA=",
          before=process_limit(resource.RLIMIT_DATA, 40 << 20)),
-    # SIGSYS: it dies of its own filter before it is ready.
+    # SIGSYS: its own filter kills it before it is ready.
     case("lock", "a filter that permits too little", -31, lines=0,
          modules=with_policy(policy().replace('calls = ["read"]', 'calls = ["readahead"]', 1))),
 )  # fmt: skip
@@ -351,8 +351,8 @@ FAILURES: Final = (
     *_SHED, *_POLICY, *_NETWORK, *_LOCAL, *_REST, *_IDS, *_PROCESS, *_LANDLOCK, *_LOOP, *_LOCK
 )  # fmt: skip
 
-# A line of `/proc/self/status` that is wrong: what it says, and what is complained of.
-# None: it is missing. Others than root keep their groups and their bounding set.
+# A line of `/proc/self/status` that is wrong: its content, and the complaint about it. None: the
+# line is missing. Users other than root keep their groups and their bounding set.
 WRONG_STATUS: Final = (
     ("Uid", "65534 65534 0 65534", "uids is (65534, 65534, 0, 65534), not", Who.ANYBODY),
     ("Gid", "65534 65534 0 65534", "gids is (65534, 65534, 0, 65534), not", Who.ANYBODY),
@@ -368,7 +368,7 @@ WRONG_STATUS: Final = (
     ("Seccomp", None, "/proc/self/status is not understood", Who.ANYBODY),
 )
 
-# A step that the kernel says it has done, or an attempt to undo one that it says went well.
+# A step, or an attempt to undo one, that the kernel falsely reports as done.
 _LIES_OF_IDS: Final = (
     case(DROP, "the bounding set has nothing in it", 70, "bounding set is 0x", who=Who.ROOT,
          answers=lies("prctl", {0: CAPBSET_READ})),
@@ -392,18 +392,18 @@ _LIES_OF_IDS: Final = (
 )  # fmt: skip
 
 _LIES_OF_PROCESS: Final = (
-    # As an ordinary user who may load a filter without it: else it is set from the beginning.
+    # For an ordinary user who may load a filter without it. Otherwise it is set from the start.
     case(DROP, "no_new_privs is set", 70, "no_new_privs is 0 where 1 was set", who=Who.USER,
          answers=lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1})),
     case(DROP, "no_new_privs is taken back", 70, "no_new_privs can be taken back",
          answers=lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 0})),
     case(DROP, "no_new_privs was never set", 70, "no_new_privs is 0 where 1 was set",
          answers=lies("prctl", {0: GET_NO_NEW_PRIVS})),
-    # Said to be set, and said to be found so: Landlock then does not take it.
+    # Reported as set, and reported as set when read. Landlock then refuses.
     case(DROP, "no_new_privs is set and found", 71, "Landlock refused", "must be set first",
          who=Who.USER, answers=(lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1}),
                                 lies("prctl", {0: GET_NO_NEW_PRIVS}, result=1))),
-    # As an ordinary user: for who was root the change of user has done it already.
+    # For an ordinary user: if root starts it, the change of user has already done this.
     case(DROP, "dumping is forbidden", 70, "dumpable is 1 where 0 was set", who=Who.USER,
          answers=lies("prctl", {0: SET_DUMPABLE})),
     case(DROP, "dumping is permitted", 70, "dumpable is 1 where 0 was set",
@@ -430,13 +430,13 @@ _LIES_OF_LOCK: Final = (
          answers=lies("landlock_restrict_self")),
     case("lock", "the filter is in force", 70, "a file could still be opened", "report this",
          answers=lies("seccomp", _PROGRAM)),
-    # Another sandbox's denial must not be taken for ours.
+    # The denial of another sandbox must not be taken for ours.
     case("lock", "another filter is taken for ours", 71, "cannot start (lock)", OTHERWISE,
          answers=(lies("seccomp", _PROGRAM),
                   refused(errno.EPERM, "openat", {2: os.O_PATH | os.O_CLOEXEC}))),
     case("lock", "seccomp grants whatever it is asked", 71, *_COMPILE,
          answers=lies("seccomp")),
-    # Here nothing of ours is in force that the kernel could mistake for it.
+    # Here nothing of ours is in force that the kernel could take for it.
     case("lock", "libseccomp says it has loaded it", 70, "seccomp is 0, not 2",
          modules=with_pyseccomp("real.SyscallFilter.load = lambda self: None")),
     case("lock", "libseccomp has loaded another", 70, "but a file could still be opened",
@@ -448,7 +448,7 @@ _LIES_OF_LOCK: Final = (
 
 LIES: Final = (*_LIES_OF_IDS, *_LIES_OF_PROCESS, *_LIES_OF_LOCK)
 
-# What the daemon does not rely on, and what it says in its log.
+# What the daemon does not rely on, and what it logs then.
 _UNCOVERED: Final = 'event=uncovered what="'
 _UNUSABLE: Final = "event=service_manager_unusable what="
 TOLERATED: Final = (
@@ -472,7 +472,7 @@ TOLERATED: Final = (
            _UNCOVERED + "Landlock: connecting to abstract Unix sockets",
            answers=lies("landlock_create_ruleset", {2: LANDLOCK_VERSION}, result=version))
       for version in (1, 4)),
-    # What libseccomp writes for us must not need a file.
+    # libseccomp must be able to write for us without a file.
     case("lock", "no file may have a size", 0, "event=locked",
          before=process_limit(resource.RLIMIT_FSIZE, 0)),
     case("lock", "no files in memory", 0, "event=locked",
@@ -481,7 +481,7 @@ TOLERATED: Final = (
          answers=refused(errno.ENOTCONN, "sendto", {3: socket.MSG_NOSIGNAL})),
 )  # fmt: skip
 
-# What changes nothing: an attempt that is to fail fails in another way, or a lie comes true.
+# Changes without effect: a forbidden attempt fails in another way, or the false report is true.
 HARMLESS: Final = (
     case(DROP, "no_new_privs is not taken back", 0, "event=locked",
          answers=refused(errno.EPERM, "prctl", {0: SET_NO_NEW_PRIVS, 1: 0})),

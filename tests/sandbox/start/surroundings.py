@@ -1,7 +1,7 @@
-"""What a start-up may find around it, made in the process that becomes the daemon.
+"""Surroundings that a start-up may find, made in the process that becomes the daemon.
 
-Each function here returns one that is given a directory for its files. Mounts are
-seen by that process alone and end with it.
+Each function here returns a function that is given a folder for its files. Only that process
+sees the mounts, and they end with it.
 """
 
 import ctypes
@@ -47,7 +47,7 @@ PR_CAP_AMBIENT_RAISE: Final = 2
 CAPABILITY_VERSION_3: Final = 0x20080522
 CAP_NET_RAW: Final = 13
 
-# Somebody who is not root: the owner of nothing.
+# A user that is not root and owns nothing.
 SOMEBODY: Final = 65534
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -59,10 +59,10 @@ def _checked(result: int) -> None:
 
 
 def as_an_ordinary_user() -> Surrounding:
-    """Be one, whoever runs the tests, and until the daemon runs with every capability.
+    """Become an ordinary user, with every capability until the daemon runs.
 
-    A user namespace makes root somebody else in its own eyes. To others it is
-    still root, so that it can read whatever the tests can.
+    A user namespace gives root another number inside. Outside it is still root, so it can read
+    everything that the tests can.
     """
     return lambda _: _enter_user_namespace(os.getuid() or SOMEBODY, os.getgid() or SOMEBODY)
 
@@ -84,14 +84,14 @@ def _is_granted() -> bool:
 
 
 def require_granted() -> None:
-    """Skip where an ordinary user may not have namespaces."""
+    """Skip where an ordinary user may not make namespaces."""
     if not _is_granted():
         pytest.skip("needs a user namespace, which this system does not grant")
 
 
 @functools.cache
 def _own_mounts() -> None:
-    """Once in the process that becomes the daemon."""
+    """Act once in the process that becomes the daemon."""
     if os.geteuid() != 0:
         _enter_user_namespace(os.getuid(), os.getgid())
     _checked(libc.unshare(CLONE_NEWNS))
@@ -109,7 +109,7 @@ def no_file(target: str) -> Surrounding:
 
 
 def no_openable_file(target: str) -> Surrounding:
-    """The file is one that nobody can open, not even root."""
+    """No process can open the file, not even as root."""
 
     def surround(directory: Path) -> None:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -151,12 +151,12 @@ def groups(*numbers: int) -> Surrounding:
 
 
 def capabilities_that_stay() -> Surrounding:
-    """Root's capabilities do not go with its ids: whoever starts us has set it so."""
+    """Root's capabilities do not follow its ids, because the starting program has set it so."""
     return lambda _: _checked(libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
 
 
 def inheriting_a_capability() -> Surrounding:
-    """An ordinary user was given one, as a unit's AmbientCapabilities= does."""
+    """An ordinary user was given a capability, as a unit's AmbientCapabilities= does."""
 
     def surround(directory: Path) -> None:
         header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
