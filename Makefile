@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 SECONDS ?= 60
-# More options for pip, such as those of the stage newest in .ci/stages.
+# Further options for pip; the stage "newest" of .ci/stages gives some.
 PIP_OPTIONS ?=
-# Tests at a time: most of them wait for a daemon or a kernel, so more than there are cores.
+# Tests that run at the same time. Most tests wait for a daemon or for the kernel, so there
+# may be more of them than cores.
 WORKERS ?= 3
 
 BIN := $(VENV)/bin
@@ -18,10 +19,10 @@ SOURCES := pyproject.toml README.md $(shell find src policy -type f -not -name '
 run: $(BIN)/.run
 	@$(BIN)/python -u scripts/run.py
 
-## test: lint, then every test, with the branches of the pure layers counted
+## test: lint, then every test; every branch of the pure modules must be tested
 test: lint suite
 
-## suite: the tests alone (TESTS=path runs those, and counts no branches)
+## suite: the tests without lint (TESTS=path runs only those, and counts no branches)
 suite: $(BIN)/.test
 ifdef TESTS
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
@@ -30,21 +31,22 @@ else
 	$(BIN)/python -m coverage report --fail-under=100 --include="$$($(BIN)/python tests/test_layers.py)"
 endif
 
-## lint: types and style
+## lint: check style and types
 lint: $(BIN)/.test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-## fuzz: every fuzz target, SECONDS in all
+## fuzz: run every fuzz target; all together take SECONDS
 fuzz: $(BIN)/.fuzz
 	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
 
-## bench: what the daemon costs, beside others, and under attack (WORKLOADS=name ... for some)
+## bench: measure the daemon, alone, beside other programs and under attack
+##        (WORKLOADS="name ..." runs only those)
 bench: $(BIN)/.bench
 	$(BIN)/python bench/run.py $(WORKLOADS)
 
-## bench-quick: the same in a minute, less exact
+## bench-quick: as bench, in a minute and less exact
 bench-quick: $(BIN)/.bench
 	$(BIN)/python bench/run.py --quick $(WORKLOADS)
 
@@ -57,7 +59,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make an environment; run: apt-get install python3-venv" >&2; exit 69; }
 
-# The wheel is installed, not the source tree: what is tested is what ships.
+# Install the wheel, so that the tests run what users install, and not the source tree.
 $(BIN)/.run: $(BIN)/python $(SOURCES)
 	@echo "setting up $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) .

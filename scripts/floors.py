@@ -1,8 +1,8 @@
 """Print the oldest version of each dependency that pyproject.toml permits, as pip constraints.
 
-`.ci/run floors` installs exactly these versions and runs the tests with them, so that a
-floor is a version that was tried. The output is `name==version`, one dependency a line:
-those of the programs, of every extra, and of the build.
+`.ci/run floors` installs exactly these versions and runs the tests with them. So each
+floor is a version that was tried. The output is `name==version`, one dependency on each
+line: those of the programs, of every extra, and of the build.
 """
 
 import re
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 PROJECT: Final = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
-# A name, perhaps with extras of its own, and one floor. No upper bound and no marker:
-# with them it would not be plain which version is the oldest.
+# A name, perhaps with extras of its own, and one floor. An upper bound or a marker is
+# refused: with it, the oldest version could not be read from the requirement.
 _REQUIREMENT: Final = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,-]+\])?>=(?P<floor>[0-9]+(\.[0-9]+)*)"
 )

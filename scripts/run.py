@@ -1,8 +1,8 @@
-"""What `make run` does: a real daemon on loopback, and every notification as it comes.
+"""Run a real daemon on loopback, and print every notification (`make run`).
 
-Both programs are the installed ones of this environment. The daemon locks
-itself in as it always does; this script only starts it, waits until it says
-that it is ready, and ends what it started.
+The script starts the installed `mailbelld` and `mailbell watch` of this environment. The
+daemon locks itself in, as on every start. The script waits until the daemon is ready, and
+at the end stops what it started.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-READY_WITHIN = 10.0  # seconds; it takes a fraction of one
+READY_WITHIN = 10.0  # seconds; the daemon needs a fraction of a second
 
-# Whoever may enter the private directory may use the socket; nobody else.
+# The socket lies in a private directory: only the user of this script may use it.
 CONFIGURATION = """\
 [socket]
 group = ""
@@ -36,7 +36,7 @@ BIN = Path(sysconfig.get_path("scripts"))
 
 
 class Stop(Exception):  # noqa: N818 (the end of a run is no error)
-    """Ends the run with an exit code."""
+    """Ends the script with an exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -44,7 +44,7 @@ class Stop(Exception):  # noqa: N818 (the end of a run is no error)
 
 
 class Log(threading.Thread):
-    """Drains the daemon's log; a full pipe would make the daemon wait."""
+    """Reads the daemon's log as it comes; a full pipe would make the daemon wait."""
 
     def __init__(self, stream: IO[str], *, show: bool) -> None:
         super().__init__(daemon=True)
@@ -61,13 +61,13 @@ class Log(threading.Thread):
 
 
 def endpoints(port: int) -> list[str]:
-    """Name the loopback endpoints this machine has."""
+    """List the loopback endpoints of this machine."""
     hosts = ["127.0.0.1"]
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::1", 0))
     except OSError:
-        print("no IPv6 on this machine: 127.0.0.1 only")
+        print("this machine has no IPv6: mailbelld listens on 127.0.0.1 only")
     else:
         hosts.append("[::1]")
     return [f"{host}:{port}" for host in hosts]
@@ -87,7 +87,7 @@ def command_line(directory: Path, port: int) -> list[str]:
 
 
 def end(process: "subprocess.Popen[str]") -> None:
-    """End one process of ours."""
+    """End one process that this script started."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -98,14 +98,14 @@ def end(process: "subprocess.Popen[str]") -> None:
 
 
 def start(stack: ExitStack, words: list[str], **more: Any) -> "subprocess.Popen[str]":
-    """Start one process that ends with the stack."""
+    """Start one process, and end it when the stack is closed."""
     process = subprocess.Popen(words, text=True, stdin=subprocess.DEVNULL, **more)  # noqa: S603 (our own programs)
     stack.callback(end, process)
     return process
 
 
 def wait_ready(notify: socket.socket, daemon: "subprocess.Popen[str]", log: Log) -> None:
-    """Wait until the daemon says READY=1 (sd_notify(3)) or has ended."""
+    """Wait until the daemon sends READY=1 (sd_notify(3)). If it does not, give up."""
     ended = os.pidfd_open(daemon.pid)
     try:
         readable, _, _ = select.select([notify.fileno(), ended], [], [], READY_WITHIN)
@@ -116,7 +116,7 @@ def wait_ready(notify: socket.socket, daemon: "subprocess.Popen[str]", log: Log)
 
 
 def give_up(daemon: "subprocess.Popen[str]", log: Log) -> None:
-    """Show why the daemon does not run, and end with its exit code."""
+    """Show the end of the daemon's log, and end the script with the daemon's exit code."""
     end(daemon)
     log.join(1)
     sys.stderr.writelines(log.tail)
@@ -126,7 +126,7 @@ def give_up(daemon: "subprocess.Popen[str]", log: Log) -> None:
 def wait_for_subscriber(
     watch: "subprocess.Popen[str]", environment: dict[str, str]
 ) -> dict[str, Any]:
-    """Return the daemon's status, once `mailbell watch` is in it."""
+    """Wait until `mailbell watch` is a subscriber, and return the daemon's status."""
     while watch.poll() is None:
         words = [str(BIN / "mailbell"), "status", "--json"]
         answer = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=False)  # noqa: S603 (our own program)
@@ -139,7 +139,7 @@ def wait_for_subscriber(
 
 
 def introduce(status: dict[str, Any], port: int, local: str) -> None:
-    """Say who listens where, how to ring, and how other commands reach it."""
+    """Print the daemon's user, limits and addresses, how to ring it, and how to reach it."""
     sandbox = status["sandbox"]
     try:
         name = pwd.getpwuid(sandbox["uid"]).pw_name
@@ -159,7 +159,7 @@ def introduce(status: dict[str, Any], port: int, local: str) -> None:
 
 
 def wait_end(daemon: "subprocess.Popen[str]", watch: "subprocess.Popen[str]", log: Log) -> None:
-    """Wait until one of the two has ended."""
+    """Wait until the daemon or the watcher has ended."""
     ends = [os.pidfd_open(process.pid) for process in (daemon, watch)]
     select.select(ends, [], [])
     if daemon.poll() is not None:

@@ -1,8 +1,9 @@
-"""Be told of new mail in an asyncio program: the public protocol, nothing of mailbell's.
+"""Be told of new mail in an asyncio program that needs no library of mailbell.
 
-Unlike `mailbell.client` it does not connect again: it ends when the daemon does.
+It speaks the public protocol (docs/embedding.md). Unlike `mailbell.client` it does not
+connect again: it ends when the daemon ends.
 
-Usage: python_asyncio.py [COUNT]     ends after COUNT notifications; without one, never
+Usage: python_asyncio.py [COUNT]     ends after COUNT notifications, or with the daemon
 """
 
 import asyncio
@@ -15,11 +16,11 @@ from typing import Any
 
 SOCKET = os.environ.get("MAILBELL_SOCKET", "/run/mailbell/mailbell.sock")
 CALL = {"method": "org.mailbell.Listener.Subscribe", "parameters": {}, "more": True}
-LONGEST = 65536  # bytes of a reply; the daemon's have a few hundred
+LONGEST = 65536  # bytes of a reply; those of the daemon have a few hundred
 
 
 async def notifications(path: str) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield each notification, for as long as the daemon is there."""
+    """Yield each notification, until the daemon closes the connection."""
     reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST)
     try:
         writer.write(json.dumps(CALL).encode() + b"\0")
@@ -27,7 +28,7 @@ async def notifications(path: str) -> AsyncGenerator[dict[str, Any], None]:
             reply = json.loads((await reader.readuntil(b"\0"))[:-1])
             if "error" in reply:
                 raise RuntimeError(f"the daemon answered {reply['error']}")
-            # The first reply has none: it says that the daemon will tell.
+            # The first reply has no notification: it confirms the subscription.
             if reply["parameters"]["notification"] is not None:
                 yield reply["parameters"]["notification"]
     finally:
@@ -35,7 +36,7 @@ async def notifications(path: str) -> AsyncGenerator[dict[str, Any], None]:
 
 
 async def main() -> None:
-    """Print each notification: the account, and why it should be looked at."""
+    """Print each notification: its account, and its cause."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else None
     number = 0
     async with aclosing(notifications(SOCKET)) as stream:

@@ -1,6 +1,6 @@
-"""Be told of new mail, in an ordinary program: one thread, nothing but `mailbell.client`.
+"""Be told of new mail in an ordinary program: one thread, and only `mailbell.client`.
 
-Usage: python_blocking.py [COUNT]     ends after COUNT notifications; without one, never
+Usage: python_blocking.py [COUNT]     ends after COUNT notifications; without COUNT, never
 """
 
 import sys
@@ -9,7 +9,7 @@ from mailbell.client import Client
 
 
 def main() -> None:
-    """Print each notification: the account, and why it should be looked at."""
+    """Print each notification: its account, and its cause."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else None
     with Client() as client, client.subscribe() as subscription:
         for number, notification in enumerate(subscription, start=1):

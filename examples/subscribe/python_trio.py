@@ -1,6 +1,6 @@
-"""Be told of new mail in a Trio program, beside whatever else it does.
+"""Be told of new mail in a Trio program that also does other work.
 
-Usage: python_trio.py [COUNT]     ends after COUNT notifications; without one, never
+Usage: python_trio.py [COUNT]     ends after COUNT notifications; without COUNT, never
 """
 
 import sys
@@ -12,16 +12,16 @@ from mailbell.client.trio import Client
 
 
 async def listen(tell: trio.MemorySendChannel[Notification]) -> None:
-    """Hand on each notification. Cancelling is safe at any point."""
+    """Send each notification to the program. This task may be cancelled at any point."""
     async with tell, Client() as client, await client.subscribe() as subscription:
         async for notification in subscription:
             await tell.send(notification)
 
 
 async def main() -> None:
-    """Print each notification: the account, and why it should be looked at."""
+    """Print each notification: its account, and its cause."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else None
-    # Without room: while the program is busy, the daemon merges what comes.
+    # The channel stores nothing: while the program is busy, the daemon merges notifications.
     tell, told = trio.open_memory_channel[Notification](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listen, tell)

@@ -2,11 +2,11 @@
  *
  * Usage: subscribe [COUNT]     ends after COUNT notifications, or with the daemon
  *
- * This does not read JSON. It relies on what mailbelld writes (docs/embedding.md):
- *  - each reply ends with a NUL byte, and is shorter than the buffer here;
+ * This program does not parse JSON. It relies on how mailbelld writes (docs/embedding.md):
+ *  - each reply ends with a NUL byte, and is shorter than the buffer below;
  *  - there is no white space outside of strings;
- *  - "account" stands in a reply exactly when there is a notification, and no
- *    string can imitate it: an account's name has the characters of NAME only.
+ *  - a reply has "account" exactly if it has a notification, and no string can look
+ *    like "account": an account's name has the characters of NAME only.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static int complain(const char *what)
     return 69; /* EX_UNAVAILABLE of sysexits.h */
 }
 
-/* Connects and calls; the NUL of the string is the NUL of the message. */
+/* Connects and calls. The NUL that ends the string also ends the message. */
 static int subscribe(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -46,7 +46,7 @@ static int subscribe(const char *path)
     return fd;
 }
 
-/* Prints the account in a reply; returns 1 if there was one, 0 if not, -1 for an error. */
+/* Prints the account in a reply. Returns 1 if there is one, 0 if not, -1 for an error. */
 static int tell(const char *reply)
 {
     const char *name = strstr(reply, ACCOUNT);
