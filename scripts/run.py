@@ -151,7 +151,7 @@ def introduce(status: dict[str, Any], port: int, local: str) -> None:
     print(f"Landlock ABI {sandbox['landlock_used']}; {', '.join(status['listening'])}")
     target = "127.0.0.1" if port == 79 else f"127.0.0.1:{port}"
     by_hand = rf"printf 'nm_notifyuser\r\n' | nc -N 127.0.0.1 {port}"
-    # From the root on: another terminal is in another folder, and has no variable of ours.
+    # Absolute paths: another terminal is in another folder, and lacks our MAILBELL_SOCKET.
     mailbell = shlex.quote(str(BIN / "mailbell"))
     reach = f"MAILBELL_SOCKET={shlex.quote(local)} {mailbell} status"
     print(f"ring it: {by_hand}   or: {mailbell} send {target}   (Ctrl-C ends)")
