@@ -1,6 +1,7 @@
 """`mailbell policy`, on the policy that is shipped."""
 
 import json
+from pathlib import Path
 
 import pytest
 from cli.support import Run
@@ -49,6 +50,12 @@ def test_only_what_is_shipped_is_shown(run: Run, program: str) -> None:
     assert (result.returncode, result.stdout) == (64, "")
     assert "no policy for" in result.stderr
     assert "known: mailbelld" in result.stderr
+
+
+def test_the_readme_shows_what_is_printed(run: Run) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = readme.partition("$ mailbell policy | head -24\n")[2].partition("```")[0]
+    assert shown.splitlines() == run("mailbell", "policy").stdout.splitlines()[:24]
 
 
 def test_programs_complete(run: Run, environment: dict[str, str]) -> None:
