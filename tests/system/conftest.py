@@ -1,4 +1,4 @@
-"""Which of these tests run while their daemons are watched."""
+"""Chooses the tests that run while their daemons are watched."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what cannot be watched (`harness.watch`); the marker says why."""
+    """Leave out tests that cannot be watched (`harness.watch`); the marker gives the reason."""
     way = os.environ.get("MAILBELL_WATCH", "").partition(":")[0]
     left_out = [
         item for item in items if any(way in mark.args for mark in item.iter_markers("unwatched"))

@@ -26,7 +26,7 @@ __all__ = [
 
 LISTENER: Final = "org.mailbell.Listener."
 
-# No source is refused for ringing often: for tests of what comes after that.
+# No source is refused because it notifies often: for tests of what happens after that check.
 GENEROUS: Final = """
 [limits]
 rate = "1000000/s"
@@ -36,11 +36,11 @@ total_rate = "1000000/s"
 
 
 class Local:
-    """A client of the local socket that also says what no Varlink client would."""
+    """A client of the local socket that can also send what no Varlink client sends."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        # Without a time-out, else it would fail as long as the queue is full.
+        # Without a time-out: with one it would fail while the queue is full.
         self.socket.connect(str(path))
         self.socket.settimeout(PATIENCE)
         self._held = b""
@@ -77,14 +77,14 @@ class Local:
         return first
 
     def goes_on(self, data: bytes) -> None:
-        """Send as much as is taken."""
+        """Send as much as the daemon takes."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             return
 
     def said_before_the_end(self) -> bytes:
-        """Everything that comes until the daemon hangs up."""
+        """Return everything that the daemon sends until it hangs up."""
         return unread(self.socket)
 
 
@@ -95,7 +95,7 @@ def cpu_ticks(pid: int) -> int:
 
 
 def switches(daemon: Daemon) -> int:
-    """How often the daemon has gone to sleep of its own accord."""
+    """Return how often the daemon has given up the processor to wait."""
     return int(daemon.kernel_says()["voluntary_ctxt_switches"])
 
 
@@ -105,9 +105,9 @@ def rss(daemon: Daemon) -> int:
 
 
 def limit_descriptors(daemon: Daemon, soft: int | None) -> None:
-    """Take the daemon's descriptors away from outside, or (None) give them back.
+    """Lower the daemon's limit of descriptors from outside, or (None) restore it.
 
-    prlimit(2) lets a process do that which has the very ids of the other one.
+    prlimit(2) permits this to a process with the same ids as the daemon.
     """
     says = daemon.kernel_says()
     uid, gid = int(says["Uid"].split()[0]), int(says["Gid"].split()[0])
@@ -126,7 +126,7 @@ def limit_descriptors(daemon: Daemon, soft: int | None) -> None:
 
 
 def loopback(first: int = 1) -> list[str]:
-    """250 loopback addresses of one /24, which is not that of 127.0.0.1."""
+    """Return 250 loopback addresses of one /24, but not of the /24 of 127.0.0.1."""
     return [f"127.0.{first}.{last}" for last in range(1, 251)]
 
 

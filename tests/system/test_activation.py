@@ -1,4 +1,4 @@
-"""Sockets from a service manager, and from a capability: no moment as root at all."""
+"""Sockets from a service manager, and by a capability: the daemon never runs as root."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def test_sockets_of_a_service_manager_are_taken_by_name(tmp_path: Path) -> None:
 
 
 def refused(directory: Path, name: str, passed: socket.socket, more: str = "") -> str:
-    """Start with one passed socket that is wrong; return what the daemon says."""
+    """Start with one wrong socket; return what the daemon writes."""
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory, more=more))
     words, descriptors = passing({name: [passed]})
@@ -88,7 +88,7 @@ def test_no_connection_is_lost_while_an_activated_daemon_restarts(tmp_path: Path
                 until(lambda: daemon.counted() == {"accepted": 1})
 
 
-# Its log has no limit, so that it tells of each account; otherwise the daemon itself.
+# The real daemon, but with no limit on its log, so that the log names each account.
 TELLS_ALL = """
 from mailbell.logs import journal
 journal.BURST = 1 << 30
@@ -106,7 +106,7 @@ def one_account_each() -> str:
 
 
 def call_once(endpoint: tuple[str, int], source: str, may_call: Semaphore) -> str:
-    """Ring as a careful sender, when it may; return how it ended."""
+    """Notify as a careful sender when the test permits it; return how it ended."""
     may_call.acquire()
     with sent(endpoint, LINE, source) as sock:
         try:
@@ -117,9 +117,9 @@ def call_once(endpoint: tuple[str, int], source: str, may_call: Semaphore) -> st
 
 @pytest.mark.unwatched("trace", "audit", reason="the daemon is not quite as it is")
 def test_of_calls_without_end_none_is_lost_over_many_restarts(tmp_path: Path) -> None:
-    """Each source rings once, for an account of its own, which is told at once.
+    """Each source notifies once, for its own account, whose subscriber must get it at once.
 
-    Some call while no daemon runs, some while one serves, and most while it is
+    Some connect while no daemon runs, some while one serves, and most while one is
     being stopped.
     """
     may_call = Semaphore(0)
@@ -135,7 +135,7 @@ def test_of_calls_without_end_none_is_lost_over_many_restarts(tmp_path: Path) ->
                 may_call.release(SHARE // 4)
                 told.append(one_run(tmp_path, tcp, may_call, calls, last=run == RUNS - 1))
         finally:
-            may_call.release(len(calls))  # should it end early: nobody waits for ever
+            may_call.release(len(calls))  # if it ends early, no sender waits for ever
     assert {call.result() for call in calls} == {"closed"}
     assert sorted(account for accounts in told for account in accounts) == sorted(SOURCES)
     assert all(told), "each daemon has served some"
@@ -149,7 +149,7 @@ def one_run(
     *,
     last: bool,
 ) -> list[str]:
-    """Start a daemon and stop it while others call; return whose notifications it told of."""
+    """Start a daemon and stop it while senders connect; return the accounts that it logged."""
     manager, descriptors = passing({"tcp": [tcp]})
     toml = configuration(directory, more=one_account_each())
     with started(
@@ -175,7 +175,7 @@ def test_who_connects_locally_while_no_daemon_runs_is_answered_by_the_next_one(
         with ExitStack() as stack:
             waiting = []
             for _ in range(3):
-                # Each asks before there is somebody to answer.
+                # Each one connects before a daemon runs that could answer.
                 waiting.append(stack.enter_context(Local(path)))
                 waiting[-1].call("GetStatus")
                 with started(tmp_path, command=manager, descriptors=descriptors) as daemon:
@@ -187,7 +187,7 @@ ONLY_TO_BIND = (
     "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service",
     "--bounding-set=-all,+net_bind_service",
 )  # fmt: skip
-# Port 79 of an address of our own: the same test may run twice at a time.
+# Port 79 of an address that only this test uses: the test may run twice at a time.
 NETWORK = f"127.79.{os.getpid() // 256 % 256}"
 HOST = f"{NETWORK}.{os.getpid() % 128 + 1}"
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
@@ -212,7 +212,7 @@ def test_a_user_with_only_the_capability_to_bind_drops_that_too(
 def test_a_group_that_cannot_be_let_in_is_said_and_no_other_is(
     open_path: Path, empty_path: Path
 ) -> None:
-    """The group exists, and who starts the daemon is not in it: the user's own was not meant."""
+    """The group exists and the user is not in it. The user's own group must not get access."""
     toml = configuration(open_path).replace('group = ""', 'group = "daemon"')
     command: Sequence[str] = ()
     if os.geteuid() == 0:
@@ -227,7 +227,7 @@ def test_a_group_that_cannot_be_let_in_is_said_and_no_other_is(
 def test_without_the_privilege_to_filter_the_daemon_itself_holds_the_list(
     open_path: Path, empty_path: Path
 ) -> None:
-    """Newer kernels filter a TCP socket for CAP_NET_ADMIN only; the list counts all the same."""
+    """Newer kernels demand CAP_NET_ADMIN to filter a TCP socket; the daemon enforces the list."""
     os.chown(open_path, NOBODY, NOBODY)
     toml = configuration(
         open_path, tcp=[f"{HOST}:79"], more=f'[sources]\nallow = ["{NETWORK}.201"]'

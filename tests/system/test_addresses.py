@@ -1,4 +1,4 @@
-"""Which addresses the daemon listens on: a family that is missing, an address that comes later."""
+"""The addresses that the daemon listens on: a missing family, an address that comes later."""
 
 import errno
 import os
@@ -25,14 +25,14 @@ NO_IPV6 = refused(errno.EAFNOSUPPORT, "socket", {0: socket.AF_INET6})
 
 @contextmanager
 def hosts() -> Iterator[Pair]:
-    """Two hosts; the server lets anyone listen on port 79."""
+    """Two hosts. On the server every user may listen on port 79."""
     with namespaces(SERVER, CLIENT) as pair:
         pair.server.run("sh", "-c", "echo 79 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
         yield pair
 
 
 def toml(directory: Path, listen: str = "") -> str:
-    """A configuration that says nothing of `listen.tcp`, unless it is told to."""
+    """Return a configuration; `listen.tcp` is in it only if the caller gives it."""
     path = directory / "mailbell.sock"
     return f'[listen]\nuser = "nobody"\n{listen}\n[socket]\npath = "{path}"\ngroup = ""\n'
 
@@ -41,7 +41,7 @@ def toml(directory: Path, listen: str = "") -> str:
 def running(
     directory: Path, host: Namespace, answers: Sequence[Answer], text: str
 ) -> Iterator[tuple[Run, socket.socket]]:
-    """Start the daemon on a host; yield it with the service manager's end of its news."""
+    """Start the daemon on a host; yield it and the service manager's end of its messages."""
     file = directory / "mailbelld.toml"
     file.write_text(text)
     enter = shutil.which(host.visit[0])
@@ -157,7 +157,7 @@ def test_without_freebind_it_is_refused_and_freebind_named(tmp_path: Path, trans
 
 
 def test_a_port_is_still_refused_to_two(tmp_path: Path) -> None:
-    """The control: freebind permits an address, nothing else."""
+    """The counter-test: freebind permits a missing address and no other fault."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
         text = configuration(tmp_path, tcp=[endpoint]).replace(

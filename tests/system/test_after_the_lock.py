@@ -1,8 +1,8 @@
-"""Once locked in, the daemon needs nothing it does not have.
+"""Once it is locked in, the daemon needs nothing that it does not have.
 
-No import, no file, no new socket, no thread, no process, no compiled code: the
-policy would refuse some and kill for others, perhaps only on a certain input.
-The interpreter itself reports them (`harness.audited`), whatever the policy says.
+It makes no import, file, socket, thread, process or compiled code. The policy would
+refuse some of these and kill for others, perhaps only on a certain input. Here the
+interpreter itself reports them (`harness.audited`), whatever the policy says.
 """
 
 import os
@@ -48,7 +48,7 @@ sources = ["127.0.0.66"]
 
 @contextmanager
 def audited(directory: Path, bugs: str = "some", **environ: str) -> Iterator[Daemon]:
-    """A daemon with planted bugs that reports, with all it can have."""
+    """A daemon with planted bugs and every feature in use, which reports what it does."""
     tcp, udp = [*(f"{host}:0" for host in HOSTS), "[::1]:0"], ["127.0.0.1:0", "[::1]:0"]
     toml = configuration(directory, tcp=tcp, udp=udp, more=CONFIGURATION)
     report = new_report(directory)
@@ -58,7 +58,7 @@ def audited(directory: Path, bugs: str = "some", **environ: str) -> Iterator[Dae
 
 
 def reported(daemon: Daemon, *allowed: dict[str, str]) -> list[str]:
-    """What the daemon did and should not have done."""
+    """Return what the daemon did and must not do."""
     (report,) = daemon.path.parent.glob("report-*")
     seen = events(report)
     assert seen, "nothing is reported at all"
@@ -103,20 +103,21 @@ def ring_in_every_way(daemon: Daemon) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: "reset" in daemon.counted())
     with ExitStack() as stack:
-        # Two places each, four in all; the longest waiting gives way; then the deadline.
+        # Two places for each source, four in all. First the one that has waited longest loses
+        # its place; the others end at the deadline.
         socks = [
             stack.enter_context(sent(endpoint, LINE[:1], f"127.0.0.{30 + number // 3}"))
             for number in range(9)
         ]
         for sock in socks:
             assert unread(sock) == b""
-    # The kernel drops who is not listed before the daemon hears of it, where it may.
+    # If the kernel filters, it drops sources that are not listed before the daemon sees them.
     never = {Outcome.UNLISTED_SOURCE}
     assert set(daemon.counted()) == {*map(str, Outcome)} - never
 
 
 def send_in_every_way(daemon: Daemon) -> None:
-    """The kernel lets nothing but lines through to the daemon."""
+    """The kernel passes only valid lines to the daemon."""
     sources = ("127.0.0.2", "127.0.0.9", "127.0.0.16", "127.0.0.66", "::1")
     for source in sources:
         host = "::1" if ":" in source else "127.0.0.1"

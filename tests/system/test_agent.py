@@ -1,4 +1,4 @@
-"""`mailbell run` as people start it, beside a real daemon, with a real command."""
+"""`mailbell run` as a person starts it, with a real daemon and a real command."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from system.support import GENEROUS, program
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks of our own."""
+    """Use a folder for the locks that only this test has."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 
@@ -88,7 +88,7 @@ def test_told_to_stop_it_ends_the_command_and_all_it_started(
         assert not any(map(runs, note.read_text().split()))
 
 
-# Notes what it is and that it was told to end, does not, and ends a moment later.
+# Writes down its process id, and later that it got SIGTERM; it ends a moment after that.
 STUBBORN: Final = """
 import os, signal, sys, time
 def told(*_):
@@ -104,7 +104,7 @@ while not os.path.exists(sys.argv[2]):
 
 @pytest.fixture
 def hang_up() -> Iterator[None]:
-    """SIGHUP as it is in a terminal, also when these tests were started by nohup."""
+    """Give SIGHUP the action that it has in a terminal, even if nohup started these tests."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -141,7 +141,7 @@ def test_under_nohup_it_survives_the_terminal(tmp_path: Path, daemon: Daemon) ->
         assert running.poll() is None
 
 
-# Notes what it is, and lives until it is ended.
+# Writes down its process id, and runs until a signal ends it.
 HANG: Final = """
 import os, signal, sys
 with open(sys.argv[1], "w") as file:
@@ -186,7 +186,7 @@ UNUSABLE: Final = {
 def test_what_a_service_manager_passes_and_is_of_no_use_is_one_line(
     tmp_path: Path, daemon: Daemon, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container that inherits it."""
+    """As in a container that inherits the variable."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     for name in ("LISTEN_PID", "LISTEN_FDS", "MAINPID", "INVOCATION_ID", "JOURNAL_STREAM"):
@@ -199,7 +199,7 @@ def test_what_a_service_manager_passes_and_is_of_no_use_is_one_line(
         (name,) = environ
         assert len(lines) == 1
         assert f'event=service_manager_unusable what="{name}=' in lines[0]
-        # It is meant for the agent, not for what the agent runs.
+        # The variable is for the agent, and not for the command that the agent runs.
         assert 'line="[]"' in log(tmp_path) or "line=[]" in log(tmp_path)
 
 

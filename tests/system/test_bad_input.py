@@ -1,4 +1,4 @@
-"""Bad input from the network: closed without a byte, counted once, and no trouble to others."""
+"""Bad input from the network: the daemon closes silently, counts it once and serves others."""
 
 import random
 import re
@@ -53,7 +53,7 @@ HOSTILE = [
 
 
 def hostile(count: int) -> list[bytes]:
-    """So many inputs, none of them the line."""
+    """Return so many inputs. None of them is the line."""
     noise = random.Random(4146)  # the same bytes in every run
     made = [noise.randbytes(noise.randrange(1, 40)) for _ in range(count - len(HOSTILE))]
     return [*HOSTILE, *made]
@@ -69,14 +69,14 @@ def refusals(daemon: Daemon) -> list[str]:
 
 
 def require_sound_log(daemon: Daemon, inputs: int, seconds: float) -> None:
-    """Each input is in the log or counted as held back; and the log is short and one line each."""
+    """Each input has one short log line, or is counted as suppressed."""
     for line in daemon.lines():
         assert re.fullmatch(r"event=\w+( \w+=([^\s\"]+|\"[ -~]*\"))*", line), line
         assert line.isascii()
     shown = refusals(daemon)
     assert 1 <= len(shown) <= BURST + RATE * seconds + 1
     assert daemon.status().log_suppressed == inputs - len(shown)
-    # 16 bytes are read at most; escaped, each takes four characters at most.
+    # The daemon reads 16 bytes at most. Escaped, each takes four characters at most.
     assert max(map(len, shown)) < 200
 
 
@@ -87,7 +87,7 @@ def test_any_bytes_but_the_line_on_tcp(tmp_path: Path) -> None:
         endpoint = daemon.endpoint()
         for done, data in enumerate(inputs, 1):
             assert ring(endpoint, data) == b"", data
-            if done <= len(HOSTILE):  # each by itself has one outcome
+            if done <= len(HOSTILE):  # each one alone has one outcome
                 until_counted(daemon, done)
         until_counted(daemon, len(inputs))
         counted = daemon.counted()
@@ -101,7 +101,7 @@ def test_any_bytes_but_the_line_on_tcp(tmp_path: Path) -> None:
 
 
 def test_bytes_that_stay_open_are_hung_up_on(tmp_path: Path) -> None:
-    """A sender that keeps its side open is closed as soon as its bytes decide."""
+    """The daemon closes a connection as soon as its bytes decide, even if the sender does not."""
     decided = [LINE, LINE + b"x", b"\r\n", b"NM_NOTIFYUSER\r\n", b"\xff" * 16]
     with started(tmp_path, configuration(tmp_path, tcp=ONE, more=GENEROUS)) as daemon:
         endpoint = daemon.endpoint()
@@ -113,7 +113,7 @@ def test_bytes_that_stay_open_are_hung_up_on(tmp_path: Path) -> None:
 
 
 def test_any_bytes_but_the_line_on_udp(tmp_path: Path) -> None:
-    """What the kernel's filter drops is counted by the kernel; nothing is answered."""
+    """The kernel counts what its filter drops, and sends no answer."""
     inputs = [data for data in hostile(400) if len(data) < 60_000]
     toml = configuration(tmp_path, tcp=(), udp=ONE, more=GENEROUS)
     with started(tmp_path, toml) as daemon, socket.socket(type=socket.SOCK_DGRAM) as sock:
@@ -136,7 +136,7 @@ def test_any_bytes_but_the_line_on_udp(tmp_path: Path) -> None:
 
 
 def test_a_flood_costs_its_source_and_nobody_else(tmp_path: Path) -> None:
-    """The limits as they are shipped: a source that sends garbage is soon not listened to."""
+    """With the default limits a source of garbage is soon not read any more."""
     with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon:
         endpoint = daemon.endpoint()
         for _ in range(100):
@@ -148,13 +148,13 @@ def test_a_flood_costs_its_source_and_nobody_else(tmp_path: Path) -> None:
         assert counted["rate_limited"] >= 50
 
 
-# Seconds until a daemon that does not heed its configuration closes: whoever is
-# closed before that was closed by another deadline.
+# Seconds until a daemon would close that ignored its configuration. A connection that is
+# closed earlier was closed by the configured deadline.
 BY_DEFAULT = parse(b"").protocol.deadline
 
 
 def test_silence_ends_at_the_deadline(tmp_path: Path) -> None:
-    """The kernel gives a silent connection to the daemon after a second; the deadline is ours."""
+    """The kernel passes on a silent connection after a second; then our deadline runs."""
     more = '[protocol]\ndeadline = "100ms"\n'
     with started(tmp_path, configuration(tmp_path, tcp=ONE, more=more)) as daemon:
         begin = time.monotonic()
@@ -167,7 +167,7 @@ def test_silence_ends_at_the_deadline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("100ms", 0.1), ("1500ms", 1.5)])
 def test_one_byte_has_until_the_deadline(tmp_path: Path, text: str, seconds: float) -> None:
-    """With a byte the kernel gives it to the daemon at once: all of the wait is ours."""
+    """After one byte the kernel passes the connection on at once, so our deadline runs at once."""
     more = f'[protocol]\ndeadline = "{text}"\n'
     with started(tmp_path, configuration(tmp_path, tcp=ONE, more=more)) as daemon:
         endpoint = daemon.endpoint()
@@ -179,7 +179,7 @@ def test_one_byte_has_until_the_deadline(tmp_path: Path, text: str, seconds: flo
 
 
 def test_a_byte_now_and_then_does_not_stretch_the_deadline(tmp_path: Path) -> None:
-    """All bytes of the line but the last, at a pace that would take many deadlines."""
+    """Send all bytes of the line but the last, so slowly that it would take many deadlines."""
     pace = 0.4
     with started(tmp_path, configuration(tmp_path, tcp=ONE, more=SHORT)) as daemon:
         taken = 0
@@ -190,14 +190,14 @@ def test_a_byte_now_and_then_does_not_stretch_the_deadline(tmp_path: Path) -> No
                 if select.select([sock], [], [], pace)[0]:
                     break
             assert unread(sock) == b""
-        assert taken * pace < BY_DEFAULT  # counted in bytes: a slow machine does not change it
+        assert taken * pace < BY_DEFAULT  # counted in bytes, so a slow machine makes no difference
         until(lambda: daemon.counted() == {"deadline": 1})
         assert daemon.status().connections == 0
 
 
 @contextmanager
 def many_descriptors(wanted: int) -> Iterator[int]:
-    """Let this process have so many connections, or as many as it may; yield how many."""
+    """Permit this process so many connections, or as many as possible; yield the number."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = before
     if soft != resource.RLIM_INFINITY and soft < wanted + 200:
@@ -213,7 +213,7 @@ def many_descriptors(wanted: int) -> Iterator[int]:
 
 
 def connect_all(endpoint: tuple[str, int], count: int) -> list[socket.socket]:
-    """So many silent connections, from 250 sources."""
+    """Open so many silent connections, from 250 sources."""
     sources = loopback()
     socks = []
     for number in range(count):
@@ -226,12 +226,12 @@ def connect_all(endpoint: tuple[str, int], count: int) -> list[socket.socket]:
 
 
 def await_closed(socks: list[socket.socket]) -> int:
-    """Read every connection to its end, which must come without a byte before it.
+    """Read every connection to its end. The daemon must send no byte before that.
 
     Returns:
-        How many had to speak first. When more come at once than its queue holds, the
-        kernel forgets a handshake now and then; the caller believes in it until it
-        sends something. The daemon has never seen such a connection.
+        How many had to send something first. If more connections arrive at once than its
+        queue holds, the kernel sometimes forgets a handshake. The sender does not notice
+        until it sends something. The daemon has never seen such a connection.
     """
     by_descriptor = {sock.fileno(): sock for sock in socks}
     poll = select.poll()
@@ -248,7 +248,7 @@ def await_closed(socks: list[socket.socket]) -> int:
 
 
 def read_until(poll: select.poll, by_descriptor: dict[int, socket.socket], patience: float) -> None:
-    """Read connections to their ends and drop them, as long as patience lasts."""
+    """Read connections to their ends and drop them, until the time limit."""
     end = time.monotonic() + patience
     while by_descriptor and time.monotonic() < end:
         for descriptor, _ in poll.poll(1000):
@@ -263,11 +263,12 @@ def more_counted(daemon: Daemon, before: int) -> bool:
 
 
 def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
-    """Ring until it counts; return how often that was.
+    """Notify until the daemon accepts it; return how often that was.
 
-    Once is nearly always enough, but not for certain: when more are silent than the
-    kernel's queue holds, it falls back to SYN cookies, and then a connection is
-    there before its line. If all places are taken at that moment, it is refused.
+    Once is nearly always enough, but not always. If there are more silent connections
+    than the kernel's queue holds, the kernel uses SYN cookies, and then a connection is
+    accepted before its line arrives. If all places are taken at that moment, it is
+    refused.
     """
     accepted = daemon.counted()["accepted"]
     for attempt in range(1, 20):
@@ -293,7 +294,7 @@ def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
     ],
 )
 def test_ten_thousand_idle_connections(tmp_path: Path, limits: str) -> None:
-    """Each is closed and counted, a good sender is served meanwhile, and nothing is left of it."""
+    """Each is closed and counted, a good sender is served meanwhile, and no memory stays in use."""
     toml = configuration(tmp_path, tcp=ONE, more='[protocol]\ndeadline = "2s"\n' + limits)
     with many_descriptors(10_000) as possible, started(tmp_path, toml) as daemon:
         endpoint = daemon.endpoint()
@@ -314,20 +315,20 @@ def test_ten_thousand_idle_connections(tmp_path: Path, limits: str) -> None:
         print(f"RSS {memory} KiB, at most {daemon.kernel_says()['VmHWM']}")
         if "connections = " in limits:
             assert counted["deadline"] + counted.get("mismatch", 0) == silent
-            # KiB. A place costs about 4 while it is held: a task, a socket, a table entry.
+            # KiB. A place takes about 4 KiB: a task, a socket, an entry in a table.
             assert memory[2] - memory[0] < 8 * possible
         else:
-            # All 256 places were taken by the first crowd. Ten times as many may
-            # cost nothing more, not even 200 bytes each.
+            # The first crowd took all 256 places. Ten times as many connections must not
+            # take more memory, not even 200 bytes each.
             assert memory[2] - memory[1] < 0.2 * possible
 
 
 def crowd(daemon: Daemon, endpoint: tuple[str, int], number: int) -> tuple[int, bool, int]:
-    """So many come, say nothing, and are hung up on; a good sender comes in between.
+    """Open so many silent connections, which the daemon closes, and one good one among them.
 
     Returns:
-        How often the good one had to ring, whether it was served before the others
-        were gone, and how many of these the kernel forgot.
+        How often the good sender had to notify, whether it was served before the others
+        were closed, and how many of these the kernel forgot.
     """
     before = sum(daemon.counted().values())
     socks = connect_all(endpoint, number)

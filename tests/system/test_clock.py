@@ -1,4 +1,4 @@
-"""Somebody sets the wall clock of the machine while the daemon runs."""
+"""The wall clock of the machine is changed while the daemon runs."""
 
 import mmap
 import struct
@@ -15,8 +15,8 @@ from mailbell.client import Client
 YEAR: Final = 365 * 86_400
 SECOND: Final = 1_000_000
 
-# The daemon with a wall clock that is off by what we write into a file that it shares. It
-# looks at the file without a system call.
+# The daemon with a wrong wall clock. The test writes the difference into a file that the
+# daemon has mapped, so that it reads it without a system call.
 PROGRAM: Final = """
 import mmap, struct, sys, time
 with open({path!r}, "r+b") as file:
@@ -30,7 +30,7 @@ main()
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[tuple[Daemon, Callable[[int], None]]]:
-    """A daemon, and a function that sets its wall clock to so many seconds from ours."""
+    """Yield a daemon, and a function that sets how many seconds its wall clock is wrong."""
     path = tmp_path / "clock"
     path.write_bytes(bytes(8))
     path.chmod(0o666)
@@ -56,7 +56,7 @@ def test_a_clock_that_is_set_after_the_start_makes_nothing_old(
     assert before.started < time.time() * SECOND - 40 * YEAR * SECOND
     set_clock(0)
     after = daemon.status()
-    passed = (time.time() - begun + 60) * SECOND  # the daemon began before us
+    passed = (time.time() - begun + 60) * SECOND  # the daemon started earlier
     account = after.accounts[0]
     assert account.time is not None
     assert account.age is not None
@@ -65,7 +65,7 @@ def test_a_clock_that_is_set_after_the_start_makes_nothing_old(
     assert before.uptime is not None
     assert 0 <= account.age <= after.uptime <= passed
     assert before.uptime <= after.uptime
-    # A collector would take another start for a restart.
+    # A collector of metrics would take another start time for a restart.
     assert daemon.status().started == after.started
 
 

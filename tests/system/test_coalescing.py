@@ -1,4 +1,4 @@
-"""A storm of notifications through the whole daemon: few wake-ups, none of them for nothing."""
+"""A storm of notifications through the whole daemon: few wake-ups, and none without a reason."""
 
 import time
 from pathlib import Path
@@ -45,8 +45,8 @@ def test_two_hundred_in_a_second_are_few_wakeups_and_the_last_is_delivered(tmp_p
         print(f"{RUNG} rung in {rung_in:.2f} s, told {counts} in {seconds:.2f} s")
         assert sum(counts) == RUNG
         assert counts[0] == 1  # the first at once
-        # One at the beginning, then one a second. (They start no earlier than
-        # `begin`, and the last was sent before we read it.)
+        # One at the beginning, then one per second. They start after `begin`, and the last
+        # one was sent before the test read it.
         assert len(counts) <= 1 + int(seconds)
         assert daemon.status().wakeups == len(counts)
         assert daemon.counted() == {"accepted": RUNG}
@@ -54,7 +54,7 @@ def test_two_hundred_in_a_second_are_few_wakeups_and_the_last_is_delivered(tmp_p
 
 
 def test_a_storm_on_one_account_does_not_delay_another(tmp_path: Path) -> None:
-    """Their next wake-up is an hour away; if it delayed ours, this test would not end."""
+    """The other account's next wake-up is in an hour. If it delayed ours, the test would hang."""
     more = GENEROUS + '[coalesce]\ninterval = "1h"\n'
     with (
         started(tmp_path, toml(tmp_path, more)) as daemon,
@@ -78,7 +78,7 @@ def test_a_storm_on_one_account_does_not_delay_another(tmp_path: Path) -> None:
 
 
 def test_a_flood_that_is_refused_does_not_delay_another_source(tmp_path: Path) -> None:
-    """The limits as they are shipped: most of the flood is not even read."""
+    """With the default limits most of the flood is not even read."""
     more = '[coalesce]\ninterval = "1h"\n'
     with (
         started(tmp_path, toml(tmp_path, more)) as daemon,
@@ -96,23 +96,22 @@ def test_a_flood_that_is_refused_does_not_delay_another_source(tmp_path: Path) -
 
 
 def ring_last(daemon: Daemon, endpoint: tuple[str, int]) -> int:
-    """Ring once more; return the number of the last wake-up from before that.
+    """Notify once more; return the number of the last wake-up before that.
 
-    When there was one while it rang, nobody can say which came first; then it
-    rings again.
+    If there was a wake-up at the same time, the order is unknown. Then it notifies again.
     """
     for _ in range(100):
         before = daemon.status().cursor.sequence
         ring(endpoint, source="127.0.0.2")
-        # The answer comes after the ring was dealt with: the daemon closes and
-        # counts a connection in one go.
+        # The end of the connection proves that the daemon has handled it: it closes and
+        # counts a connection in one step.
         if daemon.status().cursor.sequence == before:
             return before
     pytest.fail("no ring comes between two wake-ups")
 
 
 def told_after(subscription: Subscription, sequence: int) -> int:
-    """Read until something later than this wake-up is told; return how much was read."""
+    """Read until a wake-up with a higher number arrives; return how many were read."""
     read = 0
     while not read or last_told(subscription) <= sequence:
         subscription.next(PATIENCE)
@@ -130,8 +129,8 @@ def last_told(subscription: Subscription) -> int:
     [
         pytest.param(0.0, "", id="at-once"),
         pytest.param(3.0, "", id="for-three-seconds"),
-        # Here nothing but the first is accepted, so that nothing else can
-        # happen to wake anybody after the last one.
+        # Only the first is accepted, so that no other notification can wake the
+        # subscriber after the last one.
         pytest.param(0.0, '[limits]\nrate = "1/h"\nburst = 1\n', id="one-an-hour"),
         pytest.param(
             3.0, '[limits]\nrate = "1/h"\nburst = 1\n', id="one-an-hour-for-three-seconds"
@@ -141,7 +140,7 @@ def last_told(subscription: Subscription) -> int:
 def test_the_last_of_a_storm_is_told_although_most_are_refused(
     tmp_path: Path, seconds: float, more: str
 ) -> None:
-    """200, or as many as fit into the time, from one source, with the limits as shipped."""
+    """Send 200, or as many as fit into the time, from one source, with the default limits."""
     with (
         started(tmp_path, toml(tmp_path, more)) as daemon,
         Client(str(daemon.path)) as client,
@@ -165,7 +164,7 @@ def test_the_last_of_a_storm_is_told_although_most_are_refused(
 
 
 def test_whoever_never_rang_wakes_nobody_by_being_refused(tmp_path: Path) -> None:
-    """Garbage until the source is not even read, then the line, which is not read either."""
+    """Send garbage until the source is not read any more, then the line, which is not read."""
     with (
         started(tmp_path, toml(tmp_path, '[coalesce]\ninterval = "10ms"\n')) as daemon,
         Client(str(daemon.path)) as client,
@@ -178,8 +177,8 @@ def test_whoever_never_rang_wakes_nobody_by_being_refused(tmp_path: Path) -> Non
         assert before > RUNG // 2
         assert ring(endpoint, LINE, "127.0.0.2") == b""
         assert daemon.counted()["rate_limited"] == before + 1
-        # The first of an account is told at once: whatever the flood had caused
-        # would come before this.
+        # The first notification of an account is delivered at once. Every wake-up that the
+        # flood caused would arrive before it.
         ring(endpoint, source="127.0.0.3")
         assert subscription.next(PATIENCE).account == "private"
         status = daemon.status()

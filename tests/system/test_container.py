@@ -1,6 +1,6 @@
-"""As the first process of a container: daemon and agent in a PID namespace of their own.
+"""Daemon and agent as the first process of a container: each in its own PID namespace.
 
-There the kernel gives a process only the signals that it has a handler for, and makes it
+The kernel delivers to this process only signals that it has a handler for, and makes it
 the parent of each process whose own parent has ended.
 """
 
@@ -20,7 +20,8 @@ from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from system.agents import agent, log
 from system.support import GENEROUS, program
 
-# Runs the program as the first process; all that is in there ends with it, and with us.
+# Runs the program as the first process. All processes of the namespace end with it, and it
+# ends with the test.
 CONTAINER: Final = (
     "unshare", *(() if os.geteuid() == 0 else ("--user", "--map-current-user")),
     "--pid", "--fork", "--mount-proc", "--kill-child", "--",
@@ -34,8 +35,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 SUBREAPER: Final = (sys.executable, "-c", ADOPT)
 
-# Leaves processes behind that have left its session, and ends; each of them ends a moment
-# after it has lost its parent, and adds a line.
+# Starts processes that leave its session, and ends. Each of them ends a moment after its
+# parent, and adds a line.
 LEAVE: Final = """
 import os, select, sys
 parent, held = os.pipe()
@@ -66,7 +67,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def children(pid: int) -> dict[int, str]:
-    """The children of a process, and the letter of the state of each: proc_pid_stat(5)."""
+    """Return the children of a process, and the letter of each one's state: proc_pid_stat(5)."""
     found = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
@@ -79,7 +80,7 @@ def children(pid: int) -> dict[int, str]:
 
 
 def first_of(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> int:
-    """The first process in there, by the number that it has out here."""
+    """Return the first process of the namespace, by its id outside."""
     (pid,) = children(process.pid)
     return pid
 
@@ -130,7 +131,7 @@ def test_what_means_nothing_does_not_end_the_first_process(tmp_path: Path, daemo
         assert running.wait(PATIENCE) == 0
 
 
-# Leaves a process behind in a container, as `docker exec` does, and says its number there.
+# Leaves a process behind in a container, as `docker exec` does, and prints its id there.
 ENTER: Final = """
 import os
 if os.fork() == 0:
@@ -156,9 +157,9 @@ def test_the_daemon_keeps_nothing_of_what_it_adopts_and_ends_in_order(tmp_path: 
 
 @pytest.mark.parametrize("name", ["mailbelld", "mailbell"])
 def test_told_to_end_before_it_serves_it_ends(tmp_path: Path, name: str) -> None:
-    """At once: what runs it would wait until it loses patience, and kill."""
-    # The configuration is a pipe that nobody writes into, so it never gets any further.
-    # Both ends are open, or it could not be opened.
+    """It must end at once: otherwise the container's manager waits for its time limit and kills."""
+    # The configuration is a pipe without data, so the program waits there for ever. The test
+    # holds both ends open, because otherwise the program could not open the pipe.
     os.mkfifo(tmp_path / "pipe", 0o600)
     held = os.open(tmp_path / "pipe", os.O_RDWR)
     words = {"mailbelld": ["--config"], "mailbell": ["run", "--config"]}[name]
@@ -188,7 +189,7 @@ def test_a_command_that_runs_for_long_ends_on_a_signal(daemon: Daemon) -> None:
 
 
 def links(pid: int) -> set[str]:
-    """What the descriptors of a process lead to."""
+    """Return the targets of a process's descriptors."""
     found = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):  # closed meanwhile

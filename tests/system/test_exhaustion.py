@@ -10,21 +10,21 @@ from harness.daemon import Daemon, configuration, started, until
 from harness.sender import LINE, PATIENCE, sent, unread
 from system.support import GENEROUS, Local, cpu_ticks, limit_descriptors, switches
 
-# As many descriptors as the standard streams: the daemon has more than that
-# already, so that every accept fails.
+# As many descriptors as the standard streams. The daemon has more already, so every accept
+# fails.
 NONE_LEFT = 3
 PROBES = 8
 
 
 def require_idle(daemon: Daemon) -> None:
-    """It looks again now and then and sleeps between; it does not spin."""
+    """It tries again now and then and sleeps in between; it makes no busy loop."""
     ticks, slept = cpu_ticks(daemon.pid), switches(daemon)
     second = os.sysconf("SC_CLK_TCK")
     begin = time.monotonic()
     until(lambda: switches(daemon) >= slept + PROBES or cpu_ticks(daemon.pid) > ticks + second)
     seconds, used = time.monotonic() - begin, (cpu_ticks(daemon.pid) - ticks) / second
     print(f"{PROBES} times awake in {seconds:.1f} s, {used:.2f} s of CPU")
-    # Eight looks take a millisecond; a loop would take all of the time.
+    # Eight attempts take a millisecond; a busy loop would take all of the time.
     assert used <= max(0.1, seconds / 20)
     assert daemon.process.poll() is None
 
@@ -56,7 +56,7 @@ def test_the_network_waits_and_everybody_else_is_served(tmp_path: Path, host: st
             with sent(endpoint, LINE) as waiting:
                 until_said(daemon, "paused", "tcp")
                 require_idle(daemon)
-                # Who was there before is still served.
+                # Connections from before are still served.
                 half.sendall(LINE[5:])
                 assert unread(half) == b""
                 assert watcher.reply()["notification"]["count"] == 1

@@ -1,4 +1,4 @@
-"""A member of the socket's group that knows the kernel well."""
+"""A member of the socket's group who attacks the daemon through the kernel."""
 
 import os
 import signal
@@ -25,13 +25,13 @@ def kernel_can_refuse_descriptors() -> bool:
 
 
 def lingering() -> socket.socket:
-    """A descriptor whose last close takes as long as it says, here eight seconds."""
+    """Make a descriptor whose last close takes as long as its owner wants: here eight seconds."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         sock = socket.create_connection(listening.getsockname())
         peer, _ = listening.accept()
-    peer.detach()  # it never reads; the process's end closes it
+    peer.detach()  # it never reads; the kernel closes it when the process ends
     sock.setblocking(False)
-    with pytest.raises(BlockingIOError):  # noqa: PT012 - until the peer's window is full
+    with pytest.raises(BlockingIOError):  # noqa: PT012 - until the peer's receive window is full
         while True:
             sock.send(b"x" * 65536)
     sock.setblocking(True)
@@ -51,7 +51,7 @@ def test_a_descriptor_in_a_message_is_refused_and_cannot_stop_the_daemon(tmp_pat
 
 
 def test_many_accounts_and_many_foreign_cursors_cost_little(tmp_path: Path) -> None:
-    """Each such subscriber is to be told of every account, one by one, when it reads."""
+    """Each such subscriber must get every account, one after the other, when it reads."""
     accounts = "\n".join(
         f'[[account]]\nname = "a{n}"\nsources = ["10.{n >> 8}.{n & 255}.0/24"]' for n in range(4000)
     )
@@ -67,7 +67,7 @@ def test_many_accounts_and_many_foreign_cursors_cost_little(tmp_path: Path) -> N
             assert daemon.status().subscribers == 60
             for subscription in subscriptions:
                 subscription.close()
-    # 60 x 4000 notifications of their own would be some 50 MiB.
+    # 60 x 4000 separate notifications would take about 50 MiB.
     assert grown < 12 * 1024, grown
 
 
@@ -78,7 +78,7 @@ def test_all_places_taken_on_many_sockets_exhausts_no_descriptors(tmp_path: Path
     toml = configuration(tmp_path, tcp=[f"{host}:0" for host in hosts], more=limits)
     with started(tmp_path, toml) as daemon:
         endpoints = [daemon.endpoint("tcp", host) for host in hosts]
-        os.kill(daemon.pid, signal.SIGSTOP)  # everything waits in the queues
+        os.kill(daemon.pid, signal.SIGSTOP)  # all messages wait in the queues
         silent = []
         for endpoint in endpoints:
             for _ in range(40):

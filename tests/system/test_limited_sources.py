@@ -1,10 +1,10 @@
-"""Who is over its limit is named in the status, and nobody else is."""
+"""The status names the sources that are over their limits, and no others."""
 
 from pathlib import Path
 
 from harness.daemon import configuration, ring, started
 
-# What was refused stays so for as long as any test takes.
+# A source that was refused stays refused for longer than any test takes.
 SLOW = """
 [limits]
 rate = "1/h"

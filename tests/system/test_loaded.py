@@ -1,6 +1,6 @@
-"""What is loaded in the locked process, and what is not: less code for whoever breaks in.
+"""The modules in the locked process: an intruder can use only the code that is loaded.
 
-A closed list: a new import, also one of a library's, is noticed here and judged.
+The list is closed: a new import, also by a library, fails here and must be reviewed.
 """
 
 import os
@@ -14,15 +14,15 @@ from harness.daemon import Daemon, ring, started, until
 
 from mailbell._sys.unneeded import EMPTY
 
-# Libraries, with whatever belongs to them.
+# Libraries, with all their modules.
 LIBRARIES: Final = {
     "attr", "attrs", "mailbell", "msgspec", "outcome", "pyseccomp", "sniffio", "sortedcontainers",
     "trio",
 }  # fmt: skip
-# Ours, and not the daemon's.
+# Modules of mailbell that the daemon must not load.
 OTHERS: Final = ("mailbell.agent", "mailbell.client", "mailbell.cli._openmetrics")
-# Of the standard library, beside what an interpreter loads for itself; a name stands for
-# the one with "_" before it as well, which is its part in C.
+# Modules of the standard library, beside those that the interpreter itself loads. A name
+# also stands for its part in C, which has "_" before the name.
 STANDARD: Final = {
     "__future__", "array", "ast", "bisect", "collections", "contextlib", "contextvars", "copy",
     "copyreg", "ctypes", "dataclasses", "datetime", "decimal", "dis", "enum", "errno", "fnmatch",
@@ -32,18 +32,18 @@ STANDARD: Final = {
     "signal", "socket", "sre", "string", "struct", "textwrap", "threading", "token", "tokenize",
     "tomllib", "traceback", "types", "typing", "unicodedata", "uuid", "warnings", "weakref",
     "weakrefset",
-    # Some versions only: of Python, and (json) an older msgspec.
+    # Only some versions of Python load these, and (json) an older msgspec.
     "colorize", "glob", "json", "opcode_metadata", "runpy", "sha2", "sha512", "urllib",
 }  # fmt: skip
-# Libraries in C that come with what is left out.
+# C libraries of the modules that are left out.
 HEAVY: Final = re.compile(r"/lib(crypto|ssl|bz2|lzma)\b|/_(ssl|hashlib|bz2|lzma|posixsubprocess)\.")
 
-# The ways to start it: the console script's, and `python -m`.
+# The ways to start the daemon: the console script, and `python -m`.
 DOORS: Final = {
     "script": "from mailbell.cli.mailbelld import main; main()",
     "module": "import runpy; runpy.run_module('mailbell.cli.mailbelld', None, '__main__', True)",
 }
-# At the end, so that it is all that ever was. What only stands in a place has no loader.
+# At the end, so that the list is complete. A module that only takes a place has no loader.
 TELLS: Final = """
 import atexit, sys
 before = set(sys.modules)
@@ -55,7 +55,7 @@ atexit.register(tell)
 
 
 def end_of(daemon: Daemon) -> set[str]:
-    """End the daemon; return the names of the modules it had loaded."""
+    """End the daemon; return the names of the modules that it had loaded."""
     assert daemon.stop() == 0
     (line,) = (line for line in daemon.lines() if line.startswith("loaded: "))
     return set(line.split()[1:])

@@ -1,4 +1,4 @@
-"""The local socket of the whole daemon: bad clients, slow clients, and who may be one at all."""
+"""The local socket of the whole daemon: bad clients, slow clients, and who may connect."""
 
 import errno
 import grp
@@ -31,7 +31,8 @@ ENDS = {
 
 
 def ended(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    """How connections ended between two looks, those in order left out: a look is one itself."""
+    """Return how connections ended since the last call, without the ordinary ends: the call itself
+    is one."""
     return {e: n for e in ENDS - {"disconnected"} if (n := after[e] - before[e])}
 
 
@@ -40,7 +41,7 @@ def has_ended(daemon: Daemon, before: dict[str, int]) -> bool:
 
 
 def test_whoever_is_wrong_is_hung_up_on_and_counted(tmp_path: Path) -> None:
-    """Each by itself, beside a subscriber who notices nothing."""
+    """Each one alone, beside a subscriber that notices nothing."""
     toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
     with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
         watcher.subscribe()
@@ -50,8 +51,8 @@ def test_whoever_is_wrong_is_hung_up_on_and_counted(tmp_path: Path) -> None:
                 require_hung_up_on(daemon, what)
             memory.append(rss(daemon))
         print("RSS", memory, "KiB")
-        # What the first round has made room for serves the second as well. Of
-        # one message of 10 MiB a tenth would show.
+        # The second round uses the memory that the first one took. If the daemon kept a
+        # message of 10 MiB, even a tenth of it would show.
         assert memory[1] - memory[0] < 1024
         ring(endpoint)
         assert watcher.reply()["notification"]["count"] == 1
@@ -100,12 +101,12 @@ def test_a_thousand_connections_displace_each_other_and_no_subscriber(tmp_path: 
         now = events(daemon)
         assert now["refused_full"] == before["refused_full"]
         assert now["failed"] == 0
-        # Nobody but the oldest of those who said nothing had to go.
+        # Only the oldest of the silent connections lost their places.
         assert now["garbage"] == now["bad_call"] == now["too_fast"] == 0
         assert daemon.status().subscribers == 1
         print("RSS", memory, "KiB")
-        # The first crowd filled every place; five times as many need no more
-        # than it, give or take how the allocator was left.
+        # The first crowd filled every place. Five times as many connections need no more
+        # memory, except for what the allocator keeps.
         assert memory[1] - memory[0] < 1024
 
 
@@ -114,7 +115,7 @@ def have_been_displaced(daemon: Daemon, wanted: int) -> bool:
 
 
 def all_have_ended(daemon: Daemon, before: dict[str, int]) -> bool:
-    """Whether as many have gone as have come, between two looks."""
+    """Return whether as many connections ended as began since the last call."""
     now = events(daemon)
     return sum(now[e] - before[e] for e in ENDS) == now["connected"] - before["connected"]
 
@@ -137,7 +138,7 @@ def test_subscribers_have_a_limit_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_subscriber_that_never_reads_gets_it_all_in_one(tmp_path: Path) -> None:
-    """Hundreds of notifications in a hundred wake-ups, and nothing is kept but their sum."""
+    """Hundreds of notifications in a hundred wake-ups: only their sum is kept."""
     more = GENEROUS + '[coalesce]\ninterval = "10ms"\n'
     with started(tmp_path, configuration(tmp_path, tcp=ONE, more=more)) as daemon:
         endpoint = daemon.endpoint()
@@ -159,15 +160,15 @@ def test_a_subscriber_that_never_reads_gets_it_all_in_one(tmp_path: Path) -> Non
             assert told_until(watcher, rung)[-1] < rung
             counts = told_until(sleeper, rung)
             print(rung, "rung; to the sleeper:", counts, "RSS", memory, "KiB")
-            # What the kernel's buffer took, one in hand, then one for all the rest.
+            # The replies in the kernel's buffer, one that waits, then one for all the rest.
             assert len(counts) <= 8
             assert counts[-1] > rung / 2
-            # Two hundred merged wake-ups kept apart would be a message each, and more.
+            # Two hundred separate wake-ups would be a message each, and take more.
             assert memory[1] - memory[0] < 512
 
 
 def told_until(local: Local, rung: int) -> list[int]:
-    """Read notifications until they stand for so many; return what each stood for."""
+    """Read notifications until their counts add up to so many; return the counts."""
     counts: list[int] = []
     while sum(counts) < rung:
         if notification := local.reply()["notification"]:
@@ -192,7 +193,7 @@ def test_the_peer_is_named_in_the_log(tmp_path: Path) -> None:
 
 
 def a_group() -> grp.struct_group:
-    """Some group this process can give a file to, not the primary one."""
+    """Return a group that this process can give a file to, but not its primary group."""
     if os.geteuid() == 0:
         return next(group for group in grp.getgrall() if group.gr_gid not in (0, 65534))
     for gid in os.getgroups():

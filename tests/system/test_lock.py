@@ -1,4 +1,4 @@
-"""What the running, unmodified daemon is in the kernel's eyes."""
+"""What the kernel says about the running, unmodified daemon."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real hosts, in network namespaces: who is let in, and who cannot even shake hands."""
+"""Real hosts in network namespaces: which are served, and which cannot finish a handshake."""
 
 import os
 import select
@@ -39,7 +39,7 @@ def test_only_a_listed_source_can_shake_hands_and_ring(
         started(tmp_path, toml, command=pair.server.visit) as daemon,
         calling(pair.client, family, stranger, target) as shut_out,
     ):
-        # The listed one comes later and is through: the other has had its time.
+        # The listed source connected later and is accepted, so the other one had enough time.
         with calling(pair.client, family, listed, target) as let_in:
             assert select.select([], [let_in], [], PATIENCE)[1]
             let_in.sendall(LINE)
@@ -48,16 +48,16 @@ def test_only_a_listed_source_can_shake_hands_and_ring(
             require_not_listened_to(shut_out, daemon)
             return
         assert not select.select([], [shut_out], [], 0)[1]
-        # Its SYN was dropped: nobody refused it, nobody counted it.
+        # The kernel dropped its SYN: the daemon neither refused nor counted it.
         assert shut_out.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         assert daemon.counted() == {"accepted": 1}
 
 
 def in_the_kernel(daemon: Daemon) -> bool:
-    """Whether the kernel holds the list, as it must when root started the daemon.
+    """Return whether the kernel enforces the list, as it must if root started the daemon.
 
-    Newer kernels filter a TCP socket for CAP_NET_ADMIN only, which the daemon of
-    an ordinary user does not have. It then says so, and holds the list itself.
+    Newer kernels demand CAP_NET_ADMIN to filter a TCP socket. The daemon of an ordinary
+    user does not have it. Then it says so, and enforces the list itself.
     """
     says_not = any("event=kernel_filter_missing" in line for line in daemon.lines())
     assert not says_not or os.geteuid() != 0

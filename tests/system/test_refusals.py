@@ -1,8 +1,8 @@
-"""A daemon that is told what cannot be does not start, and says why and what to do.
+"""A daemon that cannot do what it is configured to do refuses to start and names the remedy.
 
-In each case: the exit code, one line with what, where and the remedy, and
-nobody was served. What can fail in the start-up itself, step by step, is in
-`tests/sandbox/test_fail_closed.py`.
+Each case checks the exit code, one line with the reason, the place and the remedy, and
+that no sender was served. `tests/sandbox/test_fail_closed.py` tries each step of the
+start-up itself.
 """
 
 import os
@@ -28,14 +28,14 @@ class Ended:
 
     @property
     def complaint(self) -> str:
-        """What it said of the matter; what came before is about the configuration."""
+        """Return the last line, about the error; lines before it are about the configuration."""
         return self.lines[-1]
 
 
 def mailbelld(
     file: Path, *words: str, command: Sequence[str] = (), cwd: Path | None = None
 ) -> Ended:
-    """Run the daemon to its end, which must come by itself."""
+    """Run the daemon until it ends by itself."""
     daemon = [sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file), *words]
     done = subprocess.run(
         [*command, *daemon],
@@ -123,7 +123,7 @@ def test_what_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     assert "line" in ended.lines[0]
 
 
-# --- what the configuration names on this machine ------------------------------
+# --- things that the configuration names and the machine may lack ----------------
 
 
 def test_a_port_that_is_taken_is_refused_with_its_holder(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_with_one_port_taken_the_other_is_not_served(tmp_path: Path) -> None:
 
 
 def nobody(hold: Path) -> list[str]:
-    """What to run a program through, so that it has no privilege at all."""
+    """Return the command that runs a program without any privilege."""
     return as_nobody(hold) if os.geteuid() == 0 else []
 
 
 def where_port_79_is_privileged() -> list[str]:
-    """What to run a program through, so that not anyone may bind port 79.
+    """Return the command that runs a program where only root may bind port 79.
 
-    Containers often let anyone. It is a property of the network namespace,
-    and a new one has the kernel's default.
+    Containers often permit it to every user. It is a property of the network namespace,
+    and a new namespace has the kernel's default.
     """
     start = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
     if int(start) > 79:

@@ -1,4 +1,4 @@
-"""A call that is refused for good on a socket that stays readable: no loop, and one line.
+"""A call that is always refused on a socket that stays readable: no busy loop, and one line.
 
 A security module (SELinux, AppArmor, a seccomp filter) may refuse accept4(2) or recvfrom(2)
 of the running daemon, and permit it again.
@@ -26,12 +26,12 @@ from mailbell.serving.varlink_server import BATCH as LOCAL_BATCH
 
 STATUS: Final = b'{"method":"org.mailbell.Listener.GetStatus"}\0'
 PAUSES: Final = 4
-NEVER: Final = -1  # no call is this one of its kind
+NEVER: Final = -1  # no call has this number
 
 
 @contextmanager
 def running(directory: Path, call: str, arguments: dict[int, int | None]) -> Iterator[Run]:
-    """A daemon that serves, and one kind of its calls that can be refused from now on."""
+    """Yield a daemon that serves, and a switch that makes one kind of its calls fail."""
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory, tcp=["127.0.0.1:0"], udp=["127.0.0.1:0"]))
     command = [sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)]
@@ -48,7 +48,7 @@ def running(directory: Path, call: str, arguments: dict[int, int | None]) -> Ite
 
 
 def reaching(directory: Path, run: Run, where: str) -> socket.socket:
-    """Begin what the daemon has to take: a connection, or a datagram."""
+    """Send something that the daemon must take: a connection, or a datagram."""
     if where == "local socket":
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(str(directory / "mailbell.sock"))
@@ -69,7 +69,7 @@ def reaching(directory: Path, run: Run, where: str) -> socket.socket:
     [
         ("tcp", "accept4", {}, BATCH, "accepting"),
         ("local socket", "accept4", {}, LOCAL_BATCH, "accepting"),
-        # With an address to fill in: the datagram socket's alone.
+        # Only the datagram socket's call has an address to fill in.
         ("udp", "recvfrom", {4: None}, DATAGRAM_BATCH, "receiving"),
     ],
     ids=["tcp", "local", "udp"],
@@ -89,7 +89,7 @@ def test_it_pauses_says_so_once_and_goes_on(
         run.calls.clear()
         began = time.monotonic()
         with reaching(tmp_path, run, where) as sock:
-            # The last of them begins after so many pauses. A slow machine makes it later.
+            # The last call begins after so many pauses; on a slow machine it begins later.
             each = batch if number == errno.ECONNABORTED else 1
             run.until_so(lambda: len(run.calls) > PAUSES * each)
             assert time.monotonic() - began >= PAUSES * PAUSE

@@ -1,4 +1,4 @@
-"""The daemon is killed and comes back: whoever was subscribed is told to look once."""
+"""The daemon is killed and starts again: each subscriber is told once to look for mail."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Restart = Callable[[], Daemon]
 
 @contextmanager
 def killable(directory: Path) -> Iterator[tuple[Daemon, Restart]]:
-    """A daemon, and how to kill it and have another in its place."""
+    """Yield a daemon, and a function that kills it and starts another in its place."""
     toml = configuration(directory, tcp=("127.0.0.1:0",))
     with ExitStack() as stack:
         first = stack.enter_context(started(directory, toml))
@@ -30,7 +30,7 @@ def killable(directory: Path) -> Iterator[tuple[Daemon, Restart]]:
         def restart() -> Daemon:
             first.process.kill()
             assert first.process.wait(PATIENCE) == -9
-            assert first.path.exists()  # nobody was left to remove it
+            assert first.path.exists()  # the killed daemon could not remove it
             return stack.enter_context(started(directory, toml))
 
         yield first, restart
@@ -56,13 +56,13 @@ def test_a_blocking_subscription_is_told_to_look_once(tmp_path: Path) -> None:
 
 
 def test_what_came_before_it_reconnected_is_not_lost(tmp_path: Path) -> None:
-    """The new run has counted as far as the old one had; only its epoch tells them apart."""
+    """The new run has the same sequence number as the old one; only the epoch differs."""
     with killable(tmp_path) as (first, restart), Client(str(first.path)) as client:
         subscription = client.subscribe()
         ring(first.endpoint())
         assert subscription.next(PATIENCE).cause is Cause.NETWORK
         old = subscription.cursor
-        second = restart()  # the subscription does nothing until it is asked
+        second = restart()  # the subscription does nothing until the test asks it for something
         ring(second.endpoint())
         until(lambda: second.counted() == {"accepted": 1})
         assert old is not None

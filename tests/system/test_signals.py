@@ -12,17 +12,17 @@ from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from system.agents import agent, log, runs
 from system.support import GENEROUS
 
-# The kernel's own: nobody can have a handler for them.
+# A process cannot have a handler for these.
 FORCED: Final = {signal.SIGKILL, signal.SIGSTOP}
-# They say that the program is broken, so it ends at once.
+# These say that the program is broken, so it ends at once.
 BROKEN: Final = {
     signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS,
     signal.SIGTRAP,
 }  # fmt: skip
-# Ctrl-Z in a terminal, and what lets the program go on.
+# Ctrl-Z in a terminal sends the first; the second lets the program go on.
 JOB_CONTROL: Final = {signal.SIGTSTP, signal.SIGCONT}
-# The C library takes these for itself and lets nobody change what they do: that is as
-# the program was started.
+# The C library uses these, and a program cannot change their action: it stays as it was
+# when the program started.
 OF_THE_LIBRARY: Final = {32, 33}
 ENDING: Final = {
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR,
@@ -31,7 +31,7 @@ IGNORED: Final = (
     {*range(1, 65)} - FORCED - BROKEN - JOB_CONTROL - OF_THE_LIBRARY - ENDING - {signal.SIGHUP}
 )
 
-# Becomes the program, with everything blocked and nearly everything ignored.
+# Becomes the program, with all signals blocked and nearly all ignored.
 DEAF: Final = """
 import os, signal, sys
 terminal = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}
@@ -46,7 +46,7 @@ THROUGH: Final = (sys.executable, "-c", DEAF)
 
 
 def mask(pid: int, name: str) -> set[int]:
-    """A set of signals that the kernel holds of a process, without those of the C library."""
+    """Return a set of signals that the kernel has for a process, without the C library's."""
     text = Path(f"/proc/{pid}/status").read_text()
     (bits,) = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:"))
     held = {number for number in range(1, 65) if int(bits, 16) & 1 << number - 1}
@@ -55,7 +55,7 @@ def mask(pid: int, name: str) -> set[int]:
 
 @pytest.fixture(autouse=True)
 def default_signals() -> Iterator[None]:
-    """As in a terminal, also when these tests were started by nohup or in the background."""
+    """Set the actions of a terminal, even if nohup or a background job started these tests."""
     numbers = (signal.SIGHUP, signal.SIGQUIT)
     before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     yield
@@ -109,7 +109,7 @@ def test_what_means_nothing_to_the_daemon_changes_nothing(daemon: Daemon) -> Non
 @pytest.mark.parametrize("number", sorted(ENDING), ids=lambda number: number.name)
 def test_the_daemon_ends_in_order(daemon: Daemon, number: signal.Signals) -> None:
     os.kill(daemon.pid, number)
-    # A second one, of another kind, while it ends.
+    # A second signal, of another kind, while the daemon ends.
     os.kill(daemon.pid, signal.SIGTERM)
     os.kill(daemon.pid, signal.SIGINT)
     assert daemon.process.wait(PATIENCE) == 0
@@ -132,7 +132,7 @@ def test_the_daemon_ends_at_once(daemon: Daemon, number: int) -> None:
 
 # --- the agent -----------------------------------------------------------------------
 
-# Notes what it is, and lives until it is ended.
+# Writes down its process id, and runs until a signal ends it.
 HANG: Final = """
 import os, signal, sys
 with open(sys.argv[1], "w") as file:

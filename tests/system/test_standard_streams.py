@@ -1,7 +1,7 @@
 """Started without standard streams: no socket may take their places.
 
-Descriptor 2 is the log. A daemon whose first connection got that number would
-write its log to whoever has connected, and the policy permits writing to it.
+Descriptor 2 is the log. If a connection got that number, the daemon would send its log
+to that sender, because the policy permits writing to descriptor 2.
 """
 
 import os
@@ -43,7 +43,7 @@ def started_without(directory: Path, closed: tuple[int, ...]) -> Iterator[Daemon
 @WHICH
 def test_it_serves_and_says_nothing_to_the_network(tmp_path: Path, closed: tuple[int, ...]) -> None:
     with started_without(tmp_path, closed) as daemon:
-        # Garbage makes a line of the log each, while the connection is open.
+        # Each piece of garbage makes a log line while the connection is open.
         with Local(daemon.path) as watcher:
             watcher.subscribe()
             for data in (b"garbage\r\n", b"", b"/W root\r\n"):
@@ -54,7 +54,7 @@ def test_it_serves_and_says_nothing_to_the_network(tmp_path: Path, closed: tuple
             assert client.status().pid == daemon.pid
         until(lambda: sum(daemon.counted().values()) == 4)
         with Local(daemon.path) as bad:
-            bad.goes_on(b"nonsense\0")  # this one is logged as well
+            bad.goes_on(b"nonsense\0")  # this one is logged too
             assert bad.said_before_the_end() == b""
         assert daemon.stop() == 0
 
@@ -72,7 +72,7 @@ def test_what_is_missing_is_dev_null(tmp_path: Path, closed: tuple[int, ...]) ->
             }
         assert {number: links[number] for number in closed} == dict.fromkeys(closed, "/dev/null")
         sockets = {number for number, link in links.items() if link.startswith("socket:")}
-        assert len(sockets) > 4  # what it listens on, the event loop's pair, the watcher
+        assert len(sockets) > 4  # the listening sockets, the event loop's pair, the watcher
         assert min(sockets) > 2
         if 2 not in closed:
             assert links[2].startswith("pipe:")

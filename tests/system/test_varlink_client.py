@@ -1,4 +1,4 @@
-"""The local socket, spoken to by Varlink clients that are not ours: `varlink`, `asyncvarlink`."""
+"""Varlink clients of other projects at the local socket: `varlink`, `asyncvarlink`."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def streaming(daemon: Daemon) -> Iterator["IO[str]"]:
         env={"PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout
-    # Of one that prints nothing more, every wait ends so, and then fails.
+    # If a client prints nothing more, each wait ends after this time, and the test fails.
     guard = threading.Timer(PATIENCE, process.kill)
     guard.start()
     try:
@@ -66,7 +66,7 @@ def streaming(daemon: Daemon) -> Iterator["IO[str]"]:
 
 
 def next_object(stream: "IO[str]") -> Any:
-    """Read one JSON object, however many lines it is printed on."""
+    """Read one JSON object, which may have any number of lines."""
     text = ""
     while line := stream.readline():
         text += line
@@ -78,7 +78,7 @@ def next_object(stream: "IO[str]") -> Any:
 
 
 def described(daemon: Daemon, name: str) -> str:
-    """The text of an interface as it goes over the socket, read without any library."""
+    """Return the text of an interface from the socket, read without any library."""
     with Local(daemon.path) as local:
         method = "org.varlink.service.GetInterfaceDescription"
         call = {"method": method, "parameters": {"interface": name}}
@@ -113,7 +113,7 @@ def test_status(tmp_path: Path) -> None:
         assert status["sandbox"]["seccomp"] == 2
 
 
-# How often a test run rings: far more often than one reply can be by chance.
+# How often a test notifies: so often that one reply cannot be chance.
 RUNG: Final = 60
 OFTEN: Final = """
 [coalesce]
@@ -152,7 +152,7 @@ def test_varlink_gets_every_notification(tmp_path: Path) -> None:
         assert len({cursor["epoch"] for cursor in cursors}) == 1
 
 
-# What asyncvarlink wants to know of the interface: types, from which it checks each reply.
+# asyncvarlink needs the types of the interface, and checks each reply by them.
 class Cause(Enum):
     network = "network"
     manual = "manual"
@@ -190,7 +190,7 @@ class Rung(TypedDict):
 
 
 class Listener(VarlinkInterface, name=INTERFACE):
-    # Neither is ever called: what counts are the types, and that the first yields.
+    # These are never called. asyncvarlink reads their types, and that the first one yields.
     @varlinkmethod
     async def Subscribe(  # noqa: N802  the method's name
         self, *, accounts: list[str] | None = None, after: Cursor | None = None

@@ -14,7 +14,7 @@ def call(method: str, parameters: object = None, **more: Any) -> bytes:
 
 NOTIFY, SUBSCRIBE = f"{LISTENER}Notify", f"{LISTENER}Subscribe"
 
-# What is said, and how the connection ends.
+# What the client sends, and how the connection ends.
 WRONG = {
     "noise": (bytes(range(1, 256)) + b"\0", "garbage"),
     "a finger query": (b"root\r\n\0", "garbage"),
