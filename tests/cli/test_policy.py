@@ -55,7 +55,8 @@ def test_only_what_is_shipped_is_shown(run: Run, program: str) -> None:
 def test_the_readme_shows_what_is_printed(run: Run) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     shown = readme.partition("$ mailbell policy | head -24\n")[2].partition("```")[0]
-    assert shown.splitlines() == run("mailbell", "policy").stdout.splitlines()[:24]
+    printed = run("mailbell", "policy").stdout.splitlines()[:24]
+    assert shown.splitlines() == [line.rstrip() for line in printed]
 
 
 def test_programs_complete(run: Run, environment: dict[str, str]) -> None:
