@@ -1,4 +1,4 @@
-"""The programs in the kernel: what really passes, and that nobody takes them off again."""
+"""The programs in the kernel: which packets pass, and that a locked program stays."""
 
 import errno
 import ipaddress
@@ -45,7 +45,7 @@ def call(sock: socket.socket, source: str, target: tuple[str, int]) -> socket.so
 
 
 def wait_for_drops(sock: socket.socket, count: int) -> None:
-    """A drop wakes nobody, so look again and again; the poll on an idle socket paces it."""
+    """A drop wakes no process, so look again and again; a poll on an idle socket slows it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as idle:
         for _ in range(PATIENCE_MS // 10):
             if (kernel_drops(sock) or 0) >= count:
@@ -73,7 +73,7 @@ def hosts() -> Iterator[Pair]:
 
 @pytest.fixture
 def tcp4(hosts: Pair) -> Callable[[], socket.socket]:
-    """Makes TCP sockets on the loopback of a namespace in which we may filter them."""
+    """Makes TCP sockets on loopback, in a namespace in which this process may filter them."""
     return lambda: hosts.server.socket(socket.AF_INET, socket.SOCK_STREAM)
 
 
@@ -91,7 +91,7 @@ def test_only_a_listed_source_finishes_the_handshake(
     listener: socket.socket, tcp4: Callable[[], socket.socket]
 ) -> None:
     with tcp4() as unlisted, tcp4() as listed:
-        # The unlisted one first: over loopback its SYN is decided before the next is sent.
+        # The unlisted source first: on loopback the kernel decides its SYN before the next is sent.
         call(unlisted, UNLISTED, listener.getsockname())
         call(listed, LISTED, listener.getsockname())
         assert ready(listed, select.POLLOUT)
@@ -150,7 +150,7 @@ def test_on_udp_exactly_the_good_lines_arrive(
                     good = parse_datagram(line, terminators) is Outcome.ACCEPTED
                     if good and (not allow or source == LISTED):
                         expected.append((source, line))
-        # The last datagram is a good one, and loopback keeps the order.
+        # The last datagram is good, and loopback keeps the order.
         arrived: list[tuple[str, bytes]] = []
         while ready(receiver, select.POLLIN, 0 if len(arrived) >= len(expected) else PATIENCE_MS):
             data, (source, _) = receiver.recvfrom(2048)
@@ -198,7 +198,7 @@ def test_without_the_privilege_it_says_which() -> None:
     refusal = None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         if before == 0:
-            os.seteuid(65534)  # takes the effective capabilities along
+            os.seteuid(65534)  # also drops the effective capabilities
         try:
             bpf.attach(sock, ACCEPT_ALL)
         except PrivilegeError as error:
@@ -239,7 +239,7 @@ def test_after_the_lock_it_stays(
 
 
 def test_before_the_lock_it_could_be_taken_off(tcp4: Callable[[], socket.socket]) -> None:
-    """Otherwise the test above would show nothing."""
+    """The counter-test: without the filter the same packets pass."""
     with tcp4() as sock:
         bpf.attach(sock, ACCEPT_ALL)
         sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
@@ -289,7 +289,7 @@ def test_between_hosts_only_a_listed_source_connects(hosts: Pair, family: Family
         call(listed, listed_host, (server, 79))
         assert ready(listed, select.POLLOUT)
         assert listed.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-        # Not lost on the way: it arrived, and the filter dropped it.
+        # The datagram was not lost: it arrived, and the filter dropped it.
         wait_for_drops(listener, 1)
         assert not ready(unlisted, select.POLLOUT, 0)
         accepted, peer = listener.accept()

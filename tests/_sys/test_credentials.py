@@ -1,4 +1,4 @@
-"""Privileges are gone for good, and a way back is noticed."""
+"""Privileges are gone for ever, and a way back is noticed."""
 
 import ctypes
 import errno
@@ -25,7 +25,7 @@ from mailbell.core.errors import (
 
 SOMEBODY = Identity("somebody", 54321, 54322)
 NONE = Capabilities(0, 0, 0)
-# A namespace made without privilege holds one user: there is nobody to become.
+# A namespace that was made without privilege has one user only, so there is no user to become.
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root: a user namespace of one's own has only one user"
 )

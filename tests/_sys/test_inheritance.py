@@ -1,4 +1,4 @@
-"""What a process keeps of what it was started with."""
+"""What a process keeps of the things that it inherits."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ SUBSETS = list(chain.from_iterable(combinations((0, 1), n) for n in range(3)))
 
 
 def opened() -> dict[int, str]:
-    """This process's descriptors, without the one that looks."""
+    """Return this process's descriptors, without the one that reads the list."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -49,7 +49,7 @@ def test_a_missing_standard_error_is_filled_before_a_socket_can_take_its_number(
         os.close(2)
         close_inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(kept - 2)}, os.getpid())
         taken = os.readlink("/proc/self/fd/2")
-        os.dup2(kept, 2)  # the way back to the test
+        os.dup2(kept, 2)  # the pipe to the test
         assert taken == "/dev/null", taken
 
     assert run(body).error is None

@@ -1,6 +1,6 @@
-"""An interpreter that the sandbox would kill later is refused before anything is opened.
+"""An interpreter that the kernel would kill later is refused before anything is opened.
 
-Each is that of a real process, where this Python can be started so.
+Each test uses a real process, if this Python can be started in that way.
 """
 
 import ctypes
@@ -59,7 +59,7 @@ def test_an_ordinary_interpreter_is_fit() -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_compiler_at_run_time(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
-    """CPython 3.14 can be built with one, and then tells."""
+    """CPython 3.14 can be built with a compiler at run time, and tells whether it is on."""
     monkeypatch.setattr(sys, "_jit", SimpleNamespace(is_enabled=lambda: enabled), raising=False)
     if enabled:
         with pytest.raises(OperatingSystemError, match="unset PYTHON_JIT"):
@@ -70,7 +70,7 @@ def test_a_compiler_at_run_time(monkeypatch: pytest.MonkeyPatch, enabled: bool) 
 
 @pytest.mark.parametrize(("version", "fit"), [(209, False), (210, True), (300, True)])
 def test_the_version_of_mimalloc(monkeypatch: pytest.MonkeyPatch, version: int, fit: bool) -> None:
-    """The real one is in tests/sandbox/test_allocators.py, where it is installed."""
+    """tests/sandbox/test_allocators.py tries the real allocator, if it is installed."""
     library = SimpleNamespace(mi_version=lambda: version)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
     if fit:

@@ -1,4 +1,4 @@
-"""Landlock takes away what it says it takes away."""
+"""Landlock forbids what it says that it forbids."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ try:
 except OperatingSystemError as error:
     pytest.skip(str(error), allow_module_level=True)
 
-# linux/landlock.h, as the last version before each addition knew it.
+# The rights of linux/landlock.h before each addition.
 FS_V1 = (1 << 13) - 1
 
 
@@ -48,7 +48,7 @@ def failure(function: Callable[[], object]) -> str:
         (5, FS_V1 | 7 << 13, 3, 0, 1),
         (6, FS_V1 | 7 << 13, 3, 3, 0),
         (7, FS_V1 | 7 << 13, 3, 3, 0),
-        (99, FS_V1 | 7 << 13, 3, 3, 0),  # a newer kernel is asked for no more than was tested
+        (99, FS_V1 | 7 << 13, 3, 3, 0),  # of a newer kernel only the tested rights are requested
     ],
 )
 def test_what_each_version_covers(

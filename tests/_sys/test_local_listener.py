@@ -1,4 +1,4 @@
-"""Found by the path it was bound to: in the real /proc, and in one made up for the purpose."""
+"""A listening socket is found by its path: in the real /proc, and in one made for the test."""
 
 import os
 import socket
@@ -39,7 +39,7 @@ def test_datagrams_and_connections_do_not_listen(tmp_path: Path) -> None:
         accepted, _ = sock.accept()
         sock.close()
         with accepted:
-            assert not listens(path)  # it has the path, and is a connection
+            assert not listens(path)  # this socket has the path too, but it is a connection
 
 
 HEAD = "Num       RefCount Protocol Flags    Type St Inode Path\n"
@@ -89,7 +89,7 @@ def test_who_listens_at_a_path_is_found(tmp_path: Path) -> None:
         assert find_local_holder(path) is None  # bound, and not listening
         sock.listen()
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(path)  # a connection that waits has the path too
+            peer.connect(path)  # a waiting connection has the path too
             assert find_local_holder(path) == Holder(
                 os.getpid(), Path("/proc/self/comm").read_text().strip()
             )

@@ -64,7 +64,7 @@ def test_it_is_closed_to_all_until_it_has_its_mode(
 
 
 def test_the_group_comes_before_the_mode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the process's own group could connect for a moment."""
+    """Otherwise the process's own group could connect for a moment."""
     steps = []
     monkeypatch.setattr(os, "chown", lambda *_: steps.append(("chown", mode_of(place))))
     monkeypatch.setattr(os, "chmod", lambda *_: steps.append(("chmod", mode_of(place))))
@@ -135,7 +135,7 @@ def test_a_datagram_socket_is_left_alone(place: Path) -> None:
 
 
 def test_a_socket_it_cannot_ask_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when it is another user's: nobody knows whether it is dead."""
+    """As with another user's socket: it is unknown whether it is dead."""
     monkeypatch.setattr(socket.socket, "connect_ex", lambda *_: errno.EACCES)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(place))
@@ -177,7 +177,7 @@ def test_anything_else_is_left_alone(obstacle: Path) -> None:
 def test_a_name_swapped_after_bind_gives_no_rights(
     place: Path, monkeypatch: pytest.MonkeyPatch, bait: str, kind: str
 ) -> None:
-    """Whoever owns the directory must not make root open another file, or another's socket."""
+    """The owner of the directory must not make root open another file or another user's socket."""
     victim = place.with_name("victim")
     if kind == "file":
         victim.write_text("secret")
@@ -264,7 +264,7 @@ def test_no_permission(tmp_path: Path, place: Path, directory_mode: int) -> None
 
 
 def refusal(path: Path, gid: int | None = None) -> str:
-    """What `bind_local` says, once `examine_local` has said the same and changed nothing."""
+    """Return the error of `bind_local`; `examine_local` must give the same and change nothing."""
     before = sorted((p, p.lstat()) for p in path.parent.iterdir()) if path.parent.is_dir() else []
     with pytest.raises(MailbellError) as examined:
         examine_local(str(path), gid)
@@ -308,7 +308,7 @@ def test_examining_a_live_socket_tells_whose_it_is(place: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 @pytest.mark.parametrize("mode", [0o500, 0o755, 0o1777])
 def test_examining_knows_what_this_user_may_not(tmp_path: Path, mode: int) -> None:
-    """A directory it may not write; a dead socket of another's in one it may."""
+    """A directory that it may not write to, and another user's dead socket in one that it may."""
     let_in(tmp_path)
     directory = tmp_path / "directory"
     directory.mkdir()
@@ -344,7 +344,7 @@ def test_a_file_system_that_cannot_be_written(place: Path, monkeypatch: pytest.M
 def test_a_group_the_user_namespace_does_not_have(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """chown(2) answers EINVAL, which would tell nobody anything."""
+    """chown(2) answers EINVAL, whose text alone would not help the operator."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")

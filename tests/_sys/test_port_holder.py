@@ -1,4 +1,4 @@
-"""Found by its sockets: this process, another one, and a /proc made up for the purpose."""
+"""A process is found by its sockets: this one, another one, and in a /proc made for the test."""
 
 import os
 import socket
@@ -99,7 +99,7 @@ def test_the_name(proc: Path, comm: bytes | None, name: str) -> None:
 
 
 def test_a_service_manager_is_named_only_where_no_service_is(proc: Path) -> None:
-    """It keeps the sockets that it passes on."""
+    """The service manager keeps the sockets that it passes."""
     add(proc, 1, b"systemd\n", "socket:[4711]")
     assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) == Holder(1, "systemd")
     add(proc, 11, b"mailbelld\n", "socket:[4711]")
@@ -107,7 +107,7 @@ def test_a_service_manager_is_named_only_where_no_service_is(proc: Path) -> None
 
 
 def test_a_holder_one_may_not_see(proc: Path) -> None:
-    (proc / "12").mkdir()  # no fd: gone, or not ours to read
+    (proc / "12").mkdir()  # no fd: the process is gone, or may not be read
     (proc / "13" / "fd").mkdir(parents=True)
     (proc / "13" / "fd" / "0").write_text("no link any more: closed meanwhile")
     assert find_holder(Family.IPV4, 79, Transport.TCP, proc=str(proc)) is None

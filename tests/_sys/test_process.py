@@ -1,4 +1,4 @@
-"""Each step is in force afterwards, and one that did not work is noticed."""
+"""Each step is in force afterwards, and a step without effect is noticed."""
 
 import ctypes
 import errno
@@ -38,7 +38,7 @@ def test_no_new_privileges() -> None:
 
 
 def test_make_undumpable() -> None:
-    """The kernel then gives /proc/PID to root; reading one's own memory ends."""
+    """Then /proc/PID belongs to root, and the process may not read its own memory there."""
 
     def inside() -> object:
         become_nobody()
@@ -89,7 +89,7 @@ def test_limits() -> None:
     ended = run(inside)
     *others, (data, hard) = ended.value
     assert others == [(0, 0), (0, 0), (0, 0), (64, 64)], ended
-    # A gibibyte, and what it had already: this test's own process, which is small.
+    # One gibibyte, and the data that this small process had already.
     assert 1 << 30 < data < 5 << 28, ended
     assert data == hard, ended
 
@@ -130,7 +130,7 @@ def test_memory_that_cannot_grow_is_said_with_the_remedy() -> None:
 
 def test_memory_that_was_tried_is_given_back() -> None:
     def inside() -> int:
-        process.require_memory_can_grow()  # what the first time needs and keeps
+        process.require_memory_can_grow()  # the first call takes memory that it keeps
         before = int(Path("/proc/self/statm").read_text().split()[1])
         process.require_memory_can_grow()
         return (int(Path("/proc/self/statm").read_text().split()[1]) - before) * mmap.PAGESIZE
@@ -147,7 +147,7 @@ def test_limits_that_can_be_raised_again_are_none() -> None:
 
 
 def test_limits_that_could_be_raised_again_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same where nobody has the capability: the attempt is made to succeed."""
+    """The same without the capability: the test makes the attempt succeed."""
     set_to: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(resource, "setrlimit", set_to.__setitem__)
     monkeypatch.setattr(resource, "getrlimit", lambda kind: set_to.get(kind, (64, 64)))
@@ -224,7 +224,7 @@ def refusing(number: int) -> Callable[..., int]:
 
 
 def ignoring(*_: object) -> int:
-    """What a kernel, or another sandbox, does that says yes and does nothing."""
+    """Imitates a kernel or another sandbox that reports success and does nothing."""
     return 0
 
 

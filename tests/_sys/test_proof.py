@@ -1,4 +1,4 @@
-"""A process that is not locked is told apart, with each thing that is wrong."""
+"""A process that is not locked is noticed, and the error names every wrong value."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Compiling: what is refused, and with which words. What the program does: tests/sandbox."""
+"""Compiling: what is refused, with which message. tests/sandbox shows what the program does."""
 
 import ctypes.util
 import errno
@@ -71,7 +71,7 @@ def test_an_open_placeholder_is_refused() -> None:
 
 
 def test_a_program_too_long_is_refused() -> None:
-    # Values of their own for each call: libseccomp shares what is the same.
+    # Different values for each call, because libseccomp merges equal rules.
     entries = "".join(
         f'[[allow]]\ncalls = ["{call}"]\nreason = "x"\nelse = "EPERM"\n'
         f"args.0 = {{ equals = {[n << 60 | at << 8 for n in range(7)]}, width = 64 }}\n"

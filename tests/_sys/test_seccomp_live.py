@@ -1,6 +1,6 @@
-"""The filter in force, in a child: what the rules say together, and what comes around them.
+"""The filter in force, in a child: what all rules together permit, and what surrounds them.
 
-Each rule by itself, and every call that none is about: `tests/sandbox/test_every_rule.py`.
+`tests/sandbox/test_every_rule.py` tries each rule alone, and every call without a rule.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ only_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-
 
 
 def load() -> None:
-    """Put the daemon's filter in force; the descriptor for the proof is not used here."""
+    """Put the daemon's filter in force. The descriptor for the proof is not used here."""
     seccomp.compile_policy(POLICY.bind({"STATUS": 99, "WAKEUP": 2})).load()
 
 
@@ -60,8 +60,8 @@ RW = mmap.PROT_READ | mmap.PROT_WRITE
 EXECUTABLE = mmap.PROT_READ | mmap.PROT_EXEC
 ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
-# What SECURITY.md promises stands here once more by name. The tests made from the policy
-# would believe a policy that permits it.
+# The calls that SECURITY.md promises to kill, by name. Tests that are made from the policy
+# would accept a policy that permits them.
 KILLED: dict[str, tuple[str, tuple[int, ...]]] = {
     "execve": ("execve", ()),
     "execveat": ("execveat", ()),
@@ -92,7 +92,7 @@ def test_killed(case: str) -> None:
 
 
 def test_nothing_of_libseccomp_is_left_to_be_called_later() -> None:
-    """Some versions of Python keep what a function was given until the function returns."""
+    """Some versions of Python keep a function's arguments alive until the function returns."""
 
     def inside() -> tuple[bool, bool]:
         compiled = seccomp.compile_policy(POLICY.bind({"STATUS": 99, "WAKEUP": 2}))
@@ -156,14 +156,14 @@ def _confirmed() -> object:
 
 
 def test_every_thread_is_bound() -> None:
-    """TSYNC: a thread that was there before is in the filter as well."""
+    """TSYNC: a thread that existed before gets the filter too."""
 
     def inside() -> tuple[bytes, bytes]:
         blocked, _ = os.pipe()
         threading.Thread(target=lambda: os.read(blocked, 1), daemon=True).start()
         (other,) = {int(task) for task in os.listdir("/proc/self/task")} - {os.getpid()}
-        # Until it sleeps in read(2) it may hold Python's lock, and waiting
-        # for that lock is not in the policy.
+        # Until the thread sleeps in read(2) it may hold Python's lock. The policy does
+        # not permit to wait for that lock.
         reading = f"{number('read')} "
         while not Path(f"/proc/self/task/{other}/syscall").read_text().startswith(reading):
             pass
@@ -179,7 +179,7 @@ def test_every_thread_is_bound() -> None:
 
 def test_a_traceback_is_printed_without_files() -> None:
     def inside() -> None:
-        linecache.clearcache()  # so that the source must be looked for
+        linecache.clearcache()  # so that CPython must look for the source
         try:
             open("/etc/passwd").close()
         except PermissionError:
@@ -194,7 +194,7 @@ def test_a_traceback_is_printed_without_files() -> None:
 
 def test_abort_looks_like_abort() -> None:
     def inside() -> None:
-        faulthandler.disable()  # pytest's, which writes to a descriptor of its own
+        faulthandler.disable()  # pytest's handler writes to its own descriptor
         load()
         os.abort()
 

@@ -1,4 +1,4 @@
-"""Signals as events: each is taken once, and what nobody takes does nothing."""
+"""Signals as events: each is taken once, and a signal that is not taken has no effect."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ BOTH = (signal.SIGUSR1, signal.SIGUSR2)
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """As they were, whatever a test does."""
+    """Restore the handlers, whatever a test does."""
     before = {number: signal.getsignal(number) for number in BOTH}
     yield
     for number, handler in before.items():

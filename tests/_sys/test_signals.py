@@ -1,4 +1,4 @@
-"""What signals do to a process of ours; what they do to the programs is in tests/system."""
+"""What signals do to a small process. tests/system shows what they do to the programs."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def test_what_a_program_hears_is_left_to_it() -> None:
 
 
 def test_a_child_that_nobody_waits_for_leaves_nothing() -> None:
-    """As what the first process of a container adopts."""
+    """Like a process that the first process of a container adopts."""
 
     def body() -> bool:
         prepare_signals()
@@ -50,7 +50,7 @@ def test_a_child_that_nobody_waits_for_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_what_was_started_to_outlive_its_terminal_does(number: signal.Signals) -> None:
-    """As nohup(1) starts it, and a script with `&`."""
+    """As nohup(1) starts a program, and a script with `&`."""
 
     def body() -> tuple[bool, bool]:
         signal.signal(number, signal.SIG_DFL)

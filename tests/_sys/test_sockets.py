@@ -1,4 +1,4 @@
-"""Real sockets: what was asked for is what the kernel has."""
+"""Real sockets: the kernel has what the code asked for."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ def loopback(request: pytest.FixtureRequest) -> Endpoint:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Root without its effective capabilities; anyone else stays as they are."""
+    """Drop root's effective capabilities; another user has none to drop."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65534)
@@ -113,7 +113,7 @@ def test_a_restart_does_not_wait_for_old_connections() -> None:
         with socket.create_connection(address) as peer:
             peer.sendall(b"x")
             accepted, _ = sock.accept()
-            accepted.close()  # we close first: TIME_WAIT is ours
+            accepted.close()  # this side closes first, so TIME_WAIT is on this side
     sockets.bind_tcp(Endpoint(Family.IPV4, *address)).close()
 
 
@@ -175,7 +175,7 @@ def test_drops_are_counted_where_the_kernel_tells() -> None:
 
 
 class Answers(socket.socket):
-    """A socket on a kernel that does not know SO_MEMINFO, or knows less of it."""
+    """A socket of a kernel that does not know SO_MEMINFO, or returns less of it."""
 
     answer: bytes | None = None
 

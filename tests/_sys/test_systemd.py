@@ -1,4 +1,4 @@
-"""A service manager that is right, and one that is wrong."""
+"""Service managers that pass the right things, and wrong ones."""
 
 import os
 import socket
@@ -43,7 +43,7 @@ def local() -> socket.socket:
 def passing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., dict[str, str]]]:
-    """Puts sockets where a manager would, only higher up: 3 is in use in a test."""
+    """Puts sockets where a manager puts them, but at higher numbers: a test uses 3 itself."""
     used: list[int] = []
 
     def put(*sockets: tuple[str, socket.socket]) -> dict[str, str]:
@@ -63,7 +63,7 @@ def passing(
 
     yield put
     for number in used:
-        # What a test took is closed by it, or by the refusal.
+        # The test closes the sockets that it took; a refusal closes its own.
         try:
             os.close(number)
         except OSError:
@@ -223,7 +223,7 @@ def test_a_real_process_finds_them_from_descriptor_3_on() -> None:
     reading, writing = os.pipe()
     with tcp() as stream, udp() as datagram:
         ports = f"{stream.getsockname()[1]} {datagram.getsockname()[1]}\n"
-        # The manager knows the number of the process only once it exists: $$.
+        # The manager knows the id of the process only when it exists: $$.
         pid = os.posix_spawn(
             "/bin/sh",
             ["sh", "-c", 'LISTEN_PID=$$ exec "$0" -c "$1"', sys.executable, CHILD],
@@ -233,7 +233,7 @@ def test_a_real_process_finds_them_from_descriptor_3_on() -> None:
                 "PYTHONPATH": os.pathsep.join(sys.path),
             },
             file_actions=[
-                # Out of the way first: 3 and 4 may be what is copied.
+                # Move the descriptors away first: 3 and 4 may be among those to copy.
                 (os.POSIX_SPAWN_DUP2, writing, 1),
                 (os.POSIX_SPAWN_DUP2, stream.fileno(), 60),
                 (os.POSIX_SPAWN_DUP2, datagram.fileno(), 61),
@@ -262,7 +262,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 
 @contextmanager
 def connected(environ: dict[str, str]) -> Iterator[Notifier]:
-    """A notifier; the daemon's lives as long as the daemon, a test's must not."""
+    """Yield a notifier and close it. The daemon never closes its own."""
     notifier = Notifier(environ, PID)
     yield notifier
     notifier.close()
@@ -292,7 +292,7 @@ def test_a_manager_that_is_gone_or_deaf_stops_nobody(manager: tuple[socket.socke
     with connected({"NOTIFY_SOCKET": address}) as notifier:
         answers = [notifier.watchdog() for _ in range(5000)]
         assert answers[0]
-        assert not answers[-1]  # its queue is full, and we do not wait
+        assert not answers[-1]  # the manager's queue is full, and the daemon does not wait
         sock.close()
         assert not notifier.watchdog()
 
@@ -349,7 +349,7 @@ def test_a_manager_that_cannot_be_reached_is_told_in_words_and_stops_nobody(
     tmp_path: Path, make: Callable[[Path], str], why: str
 ) -> None:
     address = make(tmp_path)
-    # A watchdog is fed through the same socket.
+    # The signs of life use the same socket.
     with connected({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}) as notifier:
         assert notifier.unusable == [f"NOTIFY_SOCKET={address[:120]}: {why}"]
         assert (notifier.connected, notifier.watchdog_interval) == (False, None)
@@ -374,7 +374,7 @@ def test_half_of_what_the_manager_waits(
         assert notifier.watchdog_interval == seconds
         assert notifier.unusable == []
     with connected(environ) as notifier:
-        assert notifier.watchdog_interval is None  # there is nobody to tell
+        assert notifier.watchdog_interval is None  # there is no service manager
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1e6", "1 ", "²", "9" * 20])

@@ -1,6 +1,6 @@
-"""What the daemon leaves out: gone where it says so, and nowhere else. Each in a fresh interpreter.
+"""The modules that the daemon leaves out, and no others. Each test has a fresh interpreter.
 
-What is loaded in the daemon itself: tests/system/test_loaded.py.
+tests/system/test_loaded.py lists what the daemon itself has loaded.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ from mailbell._sys.unneeded import EMPTY
 LEAVE_OUT = "from mailbell._sys.unneeded import replace_unneeded; replace_unneeded()"
 USES = "import ctypes.util, ssl, subprocess; ssl.SSLContext, subprocess.Popen, ctypes.util.test"
 
-# Python's own word for it (PEP 578); raised, it ends the import.
+# Python's audit event of an import (PEP 578). An exception in its hook ends the import.
 STARTS = """
 import sys
 STARTED = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"}
@@ -26,7 +26,7 @@ sys.addaudithook(hook)
 
 
 def said(statement: str) -> str:
-    """What a program says on standard error: the last line."""
+    """Return the last line of a program's standard error."""
     done = subprocess.run(
         [sys.executable, "-c", statement], check=False, capture_output=True, text=True
     )
@@ -40,7 +40,7 @@ def test_it_can_be_imported_and_has_nothing(name: str) -> None:
     assert said(f"{LEAVE_OUT}; from {name} import anything").startswith("ImportError: ")
 
 
-# One of them need not be installed.
+# One of these modules may not be installed.
 @pytest.mark.parametrize("name", [name for name in EMPTY if find_spec(name)])
 def test_a_library_would_load_it(name: str) -> None:
     assert said(f"import sys, trio, msgspec; sys.exit(sys.modules[{name!r}].__name__)") == name

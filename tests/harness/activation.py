@@ -1,7 +1,7 @@
-"""A stand-in for a service manager: it passes real descriptors, and may put a filter around.
+"""A stand-in for a service manager: it passes real descriptors, and can add an outer filter.
 
-What it starts it becomes, as a service manager's child does: LISTEN_PID is the
-number of the process that the program will be.
+It becomes the program by execve(2), as a service manager's child does. So LISTEN_PID is
+the id of the program's process.
 """
 
 import socket
@@ -29,7 +29,7 @@ if permitted:
     for answer, names in (pyseccomp.ALLOW, permitted), (pyseccomp.ERRNO(errno.EPERM), refused):
         for name in names.split(","):
             number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
-            if number >= 0:  # else it is of other architectures
+            if number >= 0:  # a negative number: only other architectures have the call
                 around.add_rule(answer, number)
     around.load()
 os.execv(program[0], program)
@@ -60,7 +60,7 @@ def passing(
         refused: those that do not kill it, but get EPERM.
 
     Returns:
-        The beginning of its command line, and the descriptors it has to inherit.
+        The beginning of its command line, and the descriptors that it must inherit.
     """
     pairs = [(name, sock.fileno()) for name, group in sockets.items() for sock in group]
     descriptors = [number for _, number in pairs]

@@ -1,4 +1,4 @@
-"""The real daemon in a process of its own: unmodified, locked in, told apart by nothing.
+"""The real daemon in its own process: unmodified, locked in, as an operator would run it.
 
 Readiness comes through the service manager's protocol (sd_notify(3)), the log
 through a pipe, everything else through the doors that users have.
@@ -28,7 +28,7 @@ __all__ = ["LINE", "PATIENCE", "Daemon", "configuration", "ring", "started", "un
 
 
 def until(done: Callable[[], object], what: str = "it") -> None:
-    """Look again and again until something outside of our control is so."""
+    """Check again and again until a condition outside of the test's control holds."""
     end = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > end:
@@ -58,7 +58,7 @@ group = ""
 
 @dataclass
 class Daemon:
-    """A daemon that has said it is ready."""
+    """A daemon that has said that it is ready."""
 
     process: "subprocess.Popen[bytes]"
     path: Path
@@ -74,7 +74,7 @@ class Daemon:
             return client.status()
 
     def endpoint(self, transport: str = "tcp", host: str = "127.0.0.1") -> tuple[str, int]:
-        """Where it listens: host and port."""
+        """Return where it listens: host and port."""
         for name in self.status().listening:
             found = re.fullmatch(r"(tcp|udp) \[?([^]]+?)]?:(\d+)", name)
             if found and found[1] == transport and found[2] == host:
@@ -82,17 +82,17 @@ class Daemon:
         raise LookupError(f"{transport} {host}")
 
     def kernel_says(self) -> dict[str, str]:
-        """What `/proc/PID/status` says, seen from outside."""
+        """Return what `/proc/PID/status` says, read from outside."""
         text = Path(f"/proc/{self.pid}/status").read_text()
         pairs = (line.partition(":") for line in text.splitlines())
         return {key: value.strip() for key, _, value in pairs}
 
     def counted(self, transport: str = "tcp") -> dict[str, int]:
-        """The outcomes that happened, without those that did not."""
+        """Return the outcomes that are not zero."""
         return {name: n for name, n in getattr(self.status().outcomes, transport).items() if n}
 
     def lines(self) -> list[str]:
-        """The log so far."""
+        """Return the log so far."""
         assert self.process.stderr
         descriptor = self.process.stderr.fileno()
         while select.select([descriptor], [], [], 0)[0]:
@@ -106,7 +106,7 @@ class Daemon:
         until(lambda: sum(text in line for line in self.lines()) >= count, f"log line {text!r}")
 
     def told(self) -> bytes:
-        """The next message to the service manager."""
+        """Return the next message to the service manager."""
         self.notify.settimeout(PATIENCE)
         return self.notify.recv(4096)
 
@@ -149,7 +149,7 @@ def started(
     notify_path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(notify_path))
-        notify_path.chmod(0o666)  # as a service manager's is: the daemon may be another user
+        notify_path.chmod(0o666)  # the daemon may run as another user
         process = subprocess.Popen(
             [
                 *command, *watch.command,

@@ -1,4 +1,4 @@
-"""What a mail server does to the daemon, or a bad one: connect, send, and listen for nothing.
+"""What a good or bad mail server does: it connects, sends, and expects no answer.
 
 The daemon may hang up at any time, also before everything is sent. That is an
 end like any other here, never an error; only silence is one.
@@ -16,7 +16,7 @@ PATIENCE = 30.0
 
 
 def ring(endpoint: tuple[str, int], data: bytes = LINE, source: str | None = None) -> bytes:
-    """Ring as a mail server does; return what came back before the close, b"" as it must be.
+    """Notify as a mail server does; return what the daemon sent before the close: it must be b"".
 
     Args:
         endpoint: host and port of the daemon.
@@ -30,7 +30,7 @@ def ring(endpoint: tuple[str, int], data: bytes = LINE, source: str | None = Non
 
 
 def sent(endpoint: tuple[str, int], data: bytes, source: str | None = None) -> socket.socket:
-    """A connection on which this was sent, as far as it was taken, and nothing closed.
+    """Return an open connection on which the data was sent, as far as the daemon took it.
 
     Whoever gets it closes it.
     """
@@ -45,10 +45,10 @@ def sent(endpoint: tuple[str, int], data: bytes, source: str | None = None) -> s
 
 
 def unread(sock: socket.socket) -> bytes:
-    """What comes until the other end closes; a test fails when it does not."""
+    """Return what arrives until the other end closes; a test fails if it does not close."""
     sock.settimeout(PATIENCE)
     heard = b""
-    with suppress(ConnectionError):  # a close with our bytes unread is a reset
+    with suppress(ConnectionError):  # the daemon closed without reading all bytes, which is a reset
         while chunk := sock.recv(4096):
             heard += chunk
     return heard

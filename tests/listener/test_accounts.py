@@ -45,7 +45,7 @@ def declared() -> st.SearchStrategy[list[AccountSettings]]:
 
 
 def longest(accounts: list[AccountSettings], family: Family, source: int) -> tuple[str, ...]:
-    """Of the accounts, those that name the longest network with this source."""
+    """Return the accounts with the longest network that contains this source."""
     here = Network(family, source, family.bits)
     lengths = {
         place: max((net.length for net in one.sources if net.contains(here)), default=-1)
@@ -99,10 +99,10 @@ KEYED = account("keyed", ["10.2.0.0/16"], ["192.0.2.10"])
 SECRET = account("secret", [], ["192.0.2.11"])
 CASES = [
     ("10.9.9.9", None, ("work",)),
-    ("10.1.9.9", None, ("branch", "partner")),  # the longest prefix, all who share it
+    ("10.1.9.9", None, ("branch", "partner")),  # the longest prefix: all accounts that share it
     ("10.2.0.1", "192.0.2.10", ("keyed",)),  # both match: wins over work
     ("10.2.0.1", "192.0.2.99", ("work",)),  # another address was called
-    ("10.9.0.1", "192.0.2.10", ("work",)),  # the source may not ring keyed: work
+    ("10.9.0.1", "192.0.2.10", ("work",)),  # the source does not match keyed, so it is work
     ("172.16.0.1", "192.0.2.10", ()),
     ("172.16.0.1", "192.0.2.11", ("secret",)),
     ("10.1.0.1", "192.0.2.11", ("secret",)),  # the called address wins over the source

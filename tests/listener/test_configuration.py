@@ -26,7 +26,7 @@ from mailbell.listener.configuration import (
 )
 
 ROOT = Path(__file__).parents[2]
-# agent.toml is another program's: tests/agent/test_configuration.py has it.
+# agent.toml belongs to another program: see tests/agent/test_configuration.py.
 SHOWN = ROOT / "examples" / "configuration"
 EXAMPLES = sorted(path for path in SHOWN.glob("*.toml") if path.name != "agent.toml")
 
@@ -69,7 +69,7 @@ addresses = []
 
 
 def problem_paths(text: str | bytes, overrides: Overrides | None = None) -> list[str]:
-    """The paths of all problems, in the order they are reported."""
+    """Return the paths of all problems, in the order of the report."""
     data = text.encode() if isinstance(text, str) else text
     try:
         parse(data, overrides or Overrides())
@@ -135,7 +135,7 @@ def test_no_file_at_all_gives_the_defaults() -> None:
 def test_the_default_is_told_from_the_same_words(
     text: str, overrides: tuple[str, ...], is_default: bool
 ) -> None:
-    """A family that is missing is left out of the first, and refused to the second."""
+    """A missing family is left out of the default, and refused if the operator wrote it."""
     listen = parse(text.encode(), Overrides(overrides)).listen
     assert listen.is_default is is_default
     assert listen.tcp == Listen().tcp
@@ -220,7 +220,7 @@ def test_exactly_the_planted_mistakes_are_reported(mistakes: list[Mistake]) -> N
     [
         ("[listen]\ntcp = []", ["listen"]),
         ('[listen]\ntcp = []\nudp = ["127.0.0.1:79"]', []),
-        # what follows from another mistake is not a mistake of its own
+        # the consequence of another mistake is not reported
         ('[listen]\ntcp = ["x"]', ["listen.tcp[0]"]),
         ("[listen]\ntcp = 5", ["listen.tcp"]),
         ("listen = 5", ["listen"]),
@@ -299,7 +299,7 @@ def test_the_examples_are_there() -> None:
 
 
 def table_keys(structure: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every key with its annotation and its default, `...` when it is required."""
+    """Yield every key with its annotation and its default; `...`: the key is required."""
     for field in msgspec.structs.fields(structure):
         default = ... if field.required else field.default
         inner = get_args(get_args(field.type)[0])[:1] if get_origin(field.type) else ()
@@ -331,7 +331,7 @@ def test_the_account_in_the_comment_of_the_full_example_is_right() -> None:
 
 
 def documented() -> dict[str, tuple[str, str]]:
-    """The rows of the key tables of the document: default and bounds of each key."""
+    """Return the default and the bounds of each key, from the tables of the document."""
     text = (ROOT / "docs" / "configuration.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)` \| [^|]+ \| ([^|]+) \|([^|]*)\|$", text, re.MULTILINE)
     return {key: (default.strip().strip("`"), bounds.strip()) for key, default, bounds in rows}
@@ -357,7 +357,7 @@ def test_the_document_has_the_default(key: str) -> None:
 
 
 def bounds_of(annotation: Any) -> str:
-    """The bounds as the document writes them; empty for what has none in its annotation."""
+    """Return the bounds as the document writes them; empty: the annotation has none."""
     if get_origin(annotation) is not Annotated:
         return ""
     kind, meta = get_args(annotation)

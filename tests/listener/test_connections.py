@@ -1,4 +1,4 @@
-"""The listeners on real loopback sockets, with a clock of the test's own."""
+"""The listeners on real loopback sockets, with the test's own clock."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ def connected(listening: socket.socket) -> socket.socket:
 
 
 def heard(peer: socket.socket) -> bytes | None:
-    """What the daemon ever sent: b"" after its close, None for a reset or while it is open."""
+    """Return what the daemon sent: b"" after its close, None after a reset or while it is open."""
     peer.setblocking(False)
     try:
         return peer.recv(100)
@@ -50,12 +50,12 @@ def heard(peer: socket.socket) -> bytes | None:
 
 @pytest.fixture(autouse=True, params=READERS, ids=lambda read: read.__name__)
 def with_each_way_to_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels before 6.5 have one way only, so all is tried with both."""
+    """Kernels before 6.5 can read in one way only, so every test runs with both ways."""
     monkeypatch.setattr(_connections, "choose_reader", lambda _: request.param)
 
 
 class Front:
-    """A listener on a socket of its own, in a nursery of the test's."""
+    """A listener with its own socket, in the test's nursery."""
 
     def __init__(
         self, it: House, sock: socket.socket, terminators: frozenset[Terminator] = STRICT
@@ -73,7 +73,7 @@ class Front:
         )
 
     async def settle(self, done: Callable[[], object]) -> None:
-        """Run until something is so; the clock jumps when there is nothing else to do."""
+        """Run until a condition holds. The clock jumps when no task can run."""
         with trio.fail_after(600):
             while not done():
                 await trio.sleep(0.001)
@@ -251,7 +251,7 @@ async def test_when_every_place_is_taken_the_longest_waiting_gives_way(
             silent.append(connected(front.socket))
             await wait_all_tasks_blocked(0.001)
         await front.settled(Outcome.TOO_MANY_CONNECTIONS, 2)
-        # Whoever came last still has a place; its line counts.
+        # The last connection still has a place, and its line counts.
         silent[3].sendall(LINE)
         await front.settled(Outcome.ACCEPTED)
         assert [heard(peer) for peer in silent] == [b"", b"", None, b""]

@@ -51,7 +51,7 @@ def test_a_ring_by_hand_has_no_source() -> None:
 
 
 def test_times_are_those_of_the_clock_when_they_are_told() -> None:
-    """What was noted before somebody set the clock is told by the clock as it is now."""
+    """Times from before a change of the wall clock are told by the clock as it is now."""
     offset = 0
     hub = make_hub(time_of=lambda stamp: stamp + offset)
     subscriber = hub.subscribe(None, None, nothing)
@@ -237,7 +237,7 @@ steps = st.lists(
 
 
 class Reader:
-    """A client that keeps its cursor, and what it still has to hear of."""
+    """A client that keeps its cursor, and the accounts that it must still get."""
 
     def __init__(self, hub: Hub, wanted: set[str]) -> None:
         self.hub = hub
@@ -264,7 +264,7 @@ class Reader:
 def test_whatever_happens_every_ring_is_covered_by_something_the_client_saw(
     script: list[tuple[str, str, float]], wanted: set[str]
 ) -> None:
-    """The naive model: after each ring of a wanted account, a later reply must name it."""
+    """The naive model: after each notification of a wanted account, a later reply must name it."""
     hub = make_hub()
     now = 0.0
     reader = Reader(hub, wanted)

@@ -1,4 +1,4 @@
-"""The local socket with real clients on it, good and bad, and a clock of the test's own."""
+"""The local socket with real clients, good and bad, and the test's own clock."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ STATUS = {"method": "org.mailbell.Listener.GetStatus"}
 
 
 class Client:
-    """A Varlink client of a few lines, not ours."""
+    """A Varlink client of a few lines, which does not use mailbell's client."""
 
     def __init__(self, path: Path) -> None:
         self.socket = trio.socket.socket(socket.AF_UNIX)
@@ -40,7 +40,7 @@ class Client:
             data = data[await self.socket.send(data) :]
 
     async def reply(self) -> Any:
-        """The next reply; None when the service has hung up."""
+        """Return the next reply; None: the service has hung up."""
         while b"\0" not in self.buffer:
             try:
                 chunk = await self.socket.recv(65536)
@@ -199,7 +199,7 @@ async def test_what_comes_at_the_same_moment_is_not_in_the_first_reply(
     autojump_clock: MockClock, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def body(desk: Desk) -> None:
-        # A ring right after the subscription, before the reply can be written.
+        # A notification right after the subscription, before the reply can be written.
         subscribe = desk.house.hub.subscribe
 
         def subscribe_and_ring(*arguments: Any) -> Subscriber:
@@ -236,7 +236,7 @@ async def test_ringing_by_hand_reaches_the_subscribers(
         notify = {"method": "org.mailbell.Listener.Notify", "parameters": {"account": "default"}}
         assert (await hand.ask(notify))["parameters"]["cursor"]["sequence"] == 1
         assert (await watcher.reply())["parameters"]["notification"]["cause"] == "manual"
-        # Oneway: it is done, and nothing is said of it.
+        # Oneway: the call is carried out, and there is no reply.
         await hand.send({**notify, "oneway": True}, STATUS)
         assert "status" in (await hand.reply())["parameters"]
 

@@ -1,4 +1,4 @@
-"""The programs, run by an evaluator that knows nothing of how they are built."""
+"""The programs, run by an evaluator that does not know how they are built."""
 
 import ipaddress
 import itertools
@@ -27,7 +27,7 @@ def network(text: str) -> Network:
 
 
 def addresses_of(net: Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """The network as the standard library understands it: the naive model."""
+    """Return the network as the standard library has it: the naive model."""
     kind = ipaddress.IPv4Network if net.family is Family.IPV4 else ipaddress.IPv6Network
     return kind((net.prefix, net.length))
 
@@ -38,7 +38,7 @@ def listed(family: Family, source: int, allow: Sequence[Network]) -> bool:
 
 
 def ip_header(family: Family, source: int) -> bytes:
-    """A header that holds nothing but the version and the source; the rest is ones."""
+    """Return a header with only the version and the source; all other bits are ones."""
     if family is Family.IPV4:
         return b"\x45" + b"\xff" * 11 + source.to_bytes(4) + b"\xff" * 4
     return b"\x60" + b"\xff" * 7 + source.to_bytes(16) + b"\xff" * 16
@@ -123,7 +123,7 @@ def test_the_length_never_matters_on_a_stream() -> None:
 
 
 def worst_case(family: Family) -> list[Network]:
-    """256 networks that share nothing and end inside a word."""
+    """Return 256 networks without a common prefix, which end inside a word."""
     step = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd, so that multiples spread over all bits
     length = family.bits - 1
     return [

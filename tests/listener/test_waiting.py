@@ -84,7 +84,7 @@ def test_running_out_and_recovering_are_one_line_each() -> None:
 def test_with_no_place_at_all_to_give_away_the_limit_holds() -> None:
     it = Room()
     for source in (1, 2, 3, 4):
-        it.gate(Family.IPV4).connect(source)  # taken by somebody else's doing
+        it.gate(Family.IPV4).connect(source)  # another user of the limiter takes these places
     assert it.enter(5) is Outcome.TOO_MANY_CONNECTIONS
 
 

@@ -1,4 +1,4 @@
-"""The user, the group and the folder are made as the units need them."""
+"""The user, the group and the folder are made in the way that the units need."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ Files = dict[str, dict[str, list[str]]]
 
 
 def made(directory: Path, *command: str) -> Files:
-    """Lay something out under another root, as root; return what is in its /etc by name."""
+    """Install files under another root, as root; return the entries of its /etc by name."""
     etc = directory / "etc"
     etc.mkdir(exist_ok=True)
 
@@ -53,7 +53,7 @@ def test_a_user_and_its_group_are_made_that_can_do_nothing_else(tmp_path: Path) 
 
 
 def test_a_user_that_was_made_by_hand_is_left_as_it_is(tmp_path: Path) -> None:
-    """README.md has a command for that, which many will have run."""
+    """Many operators have run the command of README.md that makes the user."""
     require("systemd-sysusers")
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "passwd").write_text("mailbell:x:777:778::/:/bin/false\n")
@@ -68,5 +68,5 @@ def test_the_folder_is_roots_and_open_to_look_into(tmp_path: Path) -> None:
     folder = tmp_path / Path(DEFAULTS.socket.path).parent.relative_to("/")
     found = folder.stat()
     assert stat.filemode(found.st_mode) == "drwxr-xr-x"
-    # In a user namespace of an ordinary user's own, root is that user.
+    # In the user namespace of an ordinary user, root is that user.
     assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())

@@ -1,6 +1,6 @@
-"""AppArmor's own parser takes the profile, and it grants no more than it says.
+"""AppArmor's own parser accepts the profile, and the profile grants no more than it says.
 
-No kernel is asked: the profile is compiled for what AppArmor 3.0 describes.
+The profile is compiled for the features of AppArmor 3.0. No kernel loads it.
 """
 
 import subprocess

@@ -10,7 +10,7 @@ from harness.manager import SOCKET, Manager, managers
 from service_files.test_service import SERVICE, documented_steps, state
 
 SOCKETS: Final = ("mailbelld.socket", "mailbelld-local.socket")
-# A finger daemon as systemd runs one for each connection.
+# A finger daemon, which systemd starts for each connection.
 FINGER: Final = {
     "finger.socket": "[Socket]\nListenStream=79\nAccept=yes\n",
     "finger@.service": "[Service]\nExecStart=/bin/true\n",
@@ -26,7 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
 
 @pytest.fixture
 def stopped(installed: Manager) -> Iterator[Manager]:
-    """An installation of which nothing runs, until the test is over."""
+    """Yield an installation that does not run."""
     installed.systemctl("stop", *SOCKETS, SERVICE)
     yield installed
     installed.systemctl("start", *SOCKETS, SERVICE)

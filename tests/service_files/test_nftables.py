@@ -1,4 +1,4 @@
-"""The packet filter's example, loaded by its own program: real packets between two hosts."""
+"""The example of a packet filter, loaded by nft: real packets between two hosts."""
 
 import json
 import re
@@ -23,7 +23,7 @@ RATE, BURST = map(int, re.findall(r"limit rate over (\d+)/second burst (\d+) pac
                                   EXAMPLE.read_text())[0])  # fmt: skip
 FLOOD = 3 * BURST
 
-# The server; a source, one beside it in the same /64, and one of another network.
+# The server; a source, another one in the same /64, and one in another network.
 SERVER = ("192.0.2.1/24", "2001:db8::1/32")
 IPV4 = ("192.0.2.2", "192.0.2.3")
 IPV6 = ("2001:db8:0:1::2", "2001:db8:0:2::2")
@@ -37,18 +37,18 @@ FAMILIES = [
 
 @contextmanager
 def filtered(example: Path = EXAMPLE) -> Iterator[Pair]:
-    """Two hosts; one has the filter, and lets its tests listen on port 79."""
+    """Two hosts. One has the filter, and there every user may listen on port 79."""
     require("nft")
     with namespaces(SERVER, CLIENT) as hosts:
         hosts.server.run("sh", "-c", "echo 79 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
         hosts.server.run("nft", "--check", "--file", str(example))
-        for _ in "twice":  # the second time replaces the first
+        for _ in "twice":  # the second load replaces the first
             hosts.server.run("nft", "--file", str(example))
         yield hosts
 
 
 def dropped(hosts: Pair, counter: str = "too_often") -> int:
-    """Packets, as the filter itself has counted them."""
+    """Return the packets that the filter itself has counted."""
     said = hosts.server.run("nft", "--json", "list", "counter", "inet", "mailbell", counter)
     (found,) = (entry["counter"] for entry in json.loads(said)["nftables"] if "counter" in entry)
     return int(found["packets"])
@@ -73,17 +73,17 @@ def calling(hosts: Pair, family: int, source: str, target: str) -> socket.socket
 
 
 def through(calls: list[socket.socket], timeout: float = 0) -> int:
-    """How many handshakes are complete."""
+    """Return how many handshakes are complete."""
     done = select.select([], calls, [], timeout)[1]
     assert not [sock for sock in done if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
     return len(done)
 
 
 def passed_of_a_flood(hosts: Pair, stack: ExitStack, sources: Sequence[str], target: str) -> int:
-    """Begin many handshakes at once, from these sources in turn; return how many went through.
+    """Begin many handshakes at once, from these sources in turn; return how many were completed.
 
-    Not more than one source may: the clock is an upper bound, since a slow machine
-    lets more through and never fewer.
+    The test fails if they are more than one source may have. The clock is an upper bound:
+    on a slow machine more are permitted, and never fewer.
     """
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     began = time.monotonic()
@@ -98,7 +98,7 @@ def passed_of_a_flood(hosts: Pair, stack: ExitStack, sources: Sequence[str], tar
 
 
 def sent_again(sock: socket.socket) -> int:
-    """How many packets had to be sent twice: tcpi_total_retrans, linux/tcp.h."""
+    """Return how many packets were sent again: tcpi_total_retrans, linux/tcp.h."""
     (count,) = struct.unpack_from(
         "=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100
     )
@@ -114,7 +114,7 @@ def test_who_connects_too_often_is_dropped_and_another_gets_through(
         listening(hosts, family, socket.SOCK_STREAM, target),
         ExitStack() as stack,
     ):
-        # Known to each other before: what is sent again below was dropped.
+        # The hosts know each other before this, so a packet that is sent again below was dropped.
         with calling(hosts, family, other, target) as first:
             assert through([first], PATIENCE)
         assert BURST <= passed_of_a_flood(hosts, stack, [source], target) < FLOOD

@@ -1,4 +1,4 @@
-"""The service as it is installed, under a real service manager, called by another host."""
+"""The installed service under a real service manager, with senders on another host."""
 
 import errno
 import os
@@ -29,15 +29,15 @@ FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 ADDRESSES = pytest.mark.parametrize(
     ("family", "address"), [*zip(FAMILIES, SERVER, strict=True)], ids=["ipv4", "ipv6"]
 )
-# No source is refused for ringing often.
+# No source is refused because it notifies often.
 GENEROUS: Final = '[limits]\nrate = "1000000/s"\nburst = 1000000\ntotal_rate = "1000000/s"\n'
-SOMEBODY: Final = 1  # an ordinary user of no meaning here
+SOMEBODY: Final = 1  # any ordinary user
 AT_ONCE: Final = 8
 RESTARTS: Final = 5
 
 
 def documented_steps() -> str:
-    """The commands of docs/service.md, which are root's."""
+    """Return the commands of docs/service.md that root runs."""
     text = (ROOT / "docs" / "service.md").read_text()
     (block,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     return "\n".join(line.removeprefix("# ") for line in block.splitlines())
@@ -52,7 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
 
 @pytest.fixture
 def service(installed: Manager) -> Iterator[Manager]:
-    """The service as installed and just started, for a test that changes something of it."""
+    """Yield the installed service, just started, for a test that changes something of it."""
     yield installed
     configured(installed, "")
     installed.change("")
@@ -72,7 +72,7 @@ making = threading.Lock()
 
 
 def call(host: Namespace, family: int, address: str) -> str:
-    """Ring as a careful sender does; return how it ended: "" as it must."""
+    """Notify as a careful sender does; return how it ended: "" if all went well."""
     with making:
         sock = host.socket(family, socket.SOCK_STREAM)
     with sock:
@@ -131,7 +131,7 @@ def test_a_socket_that_was_removed_is_back_after_what_every_command_says(
 ) -> None:
     before = service.status().pid
     service.path(SOCKET).unlink()
-    # Inside, where the system's socket has the path that the message is about.
+    # Inside the namespace, where the system's socket has the path that the message names.
     code = "from mailbell.cli import _group; _group.run(['status'])"
     said = service.run(
         "/opt/mailbell/bin/python3", "-c", f"import sys; sys.stderr = sys.stdout; {code}"
@@ -165,7 +165,7 @@ LATER: Final = ("192.0.2.10", "2001:db8::10")
 
 
 def documented(about: str) -> tuple[list[str], str]:
-    """What docs/service.md has a person write into mailbelld.socket, and the command after it."""
+    """Return what docs/service.md tells to write into mailbelld.socket, and the command after it."""
     text = (ROOT / "docs" / "service.md").read_text()
     (row,) = (line for line in text.splitlines() if line.startswith("| ") and about in line)
     words = re.findall(r"`([^`]+)`", row)
@@ -175,7 +175,7 @@ def documented(about: str) -> tuple[list[str], str]:
 
 @pytest.fixture
 def addressed(service: Manager) -> Iterator[Manager]:
-    """The service, for a test that changes where systemd listens."""
+    """Yield the service, for a test that changes where systemd listens."""
     yield service
     service.path(SOCKET_DROP_IN).unlink()
     service.systemctl("daemon-reload")
@@ -205,7 +205,7 @@ def test_an_address_that_comes_later_rings_once_it_is_there(addressed: Manager, 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["a kernel without it", "a sandbox"])
 def test_without_ipv6_the_socket_unit_listens_on_ipv4(tmp_path: Path, hidden: bool) -> None:
-    """Of itself where systemd can see that IPv6 is missing, else as docs/service.md says."""
+    """It starts if systemd can see that IPv6 is missing, and else as docs/service.md says."""
     with managers(tmp_path, ipv6="hidden" if hidden else "missing") as manager:
         if hidden:
             lines, _ = documented("without IPv6")
@@ -220,7 +220,7 @@ def test_without_ipv6_the_socket_unit_listens_on_ipv4(tmp_path: Path, hidden: bo
 
 
 def test_where_systemd_cannot_see_it_the_unit_fails(tmp_path: Path) -> None:
-    """The control of the drop-in."""
+    """The counter-test of the drop-in."""
     with managers(tmp_path, ipv6="hidden") as manager:
         manager.run("sh", "-ec", documented_steps().rpartition("\n")[0])
         failed = manager.run("sh", "-c", "systemctl start mailbelld.socket || echo failed")
@@ -228,7 +228,7 @@ def test_where_systemd_cannot_see_it_the_unit_fails(tmp_path: Path) -> None:
         assert state(manager, "mailbelld.socket") == "failed"
 
 
-# --- what it may --------------------------------------------------------------
+# --- what the service may do ----------------------------------------------------
 
 
 def kernel_says(pid: int) -> dict[str, str]:
@@ -248,7 +248,7 @@ def test_it_is_nobody_and_can_do_nothing(installed: Manager) -> None:
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(says[name], 16) == 0, name
     assert (says["NoNewPrivs"], says["Seccomp"], says["Threads"]) == ("1", "2", "1")
-    # Our own filter is one of them.
+    # mailbelld's own filter is one of them.
     assert int(says["Seccomp_filters"]) > 1
     sandbox = installed.status().sandbox
     assert (sandbox.seccomp, sandbox.no_new_privs, int(sandbox.capabilities, 16)) == (2, True, 0)
@@ -267,7 +267,7 @@ def test_it_lives_in_namespaces_of_its_own_and_in_no_network(installed: Manager)
 
 
 def test_what_the_manager_was_asked_for_is_in_force(installed: Manager) -> None:
-    """By its own account: a setting that it does not know it would ignore."""
+    """Ask the manager itself, because it ignores settings that it does not know."""
     shown = installed.shows()
     wanted = {name.partition(".")[2]: value for name, value in read(SERVICE).settings
               if name.startswith("Service.") and value in {"yes", "strict", "invisible", "closed",
@@ -292,7 +292,7 @@ def test_only_the_group_may_connect_locally(installed: Manager) -> None:
 
 
 def run_as(manager: Manager, uid: int, gid: int, code: str) -> str:
-    """Have somebody run a piece of Python where the manager is."""
+    """Run Python code as a user, in the manager's namespaces."""
     who = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
     return manager.run(*who, "/usr/bin/python3", "-c", code).strip()
 
@@ -300,7 +300,7 @@ def run_as(manager: Manager, uid: int, gid: int, code: str) -> str:
 def test_the_price_of_a_user_namespace_is_that_the_log_does_not_know_members(
     service: Manager,
 ) -> None:
-    """PrivateUsers=: the kernel tells the daemon of no other user. The process is told."""
+    """PrivateUsers=: the kernel shows the daemon no other user, but names the process."""
     ring = """
 import os, socket
 print(os.getpid())
@@ -341,7 +341,7 @@ def test_of_calls_without_end_none_is_lost_while_it_is_restarted(service: Manage
         for _ in range(RESTARTS):
             before = [len(results) for results in ended]
             service.systemctl("restart", SERVICE)
-            # Everyone has rung this one, and those who waited for it were served.
+            # All senders have notified this run; those that waited were served.
             until(lambda: all(len(r) > n + 1 for r, n in zip(ended, before, strict=True)))  # noqa: B023
             runs.add(service.status().cursor.epoch)
     finally:
@@ -388,7 +388,7 @@ def test_one_that_is_well_is_left_alone_by_the_watchdog(service: Manager) -> Non
 def test_a_wrong_configuration_is_tried_until_it_is_right_and_no_call_is_lost(
     service: Manager,
 ) -> None:
-    """More often than the number of starts after which a manager gives up by default."""
+    """It restarts more often than a manager permits by default."""
     service.change("[Service]\nRestartSec=20ms\n")
     configured(service, "wrong = true")
     service.systemctl("--no-block", "restart", SERVICE)
@@ -410,18 +410,18 @@ def test_without_a_family_of_addresses_it_could_not_say_that_it_is_ready(service
     service.systemctl("--no-block", "restart", SERVICE)
     until(lambda: any("Address family not supported" in line for line in service.log()))
     assert "AF_UNIX" not in service.shows()["RestrictAddressFamilies"]
-    # It serves all the same, until the service manager ends it because it said nothing.
+    # It serves, until the service manager ends it because no message arrived.
     until(lambda: ready(service) > before)
     assert state(service) == "activating"
 
 
 def ready(manager: Manager) -> int:
-    """How many daemons have been locked in."""
+    """Return how many daemons have been locked in."""
     return sum("event=locked" in line for line in manager.log())
 
 
 def test_without_its_sockets_it_is_not_started(service: Manager) -> None:
-    """It would bind by itself, and must not be able to."""
+    """Without passed sockets it would bind by itself, and must not be able to."""
     service.systemctl("stop", "mailbelld.socket")
     assert state(service) == "inactive"
     service.systemctl("start", SERVICE)

@@ -1,4 +1,4 @@
-"""`SystemCallFilter=` lets the daemon start, lock itself in and serve, and lets little else."""
+"""`SystemCallFilter=` lets the daemon start, lock itself in and serve, and permits little else."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ from mailbell.syscalls.policy_toml import parse
 
 SERVICE: Final = "mailbelld.service"
 POLICY_OF_THE_LOCK: Final = parse((POLICY / "syscalls" / "mailbelld.toml").read_bytes())
-# systemd.exec(5): always permitted where there is a list.
+# systemd.exec(5): always permitted if there is a list.
 ALWAYS: Final = "@default"
 
-# Sets of which a daemon like this needs nothing.
+# Sets of calls that the daemon does not need.
 FAR_BEYOND: Final = (
     "@mount", "@debug", "@keyring", "@module", "@reboot", "@swap", "@clock", "@raw-io",
     "@obsolete", "@cpu-emulation", "@privileged", "@resources", "@chown", "@setuid", "@aio",
@@ -44,7 +44,7 @@ NONE_OF: Final = {
                                   "memfd_create", "perf_event_open", "ptrace", "process_vm_writev",
                                   "shmget"},
 }  # fmt: skip
-# What the daemon tries because it must be refused: regaining a capability.
+# The daemon tries to regain a capability, because the kernel must refuse it.
 TRIED: Final = {"capset"}
 
 Record = Callable[[str, object], None]
@@ -57,7 +57,7 @@ def permitted() -> frozenset[str]:
 
 
 def exists(call: str) -> bool:
-    """Whether this architecture has it."""
+    """Return whether this architecture has the call."""
     number: int = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call)
     return number >= 0
 
@@ -70,7 +70,7 @@ def test_all_that_the_lock_permits_is_permitted_around_it(record_property: Recor
 
 
 def test_what_the_lock_refuses_with_an_error_is_not_a_death_around_it() -> None:
-    """Of two filters' errors the one of the filter that came last counts: seccomp(2)."""
+    """If two filters return an error, the error of the newer filter counts: seccomp(2)."""
     assert read(SERVICE).value("Service.SystemCallErrorNumber") == "EPERM"
 
 
@@ -106,7 +106,7 @@ def passed(stack: ExitStack, directory: Path) -> Sockets:
         "udp": [made(family, socket.SOCK_DGRAM, address) for family, address in (four, six)],
         "local": [made(socket.AF_UNIX, socket.SOCK_STREAM, str(local))],
     }
-    local.chmod(0o666)  # the daemon may be somebody else than who asks it
+    local.chmod(0o666)  # the daemon may run as another user than the test
     return sockets
 
 
@@ -128,14 +128,14 @@ def a_whole_life(daemon: Daemon, sockets: Sockets) -> None:
 
 
 def ordinary(empty_path: Path) -> list[str]:
-    """As whom a service manager runs it: anybody without privileges."""
+    """Return the user that a service manager runs the daemon as: any user without privileges."""
     return as_nobody(empty_path) if os.geteuid() == 0 else []
 
 
 def test_a_daemon_lives_its_life_with_these_calls_and_no_others(
     open_path: Path, empty_path: Path
 ) -> None:
-    """Here what is beyond them kills, and not only from the lock on."""
+    """Here all other calls kill, even before the lock."""
     assert not TRIED & permitted()
     toml = configuration(open_path).replace("[socket]", '[socket]\nmode = "0666"')
     with ExitStack() as stack:
@@ -152,7 +152,7 @@ def test_a_daemon_lives_its_life_with_these_calls_and_no_others(
 
 @pytest.mark.parametrize("call", ["landlock_restrict_self", "socketpair", "getsockopt"])
 def test_without_one_of_them_it_would_die(call: str, open_path: Path, empty_path: Path) -> None:
-    """The control: the filter around is in force."""
+    """The counter-test: the outer filter is in force."""
     assert call in permitted()
     with ExitStack() as stack:
         sockets = passed(stack, open_path)

@@ -37,14 +37,14 @@ def analyze(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProces
 
 
 def exposure(path: Path) -> float:
-    """The overall figure, from 0 to 10."""
+    """Return the overall exposure, from 0 to 10."""
     said = analyze("security", "--offline=true", str(path))
     (figure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d)", said.stdout)
     return float(figure)
 
 
 def copied(directory: Path, old: str = "", new: str = "") -> Path:
-    """A copy of the units that could run on this machine; one line of the service changed."""
+    """Return a copy of the units that could run on this machine, with one changed line."""
     program = directory / "mailbelld"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -68,12 +68,12 @@ def test_exposure_is_two_tenths_at_most(record_property: Record) -> None:
     "line", ["PrivateUsers=yes", "PrivateNetwork=yes", "ProtectSystem=strict", "User=mailbell"]
 )
 def test_what_is_measured_would_show(line: str, tmp_path: Path) -> None:
-    """The control: without a line it is worse."""
+    """The counter-test: without a line the exposure is worse."""
     assert exposure(copied(tmp_path, line)) > 0.2
 
 
 def test_the_one_family_of_addresses_costs_nothing_in_the_figure(tmp_path: Path) -> None:
-    """So there would be nothing to gain with "none", with which it cannot say that it is ready."""
+    """So "none" would gain nothing, and with it the daemon cannot say that it is ready."""
     none = copied(tmp_path, "RestrictAddressFamilies=AF_UNIX", "RestrictAddressFamilies=none")
     assert exposure(none) == exposure(SYSTEMD / SERVICE)
 
@@ -110,7 +110,7 @@ def test_they_are_the_endpoints_of_the_default_configuration() -> None:
     configured = [f"{endpoint}" for endpoint in DEFAULTS.listen.tcp]
     assert endpoints(tcp, "ListenStream") == configured
     assert not DEFAULTS.listen.udp
-    # Should UDP be enabled: the same, by the other protocol.
+    # If UDP is enabled: the same, for the other protocol.
     assert endpoints(udp, "ListenDatagram") == configured
     for unit in (tcp, udp):
         assert unit.value("Socket.BindIPv6Only") == "ipv6-only"
@@ -150,7 +150,7 @@ def test_it_may_open_as_many_files_as_any_configuration_needs() -> None:
     largest = "[limits]\nconnections = 16384\n[socket]\nsubscribers = 1024\n"
     needed = descriptors_needed(parse(largest.encode()), systemd._MAX_SOCKETS)
     assert needed <= int(read(SERVICE).value("Service.LimitNOFILE"))
-    for most in (16384, 1024):  # it is the largest
+    for most in (16384, 1024):  # it is the largest configuration
         with pytest.raises(ConfigurationError):
             parse(largest.replace(str(most), str(most + 1)).encode())
 
@@ -170,7 +170,7 @@ def test_the_profile_that_the_service_asks_for_is_the_one_that_is_shipped() -> N
     asked = read(SERVICE).value("Service.AppArmorProfile")
     (named,) = re.findall(r"^profile (\S+) \{$", (POLICY / "apparmor" / "mailbelld").read_text(),
                           re.MULTILINE)  # fmt: skip
-    # With "-" it starts where there is no AppArmor, or where the profile was not loaded.
+    # With "-" the service starts even without AppArmor, or if the profile is not loaded.
     assert asked == f"-{named}"
 
 

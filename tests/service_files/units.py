@@ -14,7 +14,7 @@ import mailbell
 
 __all__ = ["POLICY", "SYSTEMD", "Unit", "calls", "read", "require", "words_of"]
 
-# As installed, so that a wheel without them fails.
+# The installed files, so that a wheel without them fails.
 POLICY: Final = Path(mailbell.__file__).parent / "policy"
 SYSTEMD: Final = POLICY / "systemd"
 
@@ -26,16 +26,16 @@ class Unit:
     settings: tuple[tuple[str, str], ...]
 
     def values(self, name: str) -> list[str]:
-        """Every value of a setting that may be repeated."""
+        """Return every value of a setting that may be repeated."""
         return [value for key, value in self.settings if key == name]
 
     def value(self, name: str) -> str:
-        """The value of a setting that is there once."""
+        """Return the value of a setting that is there once."""
         (value,) = self.values(name)
         return value
 
     def words(self, name: str) -> list[str]:
-        """The words of all values of a setting."""
+        """Return the words of all values of a setting."""
         return [word for value in self.values(name) for word in value.split()]
 
 
@@ -52,7 +52,7 @@ def read(name: str) -> Unit:
 
 
 def words_of(path: Path) -> list[str]:
-    """The lines of a file that say something."""
+    """Return the lines of a file that are neither empty nor comments."""
     lines = (line.strip() for line in path.read_text().splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -66,7 +66,7 @@ def require(*programs: str) -> None:
 
 @cache
 def calls(group: str) -> frozenset[str]:
-    """The system calls that a word of `SystemCallFilter=` stands for, as systemd has them."""
+    """Return the system calls that a word of `SystemCallFilter=` stands for, by systemd's lists."""
     if not group.startswith("@"):
         return frozenset({group})
     require("systemd-analyze")

@@ -1,4 +1,4 @@
-"""The one loop that takes what arrives, with every error that the kernel may answer with."""
+"""The accept loop, with every error that the kernel may return."""
 
 import errno
 import socket
@@ -14,14 +14,14 @@ from mailbell.serving import intake
 from mailbell.serving.intake import PAUSE, Intake
 
 BATCH: Final = 4
-# Of these only the first that the loop meets at once is passed over.
+# The loop skips these errors, unless all calls of a batch fail.
 OF_ONE_PEER: Final = sorted(intake._OF_ONE_PEER)
 FOR_ALL: Final = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
                   errno.ENOBUFS, errno.EINVAL, errno.ENOTSOCK, errno.EBADF)  # fmt: skip
 
 
 class Waiting:
-    """A socket on which datagrams wait, and a kernel that may refuse to hand them over."""
+    """A socket on which datagrams wait, and a kernel that may refuse to return them."""
 
     def __init__(self) -> None:
         self.socket, self.peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -29,7 +29,7 @@ class Waiting:
         self.lines: list[str] = []
         self.refusals: list[int] = []  # the errors of the next calls
         self.always = 0  # the error of all calls
-        self.short = 0  # so many of the next calls find no memory
+        self.short = 0  # how many of the next calls find no memory
         self.calls = 0
         self.taken: list[bytes] = []
         self.broken = False
@@ -85,7 +85,7 @@ async def test_what_waits_is_taken_in_order(waiting: Waiting, autojump_clock: Mo
 async def test_an_error_that_stays_pauses_with_one_line_and_ends_with_one(
     waiting: Waiting, autojump_clock: MockClock, number: int
 ) -> None:
-    """Also one that would belong to one peer: it comes again for each attempt of a batch."""
+    """Even an error of one peer pauses the loop, if every call of a batch gets it."""
     waiting.always = number
     waiting.peer.send(b"x")
     async with trio.open_nursery() as nursery:
@@ -129,7 +129,7 @@ async def test_an_unknown_error_pauses_too(waiting: Waiting, autojump_clock: Moc
 
 
 async def test_no_memory_to_take_it_pauses_too(waiting: Waiting, autojump_clock: MockClock) -> None:
-    """Python says so by an error of its own, which is none of the kernel's."""
+    """Python raises its own error for this, without an errno of the kernel."""
     waiting.short = 3
     waiting.peer.send(b"x")
     async with trio.open_nursery() as nursery:

@@ -1,7 +1,6 @@
-"""A second daemon gets a local socket in a few lines: another interface, other handlers.
+"""A second daemon gets a local socket in a few lines, with its own interface and handlers.
 
-What misbehaving clients get is tried in tests/listener/test_local_service.py, through the
-same server.
+tests/listener/test_local_service.py tries clients that misbehave, with the same server.
 """
 
 import json
@@ -46,7 +45,7 @@ SUMS = Interface(
 
 
 class Daemon:
-    """Adds up what it is told, and tells who watches."""
+    """Adds up the numbers that it gets, and sends the sum to its watchers."""
 
     def __init__(self) -> None:
         self.sum = 0
@@ -192,7 +191,7 @@ async def test_the_types_of_the_interface_hold(tmp_path: Path, method: str) -> N
 async def test_a_caller_for_whom_there_is_no_memory_is_the_only_one_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is its place: as many more as there may be are still served."""
+    """The place is free again too: the full number of connections is still served."""
 
     async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
         first = await connect()
