@@ -165,7 +165,7 @@ LATER: Final = ("192.0.2.10", "2001:db8::10")
 
 
 def documented(about: str) -> tuple[list[str], str]:
-    """Return what docs/service.md tells to write into mailbelld.socket, and the command after it."""
+    """Return what docs/service.md writes into mailbelld.socket, and the command after it."""
     text = (ROOT / "docs" / "service.md").read_text()
     (row,) = (line for line in text.splitlines() if line.startswith("| ") and about in line)
     words = re.findall(r"`([^`]+)`", row)
