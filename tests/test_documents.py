@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import file_index
+
 ROOT = Path(__file__).parent.parent
 
 IGNORED = tuple(
@@ -103,3 +105,19 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_the_changelog_knows_this_version_or_what_comes_next() -> None:
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_page_of_files_is_that_of_their_docstrings() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    shown = text.partition(file_index.BEGIN)[2].partition(file_index.END)[0]
+    assert shown == "".join(file_index.section()), "run: python scripts/file_index.py --write"
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    silent = [
+        path
+        for folder in file_index.FOLDERS
+        for path in (ROOT / folder).glob("*.py")
+        if path.stem != "__init__" and len(file_index.sentence(path)) < 10
+    ]
+    assert silent == []
