@@ -1,12 +1,11 @@
-"""Run a program on a kernel that answers some of its calls as a test wants.
+"""Run a program while a test decides how the kernel answers some of its calls.
 
-It may refuse with an error; or lie, that is, answer as if it had done what was
-asked, and not do it. Nothing of the program is changed or replaced: a filter
-hands the calls in question over to us, who decide them (seccomp_unotify(2)),
-and the kernel carries out all others.
+The answer may be an error. It may also be a lie: it reports success for a call that was
+not carried out. The program is not changed. A filter passes the chosen calls to the test,
+which answers them (seccomp_unotify(2)), and the kernel carries out all others.
 
-The filter is told from the program's own in one way: `/proc/PID/status` says
-from the beginning that there is one (Seccomp: 2).
+The program can notice the filter in one way: from the beginning `/proc/PID/status` says
+that there is one (Seccomp: 2).
 """
 
 import ctypes
@@ -43,8 +42,8 @@ PR_SET_NO_NEW_PRIVS: Final = 38
 
 LOW: Final = 0xFFFFFFFF
 
-# Of every call, not these: between the filter and the first answer, whoever is
-# about to run the program has to tell us where to answer.
+# These calls are never asked about: with them the child, which then runs the program, tells
+# the test where to answer.
 UNASKED: Final = ("sendmsg", "mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "close")
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +71,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call gets instead of being carried out.
+    """The answer that a call gets instead of being carried out.
 
     Attributes:
         call: which one.
@@ -157,7 +156,7 @@ def _load(program: bytes) -> int:
         number = ctypes.c_long(_number("seccomp"))
         return int(libc.syscall(number, SET_MODE_FILTER, NEW_LISTENER, ctypes.byref(described)))
 
-    # Whoever has CAP_SYS_ADMIN needs no no_new_privs, which the program is to set itself.
+    # With CAP_SYS_ADMIN no_new_privs is not needed; the program must set it itself.
     listener = attempt()
     if listener < 0 and ctypes.get_errno() == errno.EACCES:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -238,7 +237,7 @@ class Run:
         return False
 
     def until_so(self, done: Callable[[], object]) -> None:
-        """Let it run until something is so; what it gets from the kernel may change meanwhile."""
+        """Let it run until a condition holds; the test may change the answers meanwhile."""
         poll = select.poll()
         for each in (self._stderr, self._listener):
             if each >= 0:
@@ -259,7 +258,7 @@ class Run:
         if descriptor == self._listener:
             if events & select.POLLIN:
                 self._decide()
-            else:  # nobody is left to ask
+            else:  # no process is left that asks
                 poll.unregister(descriptor)
         elif chunk := os.read(descriptor, 65536):
             self.output += chunk
@@ -272,7 +271,7 @@ class Run:
             fcntl.ioctl(self._listener, RECEIVE, question)
             fcntl.ioctl(self._listener, SEND, self._answer(*NOTIFICATION.unpack(question)))
         except OSError as error:
-            if error.errno != errno.ENOENT:  # whoever asked is gone
+            if error.errno != errno.ENOENT:  # the process that asked is gone
                 raise
 
     def _answer(
@@ -289,7 +288,7 @@ class Run:
         return RESPONSE.pack(number, max(result, 0), min(result, 0), 0)
 
     def _decided(self, name: str, args: Sequence[int]) -> int | None:
-        """What a call gets; None: what the kernel gives it."""
+        """Return the answer to a call; None: the kernel carries it out."""
         for answer in self.answers:
             if answer.call.fits(name, args):
                 times = sum(answer.call.fits(*made) for made in self.calls)
@@ -298,18 +297,18 @@ class Run:
         return None
 
     def _program(self) -> bytes:
-        """The filter that asks us; nothing when there is nothing to ask."""
+        """Return the filter that asks the test; empty: there is nothing to ask."""
         if self.record_from:
             return _asking_all()
         return _asking(answer.call for answer in self.answers) if self.answers else b""
 
     def _become(self, program: bytes, channel: socket.socket, stderr: int) -> NoReturn:
         try:
-            # Descriptors of ours must not be where those of the program are to be.
+            # The test's descriptors must not have the numbers that the program's must get.
             away = fcntl.fcntl(channel.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
             channel = socket.socket(fileno=away)
             os.dup2(stderr, 2)
-            os.dup2(stderr, 1)  # where nothing is to be said
+            os.dup2(stderr, 1)  # the program must not write to standard output
             environ = dict(self.environ)
             if self.inherited is not None:
                 os.dup2(self.inherited, 3)
@@ -322,7 +321,7 @@ class Run:
                 listener = _load(program)
                 socket.send_fds(channel, [b"."], [listener])
             os.execve(self.command[0], list(self.command), environ)
-        except BaseException as error:  # whatever it is, the test is to know
+        except BaseException as error:  # the test must learn of every exception
             os.write(2, f"{error!r}\n".encode())
         finally:
             os._exit(99)
@@ -342,8 +341,8 @@ def _received(channel: socket.socket) -> int:
 
 
 def _text(pid: int, address: int) -> str:
-    """The text at an address of another process, up to its NUL."""
+    """Return the text at an address of another process, up to its NUL."""
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         memory.seek(address)
-        # A page at most, so that all of it is there.
+        # At most to the end of the page, so that all of it can be read.
         return memory.read(4096 - address % 4096).partition(b"\0")[0].decode()

@@ -7,12 +7,12 @@ From the last step of the lock on each is a line in the file that
 
     EVENT by FUNCTION: ARGUMENTS
 
-The file is mapped into memory before the lock, so that reporting takes no system
-call, and a line stands there once however often it happens.
+The file is mapped into memory before the lock, so that a report takes no system
+call. Each line is there once, however often the event happens.
 
-So that what the daemon does about bugs can be seen too, `AUDITED_BUGS` plants
-them: ringing the account "faulty" raises; and with "fatal" or "memory" so does SIGHUP,
-where nothing but the end of the process can follow.
+`AUDITED_BUGS` plants bugs, to show what the daemon does about them: a notification for
+the account "faulty" raises an exception. With "fatal" or "memory" SIGHUP raises one too,
+and then the process can only end.
 """
 
 import mmap
@@ -23,7 +23,7 @@ from typing import Final
 
 PLAIN: Final = (str, bytes, int, NoneType)
 
-# Events of code that looks at, or allocates, nothing but objects of this interpreter.
+# Events of code that only reads or allocates objects of this interpreter.
 HARMLESS: Final = {
     "array.__new__", "builtins.id", "object.__getattr__", "sys._getframe",
     "sys.set_asyncgen_hook_finalizer", "sys.set_asyncgen_hook_firstiter",
@@ -31,7 +31,7 @@ HARMLESS: Final = {
 
 
 class Report:
-    """Lines in a file that is as long as it will ever be."""
+    """Lines in a file of fixed length."""
 
     def __init__(self, path: str) -> None:
         with open(path, "r+b") as file:
@@ -41,7 +41,7 @@ class Report:
 
     def add(self, line: str) -> None:
         data = line.encode(errors="backslashreplace") + b"\n"
-        # What has no room any more is not lost silently: the last byte says so.
+        # If the file is full, its last byte says that lines are lost.
         if line not in self._seen:
             self._seen.add(line)
             room = len(self._memory) - self._end
@@ -50,7 +50,7 @@ class Report:
 
 
 class Hook:
-    """See sys.addaudithook. A hook must not raise, and cannot be taken away again."""
+    """See sys.addaudithook. A hook must not raise, and cannot be removed."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -63,7 +63,7 @@ class Hook:
             self._locked = True
             event = "begins"
         if self._locked and not self._reporting and event not in HARMLESS:
-            self._reporting = True  # what follows makes events of its own
+            self._reporting = True  # the next calls make events themselves
             self._report.add(described(event, arguments))
             self._reporting = False
 
@@ -73,13 +73,13 @@ def described(event: str, arguments: tuple[object, ...]) -> str:
     if event == "socket.__new__" and frame:  # by the constructor: who called that?
         frame = frame.f_back
     caller = frame.f_code.co_name if frame else "nobody"
-    # Objects by their type: what a socket is called, for one, must be asked of the kernel.
+    # Objects by their type: the name of a socket, for example, would take a system call.
     shown = [a if isinstance(a, PLAIN) else type(a).__name__ for a in arguments]
     return f"{event} by {caller}: {shown!r:.200}".replace("\n", " ")
 
 
 def plant_bugs(kind: str) -> None:
-    """Make the daemon one with bugs, before it is locked in."""
+    """Plant bugs in the daemon before it is locked in."""
     from mailbell.listener._hub import AccountState, Hub
     from mailbell.logs.journal import Journal, Level
 

@@ -1,4 +1,4 @@
-"""Run a function in a child process, for what cannot be undone in this one.
+"""Run a function in a child process, because its effects cannot be undone.
 
 The child is a fork, so the function may be a closure, and it has one thread
 whatever the parent has. Its standard error is a pipe to the parent, and the
@@ -29,7 +29,7 @@ CLONE_NEWUSER: Final = 0x10000000
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the child came to its end.
+    """How the child ended.
 
     Attributes:
         value: what the function returned.
@@ -117,7 +117,7 @@ def _child(function: Callable[[], object], writer: int) -> NoReturn:
     result: tuple[object, BaseException | None]
     try:
         result = (function(), None)
-    except BaseException as error:  # whatever it is, the parent is to know
+    except BaseException as error:  # the parent must learn of every exception
         result = (None, error)
     try:
         os.write(2, MARK + _pickled(result))
@@ -128,7 +128,7 @@ def _child(function: Callable[[], object], writer: int) -> NoReturn:
 def _pickled(result: tuple[object, BaseException | None]) -> bytes:
     try:
         return pickle.dumps(result)
-    except Exception:  # an exception that holds what cannot be sent
+    except Exception:  # the exception has values that cannot be sent
         return pickle.dumps((None, RuntimeError(repr(result))))
 
 

@@ -34,7 +34,7 @@ from mailbell.varlink import (
 
 __all__ = ["STATUS", "FakeDaemon", "Peer", "Scene", "answer", "notification", "stream", "told"]
 
-GUARD = 20.0  # seconds; only a broken test ever waits so long
+GUARD = 20.0  # seconds; only a broken test waits so long
 
 STATUS = Status(
     version="1.0",
@@ -141,7 +141,7 @@ class FakeDaemon:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:  # the test has failed already: do not wait for its other half
+        if kind is not None:  # the test has failed already, so do not wait for the client
             self._socket.close()
             return
         self._thread.join(GUARD)
@@ -166,15 +166,15 @@ class FakeDaemon:
             self._go_away()
 
     def _go_away(self) -> None:
-        # As soon as the last connection is there: when it ends, the client must
-        # find nobody, not a socket that is about to vanish.
+        # Close as soon as the last connection is accepted. When it ends, the client must
+        # find no daemon, and not a socket that is about to disappear.
         if self._socket.fileno() >= 0:
             self._socket.close()
             os.unlink(self._path)
 
 
 def notification(account: str = "work", cause: Cause = Cause.NETWORK) -> Notification:
-    """Something to tell."""
+    """Return a notification."""
     network = cause is Cause.NETWORK
     return Notification(
         account=account,
@@ -204,7 +204,7 @@ def answer(expected: Request, parameters: object) -> Scene:
 def stream(
     *answers: SubscribeReply, asked: Subscribe | None = None, then: Scene = Peer.wait_closed
 ) -> Scene:
-    """A scene: a subscription and its answers, then what is asked for."""
+    """Return a scene: a subscription and its answers, and then what the caller adds."""
 
     def scene(peer: Peer) -> None:
         method = peer.method()

@@ -1,4 +1,4 @@
-"""An admission with everything real around it but the clock."""
+"""An admission with all its real parts except the clock."""
 
 from dataclasses import dataclass, field
 
@@ -63,7 +63,7 @@ class House:
         )
 
     def counted(self, transport: Transport = Transport.TCP) -> dict[Outcome, int]:
-        """The outcomes that happened, without those that did not."""
+        """Return the outcomes that are not zero."""
         return {name: n for name, n in self.counters.outcomes[transport].items() if n}
 
 

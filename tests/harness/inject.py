@@ -1,9 +1,9 @@
-"""Code of ours in the running, unmodified daemon, as an intruder would have it.
+"""Run the test's code inside the running, unmodified daemon, as an intruder would.
 
-No hook in the product helps. The daemon is stopped from outside while it sleeps in
-epoll_wait(2), and its own thread, with its own memory and descriptors, is made to
-execute what we like: a system call by its number, any instruction, or Python in its
-own interpreter. Then it gets its registers back and goes on.
+The product has no hook for this. The test stops the daemon while it sleeps in
+epoll_wait(2). Then it makes the daemon's own thread, with its memory and descriptors,
+execute a system call by its number, any instruction, or Python in its interpreter. Then
+the thread gets its registers back and goes on.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ ROOM: Final = 1024 * PAGE
 
 
 class Intruder:
-    """Sits in a stopped daemon; made by `intruding`.
+    """Controls a stopped daemon; `intruding` makes it.
 
     Where bytes are passed as an argument, what is passed is the address of fresh,
     writable memory, a page or more, that begins with them.
@@ -46,7 +46,7 @@ class Intruder:
 
     @property
     def door(self) -> int:
-        """The address of a `syscall` instruction: that with which the daemon went to sleep."""
+        """Return the address of a `syscall` instruction: the one with which the daemon sleeps."""
         return int(self._own.rip) - SYSCALL_INSTRUCTION
 
     def call(self, number: int, *arguments: int | bytes) -> int:
@@ -81,7 +81,7 @@ class Intruder:
         Raises:
             Gone: the daemon did not come to the end of it.
         """
-        # Whoever sleeps in epoll_wait has given Python's lock back.
+        # A thread that sleeps in epoll_wait does not hold Python's lock.
         state = self.function("PyGILState_Ensure")
         result = self.function("PyRun_SimpleString", source.encode() + b"\0")
         self.function("PyGILState_Release", state)
@@ -109,14 +109,14 @@ class Intruder:
         return address
 
     def enter(self) -> None:
-        """Have memory of one's own: whatever the daemon does, it may do that."""
+        """Take fresh memory. The daemon may always do that."""
         rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         address = self.call(MMAP, 0, ROOM, rights, kind, -1, 0)
         assert address > 0, os.strerror(-address)
         self._room = range(address, address + ROOM)
 
     def leave(self) -> None:
-        """Let the daemon go on as if nothing had been."""
+        """Restore the registers and let the daemon go on."""
         self.call(MUNMAP, self._room.stop - ROOM, ROOM)
         self._tracee.change(self._own)
         self._tracee.detach()
@@ -126,7 +126,7 @@ class Intruder:
         return dict(zip(names, numbers, strict=False))
 
     def _address(self, name: str) -> int:
-        """Where the daemon has a function of Python: it runs the files that we run."""
+        """Return the address of a Python function in the daemon, which runs the same files."""
         function = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
         assert function
         (ours,) = (m for m in mappings("self") if m.start <= function < m.end)
@@ -137,7 +137,7 @@ class Intruder:
 
 @contextmanager
 def intruding(daemon: Daemon) -> Iterator[Intruder]:
-    """Be inside until the end of the block; then the daemon goes on, if it still can.
+    """Control the daemon until the end of the block. Then it goes on, if it still can.
 
     Raises:
         Gone: it died, of whatever was done in the block.
@@ -157,7 +157,7 @@ def intruding(daemon: Daemon) -> Iterator[Intruder]:
 
 
 def _asleep(tracee: Tracee) -> Registers:
-    """Stop the daemon in epoll_wait, which then begins anew: Python sees to that (PEP 475)."""
+    """Stop the daemon in epoll_wait. Python calls it again afterwards (PEP 475)."""
     found = Registers()
 
     def sleeps() -> bool:

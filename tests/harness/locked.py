@@ -1,8 +1,8 @@
 """Run a function in a process that the daemon's own code has locked in.
 
-The daemon is run as it is, from closing what it inherited to its own end; only
-instead of serving it calls the function. Whatever it does before, in whatever
-order, is done here too. Works as root, and as an ordinary user.
+The real daemon runs from its first step to its end, but instead of serving it calls the
+function. So all its steps happen here too, in its own order. This works for root and for
+an ordinary user.
 """
 
 import faulthandler
@@ -61,8 +61,8 @@ def _locked(
 
 
 def _forget_the_tests() -> None:
-    """Put away what a daemon would not have inherited."""
-    # It writes to a descriptor of its own, which the policy does not permit.
+    """Remove what a daemon would not have inherited."""
+    # It writes to its own descriptor, which the policy does not permit.
     faulthandler.disable()
     # The daemon closes all descriptors that it inherits. An object that is collected
     # later would close its own again, which may be one of the daemon's by then.

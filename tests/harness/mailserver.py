@@ -1,4 +1,4 @@
-"""A real mail server: Dovecot, which takes mail by LMTP and gives it out by IMAP and POP3.
+"""A real mail server: Dovecot, which takes mail by LMTP and serves it by IMAP and POP3.
 
 It listens on loopback and on a Unix socket, runs as an ordinary user, keeps
 everything in a folder of its own, and ends with the test.
@@ -148,7 +148,7 @@ def mail_servers() -> Iterator[MailServer]:
 
 
 def _owner() -> pwd.struct_passwd:
-    """Who Dovecot runs as: it gives root's mail to nobody, and knows users by name."""
+    """Return the user that Dovecot runs as. It does not serve root's mail, and needs a name."""
     uid = os.getuid() or NOBODY
     try:
         return pwd.getpwuid(uid)
@@ -158,7 +158,7 @@ def _owner() -> pwd.struct_passwd:
 
 @contextmanager
 def _reserved_port() -> Iterator[socket.socket]:
-    """Keep a free port: the kernel gives it to nobody else, but Dovecot may listen on it.
+    """Keep a free port: the kernel gives it to no other process, but Dovecot may listen on it.
 
     Both sockets have SO_REUSEADDR, and this one does not listen.
     """

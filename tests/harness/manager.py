@@ -1,10 +1,9 @@
-"""A real service manager: systemd as the first process of namespaces of its own.
+"""A real service manager: systemd as the first process of its own namespaces.
 
-It sees the file system of this machine with folders of its own laid over it:
-/etc, where accounts and units are installed; /opt, where mailbell is, as
-README.md has it; /run, /tmp and its control groups. It is one of two hosts on
-a cable, and starts nothing but what is installed there. It ends with the test,
-even when that is killed, and everything it started with it.
+It sees the file system of this machine, but some folders are its own: /etc, with
+accounts and units; /opt, with mailbell as README.md installs it; /run, /tmp and its
+control groups. It is one of two hosts on a cable, and starts only what is installed
+there. It ends with the test, even if the test is killed, and so does all that it started.
 """
 
 import os
@@ -156,19 +155,19 @@ class Manager:
         return log.read_text().splitlines() if log.exists() else []
 
     def change(self, text: str) -> None:
-        """Change something of the service's unit, for its next start; "" for nothing any more."""
+        """Change settings of the service's unit for its next start; "": change nothing any more."""
         file = self.path(f"{DROP_INS}/more.conf")
         if text != (file.read_text() if file.exists() else ""):
             file.write_text(text)
             self.systemctl("daemon-reload")
 
     def status(self) -> Status:
-        """What mailbelld says of itself; to ask starts it."""
+        """Return mailbelld's status. The question itself starts mailbelld."""
         with Client(str(self.path(SOCKET)), timeout=PATIENCE) as client:
             return client.status()
 
     def counted(self, transport: str = "tcp") -> dict[str, int]:
-        """The outcomes that happened, without those that did not."""
+        """Return the outcomes that are not zero."""
         return {name: n for name, n in getattr(self.status().outcomes, transport).items() if n}
 
 
@@ -226,7 +225,7 @@ def _control_group() -> Iterator[Path]:
 
 
 def _removed(group: Path) -> bool:
-    """Remove it and what is in it, once nothing runs in it any more."""
+    """Remove the group and its children, when no process runs there any more."""
     folders = sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True)
     try:
         for folder in (*folders, group):

@@ -1,12 +1,11 @@
 """Two network namespaces with a cable between them, for tests that need real hosts.
 
-A socket belongs to the namespace it was made in, for good. So nothing of a
-test has to run inside: an agent in each namespace makes sockets and passes
-them out, and the test binds and connects them as if they were its own. Where a
-whole program must run inside, `Namespace.run` and `Namespace.popen` do that.
+A socket always belongs to the namespace in which it was made. So the test itself can
+run outside: an agent in each namespace makes sockets and passes them to the test, which
+binds and connects them. `Namespace.run` and `Namespace.popen` run a whole program inside.
 
-Nothing is named and nothing is left: the namespaces live as long as their
-agents, and those end with the test, even when it is killed.
+The namespaces have no names and leave nothing behind: they exist as long as their agents,
+and these end with the test, even if it is killed.
 """
 
 import os
@@ -140,7 +139,7 @@ def _start(
         raise OSError(agent.stderr.read().decode().strip())
     user = ("-U", "--preserve-credentials") if ordinary else ()
     enter = ("nsenter", *user, "-n", "-t", str(agent.pid))
-    # One user namespace further in, root has their own number again.
+    # In one more user namespace the user has their own number again, not root's.
     ids = (f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}")
     return Namespace(agent, ours, enter, (*enter, "unshare", *ids) if ordinary else enter)
 
@@ -161,7 +160,7 @@ def _connect(pair: Pair, server: Sequence[str], client: Sequence[str]) -> None:
     )  # fmt: skip
     for namespace, addresses in ((pair.server, server), (pair.client, client)):
         for address in addresses:
-            # nodad: else an IPv6 address could not be used for a second.
+            # nodad: without it an IPv6 address cannot be used for one second.
             options = ("nodad",) if ":" in address else ()
             namespace.run("ip", "address", "add", address, "dev", "cable0", *options)
         namespace.run("ip", "link", "set", "lo", "up")

@@ -14,7 +14,7 @@ import mailbell
 
 __all__ = ["NOBODY", "as_nobody", "let_in"]
 
-# uid and gid of "nobody", who owns no file.
+# uid and gid of the user "nobody", which owns no file.
 NOBODY: Final = 65534
 
 # Arguments: an empty folder, closed folders, and what is needed of what is in them, lists
@@ -39,7 +39,7 @@ exec "$@"
 
 
 def as_nobody(hold: Path, *options: str) -> list[str]:
-    """Return what root runs a program through so that it is nobody, in no group.
+    """Return the command with which root runs a program as the user nobody, in no group.
 
     The interpreter may lie in a folder that is closed to others, as root's home
     is. The program then sees the file system with another folder in its place,
@@ -80,7 +80,7 @@ def _view(hold: Path) -> list[str]:
 
 
 def _closed(path: Path) -> Path | None:
-    """The outermost folder on the way to something that others may not enter."""
+    """Return the outermost folder on a path that other users may not enter."""
     for folder in reversed([path, *path.parents]):
         if not folder.stat().st_mode & 0o001:
             return folder
@@ -88,7 +88,7 @@ def _closed(path: Path) -> Path | None:
 
 
 def let_in(path: Path) -> None:
-    """Let everybody pass through folders that pytest made for us alone."""
+    """Let all users pass through folders that pytest made for this user only."""
     outside = {Path(tempfile.gettempdir()), *Path(tempfile.gettempdir()).parents}
     for folder in {path, *path.parents} - outside:
         folder.chmod(folder.stat().st_mode | 0o011)

@@ -1,4 +1,4 @@
-"""A port that is free, and stays so."""
+"""A port that is free and stays free."""
 
 import random
 import socket
@@ -9,9 +9,9 @@ __all__ = ["free_port"]
 
 
 def free_port() -> int:
-    """Return a port that nobody has, on any address, for TCP and UDP.
+    """Return a port that no process has, on any address, for TCP and UDP.
 
-    Not one of the kernel's choice: the kernel gives those to whoever connects, and
+    The kernel must not choose it: it gives its ports to every socket that connects, and
     other tests run at the same time. Below 32768 it gives none (ip_local_port_range).
     """
     for _ in range(100):

@@ -1,7 +1,7 @@
-"""A process under ptrace(2): its registers, its memory, and how it comes to its end. x86-64 only.
+"""A process under ptrace(2): its registers, its memory, and how it ends. x86-64 only.
 
-Only root may trace an undumpable process, or who is root enough: an ordinary user in a
-user namespace in which that process was started.
+Only root may trace an undumpable process; an ordinary user may do so in a user namespace
+in which that process was started.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ EXITS, INTERRUPTED = signal.SIGTRAP | 6 << 8, signal.SIGTRAP | 128 << 8
 # Where the arguments of a system call are.
 ARGUMENTS: Final = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
 
-GLANCES: Final = 500  # before we wait as for other things: most stops take microseconds
+GLANCES: Final = 500  # looks without a wait: most stops take microseconds
 
 Parameters = ParamSpec("Parameters")
 
@@ -131,7 +131,7 @@ class Tracee:
         self._ptrace(CONT)
 
     def step(self) -> Registers:
-        """Let it execute one instruction; signals that come meanwhile it gets."""
+        """Let it execute one instruction. It gets the signals that arrive meanwhile."""
         number = 0
         while number != signal.SIGTRAP:
             self._ptrace(SINGLESTEP, number)
@@ -174,7 +174,7 @@ class Tracee:
         if stop.si_status == EXITS:
             last = self.registers()
             self._ptrace(CONT)
-            # The end itself is left to be seen by whoever has started it.
+            # The code that started the process collects its end.
             self._until(os.WEXITED)
             raise Gone(last)
         return stop.si_status
@@ -200,7 +200,7 @@ class _Vector(ctypes.Structure):
 
 
 def require_tracing() -> None:
-    """Skip the test where `traced` ones are skipped."""
+    """Skip the test if `traced` tests are skipped."""
     if os.uname().machine != "x86_64":
         pytest.skip("of x86-64 only")
     if os.geteuid() != 0 and child.run(_enter_user_namespace).error is not None:
@@ -208,7 +208,7 @@ def require_tracing() -> None:
 
 
 def traced(test: Callable[Parameters, object]) -> Callable[Parameters, None]:
-    """Run a test where it may trace what it starts.
+    """Run a test in a process that may trace what it starts.
 
     As an ordinary user it is a child that runs it, and nothing comes back but its failure.
     """
@@ -232,7 +232,7 @@ def traced(test: Callable[Parameters, object]) -> Callable[Parameters, None]:
 
 
 def _enter_user_namespace() -> None:
-    """Have every capability over what is started from now on.
+    """Get every capability over the processes that are started from now on.
 
     Who we are stays: the daemon could not become another user there.
     """

@@ -1,4 +1,4 @@
-"""Watching each daemon that a run of tests starts, without the tests knowing.
+"""Watches each daemon that a run of tests starts, without a change to the tests.
 
 `MAILBELL_WATCH` in the environment of the run names a way and a directory for what
 is seen, as in "trace:/somewhere":
@@ -32,7 +32,7 @@ ALLOWED: Final = {
     r"socket\.__new__ by (accept|adopt|_receive): .*": "an object for what accept4(2) has made",
     r"cpython\._PySys_ClearAuditHooks by .*": "the end of the interpreter",
 }
-# CPython looks for the sources of what it shows, and does without (policy: "deny").
+# CPython looks for the source lines of a traceback, and goes on without (policy: "deny").
 TRACEBACK: Final = {r"open by (get_data|updatecache): \['\S+\.py', 'rb?', \d+]": "for a traceback"}
 
 CALL: Final = re.compile(r"(\w+)\(([^)]*)\) ")
@@ -64,7 +64,7 @@ def watched() -> Watched:
     if way == "audit":
         return Watched(program=AUDITED, environ={"AUDITED_REPORT": str(report)})
     assert way == "trace", way
-    # -D: the daemon stays the child that it is without; raw: numbers, as the filter sees.
+    # -D: the daemon stays the test's child; raw: numbers, as the filter sees them.
     strace = (
         shutil.which("strace") or "strace",
         "-D",
@@ -80,7 +80,7 @@ def watched() -> Watched:
 
 
 def new_report(directory: Path) -> Path:
-    """Make an empty report that a daemon may write whoever it is at that time."""
+    """Make an empty report that a daemon may write, whatever user it runs as."""
     descriptor, name = tempfile.mkstemp(prefix="report-", dir=directory)
     os.fchmod(descriptor, 0o666)
     os.truncate(descriptor, REPORT_BYTES)
