@@ -27,7 +27,7 @@ def test_waits_double_and_start_anew_after_a_good_connection(lives: list[float])
     in_a_row = 0
     for lived in lives:
         in_a_row = 0 if lived >= 10 else in_a_row
-        assert backoff.lost(lived) == pytest.approx(min(0.1 * 2**in_a_row, 10.0))
+        assert backoff.next_delay(lived) == pytest.approx(min(0.1 * 2**in_a_row, 10.0))
         in_a_row += 1
 
 
@@ -216,7 +216,7 @@ def test_a_follower_from_end_to_end() -> None:
     assert follower.patience == FOREVER
     assert follower.cursor == Cursor("d", 9)
     # Lost before it was handed over: it will be asked for again.
-    follower.lost(GONE, 101.0)
+    follower.note_loss(GONE, 101.0)
     with pytest.raises(IndexError):  # nothing is left of the old connection
         follower.take_untrusted()
     assert follower.retry_at == pytest.approx(101.1)
@@ -227,9 +227,9 @@ def test_a_follower_from_end_to_end() -> None:
     assert follower.take_untrusted() == notification("a")
     assert follower.cursor == Cursor("e", 2)
     assert states == [State.CONNECTED, State.LOST, State.CONNECTED]
-    follower.lost(GONE, 112.0)  # it lived for 10 s
+    follower.note_loss(GONE, 112.0)  # it lived for 10 s
     assert follower.retry_at == pytest.approx(112.1)
-    follower.lost(GONE, 113.0)  # could not be made
+    follower.note_loss(GONE, 113.0)  # could not be made
     assert follower.retry_at == pytest.approx(113.2)
     assert states[-2:] == [State.CONNECTED, State.LOST]
 
@@ -253,11 +253,11 @@ def test_it_tries_again_what_passes_for_a_daemon_that_was_there(
         follower.receive_untrusted(STREAM)
         follower.establish_untrusted()
     if found and reconnect and passes:
-        follower.lost(error, 1.0)
+        follower.note_loss(error, 1.0)
         assert follower.retry_at == pytest.approx(1.1)
         return
     with pytest.raises(type(error)) as caught:
-        follower.lost(error, 1.0)
+        follower.note_loss(error, 1.0)
     assert caught.value is error
 
 
@@ -270,14 +270,14 @@ def test_whoever_decides_by_themselves_is_asked_each_time() -> None:
 
     states: list[State] = []
     follower = Follower([], None, 10.0, states.append, reconnect=False, retry=until_the_third)
-    follower.lost(GONE, 0.0)  # it never was there
+    follower.note_loss(GONE, 0.0)  # it never was there
     follower.connect(0.1)
     follower.receive_untrusted(STREAM)
     follower.establish_untrusted()
-    follower.lost(WRONG, 0.2)
+    follower.note_loss(WRONG, 0.2)
     assert follower.retry_at == pytest.approx(0.4)
     with pytest.raises(UnavailableError):
-        follower.lost(GONE, 0.3)
+        follower.note_loss(GONE, 0.3)
     assert asked == [GONE, WRONG, GONE]
     assert states == [State.CONNECTED, State.LOST]
 
@@ -293,9 +293,9 @@ def test_a_cursor_that_no_call_could_hold_is_not_kept() -> None:
     follower.receive_untrusted(encode_reply(told("e" * (MAX_EPOCH + 1), 1), continues=True))
     with pytest.raises(DataError, match="a cursor that is too long"):
         follower.establish_untrusted()
-    follower.lost(DataError("garbage"), 1.0)
+    follower.note_loss(DataError("garbage"), 1.0)
     follower.connect(2.0)
     follower.receive_untrusted(encode_reply(told("e" * MAX_EPOCH, 2**62), continues=True))
     follower.establish_untrusted()
-    follower.lost(GONE, 3.0)
+    follower.note_loss(GONE, 3.0)
     assert b'"after"' in follower.connect(4.0)

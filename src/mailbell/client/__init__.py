@@ -1,4 +1,4 @@
-"""For other programs: be told of new mail through mailbell's local socket.
+"""Tells other programs of new mail, through mailbell's local socket.
 
     from mailbell.client import Client
 
@@ -6,11 +6,11 @@
         for notification in client.subscribe(["work"]):
             fetch(notification.account)
 
-A subscription reconnects when the daemon restarts and keeps its cursor, so that
-nothing is missed: what may have been missed comes as a notification whose cause
-is `resync`. All errors are `MailbellError`; each has an exit code and a remedy.
+A subscription connects again when the daemon restarts. If notifications may have been
+missed, the subscription gives one with the cause `resync` for each account, so that the
+program looks for mail. All errors are `MailbellError`; each has an exit code and a remedy.
 
-`mailbell.client.trio` has the same for Trio; this module does not import it.
+`mailbell.client.trio` has the same calls for Trio. This module does not import it.
 """
 
 from mailbell.client._blocking import Client, Subscription

@@ -1,8 +1,8 @@
-"""The client for ordinary programs: the standard library's sockets, no threads.
+"""The client for ordinary programs: sockets of the standard library, and no threads.
 
-Every wait has a deadline, or none by the caller's choice. Signals are the
-language's affair (PEP 475): a handler that raises, as Ctrl-C does, ends the
-wait at once and leaves the subscription as it was.
+Every wait has a deadline, unless the caller asks for none. Python handles the signals
+(PEP 475): a signal handler that raises, as for Ctrl-C, ends the wait at once. The
+subscription stays as it was.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +34,10 @@ _REAL = Timing()
 
 
 class Subscription(Iterator[Notification]):
-    """Notifications as they come. Made by `Client.subscribe`.
+    """Gives notifications as they come. `Client.subscribe` makes it.
 
-    Iterating waits for ever; `next` has a time-out. Not for several threads at once.
+    Iteration waits without a limit; `next` has a time-out. Only one thread may use it at
+    a time.
     """
 
     def __init__(self, client: "Client", follower: Follower, *, timing: Timing) -> None:
@@ -48,7 +49,10 @@ class Subscription(Iterator[Notification]):
 
     @property
     def cursor(self) -> Cursor | None:
-        """Everything up to here was handed over; another program may continue `after` it."""
+        """The place of the last notification that was given to the caller.
+
+        A later subscription may continue `after` it.
+        """
         return self._follower.cursor
 
     def __enter__(self) -> Self:
@@ -68,20 +72,20 @@ class Subscription(Iterator[Notification]):
         return self.next()
 
     def next(self, timeout: float | None = None) -> Notification:
-        """Wait for the next notification, across restarts of the daemon.
+        """Wait for the next notification, also while the daemon restarts.
 
         Args:
-            timeout: seconds; None: for ever; 0: only what is there.
+            timeout: seconds; None: wait without a limit; 0: do not wait.
 
         Returns:
             The notification.
 
         Raises:
-            TemporaryError: nothing came in time. The subscription goes on.
-            UnavailableError: the daemon is gone and `reconnect` is false, or the
+            TemporaryError: no notification came in time. The subscription stays open.
+            UnavailableError: the connection was lost and `reconnect` is false, or the
                 subscription is closed.
             UsageError: the daemon came back without one of the accounts.
-            DataError: what answers is not mailbelld.
+            DataError: the program that answers is not mailbelld.
         """
         deadline = FOREVER if timeout is None else self._timing.monotonic() + timeout
         while not self._closed:
@@ -90,7 +94,7 @@ class Subscription(Iterator[Notification]):
             if notification is not None:
                 return notification
             if self._timing.monotonic() >= deadline:
-                # A daemon that never stops answering, and says nothing.
+                # The daemon sends replies all the time, and none has a notification.
                 raise TemporaryError("no notification came in time")
         raise UnavailableError("the subscription is closed")
 
@@ -101,7 +105,11 @@ class Subscription(Iterator[Notification]):
         self._client._forget(self)  # noqa: SLF001  two halves of one public object
 
     def _start(self) -> None:
-        """Wait until the daemon has agreed, or a failure is final."""
+        """Wait until the daemon has accepted the subscription.
+
+        Raises:
+            MailbellError: a failure after which no other attempt is made.
+        """
         try:
             while not self._follower.established:
                 self._pause(FOREVER)
@@ -111,17 +119,17 @@ class Subscription(Iterator[Notification]):
             raise
 
     def _pause(self, deadline: float) -> None:
-        """Wait for the next attempt to connect, if there is one to wait for."""
+        """Wait until the next attempt to connect is due, if there is no connection."""
         if self._channel is not None:
             return
         now = self._timing.monotonic()
         if (left := min(self._follower.retry_at, deadline) - now) > 0:
             self._timing.sleep(left)
         if deadline < self._follower.retry_at:
-            raise TemporaryError("no notification came in time, the daemon is away")
+            raise TemporaryError("no notification came in time, because the daemon is away")
 
     def _step(self, deadline: float) -> Notification | None:
-        """Do one thing: connect, read, or hand over."""
+        """Do one thing: connect, read, or return a notification."""
         try:
             if self._channel is None:
                 self._connect()
@@ -157,7 +165,7 @@ class Subscription(Iterator[Notification]):
     def _lose(self, error: MailbellError) -> None:
         self._disconnect()
         try:
-            self._follower.lost(error, self._timing.monotonic())
+            self._follower.note_loss(error, self._timing.monotonic())
         except MailbellError:
             self.close()
             raise
@@ -171,17 +179,17 @@ class Subscription(Iterator[Notification]):
 class Client(Located):
     """Talks to the daemon on this machine.
 
-    Each call has a connection of its own, and so has each subscription; making
-    a `Client` connects to nothing yet.
+    Each call and each subscription has a connection of its own. A new `Client` does not
+    connect to the daemon before the first of them.
 
     Args:
-        path: of the local socket; None: every one of `places` is tried each time that
-            this connects, so that a daemon is found wherever it comes up.
-        timeout: for the daemon's answer to a call, in seconds.
-        timing: where the time comes from.
+        path: the path of the local socket. None: the client tries all of `places` each
+            time that it connects, and so finds the daemon at any of them.
+        timeout: how long to wait for the daemon's answer to a call, in seconds.
+        timing: the clock.
 
     Attributes:
-        timeout: for the daemon's answer to a call, in seconds.
+        timeout: how long to wait for the daemon's answer to a call, in seconds.
     """
 
     def __init__(
@@ -209,34 +217,34 @@ class Client(Located):
             subscription.close()
 
     def status(self) -> Status:
-        """Ask how the daemon is.
+        """Ask for the status of the daemon.
 
         Returns:
-            Its counters, limits and the state of its sandbox.
+            The daemon's counters, its limits and the state of its sandbox.
 
         Raises:
-            UnavailableError: there is no daemon.
-            TemporaryError: it did not answer in time.
-            PrivilegeError: this process may not connect to it.
-            DataError: what answers is not mailbelld.
+            UnavailableError: no daemon runs.
+            TemporaryError: the daemon did not answer in time.
+            PrivilegeError: this process may not connect to the daemon.
+            DataError: the program that answers is not mailbelld.
         """
         return self._call(GetStatus(), GetStatusReply).status
 
     def notify(self, account: str) -> Cursor:
-        """Ring by hand: every subscriber of the account is told to look.
+        """Ring by hand: the daemon tells every subscriber of the account to look for mail.
 
         Args:
-            account: name of the account.
+            account: the name of the account.
 
         Returns:
-            Where the history stands after the ringing.
+            The daemon's cursor after the notification.
 
         Raises:
-            UsageError: there is no such account.
-            UnavailableError: there is no daemon.
-            TemporaryError: it did not answer in time.
-            PrivilegeError: this process may not connect to it.
-            DataError: what answers is not mailbelld.
+            UsageError: the daemon has no such account.
+            UnavailableError: no daemon runs.
+            TemporaryError: the daemon did not answer in time.
+            PrivilegeError: this process may not connect to the daemon.
+            DataError: the program that answers is not mailbelld.
         """
         return self._call(Notify(account), NotifyReply).cursor
 
@@ -249,29 +257,30 @@ class Client(Located):
         on_state: Callable[[State], None] | None = None,
         retry: Retry | None = None,
     ) -> Subscription:
-        """Ask to be told, from now on. When this returns, the daemon has agreed.
+        """Subscribe to notifications. When this returns, the daemon has accepted.
 
         Args:
-            accounts: names of the accounts; empty: all.
-            after: the cursor of an earlier subscription; what was missed since
-                then comes first, as a resync. None: nothing is missed.
-            reconnect: whether to try again, for ever, when the daemon goes away
-                later: after 0.1 s, then ever longer, at last every 10 s.
-            on_state: called when the daemon is lost and found again, and once
-                before this returns.
-            retry: asked after each failure, also of the first connection, whether to
-                try again; None: as `reconnect` says.
+            accounts: the names of the accounts; empty: all accounts.
+            after: the cursor of an earlier subscription. If notifications came since
+                then, the subscription first gives them as a resync. None: begin now.
+            reconnect: whether to connect again, without a limit, when the connection is
+                lost later: after 0.1 s, then after longer times, at most 10 s.
+            on_state: called when the connection is lost and when it is there again, and
+                once before this returns.
+            retry: called with the error after each failure, also that of the first
+                connection; returns whether to try again. None: `reconnect` decides.
 
         Returns:
             The subscription.
 
         Raises:
-            UnavailableError: there is no daemon, whatever `reconnect` says; `retry` may
-                decide otherwise, here and for each error below.
+            UnavailableError: no daemon runs. `reconnect` does not change this. `retry` may
+                ask for another attempt instead of this error and of each error below.
             UsageError: the daemon does not have one of the accounts.
-            TemporaryError: it has no room for a subscriber, or did not answer in time.
-            PrivilegeError: this process may not connect to it.
-            DataError: what answers is not mailbelld.
+            TemporaryError: the daemon has no room for a subscriber, or did not answer in
+                time.
+            PrivilegeError: this process may not connect to the daemon.
+            DataError: the program that answers is not mailbelld.
         """
         follower = Follower(
             accounts, after, self.timeout, on_state, reconnect=reconnect, retry=retry

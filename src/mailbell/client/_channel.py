@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailbell.client._conversation import FOREVER, READ_SIZE
-from mailbell.client._explain import gone
+from mailbell.client._explain import explain_end
 
 __all__ = ["Channel", "Timing"]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where the time comes from; a test brings its own.
+    """The clock that the client uses. A test gives a clock of its own.
 
     Attributes:
-        monotonic: a clock that never goes back, in seconds.
-        sleep: waits so many seconds.
+        monotonic: returns the time of a clock that never goes back, in seconds.
+        sleep: waits for the given number of seconds.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -28,8 +28,8 @@ class Channel:
     """A connected socket whose every wait has a deadline.
 
     Args:
-        connected: the socket; this closes it.
-        monotonic: a clock that never goes back, in seconds.
+        connected: the socket. `close` closes it.
+        monotonic: returns the time of a clock that never goes back, in seconds.
     """
 
     def __init__(self, connected: socket.socket, monotonic: Callable[[], float]) -> None:
@@ -37,33 +37,33 @@ class Channel:
         self._monotonic = monotonic
 
     def send(self, data: bytes, deadline: float) -> None:
-        """Send all of it.
+        """Send all of the bytes.
 
         Args:
             data: the bytes.
-            deadline: on the clock of this channel; `FOREVER` for none.
+            deadline: a time of this channel's clock, in seconds; `FOREVER` for none.
 
         Raises:
-            TimeoutError: not all of it was taken in time.
-            UnavailableError: the daemon is gone.
+            TimeoutError: the socket did not take all of the bytes in time.
+            UnavailableError: the daemon closed the connection.
         """
         self._wait_until(deadline)
         try:
-            # A caller that gave SIGPIPE its default action must not die of us.
+            # The caller may have given SIGPIPE its default action, which would end it.
             self._socket.sendall(data, socket.MSG_NOSIGNAL)
         except (TimeoutError, BlockingIOError):
             raise TimeoutError from None
         except OSError:
-            raise gone() from None
+            raise explain_end() from None
 
     def receive(self, deadline: float) -> bytes:
         """Wait for bytes.
 
         Args:
-            deadline: on the clock of this channel; `FOREVER` for none.
+            deadline: a time of this channel's clock, in seconds; `FOREVER` for none.
 
         Returns:
-            What is there; empty at the end of the stream, however it came about.
+            The bytes that are there; empty when the connection ended for any reason.
 
         Raises:
             TimeoutError: nothing came in time.
@@ -81,6 +81,6 @@ class Channel:
         self._socket.close()
 
     def _wait_until(self, deadline: float) -> None:
-        # A deadline that has passed means: do not wait, but take what is there.
+        # After the deadline, the call does not wait, but it takes what is there.
         left = max(deadline - self._monotonic(), 0.0)
         self._socket.settimeout(None if deadline == FOREVER else left)

@@ -1,4 +1,4 @@
-"""Finds the daemon: tries every place, and says what is wrong with all of them."""
+"""Finds the daemon. Tries every place, and explains why each of them failed."""
 
 import errno
 import socket
@@ -10,26 +10,26 @@ from mailbell.client._path import SYSTEM_PATH
 
 __all__ = ["connect"]
 
-# Nothing listens at this path.
-_NOBODY = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
+# Errors which say that nothing listens at this path.
+_NOTHING_LISTENS = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
 
 
 def connect(places: Sequence[str]) -> tuple[socket.socket, str]:
-    """Connect to the daemon at the first place where it is.
+    """Connect to the daemon at the first place where it listens.
 
-    This does not wait: unix(7) has a connection made at once, or refused.
+    This does not wait: the kernel accepts or refuses the connection at once (unix(7)).
 
     Args:
         places: paths of sockets, in the order in which they are tried.
 
     Returns:
-        A connected socket, non-blocking; and its path.
+        A connected socket, which is non-blocking, and its path.
 
     Raises:
-        UnavailableError: there is no daemon at any place.
-        TemporaryError: there is one, and its queue is full.
-        PrivilegeError: this process may not connect to it.
-        UsageError: the place cannot be a socket's.
+        UnavailableError: no daemon listens at any place.
+        TemporaryError: a daemon listens, and its queue is full.
+        PrivilegeError: this process may not connect to the daemon.
+        UsageError: a place cannot be the path of a socket.
     """
     failures: dict[str, OSError] = {}
     for path in places:
@@ -37,7 +37,8 @@ def connect(places: Sequence[str]) -> tuple[socket.socket, str]:
             return _connect_to(path), path
         except OSError as error:
             failures[path] = error
-            # A daemon is here, and too busy. One at a later place is not meant.
+            # A daemon listens here and is too busy. The caller does not mean a daemon at
+            # a later place.
             if error.errno == errno.EAGAIN:
                 break
     cut_off = {path for path, error in failures.items() if _is_cut_off(path, error)}
@@ -57,11 +58,11 @@ def _connect_to(path: str) -> socket.socket:
 
 
 def _is_cut_off(path: str, error: OSError) -> bool:
-    """Tell whether a daemon listens whose socket's file is gone, so that nothing reaches it."""
-    if error.errno not in _NOBODY or not listens(path):
+    """Return whether a daemon still listens, although its socket's file was removed."""
+    if error.errno not in _NOTHING_LISTENS or not listens(path):
         return False
     try:
         _connect_to(path).close()
     except OSError as again:
-        return again.errno in _NOBODY
-    return False  # it has only just started
+        return again.errno in _NOTHING_LISTENS
+    return False  # the daemon has started since the first attempt

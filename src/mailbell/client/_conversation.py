@@ -1,13 +1,13 @@
-"""What the blocking and the Trio client share: everything but the waiting.
+"""Everything that the blocking and the Trio client share. Only the waiting differs.
 
-Sans-IO: bytes and the time come in as arguments, bytes and errors go out.
+Sans-IO: bytes and the time come in as arguments; bytes and errors go out.
 """
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from mailbell.client._explain import explain_reply, garbage, gone
+from mailbell.client._explain import explain_end, explain_garbage, explain_reply
 from mailbell.core.errors import (
     MailbellError,
     PrivilegeError,
@@ -33,62 +33,62 @@ __all__ = [
 ]
 
 READ_SIZE = 65536
-"""Most bytes read at once."""
+"""How many bytes are read at once, at most."""
 
 RETRIED = (UnavailableError, TemporaryError, PrivilegeError)
-"""What a reconnecting subscription takes for a daemon that is away. PrivilegeError
-belongs here: a daemon that starts binds its socket before it sets the group."""
+"""Errors after which a subscription connects again. PrivilegeError is one of them,
+because a daemon that starts binds its socket before it sets the socket's group."""
 
 FOREVER = float("inf")
 """A deadline that never comes."""
 
 MAX_EPOCH = 256
-"""Characters of a cursor's epoch, so that it fits into a call; mailbelld's has 16."""
+"""Most characters of a cursor's epoch, so that it fits into a call; mailbelld uses 16."""
 
 Retry = Callable[[MailbellError], bool]
-"""Asked after each failure of a subscription whether to try again."""
+"""Called with the error after each failure of a subscription; returns whether to try again."""
 
 _T = TypeVar("_T")
 
 
 class State(StrEnum):
-    """What `on_state` is told about a subscription."""
+    """The state of a subscription, which `on_state` is called with."""
 
     CONNECTED = "connected"  # the daemon has answered; notifications will come
-    LOST = "lost"  # the daemon is away; a reconnecting subscription tries again
+    LOST = "lost"  # the connection ended; with `reconnect` the client connects again
 
 
 def encode_call_checked(request: Request) -> bytes:
-    """Write a call, if the daemon would take it.
+    """Encode a call that the daemon will accept.
 
     Args:
-        request: what to ask for.
+        request: the call.
 
     Returns:
         The bytes to send.
 
     Raises:
-        UsageError: it is too long, or holds what is no text.
+        UsageError: the call is too long, or a name in it is not valid UTF-8.
     """
     try:
         message = LISTENER_INTERFACE.encode(request)
     except UnicodeEncodeError:
-        # A name from the command line that was not UTF-8 (PEP 383).
+        # Python decodes other bytes on the command line to lone surrogates (PEP 383).
         raise UsageError("the name of an account is not valid UTF-8") from None
     if len(message) > CALL_LIMIT + 1:
-        what = f"a call of more than {CALL_LIMIT} bytes"
-        raise UsageError(what, "name fewer accounts; none means all of them")
+        what = f"the call has more than {CALL_LIMIT} bytes"
+        raise UsageError(what, "name fewer accounts, or none for all accounts")
     return message
 
 
 class Exchange:
-    """One connection to the daemon: bytes in, replies out, and what went wrong in words."""
+    """One connection to the daemon: takes bytes, gives replies, and explains each failure."""
 
     def __init__(self) -> None:
         self._conversation = Conversation()
 
     def receive_untrusted(self, data: bytes) -> None:
-        """Take what was read.
+        """Take the bytes that were read.
 
         Args:
             data: the bytes; empty when the daemon closed the connection.
@@ -97,40 +97,40 @@ class Exchange:
             UnavailableError: the connection ended.
         """
         if not data:
-            raise gone()
+            raise explain_end()
         self._conversation.receive_untrusted(data)
 
     @property
     def ready(self) -> bool:
-        """Whether `take_untrusted` has something to give, or to raise."""
+        """Whether `take_untrusted` has a reply to return or an error to raise."""
         return self._conversation.ready
 
     def take_untrusted(self, kind: type[_T]) -> tuple[_T, Reply]:
-        """Read the next reply; only when `ready`.
+        """Return the next reply. Call it only when `ready`.
 
         Args:
-            kind: the type of its parameters.
+            kind: the type of the reply's parameters.
 
         Returns:
-            The parameters, and the reply they were in.
+            The parameters, and the reply that they were in.
 
         Raises:
-            MailbellError: an error reply, or garbage.
+            MailbellError: the daemon sent an error, or bytes that are not a reply.
         """
         try:
             return self._conversation.take_untrusted(kind)
         except ServiceError as error:
             raise explain_reply(error) from None
         except ProtocolError as error:
-            raise garbage(error) from None
+            raise explain_garbage(error) from None
 
 
 class Backoff:
-    """How long to wait before the next attempt: 0.1 s, doubling up to 10 s.
+    """Computes the wait before the next attempt: 0.1 s, then twice as long each time, up to 10 s.
 
-    A connection that lived as long as the longest wait was a good one, and the
-    count starts anew. (Starting anew with every connection would turn a daemon
-    that accepts and dies into a busy loop.)
+    After a connection that lasted as long as the longest wait, the next wait is 0.1 s
+    again. A shorter connection does not count: a daemon that accepts and then dies would
+    make the client connect in a busy loop.
     """
 
     SHORTEST = 0.1
@@ -139,11 +139,11 @@ class Backoff:
     def __init__(self) -> None:
         self._next = self.SHORTEST
 
-    def lost(self, lived: float) -> float:
-        """Count a connection that ended or never was.
+    def next_delay(self, lived: float) -> float:
+        """Compute the wait after a connection that ended or could not be made.
 
         Args:
-            lived: how long it was there, in seconds; 0 when it never was.
+            lived: how long the connection lasted, in seconds; 0 if it could not be made.
 
         Returns:
             Seconds to wait.
@@ -155,24 +155,24 @@ class Backoff:
 
 
 class Follower:
-    """A subscription, whatever carries its bytes; outlives its connections.
+    """The state of a subscription. It lasts longer than each of its connections.
 
-    The one place that decides whether a failure ends a subscription, and when the next
-    attempt is made. A caller connects at `retry_at`, gives up at `patience`, and
-    hands every error to `lost`.
+    Only this class decides whether a failure ends a subscription, and when the next
+    attempt is made. The caller does the input and output: it connects at `retry_at`,
+    gives up at `patience`, and reports every error to `note_loss`.
 
     Args:
-        accounts: names of the accounts; empty: all.
-        after: cursor to continue from.
-        timeout: for the first answer on a connection, in seconds.
-        on_state: told when the daemon is lost and found.
-        reconnect: whether a daemon that was found once is waited for when it is away.
-        retry: decides instead, for every failure.
+        accounts: the names of the accounts; empty: all accounts.
+        after: the cursor to continue from.
+        timeout: how long to wait for the first answer on a connection, in seconds.
+        on_state: called when the connection is lost and when it is there again.
+        reconnect: whether to connect again after a connection that had succeeded.
+        retry: decides after every failure; None: `reconnect` decides.
 
     Attributes:
-        cursor: everything up to here was handed over.
+        cursor: the place of the last notification that was given to the caller.
         established: whether the daemon has answered on the present connection.
-        retry_at: when to connect again, on the caller's clock; 0: at once.
+        retry_at: when to connect again, on the caller's clock in seconds; 0: at once.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class Follower:
         if isinstance(accounts, str):
             raise TypeError("accounts: a sequence of names, not one name")
         self._accounts = tuple(accounts)
-        # A call that the daemon would not take is the caller's mistake: said at once, not retried.
+        # The daemon refuses a call that is too long. Another attempt cannot help.
         encode_call_checked(Subscribe(self._accounts, after))
         self._timeout = timeout
         self._on_state = on_state
@@ -204,34 +204,34 @@ class Follower:
         self.retry_at = 0.0
 
     def connect(self, now: float) -> bytes:
-        """Begin with a new connection.
+        """Begin a new connection.
 
         Args:
-            now: monotonic clock, in seconds.
+            now: the monotonic clock, in seconds.
 
         Returns:
-            The call to send on it.
+            The call to send on the connection.
 
         Raises:
-            UsageError: the daemon would not take such a call.
+            UsageError: the daemon would refuse the call.
         """
         self._since = now
         return encode_call_checked(Subscribe(self._accounts, self.cursor))
 
     @property
     def patience(self) -> float:
-        """When a connection that has not answered is given up, on the caller's clock."""
+        """The time at which to give up if the daemon has not answered, in seconds."""
         if self._since is None or self.established:
             return FOREVER
         return self._since + self._timeout
 
     @property
     def ready(self) -> bool:
-        """Whether there is an answer, or a fault, to look at."""
+        """Whether an answer or an error can be taken."""
         return self._held is not None or self._exchange.ready
 
     def receive_untrusted(self, data: bytes) -> None:
-        """Take what was read.
+        """Take the bytes that were read.
 
         Args:
             data: the bytes; empty when the daemon closed the connection.
@@ -242,10 +242,13 @@ class Follower:
         self._exchange.receive_untrusted(data)
 
     def establish_untrusted(self) -> None:
-        """Read the first answer of a connection, when `ready`; hand nothing over.
+        """Take the first answer on a connection. Call it only when `ready`.
+
+        A notification in this answer is kept for `take_untrusted`.
 
         Raises:
-            MailbellError: an error reply, garbage, or the end of the subscription.
+            MailbellError: the daemon sent an error, bytes that are not a reply, or the end
+                of the subscription.
         """
         answer = self._read_untrusted()
         self.established = self._found = True
@@ -256,36 +259,37 @@ class Follower:
         self._tell(State.CONNECTED)
 
     def take_untrusted(self) -> Notification | None:
-        """Hand over the next notification, when `ready` and `established`.
+        """Return the next notification. Call it only when `ready` and `established`.
 
         Returns:
-            The notification; None for an answer without one.
+            The notification; None for an answer without a notification.
 
         Raises:
-            MailbellError: an error reply, garbage, or the end of the subscription.
+            MailbellError: the daemon sent an error, bytes that are not a reply, or the end
+                of the subscription.
         """
         answer = self._held or self._read_untrusted()
         self._held = None
-        # The cursor moves when a notification is handed over, not when it was
-        # received: what a dying program did not get is told to its successor.
+        # The cursor moves when the caller gets a notification, and not when it arrives.
+        # So a program that ends before it gets one is told of it after its restart.
         self.cursor = answer.cursor
         return answer.notification
 
-    def lost(self, error: MailbellError, now: float) -> None:
-        """Note that the connection ended, or could not be made.
+    def note_loss(self, error: MailbellError, now: float) -> None:
+        """Note that the connection ended or could not be made.
 
         Args:
-            error: why.
-            now: monotonic clock, in seconds.
+            error: the reason.
+            now: the monotonic clock, in seconds.
 
         Raises:
-            MailbellError: the same error, when no other attempt is to be made.
+            MailbellError: the same error, if no other attempt must be made.
         """
         if not self._goes_on(error):
             raise error
         was_established = self.established
         lived = 0.0 if self._since is None else now - self._since
-        self.retry_at = now + self._backoff.lost(lived)
+        self.retry_at = now + self._backoff.next_delay(lived)
         self.established, self._since, self._held = False, None, None
         self._exchange = Exchange()
         if was_established:
@@ -299,9 +303,9 @@ class Follower:
     def _read_untrusted(self) -> SubscribeReply:
         answer, reply = self._exchange.take_untrusted(SubscribeReply)
         if len(answer.cursor.epoch) > MAX_EPOCH:
-            raise garbage(ProtocolError("a cursor that is too long"))
+            raise explain_garbage(ProtocolError("a cursor that is too long"))
         if not reply.continues:
-            raise gone()
+            raise explain_end()
         return answer
 
     def _tell(self, state: State) -> None:

@@ -1,4 +1,4 @@
-"""What went wrong, and what to do about it, in words."""
+"""Turns each failure of the client into an error with a message and a remedy."""
 
 import errno
 from collections.abc import Collection, Mapping
@@ -14,13 +14,19 @@ from mailbell.core.errors import (
 from mailbell.interfaces.listener import LISTENER
 from mailbell.varlink import SERVICE, ProtocolError, ServiceError
 
-__all__ = ["explain_connect", "explain_reply", "explain_silence", "garbage", "gone"]
+__all__ = [
+    "explain_connect",
+    "explain_end",
+    "explain_garbage",
+    "explain_reply",
+    "explain_silence",
+]
 
-# EINVAL: the path is empty. None: Python refuses the path ("AF_UNIX path too long").
+# EINVAL: the path is empty. None: Python refuses the path, because it is too long.
 _UNUSABLE = {errno.EINVAL, None}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EAGAIN}
 
-# The service needs this unit, so it is restarted with it.
+# When this unit is restarted, systemd also restarts the service, which requires it.
 _SOCKET_UNIT = "mailbelld-local.socket"
 
 _LONGEST = 80  # characters of one value in an error
@@ -29,15 +35,15 @@ _LONGEST = 80  # characters of one value in an error
 def explain_connect(
     failures: Mapping[str, OSError], cut_off: Collection[str] = (), *, system: str = ""
 ) -> MailbellError:
-    """Turn the failures of one attempt to connect into words.
+    """Explain why one attempt to connect failed.
 
     Args:
-        failures: what the system reported for each path that was tried; at least one.
-        cut_off: those paths at which a daemon listens although they do not lead to it.
+        failures: the error for each path that was tried; at least one.
+        cut_off: the paths of sockets that were removed while their daemon listens.
         system: the path of the system's socket, whose daemon systemd may run.
 
     Returns:
-        The error to raise. It names every path, and first the one that says most.
+        The error to raise. It names every path; the most useful one comes first.
     """
     errors: list[MailbellError] = [_cut_off(path, system) for path in failures if path in cut_off]
     others = {path: error for path, error in failures.items() if path not in cut_off}
@@ -74,13 +80,13 @@ def _absent(failures: Mapping[str, OSError], system: str) -> UnavailableError:
     else:
         where = " or ".join(f"{path} ({reason})" for path, reason in reasons.items())
     remedy = "start it with `systemctl start mailbelld` or `mailbelld`"
-    if system in failures:  # No place was named, and it may run at another one.
+    if system in failures:  # The caller named no place. The daemon may use another one.
         remedy += ", or set MAILBELL_SOCKET to the path of its socket"
     return UnavailableError(f"no daemon at {where}", remedy)
 
 
 def _reason(error: OSError) -> str:
-    if error.errno == errno.ECONNREFUSED:  # Of a file that is no socket, too.
+    if error.errno == errno.ECONNREFUSED:  # Also the answer for a file that is no socket.
         return "nothing listens there"
     return error.strerror or "the connection broke"
 
@@ -93,10 +99,10 @@ def _unusable(path: str, error: OSError) -> UsageError:
 
 
 def explain_reply(error: ServiceError) -> MailbellError:
-    """Turn the daemon's error reply into words.
+    """Explain the daemon's error reply.
 
     Args:
-        error: as the daemon sent it; what it holds is shown escaped.
+        error: the error that the daemon sent. Its values are escaped in the message.
 
     Returns:
         The error to raise.
@@ -105,33 +111,33 @@ def explain_reply(error: ServiceError) -> MailbellError:
     given = error.parameters
     if interface == LISTENER:
         if name == "UnknownAccount":
-            what = f"the daemon has no account {_cut(given.get('account'))}"
+            what = f"the daemon has no account {_quote(given.get('account'))}"
             return UsageError(what, "`mailbell status` lists the accounts")
         if name == "TooManySubscribers":
-            what = f"the daemon takes no more than {_cut(given.get('limit'))} subscribers"
+            what = f"the daemon accepts no more than {_quote(given.get('limit'))} subscribers"
             return TemporaryError(what, "raise `socket.subscribers`, or try again")
     if interface == SERVICE:
         if name == "InvalidParameter":
-            return UsageError(f"the daemon refuses the parameter {_cut(given.get('parameter'))}")
+            return UsageError(f"the daemon refuses the parameter {_quote(given.get('parameter'))}")
         if name == "PermissionDenied":
             return PrivilegeError("the daemon does not permit this")
     return DataError(
-        f"the daemon answered with the error {_cut(error.name)}",
-        "is it mailbelld, and of the same version?",
+        f"the daemon answered with the error {_quote(error.name)}",
+        "check that it is mailbelld, and has the same version",
     )
 
 
-def _cut(value: object) -> str:
-    """Quote what the daemon sent; a reply may be a megabyte, an error is one line."""
+def _quote(value: object) -> str:
+    """Quote a value from the daemon. A reply may be a megabyte; a message is one line."""
     quoted = repr(value)
     return quoted if len(quoted) <= _LONGEST else f"{quoted[:_LONGEST]}..."
 
 
 def explain_silence(timeout: float) -> TemporaryError:
-    """Make the error for an answer that did not come.
+    """Explain that the daemon did not answer.
 
     Args:
-        timeout: how long it was waited for, in seconds.
+        timeout: how long the client waited, in seconds.
 
     Returns:
         The error to raise.
@@ -139,8 +145,8 @@ def explain_silence(timeout: float) -> TemporaryError:
     return TemporaryError(f"the daemon did not answer within {timeout:g} seconds", "try again")
 
 
-def gone() -> UnavailableError:
-    """Make the error for a connection that ended.
+def explain_end() -> UnavailableError:
+    """Explain that the connection ended.
 
     Returns:
         The error to raise.
@@ -148,13 +154,14 @@ def gone() -> UnavailableError:
     return UnavailableError("the daemon closed the connection", "see its log for the reason")
 
 
-def garbage(error: ProtocolError) -> DataError:
-    """Make the error for bytes that are no answer.
+def explain_garbage(error: ProtocolError) -> DataError:
+    """Explain that the daemon sent bytes that are not a reply.
 
     Args:
-        error: what was wrong with them.
+        error: what is wrong with the bytes.
 
     Returns:
         The error to raise.
     """
-    return DataError(f"the daemon sent {error}", "is it mailbelld, and of the same version?")
+    remedy = "check that it is mailbelld, and has the same version"
+    return DataError(f"the daemon sent {error}", remedy)

@@ -1,4 +1,4 @@
-"""Where the daemon's socket is looked for."""
+"""The places where the client looks for the daemon's socket."""
 
 import os
 
@@ -11,8 +11,8 @@ def default_places() -> tuple[str, ...]:
     """List every place where the daemon's socket may be.
 
     Returns:
-        $MAILBELL_SOCKET alone, if it is set; else the system's socket, then the
-        user's in $XDG_RUNTIME_DIR, in this order.
+        $MAILBELL_SOCKET alone, if it is set. Otherwise the system's socket and then the
+        user's socket in $XDG_RUNTIME_DIR.
     """
     if path := os.environ.get("MAILBELL_SOCKET"):
         return (path,)
@@ -25,12 +25,12 @@ def default_places() -> tuple[str, ...]:
 def default_path() -> str:
     """Find the path of the local socket.
 
-    It may be another one a moment later, when the daemon has started: a `Client`
-    without a path looks in every place each time it connects.
+    The result may change when a daemon starts. A `Client` that was given no path looks
+    in every place each time that it connects.
 
     Returns:
-        $MAILBELL_SOCKET; else the system's socket when it exists; else the
-        user's, in $XDG_RUNTIME_DIR; else the system's, so that an error names it.
+        $MAILBELL_SOCKET, if it is set. Otherwise the first socket of `default_places`
+        that exists. If none exists, the last of these places.
     """
     return _likeliest(default_places())
 
@@ -40,10 +40,10 @@ def _likeliest(places: tuple[str, ...]) -> str:
 
 
 class Located:
-    """What a client knows of the place of the daemon.
+    """The place of the daemon, as far as a client knows it.
 
     Args:
-        path: the only place; None: every one of `default_places()`.
+        path: the only place; None: all of `default_places()`.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -52,15 +52,15 @@ class Located:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where the client looks, in this order, each time that it connects."""
+        """The paths that the client tries, in this order, each time that it connects."""
         return self._places
 
     @property
     def path(self) -> str:
-        """The path that was given, or else the place where the daemon was found last.
+        """The path that was given, or else the one at which the daemon was last found.
 
-        Before it was found: `default_path()` as it was set up when this client was
-        made. Setting it makes this the only place.
+        Before the daemon was found, this is the first of `places` that exists, else the
+        last of them. A path that is set becomes the only place.
         """
         return self._found or _likeliest(self._places)
 

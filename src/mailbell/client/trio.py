@@ -1,12 +1,12 @@
-"""The client for Trio programs: the same calls, awaited.
+"""The client for Trio programs. Its calls are those of the blocking client, awaited.
 
     async with Client() as client:
         subscription = await client.subscribe(["work"])
         async for notification in subscription:
             await fetch(notification.account)
 
-Cancelling any of it is safe: what was not handed over is not lost, and the
-subscription goes on where it was.
+Every call may be cancelled. A notification that the caller did not get is not lost, and
+the subscription continues where it was.
 """
 
 import socket
@@ -27,7 +27,7 @@ from mailbell.client._conversation import (
     State,
     encode_call_checked,
 )
-from mailbell.client._explain import explain_silence, gone
+from mailbell.client._explain import explain_end, explain_silence
 from mailbell.client._path import Located
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 
 class _Channel:
-    """A connected socket."""
+    """A connected socket. The caller sets the deadlines."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = trio.socket.from_stdlib_socket(connected)
@@ -51,10 +51,10 @@ class _Channel:
                 sent = await self._socket.send(data, socket.MSG_NOSIGNAL)
                 data = data[sent:]
         except OSError:
-            raise gone() from None
+            raise explain_end() from None
 
     async def receive(self) -> bytes:
-        """Wait for bytes; none at the end of the stream, however it came about."""
+        """Return the next bytes; empty when the connection ended for any reason."""
         try:
             return await self._socket.recv(READ_SIZE)
         except OSError:
@@ -65,9 +65,10 @@ class _Channel:
 
 
 class Subscription(AsyncIterator[Notification]):
-    """Notifications as they come. Made by `Client.subscribe`.
+    """Gives notifications as they come. `Client.subscribe` makes it.
 
-    Iterating waits for ever; `next` has a time-out. For one task at a time.
+    Iteration waits without a limit; `next` has a time-out. Only one task may use it at a
+    time.
     """
 
     def __init__(self, client: "Client", follower: Follower) -> None:
@@ -78,7 +79,10 @@ class Subscription(AsyncIterator[Notification]):
 
     @property
     def cursor(self) -> Cursor | None:
-        """Everything up to here was handed over; another program may continue `after` it."""
+        """The place of the last notification that was given to the caller.
+
+        A later subscription may continue `after` it.
+        """
         return self._follower.cursor
 
     async def __aenter__(self) -> Self:
@@ -98,17 +102,17 @@ class Subscription(AsyncIterator[Notification]):
         return await self.next()
 
     async def next(self, timeout: float | None = None) -> Notification:
-        """Wait for the next notification, across restarts of the daemon.
+        """Wait for the next notification, also while the daemon restarts.
 
         Args:
-            timeout: seconds; None: for ever.
+            timeout: seconds; None: wait without a limit.
 
         Returns:
             The notification.
 
         Raises:
-            TemporaryError: nothing came in time. The subscription goes on.
-            MailbellError: otherwise, as the blocking client does.
+            TemporaryError: no notification came in time. The subscription stays open.
+            MailbellError: the other errors of the blocking client's `next`.
         """
         deadline = FOREVER if timeout is None else trio.current_time() + timeout
         with trio.move_on_at(deadline):
@@ -127,7 +131,11 @@ class Subscription(AsyncIterator[Notification]):
         self._client._forget(self)  # noqa: SLF001  two halves of one public object
 
     async def _start(self) -> None:
-        """Wait until the daemon has agreed, or a failure is final."""
+        """Wait until the daemon has accepted the subscription.
+
+        Raises:
+            MailbellError: a failure after which no other attempt is made.
+        """
         try:
             while not self._follower.established:
                 await self._step()
@@ -136,7 +144,7 @@ class Subscription(AsyncIterator[Notification]):
             raise
 
     async def _step(self) -> Notification | None:
-        """Do one thing: connect, read, or hand over."""
+        """Do one thing: connect, read, or return a notification."""
         try:
             return await self._advance()
         except trio.TooSlowError:
@@ -173,7 +181,7 @@ class Subscription(AsyncIterator[Notification]):
     def _lose(self, error: MailbellError) -> None:
         self._disconnect()
         try:
-            self._follower.lost(error, trio.current_time())
+            self._follower.note_loss(error, trio.current_time())
         except MailbellError:
             self.close()
             raise
@@ -187,13 +195,14 @@ class Subscription(AsyncIterator[Notification]):
 class Client(Located):
     """Talks to the daemon on this machine.
 
-    Each call has a connection of its own, and so has each subscription; making
-    a `Client` connects to nothing yet.
+    Each call and each subscription has a connection of its own. A new `Client` does not
+    connect to the daemon before the first of them.
 
     Args:
-        path: of the local socket; None: every one of `places` is tried each time that
-            this connects, so that a daemon is found wherever it comes up.
-        timeout: for the daemon's answer to a call, in seconds. Kept as an attribute.
+        path: the path of the local socket. None: the client tries all of `places` each
+            time that it connects, and so finds the daemon at any of them.
+        timeout: how long to wait for the daemon's answer to a call, in seconds. It is
+            also an attribute.
     """
 
     def __init__(self, path: str | None = None, *, timeout: float = 10.0) -> None:
@@ -218,27 +227,27 @@ class Client(Located):
             subscription.close()
 
     async def status(self) -> Status:
-        """Ask how the daemon is.
+        """Ask for the status of the daemon.
 
         Returns:
-            Its counters, limits and the state of its sandbox.
+            The daemon's counters, its limits and the state of its sandbox.
 
         Raises:
-            MailbellError: as the blocking client does.
+            MailbellError: the errors of the blocking client's `status`.
         """
         return (await self._call(GetStatus(), GetStatusReply)).status
 
     async def notify(self, account: str) -> Cursor:
-        """Ring by hand: every subscriber of the account is told to look.
+        """Ring by hand: the daemon tells every subscriber of the account to look for mail.
 
         Args:
-            account: name of the account.
+            account: the name of the account.
 
         Returns:
-            Where the history stands after the ringing.
+            The daemon's cursor after the notification.
 
         Raises:
-            MailbellError: as the blocking client does.
+            MailbellError: the errors of the blocking client's `notify`.
         """
         return (await self._call(Notify(account), NotifyReply)).cursor
 
@@ -251,21 +260,23 @@ class Client(Located):
         on_state: Callable[[State], None] | None = None,
         retry: Retry | None = None,
     ) -> Subscription:
-        """Ask to be told, from now on. When this returns, the daemon has agreed.
+        """Subscribe to notifications. When this returns, the daemon has accepted.
 
         Args:
-            accounts: names of the accounts; empty: all.
-            after: the cursor of an earlier subscription; None: nothing is missed.
-            reconnect: whether to try again, for ever, when the daemon goes away later.
-            on_state: called when the daemon is found, lost and found again.
-            retry: asked after each failure, also of the first connection, whether to
-                try again; None: as `reconnect` says.
+            accounts: the names of the accounts; empty: all accounts.
+            after: the cursor of an earlier subscription; None: begin now.
+            reconnect: whether to connect again, without a limit, when the connection is
+                lost later.
+            on_state: called when the connection is lost and when it is there again, and
+                once before this returns.
+            retry: called with the error after each failure, also that of the first
+                connection; returns whether to try again. None: `reconnect` decides.
 
         Returns:
             The subscription.
 
         Raises:
-            MailbellError: as the blocking client does.
+            MailbellError: the errors of the blocking client's `subscribe`.
         """
         follower = Follower(
             accounts, after, self.timeout, on_state, reconnect=reconnect, retry=retry
