@@ -1,7 +1,7 @@
 """Print what each file is for: the first sentence of its docstring, for docs/architecture.md.
 
-`python scripts/file_index.py` prints the section. `python scripts/file_index.py --write` puts it into
-the document. A test compares the two.
+`python scripts/file_index.py` prints the section, and with `--write` puts it into the
+document. A test compares the two.
 """
 
 import ast
@@ -30,7 +30,7 @@ def sentence(path: Path) -> str:
     """Return the first sentence of a file's docstring, on one line.
 
     Args:
-        path: of a Python file.
+        path: the path of a Python file.
     """
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
     first = text.partition("\n\n")[0].replace("\n", " ")
