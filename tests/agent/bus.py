@@ -1,4 +1,4 @@
-"""A system bus of the test's own, and a logind that sleeps when it is told to."""
+"""A system bus for the tests, and a logind that announces a sleep when a test says so."""
 
 import os
 import pwd
@@ -22,7 +22,7 @@ __all__ = ["LOGIND", "Bus", "Peer", "owner_changed", "signal", "started"]
 LOGIND = "org.freedesktop.login1"
 MANAGER = DBusAddress("/org/freedesktop/login1", LOGIND, "org.freedesktop.login1.Manager")
 
-# Everybody may do anything, as nobody but the test knows where it is.
+# Every client may do anything: only the test knows the address.
 CONFIGURATION = """
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -52,7 +52,7 @@ def owner_changed(number: str) -> Message:
 
 @dataclass
 class Bus:
-    """A dbus-daemon that lets connections in."""
+    """A dbus-daemon that accepts connections."""
 
     process: "subprocess.Popen[bytes]"
     address: str
@@ -63,7 +63,7 @@ class Bus:
 
 
 class Peer:
-    """Somebody on the bus.
+    """A client of the bus.
 
     Args:
         bus: which one.
@@ -93,18 +93,18 @@ class Peer:
         self.send(signal(False))
 
     def send(self, message: Message, to: str = "") -> None:
-        """Send something; when this returns, the bus has passed it on."""
+        """Send a message. When this returns, the bus has passed it on."""
         if to:
             message.header.fields[HeaderFields.destination] = to
         self._connection.send(message)
-        # The first answer may be written before what was passed on in the same turn of
-        # the bus's loop; the second is of a later turn.
+        # The first answer may be written before the messages of the same turn of the bus's
+        # loop; the second answer is of a later turn.
         for _ in range(2):
             self._ask(message_bus.GetId())
 
     @property
     def number(self) -> str:
-        """What the bus calls this connection."""
+        """The bus's name of this connection."""
         return str(self._connection.unique_name)
 
     def others(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Commands for tests: real processes, which end by themselves if nobody ends them."""
+"""Commands for tests: real processes, which end by themselves if no test ends them."""
 
 import os
 import sys
@@ -56,12 +56,12 @@ signal.alarm(60)
 
 
 def python(code: str, *arguments: str) -> list[str]:
-    """Return a command that runs Python code, with what is defined above."""
+    """Return a command that runs Python code after the code above."""
     return [sys.executable, "-I", "-S", "-c", _BEGINNING + dedent(code), *arguments]
 
 
 def state(pid: int | str) -> str:
-    """The letter of a process's state, see proc_pid_stat(5); empty when there is none."""
+    """The letter of a process's state (proc_pid_stat(5)); empty if there is no process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
     except OSError:
@@ -69,12 +69,12 @@ def state(pid: int | str) -> str:
 
 
 def runs(pid: int | str) -> bool:
-    """Whether a process is there, and more than a status that nobody has taken."""
+    """Whether a process exists and has not ended; one that is only not reaped has ended."""
     return state(pid) not in {"", "Z", "X"}
 
 
 def forgotten() -> bool:
-    """Whether a child of ours has ended, and nobody has taken notice."""
+    """Whether a child of this process has ended and is not reaped."""
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -82,7 +82,7 @@ def forgotten() -> bool:
 
 
 class Run:
-    """One run, and what it tells."""
+    """One run, and the lines of its output."""
 
     def __init__(self) -> None:
         self.control = Control()
@@ -90,7 +90,7 @@ class Run:
         self.reactions: dict[bytes, Callable[[], object]] = {}
 
     def on(self, line: bytes, reaction: Callable[[], object]) -> None:
-        """Do something as soon as the command prints this."""
+        """Call a function as soon as the command prints this."""
         self.reactions[line] = reaction
 
     def output(self, line: bytes) -> None:

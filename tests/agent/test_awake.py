@@ -1,4 +1,4 @@
-"""Sleeps that a real bus or real clocks tell of, and addresses that a real kernel does."""
+"""Sleeps, by a real bus or real clocks, and addresses, by a real kernel."""
 
 import ctypes
 import errno
@@ -31,7 +31,7 @@ NO_BUS = "unix:path=/nonexistent/bus"
 
 
 class Watch:
-    """What was told and what was logged; the clocks of a machine that sleeps when told to."""
+    """What was reported and logged, and the clocks of a machine that sleeps when a test says so."""
 
     def __init__(self) -> None:
         self.told = 0
@@ -56,12 +56,12 @@ class Watch:
 
 
 async def settled() -> None:
-    """Let the others do what there is to do now."""
+    """Let the other tasks do all that they can do now."""
     await wait_all_tasks_blocked(0.002)
 
 
 async def until(done: Callable[[], object], what: str) -> None:
-    """Let the others run until something is so, whatever clock there is."""
+    """Let the other tasks run until a condition is true, with a real or a mock clock."""
     end = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > end:
@@ -107,7 +107,7 @@ CLONE_NEWNET = 0x40000000
 
 
 def jump(seconds: int) -> None:
-    """Let CLOCK_BOOTTIME of this process jump, as it does in a sleep (time_namespaces(7))."""
+    """Let CLOCK_BOOTTIME of this process jump, as in a sleep (time_namespaces(7))."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWTIME):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -192,7 +192,7 @@ async def test_what_the_clocks_told_logind_does_not_tell_again(bus: Bus, logind:
         watch.slept += 3600
         await watch.until_told(1)
         logind.wake()
-        # The next sleep, of which the clocks see nothing: it comes to nothing.
+        # The next sleep is announced, and the machine does not sleep after all.
         logind.sleep()
         logind.wake()
         await watch.until_told(2)
@@ -216,13 +216,13 @@ async def test_what_logind_told_the_clocks_do_not_tell_again(
 
 
 async def test_nobody_else_on_the_bus_can_tell(bus: Bus, logind: Peer) -> None:
-    """A signal can be sent straight to us by anybody, as if it were logind's."""
+    """Every client of the bus can send this connection a signal that looks like logind's."""
     async with watching(bus.address) as watch:
         with Peer(bus) as stranger:
             stranger.wake()
             for other in stranger.others():
                 stranger.send(signal(False), to=other)
-                # Nor can they say who is logind.
+                # Nor can they forge the owner of logind's name.
                 stranger.send(owner_changed(stranger.number), to=other)
                 stranger.send(signal(False), to=other)
             await settled()
@@ -364,7 +364,7 @@ async def test_what_goes_wrong_in_telling_is_not_taken_for_the_bus(bus: Bus, log
 @pytest.fixture(scope="module")
 def host() -> Iterator[Namespace]:
     with namespaces(server=["192.0.2.1/24"], client=["192.0.2.2/24"]) as pair:
-        # Whether somebody else has an address is asked once; not wait a second for it.
+        # Do not wait a second for the check for duplicate addresses.
         quick = "echo 10 > /proc/sys/net/ipv6/neigh/cable0/retrans_time_ms || true"
         pair.server.run("sh", "-c", quick)
         yield pair.server
@@ -410,7 +410,7 @@ async def test_an_ipv6_address_is_told_once_and_when_it_may_be_used(host: Namesp
 
 
 async def test_an_address_that_is_prolonged_does_not_appear(host: Namespace) -> None:
-    """A lease is renewed, a router advertises: that would be a storm."""
+    """Renewed leases and router advertisements would otherwise cause very many runs."""
     async with listening(host) as (watch, _):
         for seconds in (1000, 2000, 3000):
             ip(host, f"change 192.0.2.1/24 dev cable0 valid_lft {seconds} preferred_lft {seconds}")
@@ -419,7 +419,7 @@ async def test_an_address_that_is_prolonged_does_not_appear(host: Namespace) -> 
         ip(host, "change 198.51.100.1/24 dev cable0 valid_lft 1000 preferred_lft 1000")
         ip(host, "add 198.51.100.2/24 dev cable0")
         await watch.until_told(2)
-        for last in (1, 2):  # in turn: the first takes the second with it otherwise
+        for last in (1, 2):  # in this order: the first would remove the second with it
             ip(host, f"del 198.51.100.{3 - last}/24 dev cable0")
 
 
@@ -448,9 +448,9 @@ async def test_what_is_lost_is_told_and_then_known(host: Namespace, tmp_path: Pa
     batch.write_text("".join([*many, "address add 198.51.100.1/24 dev cable0\n"]))
     async with listening(host) as (watch, sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        host.run("ip", "-batch", str(batch))  # nobody reads meanwhile
+        host.run("ip", "-batch", str(batch))  # the socket is not read meanwhile
         assert kernel_drops(sock), "nothing was lost"
-        # So small a buffer is overrun by the answer about all addresses, too, on a busy machine.
+        # On a busy machine even the answer with all addresses overruns this small buffer.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         await until(lambda: watch.told, "overrun told")
         await settled()
@@ -464,7 +464,7 @@ async def test_what_is_lost_is_told_and_then_known(host: Namespace, tmp_path: Pa
 
 
 class Overrun:
-    """A netlink socket whose kernel says for good that messages were lost."""
+    """A netlink socket that always reports lost messages."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -498,7 +498,7 @@ async def test_nobody_but_the_kernel_can_tell(host: Namespace) -> None:
 
 
 async def once(watch: Watch, happen: Callable[[], object]) -> None:
-    """Listen with a socket of our own until something has been told."""
+    """Listen with a socket of the test until something was reported."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(addresses, watch.tell, watch.journal)
         await settled()
@@ -525,7 +525,7 @@ def test_it_has_a_socket_of_its_own() -> None:
 
 
 def test_where_netlink_is_refused_it_says_so_and_ends() -> None:
-    """As with RestrictAddressFamilies= of a service."""
+    """For example with RestrictAddressFamilies= of a service."""
 
     def inside() -> list[str]:
         refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)

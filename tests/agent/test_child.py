@@ -1,4 +1,4 @@
-"""What a command is given, what it is not, and what is said of one that cannot be started."""
+"""What a command inherits, what it does not, and the message if it cannot be started."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ from mailbell.agent._child import start
 
 
 async def told(argv: list[str], environ: dict[str, str] | None = None) -> list[str]:
-    """What a command prints."""
+    """Return the output of a command."""
     once = Run()
     ended = await once(argv, environ)
     assert ended.code == 0, once.lines
@@ -25,7 +25,7 @@ async def told(argv: list[str], environ: dict[str, str] | None = None) -> list[s
 
 
 async def problem(argv: list[str], environ: dict[str, str] | None = None) -> str:
-    """Why a command cannot be started."""
+    """Return the message for a command that cannot be started."""
     ended = await Run()(argv, environ)
     assert (ended.code, ended.signal) == (None, None)
     assert ended.problem.isprintable()
@@ -42,7 +42,7 @@ async def test_arguments_arrive_as_they_are() -> None:
 
 async def test_its_environment_is_the_one_it_is_given() -> None:
     environ = {"MAILBELL_ACCOUNT": "work", "EMPTY": "", "ODD": "a=b\nü\udcff"}
-    # Python adds to its own; this is what the kernel was given.
+    # Python changes its own environment; this is the one that the kernel got.
     (line,) = await told(
         python("say(ascii(open('/proc/self/environ', 'rb').read().split(b'\\0')[:-1]))"), environ
     )
@@ -109,9 +109,9 @@ def test_it_has_the_standard_ones_also_when_we_have_not(missing: tuple[int, ...]
 
 
 def test_whatever_is_ignored_or_blocked_here_is_not_there() -> None:
-    """Also SIGCHLD, with which the kernel would not tell us how a command ended."""
+    """Also SIGCHLD: if it is ignored, the kernel does not tell how a command ended."""
     cat = shutil.which("cat")
-    assert cat  # not Python, which ignores some by itself
+    assert cat  # Python is not used: it ignores some signals by itself
 
     def inside() -> list[bytes]:
         ours = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
@@ -221,7 +221,7 @@ async def test_a_path_in_a_problem_can_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_without_processes_there_is_a_problem() -> None:
-    """Of an ordinary user, whom the limit binds."""
+    """The limit holds for ordinary users only."""
 
     def inside() -> str:
         if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""What the agent runs: every key, every mistake, where each value comes from, the document."""
+"""The agent's jobs: every key, every mistake, the source of each value, and the document."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ from mailbell.agent.preset import Preset
 from mailbell.configuration.values import Duration
 from mailbell.core.errors import ConfigurationError, Problem
 
-# How fast it is depends on who else is on the machine.
+# The speed depends on the other processes of the machine.
 patiently = settings(deadline=None)
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ command = ["/usr/bin/getmail", "-q"]
 
 
 def tried(data: bytes) -> tuple[tuple[Job, ...], tuple[Problem, ...]]:
-    """The jobs, or the problems in the order they are reported."""
+    """The jobs, or the problems in the order of the report."""
     try:
         return parse(data, PRESETS), ()
     except ConfigurationError as error:
@@ -201,7 +201,7 @@ MISTAKES = [
 
 
 def plant(mistakes: list[Mistake]) -> str:
-    """The valid file, with these mistakes in it."""
+    """The valid file with these mistakes."""
     tables: dict[str, dict[str, str]] = {}
     for line in VALID.strip().splitlines():
         if line.startswith("["):
@@ -224,13 +224,13 @@ def test_planting_nothing_changes_nothing() -> None:
 
 
 def expected(mistakes: list[Mistake]) -> list[str]:
-    """What has to be reported; some mistakes hide another."""
+    """The problems that must be reported. Some mistakes hide another."""
     paths = {mistake.path for mistake in mistakes}
-    if "defaults.settle" in paths:  # unknown, so nothing is less than it
+    if "defaults.settle" in paths:  # its value is unknown, so nothing is less than it
         paths.discard("defaults.settle_max")
     if "job[0].accounts[1]" in paths:
         paths.add("job[0].accounts[2]")
-    if "job[0].name" in paths:  # not known, so nobody else has it
+    if "job[0].name" in paths:  # its value is unknown, so no other job has it
         paths.discard("job[1].name")
     return sorted(paths)
 
@@ -267,11 +267,11 @@ def test_exactly_the_planted_mistakes_are_reported(mistakes: list[Mistake]) -> N
         ("[[job]]\ncommand = ['']", ["job[0].command[0]"]),
         ("[[job]]\ncommand = [5]", ["job[0].command[0]"]),
         ("[[job]]\ncommand = [5]\n[[job]]\ncommand = 5", ["job[0].command[0]", "job[1].command"]),
-        # names that nobody has written
+        # names that come from the client or the command
         ("[[job]]\ncommand = ['/bin/x']\n[[job]]\ncommand = ['x']", ["job[1].name"]),
         ("[[job]]\nclient = 'mbsync'\n[[job]]\nclient = 'mbsync'", ["job[1].name"]),
         ("[[job]]\nclient = 'mbsync'\n[[job]]\nname = 'mbsync'\ncommand = ['x']", ["job[1].name"]),
-        # a value of the job's own against one of the defaults, once
+        # a value of the job, compared once with one of the defaults
         ("[defaults]\nsettle = '1m'\n[[job]]\ncommand = ['x']", ["defaults.settle_max"]),
         ("[[job]]\ncommand = ['x']\nsettle = '1m'", ["job[0].settle_max"]),
         ("[[job]]\ncommand = ['x']\nsettle = '10s'", []),
@@ -288,17 +288,20 @@ def test_what_lies_between_the_values_is_checked(text: str, paths: list[str]) ->
     [
         (
             'client = "mbsink"',
-            "is not known: perhaps \"mbsync\"; 'mailbell clients' lists those that are",
+            "is not known: perhaps \"mbsync\"; 'mailbell clients' lists the known ones",
         ),
-        ('client = "zzz"', "is not known: 'mailbell clients' lists those that are"),
-        ('client = "mutt"', "is nothing to run: 'mailbell clients mutt' says what to set in it"),
+        ('client = "zzz"', "is not known: 'mailbell clients' lists the known ones"),
+        (
+            'client = "mutt"',
+            "has no command to run: 'mailbell clients mutt' says what to set in the program",
+        ),
         ('client = "mu"\nargs = ["x"]', "takes no further words: leave them out"),
         ('client = "kmail"', '"kmail" needs a resource'),
-        ('command = ["~/fetch"]', "only a shell knows what ~ is: write the path from / on"),
-        ('command = ["~ann"]', "only a shell knows what ~ is: write the path from / on"),
-        ('command = ["bin/fetch"]', "is a path from nowhere: write it from / on"),
+        ('command = ["~/fetch"]', "only a shell replaces ~: write a path that begins with /"),
+        ('command = ["~ann"]', "only a shell replaces ~: write a path that begins with /"),
+        ('command = ["bin/fetch"]', "is a relative path: write a path that begins with /"),
         ('command = [""]', 'is not a program: write one, such as "mbsync"'),
-        ('command = ["x"]\nsettle = "1m"', '"10s" is less than settle, "1m": write that or more'),
+        ('command = ["x"]\nsettle = "1m"', '"10s" is less than settle: write at least "1m"'),
     ],
 )
 def test_the_remedy_fits(job: str, remedy: str) -> None:
@@ -482,7 +485,7 @@ def test_the_document_has_the_default_of_what_a_preset_may_say(key: str) -> None
 
 
 def bounds_of(annotation: Any) -> str:
-    """The bounds as the document writes them; empty for what has none in its annotation."""
+    """The bounds as the document writes them; empty if the annotation has none."""
     if get_origin(annotation) is not Annotated:
         return ""
     _, meta = get_args(annotation)

@@ -1,4 +1,4 @@
-"""Where the person's files are, and what is said where there is no home folder."""
+"""Where the person's files are, and the message without a home folder."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,7 @@ Find = Callable[[Mapping[str, str]], str]
     [{}, {"XDG_RUNTIME_DIR": "/run/user/1"}, {"XDG_STATE_HOME": "/x", "XDG_CACHE_HOME": "/y"}],
 )
 def test_all_agents_of_a_person_find_the_same_folder_for_locks(more: dict[str, str]) -> None:
-    """As cron does before any login, or a shell of a session."""
+    """Cron starts an agent before a login, or a shell of a session does."""
     environ = {"HOME": "/home/someone", **more}
     assert state_folder(environ) == "/home/someone/.local/state/mailbell"
 

@@ -17,7 +17,7 @@ def told(pieces: Sequence[bytes]) -> tuple[list[bytes], int]:
 
 
 def naive(data: bytes) -> tuple[list[bytes], int]:
-    """What is told of a whole output: line by line, each with what room there is for it."""
+    """The expected lines of a whole output, each cut to the room that is left."""
     found: list[bytes] = []
     room = MAX_OUTPUT
     *ended, last = data.split(b"\n")
@@ -51,7 +51,7 @@ def test_lines(pieces: list[bytes], lines: list[bytes], dropped: int) -> None:
 
 def test_of_a_run_only_so_much_is_told() -> None:
     lines, dropped = told([b"x" * 999 + b"\n"] * 100)
-    assert sum(len(line) + 1 for line in lines) == MAX_OUTPUT + 1  # the end of the last one
+    assert sum(len(line) + 1 for line in lines) == MAX_OUTPUT + 1  # with the end of the last line
     assert len(lines) == 66
     assert dropped == 100_000 - MAX_OUTPUT - 1
 

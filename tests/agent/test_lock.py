@@ -1,4 +1,4 @@
-"""Who may fetch: real files, real processes, real ends of them."""
+"""The right to fetch, with real files, and real processes that end in different ways."""
 
 import errno
 import os
@@ -34,8 +34,8 @@ from mailbell.core.errors import (
 
 ALL: tuple[str, ...] = ()
 
-# Takes what the arguments say and waits until it is killed or its input ends. With
-# "child" it first starts a program that would keep any descriptor it got, and outlives it.
+# Takes the locks of its arguments, and waits until it is killed or its input ends. With
+# "child" it first starts a program that outlives it and keeps every inherited descriptor.
 HOLDER = """
 import subprocess, sys
 from mailbell.agent._lock import take
@@ -57,7 +57,7 @@ def place(tmp_path: Path) -> str:
 def holder(
     place: str, accounts: str = "", lock: str = "fetch", child: str = ""
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that has them; killed at the end of the block."""
+    """Another process that has the locks. It is killed at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, place, lock, accounts, child],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -69,7 +69,7 @@ def holder(
         yield process
     finally:
         process.kill()
-        process.stdin.close()  # a child of its ends now
+        process.stdin.close()  # its child ends now
         process.stdout.close()
         process.wait(PATIENCE)
 
@@ -82,7 +82,7 @@ def refused(place: str, lock: str, accounts: Collection[str]) -> TemporaryError 
     return None
 
 
-# --- who excludes whom ---------------------------------------------------------------
+# --- which locks exclude each other ---------------------------------------------------------------
 
 names = st.sampled_from(["work", "all", "fetch", "a.b", "x@example.org", "work.all", "w"])
 accounts = st.one_of(st.just(frozenset[str]()), st.frozensets(names, max_size=4))
@@ -122,7 +122,7 @@ def test_any_number_of_agents_with_any_locks(
 
 
 def test_accounts_are_taken_in_one_order(place: str) -> None:
-    """So that of several who start at once with the same ones, one gets them all."""
+    """So of several agents that start at once with the same locks, one gets all of them."""
     names = ["f", "c", "a", "e", "b", "d"]
     with ExitStack() as turns:
         theirs = {name: turns.enter_context(take(place, "fetch", [name])) for name in names}
@@ -178,7 +178,7 @@ def test_the_message_says_who_has_what_and_what_to_do(place: str, case: str) -> 
         assert error
         assert error.exit_code == 75
         assert f"another mailbell run (pid {other.pid}) fetches {whose}" in error.what
-        assert error.remedy == "end it, or name another --lock"
+        assert error.remedy == "end it, or choose another --lock"
         assert refused(place, "fetch", ["private"]) is None or not theirs
         assert refused(place, "index", ours) is None
 
@@ -198,7 +198,7 @@ def test_the_number_of_one_who_had_all_and_was_killed_is_not_named(place: str) -
     with holder(place) as dead:
         pass
     assert Path(place, "fetch").read_text() == f"{dead.pid}\n"
-    # By now the number may be somebody else's.
+    # The number may now belong to another process.
     Path(place, "fetch").write_text(f"{os.getpid()}\n")
     with holder(place, "work") as living:
         error = refused(place, "fetch", ALL)
@@ -242,13 +242,13 @@ def test_a_program_that_it_started_does_not_hold_it(place: str) -> None:
         other.wait(PATIENCE)
         assert other.stdin
         assert refused(place, "fetch", ["work"]) is None
-        # It still lives: somebody reads what we write.
+        # The child still lives: it reads what the test writes.
         other.stdin.write("x")
         other.stdin.flush()
 
 
 def test_of_many_that_start_at_once_one_has_it(place: str) -> None:
-    """And none waits, whatever the order in which they name the accounts."""
+    """And none waits, in whatever order they name the accounts."""
     code = """
 import sys
 from mailbell.core.errors import TemporaryError
@@ -374,7 +374,7 @@ def test_where_nothing_can_be_made_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks_is_said(place: str) -> None:
-    """As over a network without a lock manager."""
+    """For example on a network file system without a lock manager."""
 
     def inside() -> int:
         refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -396,7 +396,7 @@ def test_a_full_disk_keeps_nobody_from_fetching(tmp_path: Path) -> None:
         (place / name).touch()
 
     def inside() -> bool:
-        # No file may grow: as on a full disk, a write fails.
+        # No file may grow, so a write fails as on a full disk.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         with take(str(place), "fetch", ["work"]):
@@ -416,8 +416,8 @@ def test_all_that_is_missing_on_the_way_is_made(tmp_path: Path) -> None:
 
 # --- what an agent that was killed has left -----------------------------------------------
 
-# Takes the lock, starts a command in a session of its own, and says its number. The command
-# starts another process, says its number, and both live until they are ended.
+# Takes the lock, starts a command in a session of its own, and prints its number. The command
+# starts another process and prints its number. Both live until the test ends them.
 KILLED = """
 import os, signal, sys
 from mailbell.agent._lock import take
@@ -429,7 +429,7 @@ reader, writer = os.pipe()
 command = os.fork()
 if command == 0:
     os.setsid()
-    os.closerange(writer + 1, 20)  # as execve(2) does: what the lock is held by
+    os.closerange(writer + 1, 20)  # as execve(2) does: these descriptors hold the lock
     os.closerange(3, writer)
     other = os.fork()
     if other:
@@ -450,7 +450,7 @@ with running.during(command):
 
 @contextmanager
 def killed(place: str, accounts: str = "", leader: str = "lives") -> Iterator[tuple[int, int]]:
-    """The processes of a command that outlive their agent; ended with the block."""
+    """The processes of a command that outlive their agent. They end with the block."""
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, place, accounts, leader],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -481,7 +481,7 @@ TAKERS = {
 def test_a_command_that_outlives_its_agent_keeps_the_lock(place: str, case: str) -> None:
     theirs, ours = TAKERS[case]
     with killed(place, theirs) as (command, _):
-        for _ in range(2):  # to be refused changes nothing
+        for _ in range(2):  # a refusal changes nothing
             error = refused(place, "fetch", ours)
             assert error
             assert error.exit_code == 75
@@ -509,7 +509,7 @@ def test_of_what_has_ended_nothing_is_kept(place: str) -> None:
 
 
 def test_a_number_that_is_by_now_another_process_is_not_meant(place: str) -> None:
-    """Also after the machine was started anew."""
+    """Also after a restart of the machine."""
     ours = Session.of(os.getsid(0))
     os.mkdir(place, 0o700)
     for other in (replace(ours, began=ours.began + 1), replace(ours, boot="another")):
@@ -529,7 +529,7 @@ def test_what_is_no_note_means_nothing(place: str, text: bytes) -> None:
 
 
 def test_a_command_that_could_not_be_ended_is_known_after_the_agent(place: str) -> None:
-    """Such as what sudo runs, or a process that waits for a dead file server."""
+    """For example a program under sudo, or a process that waits for a dead file server."""
     turn = take(place, "fetch", ["work"])
     running = Running(turn.note)
     stays = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)

@@ -18,19 +18,19 @@ from mailbell.agent._lines import MAX_LINE
 from mailbell.agent.log import Log
 from mailbell.logs.journal import BURST, Level
 
-PIPE = 65_536  # bytes that wait in a pipe
-LINES = 2_000  # more long ones than any pipe or socket holds
+PIPE = 65_536  # bytes that a pipe holds
+LINES = 2_000  # more long lines than a pipe or a socket holds
 
 
 class Reader:
-    """Reads what a log writes; stands in for standard error and whoever reads it."""
+    """Reads what a log writes. Stands in for standard error and its reader."""
 
     def __init__(self, ends: tuple[int, int]) -> None:
         self.descriptor, self.writer = ends
         self.log = Log({}, lambda: 0.0, descriptor=self.writer)
 
     def lines(self) -> list[str]:
-        """What was written since the last time."""
+        """Return what was written since the last call."""
         data = b""
         while select.select([self.descriptor], [], [], 0)[0]:
             data += os.read(self.descriptor, PIPE)
@@ -39,12 +39,12 @@ class Reader:
 
     def close(self) -> None:
         for number in (self.descriptor, self.writer):
-            with suppress(OSError):  # a test has done so
+            with suppress(OSError):  # a test has closed it
                 os.close(number)
 
 
 def local_socket() -> tuple[int, int]:
-    """What a service has for standard error under systemd."""
+    """The standard error of a service under systemd."""
     ours, theirs = socket.socketpair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIPE)
     return ours.detach(), theirs.detach()
@@ -59,7 +59,7 @@ def reader() -> Iterator[Reader]:
 
 @pytest.fixture(params=[os.pipe, local_socket])
 def stopped(request: pytest.FixtureRequest) -> Iterator[Reader]:
-    """A reader for whom a log must not wait; a test that waits for ever fails."""
+    """A reader that the log must not wait for. A test that waits without end fails."""
 
     def too_long(*_: object) -> None:
         pytest.fail("the log waits for its reader")
@@ -173,7 +173,7 @@ def test_a_line_never_needs_more_room_than_a_pipe_gives_at_once(reader: Reader) 
 def test_a_reader_that_is_slow_is_waited_for(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "_PATIENCE", int(PATIENCE * 1_000))  # for machines that are slow
+    monkeypatch.setattr(log, "_PATIENCE", int(PATIENCE * 1_000))  # for slow machines
     with open(reader.descriptor, "rb", closefd=False) as file:
         heard: list[bytes] = []
         listening = threading.Thread(target=lambda: heard.extend(file))

@@ -200,7 +200,7 @@ class Model:
         return Step.KILL if self.told == 1 and now >= end + self.timing.kill_after else None
 
 
-# Quarters of seconds are exact in binary, so that the model may add in another order.
+# Quarters of seconds are exact in binary, so the model may add in another order.
 quarters = st.integers(0, 400).map(lambda n: n / 4)
 timings = st.builds(
     Timing,
@@ -235,7 +235,7 @@ def test_the_model_would_do_the_same(timing: Timing, happened: list[tuple[float,
             model.ends.append((now, ok))
             model.running = False
         step = model.expected(now)
-        # What is due is known before, and nothing is said before it is due.
+        # The time of the next step is known, and no step is returned before it.
         assert (pace.due is not None and pace.due <= now) == (step is not None)
         assert pace.step(now) is step
         if step is Step.START:
@@ -248,7 +248,7 @@ def test_the_model_would_do_the_same(timing: Timing, happened: list[tuple[float,
 
 @given(timings, st.lists(quarters, min_size=1))
 def test_every_notification_is_followed_by_a_run(timing: Timing, delays: list[float]) -> None:
-    """Whoever does as told and whose runs end: what came last is answered, and then it is quiet."""
+    """A caller obeys, and its runs end: the last notification is answered, then nothing is due."""
     now = 0.0
     pace = Pace(timing, now)
     answered = 0

@@ -1,4 +1,4 @@
-"""The presets: what a file may say, every mistake in one, and that the shipped ones have none."""
+"""The presets: valid files, every mistake, and that the shipped presets have none."""
 
 import sys
 import tomllib
@@ -13,7 +13,7 @@ import mailbell
 from mailbell.agent.preset import Preset, parse
 from mailbell.core.errors import ConfigurationError, Problem
 
-# How fast it is depends on who else is on the machine.
+# The speed depends on the other processes of the machine.
 patiently = settings(deadline=None)
 
 SHIPPED = sorted((Path(mailbell.__file__).parent / "agent" / "presets").iterdir())
@@ -52,7 +52,7 @@ def text_of(keys: dict[str, str]) -> str:
 
 
 def tried(data: bytes) -> tuple[Preset | None, tuple[Problem, ...]]:
-    """The preset, or the problems in the order they are reported."""
+    """The preset, or the problems in the order of the report."""
     try:
         return parse(data), ()
     except ConfigurationError as error:
@@ -118,7 +118,7 @@ MISTAKES = [
     Mistake("verified", '""', "verified"),
     Mistake("comand", "[]", "comand"),
 ]
-# Two that are looked at together would be one.
+# Two mistakes that are checked together would be reported as one.
 TOGETHER = {"words", "words_needed", "args", "command", "then"}
 
 
@@ -130,7 +130,7 @@ def test_a_mistake_is_reported_where_it_is(mistake: Mistake) -> None:
 @patiently
 @given(st.sets(st.sampled_from([m for m in MISTAKES if m.key not in TOGETHER])))
 def test_exactly_the_planted_mistakes_are_reported(mistakes: set[Mistake]) -> None:
-    planted = {mistake.key: mistake for mistake in mistakes}  # one a key
+    planted = {mistake.key: mistake for mistake in mistakes}  # one for each key
     text = text_of(RUN | {key: mistake.value for key, mistake in planted.items()})
     assert sorted(problem_paths(text)) == sorted(mistake.path for mistake in planted.values())
 
@@ -167,7 +167,7 @@ def test_nothing_is_run_where_there_is_nothing_to_run(
         ({"args": "[]", "words_needed": "true"}, []),
         ({"args": "[]", "words": '""'}, []),
         ({"args": "[]", "words": '""', "words_needed": "true"}, ["words"]),
-        ({"needs": "5"}, ["needs"]),  # whether the programs are in it is then unknown
+        ({"needs": "5"}, ["needs"]),  # so the check cannot tell whether the programs are in it
         ({"command": "5"}, ["command"]),
         ({"command": "[5]"}, ["command[0]"]),
     ],
@@ -193,13 +193,13 @@ def test_there_are_presets() -> None:
 def test_a_shipped_preset_is_right_and_has_the_name_of_its_file(path: Path) -> None:
     preset = parse(path.read_bytes())
     assert f"{preset.name}.toml" == path.name
-    # The first word of the sentence, which the details end with a full stop.
+    # `what` is a sentence without its full stop, which the details add.
     assert preset.what[0].isupper()
     assert preset.what[-1] not in ".!"
 
 
 def test_the_example_of_the_format_is_a_preset() -> None:
-    """In the order of the explanation, with what it calls the default."""
+    """In the order of the explanation, and with the defaults that it gives."""
     module = sys.modules[Preset.__module__]
     lines = (module.__doc__ or "").partition("\n\n    ")[2].partition("\n\n`")[0].splitlines()
     keys = [line.split(" = ")[0].strip() for line in lines if " = " in line]

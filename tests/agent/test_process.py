@@ -1,4 +1,4 @@
-"""Commands that end well, that end badly, and that do not want to end."""
+"""Commands that succeed, that fail, and that do not end when asked."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from mailbell.agent import _process
 from mailbell.agent._lines import MAX_OUTPUT
 from mailbell.agent._process import Control
 
-# Seconds from SIGTERM to SIGKILL, where a test waits for the latter.
+# Seconds from SIGTERM to SIGKILL, for tests that wait for SIGKILL.
 SOON = 0.2
 
 MIB = 1 << 20
@@ -35,7 +35,7 @@ def descriptors() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_stays() -> Iterator[None]:
-    """No descriptor, and no process that has ended and was not taken notice of."""
+    """Check that no descriptor is left, and no process that has ended and was not reaped."""
     before = descriptors()
     yield
     assert descriptors() == before
@@ -143,7 +143,7 @@ async def test_told_to_end_after_it_has_ended() -> None:
 
 
 async def test_what_it_starts_in_a_group_of_its_own_is_told_too() -> None:
-    """As timeout(1) does in a shell script."""
+    """For example, timeout(1) in a shell script makes a group."""
     once = Run()
     once.on(b"ready", once.control.terminate)
     ended = await once(
@@ -203,7 +203,7 @@ async def test_children_left_behind_are_asked_first() -> None:
 
 
 async def test_while_children_are_ended_their_number_stays_taken() -> None:
-    """Else the kernel might give the number of the session to somebody else."""
+    """Otherwise the kernel might give the number of the session to another process."""
     once = Run()
     prepare = """
     command = os.getppid()
@@ -246,7 +246,7 @@ async def test_a_child_that_has_ended_and_was_forgotten_is_not_left_over(
 
 @pytest.mark.parametrize("does", ["hang()", "while True: say('x' * 99)"])
 async def test_a_daemon_it_starts_lives_on_and_holds_nobody_up(does: str) -> None:
-    """As ssh with ControlPersist, which keeps the pipe."""
+    """For example ssh with ControlPersist, which keeps the pipe."""
     once = Run()
     ended = await once(
         python(f"""
@@ -267,13 +267,13 @@ async def test_a_daemon_it_starts_lives_on_and_holds_nobody_up(does: str) -> Non
     if does == "hang()":
         assert runs(daemon)
         os.kill(daemon, signal.SIGTERM)
-    until(lambda: not runs(daemon), "the end of the daemon")  # nobody reads what it prints
+    until(lambda: not runs(daemon), "the end of the daemon")  # its output is not read
 
 
 async def test_what_is_asked_while_children_are_ended_concerns_only_them() -> None:
     once = Run()
 
-    def react() -> None:  # the command has ended, or this would not have been printed
+    def react() -> None:  # this is printed only after the command has ended
         once.control.terminate()
         once.control.kill()
 
@@ -302,7 +302,7 @@ async def test_a_hundred_megabytes_cost_little(piece: bytes) -> None:
     assert ended.code == 0
     told = sum(map(len, once.lines))
     assert told <= MAX_OUTPUT
-    # All bytes are accounted for: what is missing is at most the ends of these lines.
+    # All bytes are counted, except at most the ends of these lines.
     assert 0 <= written - told - ended.dropped <= len(once.lines)
     assert peak < 4 * MIB
 

@@ -1,4 +1,4 @@
-"""The whole agent in this process, beside a real daemon: who makes it run, and what it says."""
+"""The whole agent in this process, with a real daemon: what starts its jobs, and its log."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ sources = ["127.0.0.2"]
 
 
 class Lines(Log):
-    """The log, kept and waited for."""
+    """The log. It keeps the lines, and a test can wait for one."""
 
     def __init__(self) -> None:
         super().__init__({}, trio.current_time)
@@ -60,7 +60,7 @@ class Lines(Log):
         self._came.set()
 
     async def until(self, text: str, count: int = 1) -> list[str]:
-        """Wait until so many lines hold the text; return them."""
+        """Wait until so many lines contain the text; return them."""
         with trio.fail_after(PATIENCE):
             while len(found := [line for line in self.lines if text in line]) < count:
                 self._came = trio.Event()
@@ -70,7 +70,7 @@ class Lines(Log):
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks of our own, and no service manager but a test's."""
+    """Locks for this test alone, and no service manager but the test's."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
@@ -154,7 +154,9 @@ async def test_a_daemon_that_comes_late_is_waited_for_and_is_one_catch_up(tmp_pa
             await log.until("event=ran ")
         runs = [line for line in log.lines if line.startswith("event=run ")]
         assert runs == ["event=run job=mail cause=resync count=0"]
-        assert len([line for line in log.lines if "event=deaf" in line]) <= 2  # gone again
+        assert (
+            len([line for line in log.lines if "event=deaf" in line]) <= 2
+        )  # the daemon ended again
 
 
 async def test_an_account_that_the_daemon_does_not_know_ends_it(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ async def test_an_account_that_the_daemon_does_not_know_ends_it(tmp_path: Path) 
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """The folders of the two places where a client looks that is told none."""
+    """The folders of the two places where a client without a path looks."""
     system, users = tmp_path / "system", tmp_path / "user" / "mailbell"
     system.mkdir()
     users.mkdir(parents=True)
@@ -178,7 +180,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
 async def test_a_daemon_is_heard_wherever_it_comes_up(
     places: tuple[Path, Path], first: int
 ) -> None:
-    """It starts after the agent, and then moves to the other place."""
+    """The daemon starts after the agent, and then moves to the other place."""
     sockets = [str(place / "mailbell.sock") for place in places]
     polled = job("work", timing=replace(QUICK, poll=0.05))
     async with running(None, polled) as log:
@@ -221,7 +223,7 @@ async def test_a_daemon_that_breaks_every_subscription_is_asked_less_and_less(
     answers = encode_reply(SubscribeReply(Cursor("e", 1)), continues=True) + b"garbage\0"
 
     class Broken:
-        """Agrees to each subscription, and then talks nonsense."""
+        """Accepts each subscription, and then sends garbage."""
 
         def __init__(self, *_: object) -> None:
             asked.append(trio.current_time())

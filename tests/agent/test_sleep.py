@@ -1,4 +1,4 @@
-"""Sleeps, against a machine that knows how long it slept."""
+"""Sleeps, compared with a simulated machine that knows how long it slept."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Machine:
     asleep: float = 500.0
 
     def read(self, first: float = 0.0, second: float = 0.0) -> Reading:
-        """Read the clocks, kept waiting between the calls for so long."""
+        """Read the clocks, with these delays between the calls."""
         before = self.awake
         self.awake += first
         boottime = self.awake + self.asleep
@@ -46,7 +46,7 @@ def test_whoever_is_first_tells_it_and_the_other_does_not(clocks_first: bool) ->
     sleep = Sleep(machine.read())
     for _ in range(3):
         sleep.falling_asleep()
-        assert not sleep.look(machine.read())  # the last look before it really sleeps
+        assert not sleep.look(machine.read())  # the last look before the machine sleeps
         machine.asleep += 3600
         first, second = (sleep.look, sleep.awake) if clocks_first else (sleep.awake, sleep.look)
         assert first(machine.read())
@@ -74,7 +74,7 @@ def test_without_the_word_before_the_word_after_it_counts_if_the_clocks_agree() 
 
 
 def test_a_sleep_that_came_to_nothing_is_told_too() -> None:
-    """The network was taken down for it all the same."""
+    """The network was stopped for the sleep, although the machine did not sleep."""
     machine = Machine()
     sleep = Sleep(machine.read())
     sleep.falling_asleep()
@@ -108,7 +108,7 @@ def test_no_delay_makes_a_sleep_and_none_hides_one_for_long(
 ) -> None:
     machine = Machine()
     sleep = Sleep(machine.read(*begin[2]))
-    untold, doubt = 0.0, begin[2][0]  # how much too much may be taken as slept before
+    untold, doubt = 0.0, begin[2][0]  # how much the earlier sleep may be overestimated
     for awake, asleep, (first, second) in happened:
         machine.awake += awake
         machine.asleep += asleep
@@ -118,7 +118,7 @@ def test_no_delay_makes_a_sleep_and_none_hides_one_for_long(
             untold, doubt = 0.0, first
         else:
             assert untold - second - doubt <= 2.0
-            # A reading without delay says what had been slept before it at most.
+            # A reading without delay bounds how long the machine had slept before it.
             doubt = min(doubt, untold + first)
 
 

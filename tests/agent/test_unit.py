@@ -1,4 +1,4 @@
-"""The agent's unit: systemd reads what we meant, and nothing of the person's is lost."""
+"""The agent's unit: systemd reads it as intended, and no file of the person is lost."""
 
 import errno
 import os
@@ -27,15 +27,15 @@ UNIT = unit.text([sys.executable, "run", "--then=notmuch new", "--", "mbsync"], 
 
 
 def settings_of(text: str) -> list[str]:
-    """What the unit says, without its reasons."""
+    """The lines of the unit, without comments."""
     return [line for line in text.splitlines() if "=" in line and not line.startswith("#")]
 
 
-# --- what systemd makes of it -----------------------------------------------------
+# --- how systemd reads it -----------------------------------------------------
 
 
 def verified(folder: Path, text: str) -> str:
-    """What systemd has to say against a unit."""
+    """The complaints of systemd about a unit."""
     require("systemd-analyze")
     (folder / unit.NAME).write_text(text)
     done = subprocess.run(
@@ -59,10 +59,10 @@ def test_systemd_would_notice_a_setting_it_does_not_know(tmp_path: Path) -> None
 
 
 def loaded(text: str) -> tuple[list[bytes], bytes]:
-    """The command line and the environment of a unit, as a manager has understood them."""
+    """The command line and the environment of a unit, as a service manager has read them."""
     if not MANAGER.exists():
         pytest.skip("systemd is not installed")
-    # A manager for a user is not for root; --test starts nothing.
+    # root may not run a user's service manager. --test starts nothing.
     ordinary = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     with tempfile.TemporaryDirectory(prefix="mailbell-") as folder:
         if os.geteuid() == 0:
@@ -112,7 +112,7 @@ ODD = [b"", b" ", b";", b"%h", b"%%", b"$HOME", b"${HOME}", b"$$", b'"', b"'", b
 
 def check(words: list[bytes]) -> None:
     text = unit.text(["/usr/bin/mailbell", *map(os.fsdecode, words)], "/bin")
-    # systemd.service(5): "$$" is what becomes a single dollar sign when it is executed.
+    # systemd.service(5): "$$" becomes a single dollar sign when the command is executed.
     expected = [word.replace(b"$", b"$$") for word in words]
     assert loaded(text)[0] == [b"/usr/bin/mailbell", *expected]
 
@@ -238,7 +238,7 @@ def test_a_failure_leaves_what_was_there(place: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in that writes down how it was called, and fails at the word in `fails`."""
+    """A stand-in that records how it was called, and fails at the word in `fails`."""
     program = tmp_path / "systemctl"
     program.write_text(
         '#!/bin/sh\ncd "${0%/*}"\n(printf "<%s>" "$@"; echo) >> called\n'
@@ -270,8 +270,8 @@ def test_what_could_not_be_done_is_said_as_a_command(systemctl: Path) -> None:
     with pytest.raises(OperatingSystemError) as caught:
         unit.enable(restart=True)
     assert str(caught.value) == (
-        "the unit is written, but systemctl --user enable failed: no bus here; where your "
-        f"service manager runs, say: systemctl --user enable --now {unit.NAME} && "
+        "the unit is written, but systemctl --user enable failed: no bus here; in a "
+        f"session with your service manager, run: systemctl --user enable --now {unit.NAME} && "
         f"systemctl --user restart {unit.NAME}"
     )
     assert len(called(systemctl)) == 2

@@ -278,14 +278,14 @@ async def test_jobs_that_share_a_turn_wait_for_each_other(
 
 
 def test_an_end_is_described_without_what_goes_without_saying() -> None:
-    described: Any = _worker.described
-    assert described(Ended(code=0)) == {"seconds": "0.0", "code": 0}
-    assert described(Ended(signal=9, dropped=7, left_over=True, seconds=1.25)) == {
+    describe: Any = _worker.describe
+    assert describe(Ended(code=0)) == {"seconds": "0.0", "code": 0}
+    assert describe(Ended(signal=9, dropped=7, left_over=True, seconds=1.25)) == {
         "seconds": "1.2",
         "signal": "SIGKILL",
         "dropped": 7,
         "left_over": "ended",
     }
-    assert described(Ended(signal=40))["signal"] == "40"
-    assert described(Ended(timed_out=True))["timed_out"] == "yes"
-    assert described(Ended(problem="not there"))["problem"] == "not there"
+    assert describe(Ended(signal=40))["signal"] == "40"
+    assert describe(Ended(timed_out=True))["timed_out"] == "yes"
+    assert describe(Ended(problem="not there"))["problem"] == "not there"

@@ -49,9 +49,10 @@ def shell(tmp_path: Path) -> tuple[Shell, dict[str, str]]:
 
 
 def _examples() -> list[str]:
-    """The commands that --help shows for trying it out, without what is said beside them."""
+    """The commands that --help shows for a first try, without the words beside them."""
     block = HELP.partition("try it without being root")[2].partition("\n\n")[0]
-    lines = [line.strip() for line in block.splitlines()[1:]]
+    whole = re.sub(r"\\\n\s*", "", block)  # as a shell joins the lines
+    lines = [line.strip() for line in whole.splitlines()[1:]]
     return [line.partition("   ")[0] for line in lines]
 
 

@@ -239,7 +239,11 @@ PORTS = {(Transport.TCP, 79): "mailbelld.socket"}
 @pytest.mark.parametrize(
     ("units", "mark", "said"),
     [
-        (_units.Units("inactive", paths={"/x": "x.socket"}), "ok", "starts at the first call"),
+        (
+            _units.Units("inactive", paths={"/x": "x.socket"}),
+            "ok",
+            "starts at the first connection",
+        ),
         (_units.Units("inactive", enabled=True), "warn", "is enabled, but stopped"),
         (_units.Units("inactive"), "ok", "is installed, but not enabled"),
         (_units.Units("failed", result="exit-code"), "warn", "is failed, result exit-code"),

@@ -111,14 +111,14 @@ def test_odd_ones_are_told_in_full(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[2:] == [
         "",
-        "kind poke: tells a program that runs already",
+        "kind poke: tells a running program to fetch",
         "runs odd 'a b' '{account}'",
         "say mailbell run --client odd --account NAME -- WORD...",
         "words numbers",
         "then after 'it'\"'\"'s'",
         "success exit codes 0, 3",
         "lock odd",
-        "when for notifications alone: no start, no sleep, no poll",
+        "when for notifications only, not at the start, after sleep or as a poll",
         "needs odd (missing)",
         "after (missing)",
         "verified nowhere",
@@ -128,8 +128,8 @@ def test_odd_ones_are_told_in_full(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mbsink", "mailbell: 'mbsink' is no client that is known; perhaps mbsync\n"),
-        ("../x", "mailbell: '../x' is no client that is known; 'mailbell clients' shows them\n"),
+        ("mbsink", "mailbell: 'mbsink' is not a known client; perhaps mbsync\n"),
+        ("../x", "mailbell: '../x' is not a known client; 'mailbell clients' shows them\n"),
     ],
 )
 def test_an_unknown_one_is_64(run: Run, name: str, said: str) -> None:

@@ -206,7 +206,7 @@ class TestClient:
             64,
             ["Mutt: Notices new mail by itself.", "", "Put this into ~/.muttrc:", "",
              "    set mail_check = 5", "",
-             "mailbell: mutt is nothing to run; set it up as it says above"],
+             "mailbell: mutt has no command to run; follow the text above instead"],
         )  # fmt: skip
 
     def test_presets_complete(self, run: Run, environment: dict[str, str]) -> None:
@@ -232,8 +232,8 @@ class TestPrograms:
         assert [line.partition(" (")[0] for line in lines] == [
             "mailbell: job a: no-such-1 is in no folder of PATH",
             "mailbell: job a, c: no-such-2 is in no folder of PATH",
-            "mailbell: job b: /no/such-3 is not there, or may not be executed",
-            "mailbell: 3 programs are missing; install it, or write where it is",
+            "mailbell: job b: /no/such-3 does not exist, or may not be executed",
+            "mailbell: 3 programs are missing; install it, or write its full path",
         ]
         assert not agent.jobs
 
@@ -450,7 +450,10 @@ class TestUnit:
         for answer in ("", "n\n", "\n"):
             monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
             code, lines = say("--install-unit", "--", "true")
-            assert (code, lines[-1]) == (64, "mailbell: nothing is written; say yes, or --yes")
+            assert (code, lines[-1]) == (
+                64,
+                "mailbell: nothing was written; answer yes, or give --yes",
+            )
         assert not place.exists()
         assert not systemctl.exists()
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))

@@ -56,7 +56,7 @@ def send(data: bytes) -> Scene:
 
 
 class FakeTime:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only when the client sleeps."""
 
     def __init__(self, on_sleep: Callable[[int], None] = lambda _: None) -> None:
         self.now = 1000.0
@@ -118,7 +118,7 @@ def test_no_daemon(path: str, call: Callable[[Client], object]) -> None:
     with pytest.raises(UnavailableError, match=r"no daemon at .*systemctl start") as caught:
         call(Client(path))
     assert caught.value.exit_code == 69
-    Path(path).touch()  # something, but not a socket
+    Path(path).touch()  # a file that is not a socket
     with pytest.raises(UnavailableError, match="no daemon at"):
         call(Client(path))
 
@@ -157,13 +157,13 @@ def test_bad_answers(
 @pytest.mark.parametrize("call", CALLS)
 def test_a_daemon_that_does_not_even_listen(path: str, call: Callable[[Client], object]) -> None:
     gone = pytest.raises(UnavailableError, match="closed the connection")
-    with FakeDaemon(path, leave), gone:  # the connection breaks with the call unread
+    with FakeDaemon(path, leave), gone:  # the connection ends before the daemon has read the call
         call(Client(path))
 
 
 @pytest.fixture
 def silent(path: str) -> Iterator[str]:
-    """A daemon that is stopped: the kernel accepts for it, nobody answers."""
+    """A stopped daemon: the kernel accepts connections for it, and it does not answer."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(4)
@@ -262,7 +262,7 @@ def test_the_cursor_moves_when_a_notification_is_handed_over(path: str) -> None:
     scene = stream(told("e2", 9, RESYNC), told("e2", 10, notification()))
     with FakeDaemon(path, scene), Client(path) as client:
         subscription = client.subscribe(after=Cursor("e1", 5))
-        # Both have probably arrived; a program that stops here has seen neither.
+        # Both have probably arrived. A program that ends here has not got them.
         assert subscription.cursor == Cursor("e1", 5)
         assert next(subscription) == RESYNC
         assert subscription.cursor == Cursor("e2", 9)
@@ -294,8 +294,8 @@ def test_the_daemon_dies_and_comes_back(path: str) -> None:
 @pytest.mark.parametrize(
     "ending",
     [
-        send(b'{"parameters":'),  # dies in the middle of a message
-        lambda peer: peer.reply(told("e1", 6)),  # ends the stream in order
+        send(b'{"parameters":'),  # the daemon dies in the middle of a message
+        lambda peer: peer.reply(told("e1", 6)),  # the daemon ends the stream in order
         lambda peer: peer.error(too_many_subscribers(0)),
     ],
 )
@@ -356,7 +356,7 @@ def test_polling_gets_there_too(path: str) -> None:
         time.now += 0.1
         with FakeDaemon(path, slow):
             with pytest.raises(TemporaryError, match="no notification came in time"):
-                subscription.next(timeout=0)  # has connected, and asked
+                subscription.next(timeout=0)  # the client has connected and subscribed
             hold.set()
             assert subscription.next(timeout=5) == RESYNC
             client.close()
@@ -377,7 +377,7 @@ def test_a_daemon_that_hangs_is_given_up(path: str) -> None:
             subscription = client.subscribe()
         with FakeDaemon(path, hang, stream(told("e2", 0, RESYNC))):
             with pytest.raises(TemporaryError):
-                subscription.next(timeout=0.2)  # lost, and connected again after 0.1
+                subscription.next(timeout=0.2)  # the connection was lost, and made again after 0.1
             assert silence.wait(20)
             time.now += 10
             assert subscription.next(timeout=60) == RESYNC

@@ -1,4 +1,4 @@
-"""The daemon is found wherever it comes up, and one that cannot be reached is told from none."""
+"""The client finds the daemon at each place, and reports one that cannot be reached as such."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def leave(peer: Peer) -> None:
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """The two places where a client without a path looks: neither has a daemon."""
+    """The two places where a client without a path looks. Neither has a daemon."""
     (tmp_path / "mailbell").mkdir()
     monkeypatch.setattr(_path, "SYSTEM_PATH", str(tmp_path / "system"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -49,7 +49,7 @@ def test_calls_find_the_daemon_wherever_it_is_by_now(places: tuple[str, str]) ->
     system, users = places
     client = Client()
     assert client.places == places
-    assert client.path == users  # as default_path() says while there is none
+    assert client.path == users  # what default_path() returns while there is none
     for place in (system, users, system):
         with FakeDaemon(place, answer(GetStatus(), GetStatusReply(STATUS))):
             assert client.status() == STATUS
@@ -57,7 +57,7 @@ def test_calls_find_the_daemon_wherever_it_is_by_now(places: tuple[str, str]) ->
     with pytest.raises(UnavailableError) as caught:
         client.status()
     assert f"no daemon at {system} or {users} (No such file or directory)" in str(caught.value)
-    assert client.path == system  # where it was found last
+    assert client.path == system  # where the daemon was last found
 
 
 def test_a_dead_socket_hides_no_daemon(places: tuple[str, str]) -> None:
@@ -173,7 +173,7 @@ def test_one_that_is_forbidden_is_passed_over(
     real = _connect._connect_to
 
     def connect_to(path: str) -> socket.socket:
-        if path == system:  # what root is never told
+        if path == system:  # the kernel never refuses root
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path)
 

@@ -110,14 +110,14 @@ ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
                 " directory); join the group that owns the socket, then log in again"
             ),
         ),
-        # Nothing of the usual places: the person has said where it is.
+        # The person has named the place, so the usual places are not in the message.
         (
             {"/my/s": DEAD},
             (),
             UnavailableError,
             f"no daemon at /my/s (nothing listens there); {START}",
         ),
-        # A folder that is too long must not hide that the other place is only empty so far.
+        # A path that is too long must not hide that no daemon is at the other place yet.
         (
             {SYSTEM: ABSENT, "/x": OSError("AF_UNIX path too long")},
             (),
@@ -181,7 +181,7 @@ def test_any_bytes_end_in_an_answer_or_a_data_error(data: bytes) -> None:
             exchange.take_untrusted(SubscribeReply)
         except DataError:
             return
-        except MailbellError:  # it was an error reply, in form
+        except MailbellError:  # the bytes were a valid error reply
             assert b"error" in data
 
 
@@ -215,9 +215,9 @@ def test_a_follower_from_end_to_end() -> None:
     follower.establish_untrusted()
     assert follower.patience == FOREVER
     assert follower.cursor == Cursor("d", 9)
-    # Lost before it was handed over: it will be asked for again.
+    # It was lost before the caller got it, so the client asks for it again.
     follower.note_loss(GONE, 101.0)
-    with pytest.raises(IndexError):  # nothing is left of the old connection
+    with pytest.raises(IndexError):  # no bytes of the old connection are kept
         follower.take_untrusted()
     assert follower.retry_at == pytest.approx(101.1)
     assert b'"after":{"epoch":"d","sequence":9}' in follower.connect(102.0)
@@ -227,9 +227,9 @@ def test_a_follower_from_end_to_end() -> None:
     assert follower.take_untrusted() == notification("a")
     assert follower.cursor == Cursor("e", 2)
     assert states == [State.CONNECTED, State.LOST, State.CONNECTED]
-    follower.note_loss(GONE, 112.0)  # it lived for 10 s
+    follower.note_loss(GONE, 112.0)  # the connection lasted for 10 s
     assert follower.retry_at == pytest.approx(112.1)
-    follower.note_loss(GONE, 113.0)  # could not be made
+    follower.note_loss(GONE, 113.0)  # the connection could not be made
     assert follower.retry_at == pytest.approx(113.2)
     assert states[-2:] == [State.CONNECTED, State.LOST]
 
@@ -270,7 +270,7 @@ def test_whoever_decides_by_themselves_is_asked_each_time() -> None:
 
     states: list[State] = []
     follower = Follower([], None, 10.0, states.append, reconnect=False, retry=until_the_third)
-    follower.note_loss(GONE, 0.0)  # it never was there
+    follower.note_loss(GONE, 0.0)  # there was no connection yet
     follower.connect(0.1)
     follower.receive_untrusted(STREAM)
     follower.establish_untrusted()

@@ -1,4 +1,4 @@
-"""The examples of docs/embedding.md run as they stand, against a daemon that ends the stream."""
+"""The examples of docs/embedding.md run unchanged, against a daemon that ends the stream."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def example(name: str) -> str:
 
 
 def end(peer: Peer) -> None:
-    # An error that reconnecting does not cure is what ends these endless programs.
+    # These programs have no end. They stop on an error after which the client does not reconnect.
     peer.error(unknown_account("work"))
     peer.wait_closed()
 

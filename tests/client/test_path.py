@@ -40,7 +40,7 @@ def test_with_nothing_to_go_by_the_error_names_the_system_socket(
 def test_a_runtime_folder_that_is_not_absolute_is_ignored(
     value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As the XDG Base Directory Specification has it."""
+    """The XDG Base Directory Specification requires it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_RUNTIME_DIR", value)
     assert default_places() == (_path.SYSTEM_PATH,)

@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def silent(path: str) -> Iterator[str]:
-    """A daemon that is stopped: the kernel accepts for it, nobody answers."""
+    """A stopped daemon: the kernel accepts connections for it, and it does not answer."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(4)
@@ -139,7 +139,7 @@ async def test_a_daemon_that_does_not_even_listen(
     path: str, call: Callable[[Client], Awaitable[object]]
 ) -> None:
     gone = pytest.raises(UnavailableError, match="closed the connection")
-    with FakeDaemon(path, leave), gone:  # the connection breaks with the call unread
+    with FakeDaemon(path, leave), gone:  # the connection ends before the daemon has read the call
         await call(Client(path))
 
 
@@ -217,7 +217,7 @@ async def test_the_daemon_dies_and_comes_back(path: str, mock_clock: MockClock) 
         waiting = Waiting(subscription)
         nursery.start_soon(waiting.run)
         await lost.wait()
-        # Nobody is there: attempts after 0.1, 0.2 and 0.4 seconds.
+        # No daemon listens: attempts after 0.1, 0.2 and 0.4 seconds.
         for delay in (0.1, 0.2, 0.4):
             await wait_all_tasks_blocked()
             mock_clock.jump(delay)

@@ -1,4 +1,4 @@
-"""The programs of examples/ run as they stand: each subscribes to the real daemon and is told."""
+"""The programs of examples/ run unchanged: each gets the notifications of a real daemon."""
 
 import fcntl
 import os
@@ -38,7 +38,7 @@ sources = ["127.0.0.3"]
 """
 COMPILER: Final = shutil.which("gcc")
 
-# What the C program is compiled with to be attacked: the first byte out of bounds ends it.
+# Compiler options for the attacks on the C program: the first byte out of bounds ends it.
 SANITIZED: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
 Process = subprocess.Popen[str]
@@ -65,11 +65,11 @@ def command(name: str, directory: Path) -> list[str]:
 @contextmanager
 def running(words: Sequence[str], path: Path) -> Iterator[Process]:
     environment = os.environ | {"MAILBELL_SOCKET": str(path), "PYTHON": sys.executable}
-    environment.pop("PYTHONUNBUFFERED", None)  # what is printed at once is what they flush
+    environment.pop("PYTHONUNBUFFERED", None)  # the programs must flush their output themselves
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
-    # Of one that says nothing more, every wait ends so, and then fails.
+    # If the program hangs, this ends every wait for it, and the test fails.
     guard = threading.Timer(PATIENCE, process.kill)
     guard.start()
     with process:
@@ -103,7 +103,7 @@ def test_it_is_told_of_each_notification_and_ends(name: str, tmp_path: Path) -> 
             last, account = ((2, "work"), (3, "private@example.org"))[number % 2]
             ring(daemon.endpoint(), source=f"127.0.0.{last}")
             assert line(process) == f"{account}{cause}\n"
-        # Of its own accord, and with nothing of it left behind.
+        # It ended by itself, and left nothing behind.
         assert process.communicate(timeout=PATIENCE) == ("", "")
         assert process.returncode == 0
         until_subscribed(daemon, 0)
@@ -145,7 +145,7 @@ def test_the_one_in_c_is_small_and_needs_nothing() -> None:
 
 
 def replies(*accounts: str | None) -> bytes:
-    """What the daemon sends: one reply for each, None for the first of a subscription."""
+    """The replies of the daemon, one for each account; None: the first of a subscription."""
     told = [
         "null" if name is None else f'{{"account":"{name}","cause":"network","count":1}}'
         for name in accounts
@@ -191,14 +191,14 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _is_read(connection: socket.socket) -> bool:
-    """unix(7): of a stream socket this is what the other end has not read yet."""
+    """Whether the other end has read all bytes. For stream sockets, TIOCOUTQ counts the unread."""
     unread = fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))
     return int.from_bytes(unread, sys.byteorder) == 0
 
 
 @contextmanager
 def sending(path: Path, chunks: Sequence[bytes]) -> Iterator[bytearray]:
-    """Somebody who waits for one call, sends this and hangs up; holds the call."""
+    """A daemon that waits for one call, sends these chunks and hangs up; yields the call."""
     called = bytearray()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -207,12 +207,12 @@ def sending(path: Path, chunks: Sequence[bytes]) -> Iterator[bytearray]:
 
         def play() -> None:
             connection, _ = listening.accept()
-            with connection, suppress(OSError):  # it may have read enough, and left
+            with connection, suppress(OSError):  # the program may have ended early
                 while not called.endswith(b"\0"):
                     called.extend(connection.recv(1))
                 for chunk in chunks:
                     connection.sendall(chunk)
-                    # The next one is not to be read together with it.
+                    # The program must not read the next chunk together with this one.
                     until(partial(_is_read, connection), "reading")
 
         thread = threading.Thread(target=play)
@@ -250,7 +250,7 @@ def test_no_reply_is_longer_than_the_document_says() -> None:
     text = (ROOT / "docs" / "embedding.md").read_text()
     (limit,) = re.findall(r"a reply to `Subscribe` in less than (\d+) bytes", text)
     assert len(reply) < int(limit)
-    # What the program in C relies on.
+    # The C program relies on this.
     assert b" " not in reply
     assert reply.count(b'"account":"') == 1
     assert b'"account"' not in encode_reply(SubscribeReply(cursor), continues=True)

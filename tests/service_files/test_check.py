@@ -56,7 +56,7 @@ def test_what_waits_for_a_call_is_all_ok_and_is_not_started(installed: Manager) 
     installed.systemctl("stop", SERVICE)
     code, findings = check(installed)
     assert (code, marks(findings)) == (0, {"ok"}), findings
-    assert "ok   mailbelld.service is inactive, and starts at the first call" in findings
+    assert "ok   mailbelld.service is inactive, and starts at the first connection" in findings
     assert f"ok   {SOCKET} is held by the service manager for mailbelld ({SOCKETS[1]})" in findings
     assert state(installed) == "inactive"
     installed.systemctl("start", SERVICE)

@@ -1,7 +1,7 @@
-"""The agent: makes mail programs fetch when the daemon rings.
+"""The agent makes mail programs fetch when the daemon rings.
 
-It is an ordinary program of the person's, without any privilege, and talks to the
-daemon through the local socket like any other subscriber. It never looks alive while
-it is deaf: whether it hears the daemon is in its log, in the state it tells the
-service manager, and in a line at every safety poll.
+It is an ordinary program that a person runs without any privilege. It talks to the
+daemon through the local socket, as any other subscriber. An agent that does not hear the
+daemon always says so: in its log, in the status for the service manager, and in a line at
+each poll.
 """

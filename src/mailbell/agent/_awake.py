@@ -1,8 +1,8 @@
-"""When to look for mail without being rung: after a sleep, and with a new address.
+"""Notices when the machine wakes from sleep and when it gets a new address.
 
-A mail server that rang while the machine slept, or at an address it does not have
-any more, rang in vain. Nothing of that reaches the daemon, so the agent notices by
-itself.
+A mail server may ring while the machine sleeps, or ring an address that the machine no
+longer has. The daemon does not receive such a notification. So the agent looks for mail
+after each sleep and with each new address.
 """
 
 import errno
@@ -20,21 +20,21 @@ from mailbell.logs.journal import Level
 
 __all__ = ["addresses", "read_clocks", "resumed"]
 
-_EVERY: Final = 5.0  # seconds; the clocks notice a sleep so long after it at most
-_DATAGRAM: Final = 65536  # the kernel's are shorter
-_OVERRUN: Final = 1.0  # seconds until the addresses are asked for again
-_KERNEL: Final = 0  # as a sender, netlink(7)
+_EVERY: Final = 5.0  # seconds between two looks at the clocks
+_DATAGRAM: Final = 65536  # bytes; the kernel's datagrams are shorter
+_OVERRUN: Final = 1.0  # seconds until the agent asks for the addresses again
+_KERNEL: Final = 0  # the kernel's number as a sender, netlink(7)
 
 
 class Log(Protocol):
-    """Where it is said. `mailbell.logs.journal.Journal` is one."""
+    """Writes the log. `mailbell.logs.journal.Journal` is one."""
 
     def log(self, level: Level, event: str, **fields: object) -> None:
         """Write one line."""
 
 
 def read_clocks() -> Reading:
-    """Return what the clocks of this machine say."""
+    """Return the times of this machine's clocks."""
     return Reading(
         time.clock_gettime(time.CLOCK_MONOTONIC),
         time.clock_gettime(time.CLOCK_BOOTTIME),
@@ -50,16 +50,16 @@ async def resumed(
     every: float = _EVERY,
     bus: str = SYSTEM,
 ) -> None:
-    """Tell of each sleep of the machine when it is over, for ever.
+    """Tell of each sleep of the machine when it is over. This runs until it is cancelled.
 
-    logind tells where there is one. The clocks are looked at as well: they also
-    notice a sleep that logind knows nothing of, and when logind goes away.
+    If there is a logind, it announces sleeps. The clocks are compared as well: they also
+    show a sleep that logind does not know of, and they still work after logind has ended.
 
     Args:
         tell: called once for each sleep.
-        log: says how sleeps are noticed.
-        clocks: reads them.
-        every: how often to look at them, in seconds.
+        log: records how sleeps are noticed.
+        clocks: reads the clocks.
+        every: the time between two looks at the clocks, in seconds.
         bus: the address of the system bus.
     """
     sleep = Sleep(clocks())
@@ -80,7 +80,7 @@ async def _ask_clocks(
 async def _hear_logind(
     sleep: Sleep, tell: Callable[[], None], log: Log, clocks: Callable[[], Reading], bus: str
 ) -> None:
-    """Hear logind as long as it can be heard."""
+    """Listen to logind until the connection to it ends."""
     try:
         with await connect(bus) as logind:
             log.log(Level.INFO, "sleep_watch", by="logind and clocks")
@@ -96,18 +96,18 @@ async def _hear_logind(
 async def addresses(
     tell: Callable[[], None], log: Log, *, sock: socket.socket | None = None
 ) -> None:
-    """Tell of each address that the machine gets, for ever, or as long as the kernel tells us.
+    """Tell of each address that the machine gets, until cancelled or until the kernel refuses.
 
     Args:
-        tell: called once for what came at once.
-        log: says if the kernel refuses to tell.
-        sock: a netlink socket that is not bound yet; None: one of our own. It is closed.
+        tell: called once for all addresses of one datagram.
+        log: records that the kernel refuses to tell.
+        sock: a netlink socket that is not bound yet; None: make one. It is closed at the end.
     """
     try:
         with _bound(sock) as netlink:
             await _follow(netlink, tell)
     except OSError as error:
-        # As in a service that may not use AF_NETLINK. What is then noticed is all the rest.
+        # For example, a service may not use AF_NETLINK. The agent goes on without this.
         log.log(Level.NOTICE, "address_watch", state="off", reason=error.strerror)
 
 
@@ -131,11 +131,11 @@ async def _follow(netlink: trio.socket.SocketType, tell: Callable[[], None]) -> 
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            # There was more than we were quick enough to read (netlink(7)): an address may
-            # have been in it, and what is known is not true any more.
+            # The kernel dropped messages, because this process read too slowly (netlink(7)).
+            # A new address may have been in them, and the list of known ones is out of date.
             known.forget()
             tell()
-            if is_lost:  # the kernel says nothing else any more: asking at once is no use
+            if is_lost:  # messages are lost again: to ask again at once would not help
                 await trio.sleep(_OVERRUN)
             is_lost = True
             await _ask_for_all(netlink)

@@ -1,13 +1,13 @@
-"""A command as a process: started clean, in a session of its own, and ended with all of it.
+"""Starts a command as a process in a session of its own, and ends the whole session.
 
-A session holds whatever the command starts, also what a shell script puts into
-groups of their own; only what makes itself a daemon leaves it.
+The session contains all processes that the command starts, also those that a shell script
+puts into process groups of their own. Only a process that makes itself a daemon leaves it.
 
-Not `subprocess`, for two reasons. It hands on which signals are ignored or
-blocked here, by whoever started the agent, and a command that does not hear
-SIGTERM can only be killed. And it takes the status of a process as soon as it
-ends. The kernel may then give its number, which is also that of its session, to
-somebody else, whom we would end instead of what the command has left.
+`subprocess` is not used, for two reasons. First, the command would inherit which signals
+are ignored or blocked in the agent, and a command that ignores SIGTERM can only be killed.
+Second, `subprocess` takes the status of a process as soon as the process ends. The kernel
+may then give the number of the process, which is also the number of its session, to
+another process. The agent would end that process instead of what the command left behind.
 """
 
 import errno
@@ -22,14 +22,14 @@ from mailbell.agent._session import members, processes
 from mailbell.core.errors import OperatingSystemError
 from mailbell.core.escape import printable
 
-__all__ = ["Child", "bury_adopted", "start"]
+__all__ = ["Child", "reap_adopted", "start"]
 
 _SHOWN: Final = 100  # characters of a path in a message
 
-# The processes that `start` has made and `close` has not given back.
+# The numbers of the processes that `start` has made and `close` has not released.
 _commands: set[int] = set()
 
-# What the system answers, what that means, and the remedy.
+# The system's error, its meaning, and the remedy.
 _PROBLEMS: Final = {
     errno.ENOENT: ("no such file", "correct the path, or install it"),
     errno.ENOTDIR: ("no such file", "correct the path, or install it"),
@@ -43,14 +43,15 @@ _PROBLEMS: Final = {
 
 
 class Child:
-    """A command that was started; made by `start`.
+    """A command that runs; `start` makes it.
 
-    Its number belongs to it until `close`, so that signals reach nobody else.
+    The kernel gives its number to no other process before `close`, so signals reach only
+    this command.
 
     Attributes:
-        pid: of the process, its group and its session.
+        pid: the number of the process, of its group and of its session.
         watch: a descriptor that is readable when the process has ended.
-        output: what it prints comes from this descriptor, which the owner closes.
+        output: a descriptor to read the command's output from. The owner closes it.
     """
 
     def __init__(self, pid: int, watch: int, output: int) -> None:
@@ -60,28 +61,29 @@ class Child:
         _commands.add(pid)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to every process of the session, also where it was stopped.
+        """Send a signal to every process of the session, also to stopped processes.
 
         Args:
-            number: which.
+            number: the signal.
         """
         for group in {self.pid, *(group for _, group in members(self.pid))}:
-            # Gone meanwhile; or another user's by now, as what sudo runs is.
+            # The group has ended, or belongs to another user, such as a program under sudo.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
                 os.killpg(group, signal.SIGCONT)
 
     def lives(self) -> bool:
-        """Tell whether any process of the session runs; one that has ended does not count."""
+        """Return whether a process of the session runs. One that has ended does not count."""
         return any(True for _ in members(self.pid))
 
     def close(self) -> tuple[int | None, int | None]:
-        """Give the number back, unless the process cannot be ended.
+        """Release the number of the process, unless the process cannot be ended.
 
         Returns:
-            The exit status, or the signal that ended it, and None for the other.
+            The exit status and None, or None and the signal that ended the process. Both
+            are None if the process has not ended.
         """
-        # Whatever was started in the moment we looked.
+        # This ends processes that were started after the last look at the session.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         result = os.waitid(os.P_PIDFD, self.watch, os.WEXITED | os.WNOHANG)
@@ -94,37 +96,37 @@ class Child:
 
 
 def start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
-    """Start a command: no shell, no input, default signals, nothing inherited.
+    """Start a command without a shell and without input. It inherits no signals or descriptors.
 
     Args:
-        argv: the program and its arguments. Without a slash, the program is
-            looked for in PATH.
-        environ: its whole environment; PATH is taken from it.
+        argv: the program and its arguments. A program without a slash is looked for
+            in PATH.
+        environ: the whole environment of the command, with the PATH to search.
 
     Returns:
-        The child. Both its output and its errors come from one descriptor.
+        The child. Its standard output and standard error come from one descriptor.
 
     Raises:
-        OperatingSystemError: it cannot be started.
+        OperatingSystemError: the command cannot be started.
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        # Inherited. The kernel would not keep the status of a child for us.
+        # The agent has inherited this. The kernel would not keep the status of a child.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         return _start(argv, environ)
     except OSError as error:
         raise _explain(argv[0], error) from error
-    except ValueError as error:  # of CPython, which knows what execve(2) cannot take
+    except ValueError as error:  # CPython refuses what execve(2) cannot take
         raise OperatingSystemError(
             f"{_shown(argv[0])}: {error}, in an argument or in the environment", "remove it"
         ) from error
 
 
-def bury_adopted() -> None:
-    """Take the status of each process that has ended and that only this one can bury.
+def reap_adopted() -> None:
+    """Reap each process that has ended and whose only parent is now this process.
 
-    What a command leaves behind becomes a child of the first process of a container.
-    Without this, a process that has ended would keep its place in the kernel's table.
+    In a container, processes that a command leaves behind become children of the first
+    process. If that does not reap them, they keep their places in the kernel's table.
     """
     for pid in processes():
         if pid not in _commands:
@@ -133,8 +135,8 @@ def bury_adopted() -> None:
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
-    # Opened first, it has the lowest number of the three. So nothing that is still
-    # needed is overwritten, also where standard streams are missing.
+    # This is opened first, so it has the lowest of the three numbers. So the dup2 calls
+    # overwrite no descriptor that is still needed, even if standard streams are missing.
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         output, writer = os.pipe()
@@ -168,7 +170,7 @@ def _spawn(argv: Sequence[str], environ: Mapping[str, str], null: int, writer: i
 
 
 def _find(program: str, path: str) -> str:
-    """Return the file of a program; also one that cannot be executed, to be told why."""
+    """Return the file of a program, also of one whose execution will fail with a reason."""
     found = shutil.which(program, path=path) or shutil.which(program, os.F_OK, path)
     if found is None and "/" not in program:
         raise OperatingSystemError(
@@ -178,12 +180,12 @@ def _find(program: str, path: str) -> str:
 
 
 def _keep_what_was_inherited() -> None:
-    """Let nothing that this process was started with go on to a command.
+    """Close the inherited descriptors of this process in each command.
 
-    What Python opens is closed by execve(2) anyway.
+    The kernel closes the descriptors that Python opened, because Python marks them.
     """
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the listing's own is closed already
+        with suppress(OSError):  # the descriptor of the listing is closed already
             if int(name) > 2 and os.get_inheritable(int(name)):
                 os.set_inheritable(int(name), False)
 
@@ -191,7 +193,7 @@ def _keep_what_was_inherited() -> None:
 def _watch(pid: int) -> int:
     try:
         return os.pidfd_open(pid)
-    except OSError:  # of descriptors there are no more: what cannot be watched is not run
+    except OSError:  # no descriptor is left: a command that cannot be watched must not run
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise

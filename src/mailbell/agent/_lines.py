@@ -1,7 +1,7 @@
-"""The output of a command, cut into lines that a log can stand.
+"""Cuts the output of a command into lines, and bounds them for the log.
 
-A command may print without end, and without an end of a line. What is held is
-one line's beginning, what is told is bounded, and the rest is only counted.
+A command may print without end, and lines without end. This holds only the beginning of
+one line in memory. It passes on a bounded part of the output, and counts the rest.
 """
 
 from collections.abc import Callable
@@ -10,27 +10,27 @@ from typing import Final
 __all__ = ["MAX_LINE", "MAX_LINES", "MAX_OUTPUT", "Lines"]
 
 MAX_LINE: Final = 1_000  # bytes of one line
-MAX_OUTPUT: Final = 65_536  # bytes of one run, ends of lines included
-# Lines of one run: each costs a log more than it holds, and 65,536 may be empty.
+MAX_OUTPUT: Final = 65_536  # bytes of one run, with the ends of lines
+# Lines of one run. Each line has a cost in the log, and 65,536 bytes may be empty lines.
 MAX_LINES: Final = 1_000
 
 
 class Lines:
     """Cuts a stream into lines.
 
-    Every byte is told, or is the end of a line that was told, or is counted in
+    Every byte is passed to `tell`, or ends a line that was passed, or is counted in
     `dropped`.
 
     Args:
         tell: called with each line, without its end.
 
     Attributes:
-        dropped: bytes that were not told.
+        dropped: the number of bytes that were not passed to `tell`.
     """
 
     def __init__(self, tell: Callable[[bytes], None]) -> None:
         self._tell = tell
-        self._held = bytearray()  # of the line that has not ended, as far as it will be told
+        self._held = bytearray()  # the beginning of the line that has not ended
         self._room = MAX_OUTPUT
         self._lines = MAX_LINES
         self.dropped = 0
@@ -41,7 +41,7 @@ class Lines:
         Args:
             data: any bytes.
         """
-        if self._is_full():  # no look at them: this may go on for gigabytes
+        if self._is_full():  # count them without a look: gigabytes may follow
             self.dropped += len(data)
             return
         *ended, rest = data.split(b"\n")
@@ -51,7 +51,7 @@ class Lines:
         self._add(rest)
 
     def finish(self) -> None:
-        """Tell the last line, if it has no end."""
+        """Pass on the last line, if it has no end."""
         if self._held:
             self._end_line()
 

@@ -1,20 +1,20 @@
-"""One agent an account: two that fetch at once have destroyed mail.
+"""Locks that let only one agent fetch for an account: two at once have destroyed mail.
 
-A lock is flock(2) on a file, so the kernel gives it back however the process ends,
-and a file that is left behind means nothing. In the directory stand, for a lock
-named `fetch`:
+A lock is flock(2) on a file. So the kernel releases it in whatever way the process ends,
+and a file without a lock means nothing. For a lock named `fetch`, the directory has these
+files:
 
-    fetch           all accounts: held exclusively by an agent for all of them, and
-                    shared by every agent for some
-    fetch:work      the account `work`: held exclusively by an agent for it
+    fetch           all accounts: an agent for all accounts holds it exclusively, and
+                    every agent for some accounts shares it
+    fetch:work      the account `work`: an agent for this account holds it exclusively
 
-Neither a lock nor an account has a colon in its name. Who holds a file exclusively
-writes its process id into it, for the message that another gets.
+The names of locks and accounts contain no colon. The agent that holds a file exclusively
+writes its process id into it. Another agent reads the id for its message.
 
-An agent that is killed outright cannot end its commands, and the kernel gives its locks
-back while these may still fetch. So each agent also writes the sessions of its commands
-into its files, and nobody takes a lock as long as something runs in a session that an
-earlier holder has left.
+An agent that is killed cannot end its commands. The kernel releases its locks, although
+the commands may still fetch. So each agent also writes the sessions of its commands into
+its files. No agent takes a lock while a process runs in a session that an earlier holder
+has written down.
 """
 
 import errno
@@ -40,14 +40,14 @@ from mailbell.core.errors import (
 __all__ = ["Turn", "take", "take_all"]
 
 _PID: Final = re.compile(rb"[1-9][0-9]{0,9}")
-_MAX_SIZE: Final = 64 * 1024  # bytes; the sessions of a thousand commands
+_MAX_SIZE: Final = 64 * 1024  # bytes; enough for the sessions of a thousand commands
 
 
 class Turn:
-    """The right to fetch, and nobody else's. Made by `take` and `take_all`.
+    """The exclusive right to fetch. `take` and `take_all` make it.
 
-    It ends with `close`, or with the process. A program that the process
-    executes does not have it.
+    It ends with `close`, or with the process. A program that the process executes does
+    not get it.
     """
 
     def __init__(self) -> None:
@@ -67,8 +67,8 @@ class Turn:
         self.close()
 
     def close(self) -> None:
-        """Let others have it. Closing it again does nothing."""
-        # A command that could not be ended is known by its note.
+        """Release the locks. Closing it again does nothing."""
+        # The notes of commands that could not be ended stay in the files.
         left = [session for session in self._sessions if session.left()]
         while self._exclusive:
             descriptor = self._exclusive.pop()
@@ -78,10 +78,10 @@ class Turn:
             os.close(self._shared.pop())
 
     def note(self, sessions: Collection[Session]) -> None:
-        """Write down in what sessions something runs that the lock is for.
+        """Write the sessions of the running commands into the lock files.
 
         Args:
-            sessions: all of them.
+            sessions: all sessions in which a command runs.
         """
         self._sessions = tuple(sessions)
         for descriptor in self._exclusive:
@@ -91,12 +91,12 @@ class Turn:
         """Take one more lock.
 
         Args:
-            place: descriptor of the directory.
-            lock: its name.
-            accounts: for which accounts; none: for all.
+            place: the descriptor of the directory.
+            lock: the name of the lock.
+            accounts: the accounts to fetch for; empty: all accounts.
 
         Raises:
-            TemporaryError: another has it.
+            TemporaryError: another agent has the lock.
             OSError: the file cannot be opened or locked.
         """
         if not accounts:
@@ -107,7 +107,8 @@ class Turn:
             return
         if not self._lock(place, lock, fcntl.LOCK_SH):
             raise _taken(lock, "all accounts", _holder(place, lock))
-        # In the same order for all: of several who start at once one gets everything.
+        # Every agent takes them in the same order. So of several agents that start at the
+        # same time, one gets all of its locks.
         for account in sorted(set(accounts)):
             if not self._lock(place, f"{lock}:{account}", fcntl.LOCK_EX):
                 holder = _holder(place, f"{lock}:{account}")
@@ -125,46 +126,47 @@ class Turn:
             os.close(descriptor)
             raise
         is_exclusive = how == fcntl.LOCK_EX
-        # While it is shared nobody has it exclusively: a number in it is of the dead.
+        # While the lock is shared, no agent has it exclusively: a process id in the file
+        # is out of date.
         _write(descriptor, (), os.getpid() if is_exclusive else None)
         (self._exclusive if is_exclusive else self._shared).append(descriptor)
         return True
 
 
 def take(directory: str, lock: str, accounts: Collection[str]) -> Turn:
-    """Make sure that nobody else fetches for these accounts.
+    """Make sure that no other agent fetches for these accounts.
 
     Args:
-        directory: where the locks are; it is made if need be.
-        lock: the name of the lock. Agents with different locks do not see each other.
-        accounts: their names; none: all accounts.
+        directory: the directory of the locks. It is made if it does not exist.
+        lock: the name of the lock. Agents with different locks ignore each other.
+        accounts: the names of the accounts; empty: all accounts.
 
     Returns:
-        What holds it.
+        The right to fetch, which holds the locks.
 
     Raises:
-        TemporaryError: another agent fetches for one of them.
-        MailbellError: there can be no lock in this directory, or none of this name.
+        TemporaryError: another agent fetches for one of the accounts.
+        MailbellError: this directory cannot have locks, or a lock cannot have this name.
     """
     return take_all(directory, [(lock, accounts)])
 
 
 def take_all(directory: str, wanted: Iterable[tuple[str, Collection[str]]]) -> Turn:
-    """Do as `take` for several at once, all or none.
+    """Take several locks, either all or none of them.
 
-    A process does not stand in its own way: the same lock may be wanted more than
-    once, for some accounts, or for all.
+    `wanted` may contain the same lock more than once, with different accounts: a process
+    does not exclude itself.
 
     Args:
-        directory: where the locks are; it is made if need be.
-        wanted: name of a lock, and accounts.
+        directory: the directory of the locks. It is made if it does not exist.
+        wanted: pairs of the name of a lock and the names of accounts.
 
     Returns:
-        What holds them.
+        The right to fetch, which holds the locks.
 
     Raises:
-        TemporaryError: as `take`.
-        MailbellError: as `take`.
+        TemporaryError: another agent fetches for one of the accounts.
+        MailbellError: this directory cannot have locks, or a lock cannot have this name.
     """
     merged = _merged(wanted)
     turn = Turn()
@@ -185,7 +187,7 @@ def take_all(directory: str, wanted: Iterable[tuple[str, Collection[str]]]) -> T
 
 
 def _merged(wanted: Iterable[tuple[str, Collection[str]]]) -> dict[str, frozenset[str]]:
-    """Join the accounts of each lock; none stays none, which is all."""
+    """Join the accounts of each lock. An empty set means all accounts, and stays empty."""
     merged: dict[str, frozenset[str]] = {}
     for lock, accounts in wanted:
         for name in (lock, *accounts):
@@ -203,7 +205,7 @@ def _merged(wanted: Iterable[tuple[str, Collection[str]]]) -> dict[str, frozense
 
 
 def _open_directory(path: str) -> int:
-    """Open the directory; make it if need be; refuse one that others could change."""
+    """Open the directory, or make it. Refuse a directory that other users could change."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with suppress(FileExistsError):
         os.mkdir(path, mode=0o700)
@@ -219,9 +221,10 @@ def _open_directory(path: str) -> int:
 def _require_ours(status: os.stat_result, path: str) -> None:
     remedy = f"see who made it, and remove it: {path}"
     if status.st_uid != os.geteuid():
-        raise ConfigurationError(f"{path} belongs to user {status.st_uid}, not to us", remedy)
+        what = f"{path} belongs to user {status.st_uid}, and not to you"
+        raise ConfigurationError(what, remedy)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigurationError(f"others may write to {path}", remedy)
+        raise ConfigurationError(f"other users may write to {path}", remedy)
 
 
 def _open(place: int, name: str) -> int:
@@ -232,15 +235,16 @@ def _open(place: int, name: str) -> int:
 def _write(descriptor: int, sessions: Iterable[Session], pid: int | None = None) -> None:
     lines = [b"%d" % pid] if pid else [b""] if sessions else []
     data = b"".join(line + b"\n" for line in [*lines, *(session.note() for session in sessions)])
-    # A full disk: it is for a message, and for the case that we are killed.
+    # The agent goes on when the disk is full: others need the content only for a message,
+    # or if this agent is killed.
     with suppress(OSError):
-        # Never empty in between, for we can be killed in between.
+        # Write first and cut then: so the file is never empty, even if we are killed here.
         os.pwrite(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))
 
 
 def _read(place: int, name: str) -> list[bytes]:
-    """Read the lines of a file; none where it cannot be read."""
+    """Return the lines of a file, or no lines if the file cannot be read."""
     try:
         descriptor = _open(place, name)
     except OSError:
@@ -262,12 +266,12 @@ def _taken(lock: str, whose: str, pid: int | None) -> TemporaryError:
     who = f"another mailbell run (pid {pid})" if pid else "another mailbell run"
     return TemporaryError(
         f"{who} fetches for {whose} already, under the lock {lock}",
-        "end it, or name another --lock",
+        "end it, or choose another --lock",
     )
 
 
 def _taken_of_all(place: int, lock: str) -> TemporaryError:
-    """Say who keeps us from having all accounts: another who has all, or who has some."""
+    """Explain which agent has all accounts, or some of them."""
     pid = _holder(place, lock)
     if pid:
         return _taken(lock, "all accounts", pid)
@@ -278,20 +282,20 @@ def _taken_of_all(place: int, lock: str) -> TemporaryError:
 
 
 def _holder(place: int, name: str) -> int | None:
-    """Read who holds a file; None when that is not known, or not true any more."""
+    """Return the process that holds a file; None if that is unknown or out of date."""
     first = next(iter(_read(place, name)), b"")
     if not _PID.fullmatch(first):
         return None
     pid = int(first)
     try:
         os.kill(pid, 0)
-    except OSError:  # it is gone, or by now another user's
+    except OSError:  # the process has ended, or the number is now another user's process
         return None
     return pid
 
 
 def _require_nothing_left(place: int, name: str) -> None:
-    """Refuse a lock while something runs that an earlier holder could not end."""
+    """Refuse a lock while a command runs that an earlier holder could not end."""
     for line in _read(place, name)[1:]:
         session = Session.read(line)
         if session is not None and (pid := session.left()):
@@ -307,7 +311,7 @@ def _explain(error: OSError, path: str) -> MailbellError:
     match error.errno:
         case errno.ELOOP | errno.ENOTDIR | errno.EEXIST:
             return ConfigurationError(
-                f"{path} is a link, or no directory", f"see who made it, and remove it: {path}"
+                f"{path} is a link, or not a directory", f"see who made it, and remove it: {path}"
             )
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return PrivilegeError(

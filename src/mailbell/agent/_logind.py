@@ -1,8 +1,8 @@
-"""What logind says of sleep, heard on the system bus (org.freedesktop.login1(5)).
+"""Hears from logind, on the system bus, when the machine sleeps (org.freedesktop.login1(5)).
 
-Anyone on the bus may send a signal straight to anyone, under any name of an
-interface, so a signal counts only when it comes from the connection that owns
-logind's name. The bus itself says which one that is, and when it changes.
+Every program on the bus may send a signal directly to every other program, with any
+interface name. So a signal counts only if it comes from the connection that owns logind's
+name. The bus tells which connection that is, and when it changes.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from jeepney.wrappers import unwrap_msg
 
 __all__ = ["SYSTEM", "BusError", "Logind", "connect"]
 
-SYSTEM: Final = "SYSTEM"  # jeepney's name: $DBUS_SYSTEM_BUS_ADDRESS, else where it always is
+SYSTEM: Final = "SYSTEM"  # jeepney's name for $DBUS_SYSTEM_BUS_ADDRESS or the usual address
 
-_PATIENCE: Final = 10.0  # seconds until the bus has let us in
+_PATIENCE: Final = 10.0  # seconds for the bus to accept the connection
 _READ_SIZE: Final = 4096
 
 _LOGIND: Final = "org.freedesktop.login1"
@@ -33,18 +33,18 @@ _SIGNAL: Final = {
     "member": "PrepareForSleep",
 }
 _FROM_LOGIND: Final = MatchRule(sender=_LOGIND, **_SIGNAL)
-# A message bears the number of its sender's connection, never the name in the rule above.
+# A message has the number of its sender's connection, never the name in the rule above.
 _FROM_ANYBODY: Final = MatchRule(**_SIGNAL)
 _NEW_OWNER: Final = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
 _NEW_OWNER.add_arg_condition(0, _LOGIND)
 
 
 class BusError(Exception):
-    """There is no bus, or no logind on it, or it went away. Its text says which."""
+    """There is no bus, the bus has no logind, or the connection ended. The text says which."""
 
 
 class Logind:
-    """A connection to the bus on which logind is heard. Made by `connect`."""
+    """A connection to the bus that receives logind's signals. `connect` makes it."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -63,17 +63,17 @@ class Logind:
         self.close()
 
     def close(self) -> None:
-        """Leave the bus. Closing it again does nothing."""
+        """Close the connection. Closing it again does nothing."""
         self._stream.socket.close()
 
     async def falls_asleep(self) -> bool:
-        """Wait for logind's next word.
+        """Wait for logind's next signal.
 
         Returns:
-            True: the machine is about to sleep; False: it is awake again.
+            True: the machine is about to sleep; False: the machine is awake again.
 
         Raises:
-            BusError: nothing more will be heard.
+            BusError: no signal will come any more.
         """
         with _explained():
             while True:
@@ -87,7 +87,7 @@ class Logind:
         """Log in, and ask for the signals."""
         await self._authenticate()
         await self._ask(message_bus.Hello())
-        # First the changes and then the state: none can fall in between.
+        # Ask for changes before the present owner: so no change is missed in between.
         await self._ask(message_bus.AddMatch(_NEW_OWNER))
         await self._ask(message_bus.AddMatch(_FROM_LOGIND))
         (self._owner,) = await self._ask(message_bus.GetNameOwner(_LOGIND))
@@ -112,16 +112,16 @@ class Logind:
 
 
 async def connect(address: str = SYSTEM) -> Logind:
-    """Go and listen to logind.
+    """Connect to the bus and ask for logind's signals.
 
     Args:
-        address: of the bus, as in `unix:path=/run/dbus/system_bus_socket`.
+        address: the address of the bus, such as `unix:path=/run/dbus/system_bus_socket`.
 
     Returns:
-        A connection; whoever gets it closes it.
+        A connection. The caller closes it.
 
     Raises:
-        BusError: there is no bus, or no logind on it.
+        BusError: there is no bus, or the bus has no logind.
     """
     with _explained(), trio.fail_after(_PATIENCE):
         logind = Logind(await trio.open_unix_socket(get_bus(address)))
@@ -138,8 +138,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # All of them: jeepney reads what the bus sends with no errors of its own, and
-        # whatever it stumbled over, nothing more can be read after it.
+        # Every exception: jeepney has no error types of its own for bad data from the bus.
+        # After any of them, nothing more can be read.
         raise BusError(_reason(error)) from error
 
 

@@ -1,16 +1,16 @@
-"""When a job runs: soon after a notification, never twice at once, never in a storm.
+"""Decides when a job runs: soon after a notification, and never twice at once.
 
-A notification says that there is mail, not how much, and one run fetches all of
-it. So a job needs no queue, only to know that it is wanted:
+A notification says that there is mail, and not how much. One run fetches all of the mail.
+So a job needs no queue. It only needs to know whether it is wanted:
 
-- it waits until the notifications of one delivery have settled;
+- it waits until no more notifications of one delivery come;
 - it leaves a gap between the start of one run and the start of the next;
-- whatever comes during a run means exactly one more run;
-- after a failure it tries again by itself, later and later, until the machine wakes
-  from sleep or gets an address: then the failures are forgotten;
-- when nothing came for long it runs all the same: a mail server may forget us.
+- all notifications during a run cause exactly one more run;
+- after a failure it tries again, each time after a longer wait. When the machine wakes
+  from sleep or gets an address, the failures are forgotten;
+- when no notification came for a long time, it runs too: a mail server may forget to ring.
 
-Pure: the time is an argument, of a clock that never runs backwards.
+Pure: the time is an argument, of a clock that never goes back.
 """
 
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from typing import Final
 
 __all__ = ["Pace", "Pending", "Step", "Timing", "Trigger"]
 
-# Doubled so often, even a millisecond is longer than any maximum that makes sense.
+# After so many doublings, even a millisecond is longer than any useful maximum.
 _MAX_DOUBLINGS: Final = 40
 
 
 class Trigger(StrEnum):
-    """Why a job is wanted. Of several, the first in this order is told to the command."""
+    """Why a job is wanted. Of several, the command is told the first in this order."""
 
     NETWORK = "network"  # a mail server rang
-    MANUAL = "manual"  # somebody rang by hand
-    RESYNC = "resync"  # something may have been missed
+    MANUAL = "manual"  # a person rang by hand
+    RESYNC = "resync"  # notifications may have been missed
     RESUME = "resume"  # the machine slept
     ADDRESS = "address"  # the machine got an address
     START = "start"  # the agent started
     RETRY = "retry"  # the last run failed
-    POLL = "poll"  # nothing came for long
+    POLL = "poll"  # nothing came for a long time
 
 
 class Step(Enum):
-    """What is to be done now."""
+    """What the caller must do now."""
 
     START = "start"
     TERMINATE = "terminate"
@@ -46,17 +46,17 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How a job is paced. All in seconds.
+    """The times of a job, all in seconds.
 
     Attributes:
-        settle: how long it must have been quiet before a run.
-        settle_max: how long a run waits for quiet at most.
-        min_gap: from the start of one run to the start of the next, at least.
+        settle: a run starts when no notification came for this time.
+        settle_max: a run starts this time after the first notification, at the latest.
+        min_gap: the least time from the start of one run to the start of the next.
         timeout: how long a run may take.
-        kill_after: how long it then has to end by itself.
-        backoff: from the end of a run that failed to the next, doubled each time.
-        backoff_max: the longest of these.
-        poll: a run after so long without any; 0: never.
+        kill_after: how long a run has, after SIGTERM, before it is killed.
+        backoff: the time from the end of a failed run to the next; it doubles each time.
+        backoff_max: the longest time after a failed run.
+        poll: a run starts when no run was for this time; 0: never.
     """
 
     settle: float = 1.0
@@ -71,11 +71,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What a run is for.
+    """The reason for a run.
 
     Attributes:
-        trigger: why; of several the first in the order of `Trigger`.
-        count: how many notifications it answers.
+        trigger: the cause; of several, the first in the order of `Trigger`.
+        count: the number of notifications that the run answers.
     """
 
     trigger: Trigger
@@ -83,37 +83,37 @@ class Pending:
 
 
 _ORDER: Final = tuple(Trigger)
-# What failed before says nothing any more: the machine is elsewhere, perhaps.
+# After these, earlier failures mean nothing: the machine may be in another network.
 _NEWS: Final = {Trigger.RESUME, Trigger.ADDRESS}
 
 
 class Pace:
-    """The state of one job between its runs and during one.
+    """The state of one job, between its runs and during a run.
 
-    Call `step` when `due` has come and after every other call; it says what is
-    to be done. Answer START with `started`, and report each end with `ended`.
+    Call `step` when `due` has come and after every other call. It returns what to do.
+    Answer START with `started`, and report the end of each run with `ended`.
     """
 
     def __init__(self, timing: Timing, now: float) -> None:
-        """Begin with nothing wanted.
+        """Begin without a wanted run.
 
         Args:
-            timing: how it is paced.
+            timing: the times of the job.
             now: seconds.
         """
         self._timing = timing
         self._wanted: Pending | None = None
-        self._first: float | None = None  # of what rang since the last start
+        self._first: float | None = None  # when the first notification since the last start came
         self._last = now
         self._gap_until = self._retry_at = now
         self._idle_since = now
         self._failures = 0
         self._running_since: float | None = None
-        self._told: Step | None = None  # what the present run was told, if anything
+        self._told: Step | None = None  # the last step of the present run, if any
 
     @property
     def due(self) -> float | None:
-        """When `step` will have something to say, in seconds; None: not by itself."""
+        """When `step` will return a step, in seconds; None: only after another call."""
         if self._running_since is None:
             return self._start_at()
         if self._told is None:
@@ -128,12 +128,12 @@ class Pace:
         return self._failures
 
     def ring(self, now: float, trigger: Trigger, count: int = 1) -> None:
-        """Want a run.
+        """Note that a run is wanted.
 
         Args:
             now: seconds.
-            trigger: why.
-            count: how many notifications this stands for.
+            trigger: the cause.
+            count: the number of notifications.
         """
         if self._first is None:
             self._first = now
@@ -143,7 +143,7 @@ class Pace:
         self._want(trigger, count)
 
     def step(self, now: float) -> Step | None:
-        """Say what is to be done now; it is said once.
+        """Return what to do now, each step once; None: nothing.
 
         Args:
             now: seconds.
@@ -157,13 +157,13 @@ class Pace:
         return self._told
 
     def started(self, now: float) -> Pending:
-        """Begin a run; what comes from now on is for the next one.
+        """Begin a run. Notifications that come from now on are for the next run.
 
         Args:
             now: seconds.
 
         Returns:
-            What this run is for.
+            The reason for this run.
         """
         pending = self._wanted or Pending(Trigger.POLL, 0)
         self._wanted = self._first = None
@@ -177,7 +177,7 @@ class Pace:
 
         Args:
             now: seconds.
-            ok: whether it did what it was for. If not, it is wanted again.
+            ok: whether the run succeeded. If not, another run is wanted.
         """
         self._running_since = None
         self._idle_since = now
@@ -197,7 +197,7 @@ class Pace:
 
     def _start_at(self) -> float | None:
         timing = self._timing
-        if self._failures:  # to settle is no question any more
+        if self._failures:  # after a failure, notifications do not change the time
             return max(self._retry_at, self._gap_until)
         if self._first is not None:
             settled = min(self._last + timing.settle, self._first + timing.settle_max)

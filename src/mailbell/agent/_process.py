@@ -1,9 +1,8 @@
-"""One run of one command, from its start to the end of the last process of it.
+"""One run of one command, from its start to the end of its last process.
 
-Whoever asks for a run decides how long it may take (`Control`); here is only how
-it is ended. In whatever way that happens, also when the agent itself is told to
-stop, nothing of the command stays behind in its session, and nothing it does can
-keep us from going on.
+The caller decides how long a run may take (`Control`). This module ends the run, also when
+the agent itself must end. In every case no process stays behind in the command's session,
+and a command cannot stop the agent from going on.
 """
 
 import signal
@@ -20,17 +19,17 @@ from mailbell.core.errors import OperatingSystemError
 
 __all__ = ["Control", "Ended", "run"]
 
-_CHUNK: Final = 65_536  # bytes; what a pipe holds
+_CHUNK: Final = 65_536  # bytes; the size of a pipe
 
 # All in seconds.
 KILL_AFTER: Final = 10.0
-# A helper that sees its end of file needs a moment, and is nothing to speak of.
+# A helper that reads its end of file ends by itself in this time, and is not reported.
 GRACE = 0.5
-# A process that was killed is gone by then, unless the kernel cannot end it.
+# A killed process has ended by then, unless the kernel cannot end it.
 KILLED_WITHIN = 2.0
-# From the end of the command to that of its output, when somebody else holds the pipe.
+# From the end of the command to the end of its output, if another process holds the pipe.
 LAST_WORDS = 0.5
-# Between two looks at the session, growing.
+# Between two looks at the session; the pause grows.
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 
@@ -40,13 +39,13 @@ class Ended:
     """How a run ended.
 
     Attributes:
-        code: the exit status; None if a signal ended the command, or it never began.
-        signal: the signal that ended it.
-        timed_out: whether it was told to end while it ran.
-        problem: why it could not be started, and what to do; else empty.
+        code: the exit status; None if a signal ended the command, or it did not start.
+        signal: the signal that ended the command; None if none did.
+        timed_out: whether `Control` ended the command.
+        problem: why the command could not be started, and the remedy; else empty.
         seconds: how long the command ran.
-        dropped: bytes of its output that were not told.
-        left_over: whether processes that it left in its session had to be ended.
+        dropped: the number of bytes of its output that were not passed on.
+        left_over: whether the agent ended processes that were left in the session.
     """
 
     code: int | None = None
@@ -59,7 +58,7 @@ class Ended:
 
 
 class Control:
-    """Ends one run. May be used at any time: before it begins, and after it has ended."""
+    """Ends one run. It may be used at any time, also before the run and after it."""
 
     def __init__(self) -> None:
         self.terminating = trio.Event()
@@ -83,24 +82,24 @@ async def run(
     running: Running,
     kill_after: float = KILL_AFTER,
 ) -> Ended:
-    """Run a command until nothing of it is left.
+    """Run a command until no process of it is left.
 
-    Cancelling ends it as well, in at most `kill_after` and three seconds.
+    To cancel this ends the command too, in at most `kill_after` and three seconds.
 
     Args:
         argv: the program and its arguments.
-        environ: its whole environment.
-        output: called with each line it prints: any bytes, without the line's
-            end. At most `MAX_OUTPUT` bytes are told. It must not raise.
-        control: to end it early.
-        running: told of its session.
-        kill_after: seconds from SIGTERM to SIGKILL, where `control` does not
-            decide: when cancelled, and for what the command leaves behind.
+        environ: the whole environment of the command.
+        output: called with each line that the command prints: any bytes, without the end
+            of the line. At most `MAX_OUTPUT` bytes are passed. It must not raise.
+        control: ends the run early.
+        running: records the session of the command.
+        kill_after: seconds from SIGTERM to SIGKILL when `control` does not decide: after
+            a cancellation, and for processes that the command leaves behind.
 
     Returns:
-        How it ended. A command that cannot be started is no exception.
+        How the run ended. A command that cannot be started raises no exception.
     """
-    await trio.lowlevel.checkpoint()  # told to stop already: it does not even begin
+    await trio.lowlevel.checkpoint()  # if this is cancelled already, the command does not start
     try:
         child = start(argv, environ)
     except OperatingSystemError as error:
@@ -118,8 +117,8 @@ class _Run:
         self._seconds: float | None = None  # known when the command has ended
         self._timed_out = False
         self._left_over = False
-        # What the command prints is read to its end, also when we are cancelled: it
-        # could wait for us otherwise, and not end.
+        # The output is read to its end, also after a cancellation. Otherwise the command
+        # could wait for a reader and not end.
         self._reading = trio.CancelScope(shield=True)
         self._read_all = trio.Event()
 
@@ -166,15 +165,15 @@ class _Run:
         self._seconds = trio.current_time() - self._began
 
     async def _clear_up(self) -> None:
-        """End what is left of the session, and give the output a moment to end."""
-        # Either we are cancelled, or somebody outlives the command.
+        """End the processes that are left in the session, and wait shortly for the output."""
+        # Either this run was cancelled, or a process of the session outlives the command.
         if self._seconds is None or not await self._gone_within(GRACE):
             self._left_over = True
             self._child.signal(signal.SIGTERM)
             if not await self._gone_within(self._kill_after):
                 self._child.signal(signal.SIGKILL)
                 await self._gone_within(KILLED_WITHIN)
-        # What has left the session may hold the pipe, and even print, for ever.
+        # A process that has left the session may hold the pipe without a limit.
         with trio.move_on_after(LAST_WORDS):
             await self._read_all.wait()
 

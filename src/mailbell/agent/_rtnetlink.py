@@ -1,11 +1,11 @@
-"""Which addresses the machine has: the kernel's messages, read (rtnetlink(7), netlink(7)).
+"""Reads the kernel's messages about the machine's addresses (rtnetlink(7), netlink(7)).
 
-The kernel announces an address when it is added, and again whenever anything
-about it changes: each router advertisement and each renewal of a lease prolongs
-it, on some networks every few seconds. Only the first is an address that
-appeared. So what is there already is remembered, and asked for at the beginning.
+The kernel announces an address when it is added, and again after each change: a router
+advertisement or the renewal of a lease prolongs an address, on some networks every few
+seconds. Only the first announcement is a new address. So this remembers the addresses,
+and the agent asks for all of them at the beginning.
 
-Pure: bytes come in, and what they mean goes out.
+Pure: bytes come in, and their meaning goes out.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ __all__ = ["GROUPS", "LIST_ADDRESSES", "Addresses"]
 
 # linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
 GROUPS: Final = 0x10 | 0x100
-"""What a socket is bound to so that it hears of addresses."""
+"""The groups to bind a socket to, so that it receives messages about addresses."""
 
 _HEADER: Final = struct.Struct("=IHHII")  # `struct nlmsghdr`
 _ADDRESS: Final = struct.Struct("=BBBBI")  # `struct ifaddrmsg`
@@ -34,7 +34,7 @@ _NLA_TYPE_MASK: Final = 0x3FFF
 _RTM_NEWADDR: Final = 20
 _RTM_DELADDR: Final = 21
 _RTM_GETADDR: Final = 22
-_RT_SCOPE_LINK: Final = 253  # larger: within the machine, or nowhere
+_RT_SCOPE_LINK: Final = 253  # a larger scope is within the machine, or nowhere
 
 # linux/if_addr.h
 _IFA_ADDRESS: Final = 1
@@ -48,29 +48,29 @@ _UNUSABLE: Final = _IFA_F_DADFAILED | _IFA_F_DEPRECATED | _IFA_F_TENTATIVE
 LIST_ADDRESSES: Final = _HEADER.pack(
     _HEADER.size + _ADDRESS.size, _RTM_GETADDR, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0
 ) + bytes(_ADDRESS.size)
-"""The request to tell all addresses that are there."""
+"""The request for all present addresses."""
 
 _Key = tuple[int, bytes]  # interface, address
 
 
 class Addresses:
-    """The addresses by which the machine reaches others.
+    """The addresses by which the machine reaches other networks.
 
-    Not those of one link, or of the machine alone, and none that must not be
-    used: not yet because another may have it, or not any more.
+    Addresses of one link or of the machine alone do not count. Nor do addresses that the
+    machine may not use: the kernel still checks for duplicates, or they are deprecated.
     """
 
     def __init__(self) -> None:
         self._known: set[_Key] = set()
 
     def receive(self, data: bytes) -> bool:
-        """Take what the kernel sent.
+        """Take a datagram of the kernel.
 
         Args:
-            data: a datagram of the kernel's. What makes no sense in it is left out.
+            data: the datagram. Malformed parts of it are ignored.
 
         Returns:
-            Whether an address appeared.
+            Whether it announces a new address.
         """
         appeared = False
         for message in _messages(data):
@@ -78,7 +78,7 @@ class Addresses:
         return appeared
 
     def forget(self) -> None:
-        """Know nothing any more: messages were lost. Ask for the list again."""
+        """Forget all addresses, because messages were lost. The caller asks for all again."""
         self._known.clear()
 
     def _note(self, kind: int, flags: int, body: bytes) -> bool:
@@ -91,7 +91,7 @@ class Addresses:
             return False
         is_new = key not in self._known
         self._known.add(key)
-        # The flag marks parts of the list that was asked for: those were there before.
+        # The flag marks answers to the request for all addresses: these are not new.
         return is_new and not flags & _NLM_F_MULTI
 
 
@@ -106,14 +106,14 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _read(body: bytes) -> tuple[_Key, bool] | None:
-    """Read of which address a message is, and whether it is one to reach others by."""
+    """Return the address of a message, and whether other networks are reached by it."""
     if len(body) < _ADDRESS.size:
         return None
     _, _, flags, scope, interface = _ADDRESS.unpack_from(body)
     attributes = dict(_attributes(body[_ADDRESS.size :]))
-    # Of a point-to-point link IFA_ADDRESS is the other end.
+    # On a point-to-point link, IFA_ADDRESS is the address of the other end.
     address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
-    if len(attributes.get(_IFA_FLAGS, b"")) == _FLAGS.size:  # all of them, not the first eight
+    if len(attributes.get(_IFA_FLAGS, b"")) == _FLAGS.size:  # all flags; the header has eight
         (flags,) = _FLAGS.unpack(attributes[_IFA_FLAGS])
     if len(address) not in {4, 16}:
         return None
@@ -131,7 +131,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _leads_out(address: bytes) -> bool:
-    # The scope is what whoever added the address says; many say nothing, and it is global.
+    # The program that adds an address sets its scope. Many set none, and it is global.
     parsed = ipaddress.ip_address(address)
     return not (parsed.is_loopback or parsed.is_link_local)
 

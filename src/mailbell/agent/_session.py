@@ -1,8 +1,8 @@
-"""The session of a command: all that it has started, except what makes itself a daemon.
+"""The session of a command: all processes that it started, except those that became daemons.
 
-The agent ends the session of a command when the command has ended. If the agent is
-killed outright (SIGKILL, no memory left), it cannot. So it notes each session while a
-process of it may run, and the next agent looks whether that is still so.
+The agent ends the session of a command when the command has ended. An agent that is killed
+(SIGKILL, no memory left) cannot do this. So the agent writes each session down while a
+process of it may run. The next agent looks whether one still runs.
 """
 
 import os
@@ -23,9 +23,10 @@ class Session:
     """One session of this machine.
 
     Attributes:
-        number: of the session, which is that of the process that has made it.
-        began: clock ticks from the start of the machine to that of this process; 0: not known.
-        boot: names this run of the machine; empty: not known.
+        number: the number of the session and of the process that has made it.
+        began: clock ticks from the start of the machine to the start of that process;
+            0: not known.
+        boot: the kernel's name for the time since the start of the machine; empty: not known.
     """
 
     number: int
@@ -37,29 +38,29 @@ class Session:
         """Describe a session.
 
         Args:
-            pid: of the process that has made it.
+            pid: the number of the process that has made it.
 
         Returns:
-            The session; nothing of it is unknown, unless /proc cannot be read.
+            The session. All of it is known, unless /proc cannot be read.
         """
         return cls(pid, _began(pid), _boot())
 
     @classmethod
     def read(cls, line: bytes) -> Self | None:
-        """Read what `note` has written; None when it is something else."""
+        """Read a line that `note` has written; None for any other line."""
         found = _NOTE.fullmatch(line)
         return cls(int(found[1]), int(found[2]), found[3].decode()) if found else None
 
     def note(self) -> bytes:
-        """Write it down in one line, without its end."""
+        """Return the session as one line, without the end of the line."""
         return f"{self.number} {self.began} {self.boot}".encode()
 
     def left(self) -> int | None:
-        """Find a process of it that runs.
+        """Find a process of the session that still runs.
 
         Returns:
-            The number of a process, of the one that has made the session if that runs.
-            None when there is none, also where the number is by now another session's.
+            The number of a process: that of the process which has made the session, if it
+            runs. None if no process runs, also if another session now has the number.
         """
         if self.boot != _boot() or self._is_another():
             return None
@@ -67,16 +68,16 @@ class Session:
         return self.number if self.number in pids else next(iter(pids), None)
 
     def _is_another(self) -> bool:
-        # The number can be given away only once no process of the session is there.
+        # The kernel reuses the number only after the last process of the session has ended.
         began = _began(self.number)
         return bool(began and self.began and began != self.began)
 
 
 class Running:
-    """The sessions in which something may run now.
+    """The sessions in which a process may run now.
 
     Args:
-        tell: called with all of them whenever there is one more or less.
+        tell: called with all sessions after each change.
     """
 
     def __init__(self, tell: Callable[[Collection[Session]], None] = lambda _: None) -> None:
@@ -84,15 +85,15 @@ class Running:
         self._sessions: dict[int, Session] = {}
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of sessions."""
         return len(self._sessions)
 
     @contextmanager
     def during(self, pid: int) -> Iterator[None]:
-        """Count a session in during the block, and longer if a process cannot be ended.
+        """Include a session during the block, and longer if a process cannot be ended.
 
         Args:
-            pid: of the process that has made it.
+            pid: the number of the process that has made it.
         """
         self._sessions[pid] = Session.of(pid)
         self._tell(self._sessions.values())
@@ -105,19 +106,19 @@ class Running:
 
 
 def members(session: int) -> Iterator[tuple[int, int]]:
-    """Yield each process of a session that runs, and its group; one that has ended does not.
+    """Yield each running process of a session, with the number of its group.
 
     Args:
-        session: its number.
+        session: the number of the session.
     """
     for pid in processes():
-        with suppress(OSError):  # it has gone
+        with suppress(OSError):  # the process has ended
             if os.getsid(pid) == session and _stat(pid)[0] not in {b"Z", b"X"}:
                 yield pid, os.getpgid(pid)
 
 
 def processes() -> list[int]:
-    """Return the number of each process; none when there are no more descriptors to look with."""
+    """Return the number of each process; empty if no descriptor is left to read /proc."""
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     except OSError:
@@ -132,9 +133,9 @@ def _began(pid: int) -> int:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Read a process's state and what follows it: proc_pid_stat(5), from the third on."""
+    """Return the fields of proc_pid_stat(5) from the third, the state of the process, on."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        # The name, in parentheses, may hold anything.
+        # The name in parentheses may contain any bytes.
         return file.read().rpartition(b") ")[2].split()
 
 

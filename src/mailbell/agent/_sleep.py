@@ -1,28 +1,27 @@
-"""Did the machine sleep? Told once for each sleep, whoever notices it first.
+"""Reports each sleep of the machine once, from two sources.
 
-Two say so. The clocks always do: CLOCK_MONOTONIC stands still while the machine
-sleeps, and CLOCK_BOOTTIME goes on (clock_gettime(2)), so the difference between
-them is how long it has slept in all. logind does as well, sooner and by name, where
-there is one: `PrepareForSleep` comes with true before a sleep and with false after
-it, and with false also when a sleep came to nothing.
+The first source is the clocks. CLOCK_MONOTONIC stands still while the machine sleeps, and
+CLOCK_BOOTTIME goes on (clock_gettime(2)). So their difference is the time that the machine
+has slept in all. The second source is logind, if there is one, and it is faster. It sends
+`PrepareForSleep` with true before a sleep, and with false after it. It also sends false
+if the machine did not sleep after all.
 
-Pure: what the clocks say is an argument.
+Pure: the times of the clocks are arguments.
 """
 
 from typing import Final, NamedTuple
 
 __all__ = ["Reading", "Sleep"]
 
-# Seconds. Nothing is missed in a shorter sleep: mail servers try for longer.
+# Seconds. No notification is missed in a shorter sleep: mail servers try for longer.
 _SHORTEST: Final = 2.0
 
 
 class Reading(NamedTuple):
-    """CLOCK_BOOTTIME between two looks at CLOCK_MONOTONIC, in seconds.
+    """CLOCK_BOOTTIME, and CLOCK_MONOTONIC before and after it, in seconds.
 
-    No two clocks can be read at once, and between two calls this process may be
-    kept waiting for any time. With a look before and one after it is known how
-    wrong the difference may be.
+    Two clocks cannot be read at the same time, and the process may wait for any time
+    between two calls. The two times of CLOCK_MONOTONIC bound the error of the difference.
 
     Attributes:
         before: CLOCK_MONOTONIC.
@@ -36,56 +35,56 @@ class Reading(NamedTuple):
 
     @property
     def least(self) -> float:
-        """How long the machine has slept in all, at least."""
+        """The least time that the machine has slept in all, in seconds."""
         return self.boottime - self.after
 
     @property
     def most(self) -> float:
-        """How long the machine has slept in all, at most."""
+        """The longest time that the machine may have slept in all, in seconds."""
         return self.boottime - self.before
 
 
 class Sleep:
-    """Knows which sleeps have been told.
+    """Knows which sleeps have been reported.
 
     Args:
         reading: the clocks now.
     """
 
     def __init__(self, reading: Reading) -> None:
-        # What had been slept when a sleep was last told, at most. Short sleeps add up.
+        # The longest time slept when a sleep was last reported. Short sleeps add up.
         self._most = reading.most
-        self._is_told = False  # the sleep that logind spoke of last
+        self._is_told = False  # whether the sleep that logind announced last was reported
 
     def look(self, reading: Reading) -> bool:
-        """Ask the clocks.
+        """Compare the clocks.
 
         Args:
             reading: the clocks now.
 
         Returns:
-            Whether the machine has slept, and that is news.
+            Whether the machine has slept and the sleep was not reported yet.
         """
         if reading.least - self._most > _SHORTEST:
             self._most = reading.most
             self._is_told = True
             return True
-        # The total only grows: what is the most now was not exceeded earlier.
+        # The total only grows, so the bound of this reading also holds for earlier times.
         self._most = min(self._most, reading.most)
         return False
 
     def falling_asleep(self) -> None:
-        """Note logind's word that the machine is about to sleep."""
+        """Note logind's signal that the machine is about to sleep."""
         self._is_told = False
 
     def awake(self, reading: Reading) -> bool:
-        """Note logind's word that the machine is awake again.
+        """Note logind's signal that the machine is awake again.
 
         Args:
             reading: the clocks now.
 
         Returns:
-            Whether that is news: the clocks may have told it already.
+            Whether the sleep was not reported yet: the clocks may have shown it already.
         """
         is_news = self.look(reading) or not self._is_told
         self._most = reading.most

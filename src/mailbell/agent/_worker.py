@@ -1,7 +1,7 @@
-"""One job of the agent: its pace, its runs, its words in the log.
+"""One job of the agent: its pace, its runs and its lines in the log.
 
-All that is decided here is how a run went; when there is one is the business of
-`mailbell.agent._pace`, and how a command is run that of `mailbell.agent._process`.
+This module decides whether a run succeeded. `mailbell.agent._pace` decides when a run
+starts, and `mailbell.agent._process` runs the command.
 """
 
 import os
@@ -23,18 +23,18 @@ from mailbell.logs.journal import Level
 __all__ = ["Worker"]
 
 SUCCESS: Final = frozenset({0})
-# What a command is told in one variable has 128 KiB (execve(2)), and a name 64 characters.
+# A variable has room for 128 KiB (execve(2)), and a name has up to 64 characters.
 MOST_NAMED: Final = 1_000
 
 
 class Worker:
-    """Runs one job whenever its pace says so.
+    """Runs one job when its pace says so.
 
     Args:
-        job: what to run, and how often.
-        log: for what happens and for the output of the commands.
-        turn: held during a run; jobs that must not run at once share one.
-        running: told of the session of each command.
+        job: the job.
+        log: records events and the output of the commands.
+        turn: a lock that is held during a run. Jobs that must not overlap share one.
+        running: records the session of each command.
     """
 
     def __init__(self, job: Job, log: Log, turn: trio.Lock, running: Running) -> None:
@@ -44,8 +44,8 @@ class Worker:
         self._running = running
         self._pace = Pace(job.timing, trio.current_time())
         self._rung = trio.Event()
-        self._accounts: dict[str, None] = {}  # that the next run is for, in order
-        self._all = False  # it is for all of the job's, whoever rang besides
+        self._accounts: dict[str, None] = {}  # the accounts of the next run, in order
+        self._all = False  # whether the next run is for all accounts of the job
         self._source = ""
 
     @property
@@ -56,13 +56,13 @@ class Worker:
     def ring(
         self, trigger: Trigger, *, count: int = 0, account: str = "", source: str = ""
     ) -> None:
-        """Want a run.
+        """Note that a run is wanted.
 
         Args:
-            trigger: why.
-            count: how many notifications this stands for.
-            account: whose mail it is about; empty: that of all the job's accounts.
-            source: numeric address of the mail server, if one rang.
+            trigger: the cause.
+            count: the number of notifications.
+            account: the account to fetch for; empty: all accounts of the job.
+            source: the numeric address of the mail server, if one rang.
         """
         self._all = self._all or not account or len(self._accounts) >= MOST_NAMED
         if not self._all:
@@ -72,14 +72,14 @@ class Worker:
         self._rung.set()
 
     async def serve(self) -> None:
-        """Run the job as often as it is wanted, until cancelled."""
+        """Run the job each time that it is wanted, until cancelled."""
         while True:
             await self._next_step()
             async with self._turn:
                 await self._run(self._pace.started(trio.current_time()))
 
     async def _next_step(self) -> Step:
-        """Wait until something is to be done."""
+        """Wait for the next step of the pace."""
         while True:
             if step := self._pace.step(trio.current_time()):
                 return step
@@ -88,7 +88,7 @@ class Worker:
                 await self._rung.wait()
 
     async def _run(self, pending: Pending) -> None:
-        """Run the command, and after success the one that follows it."""
+        """Run the command, and after a success the command `then`."""
         self._log.log(
             Level.INFO, "run", job=self.job.name, cause=pending.trigger.value, count=pending.count
         )
@@ -102,7 +102,7 @@ class Worker:
             nursery.cancel_scope.cancel()
         now = trio.current_time()
         self._pace.ended(now, ok=ok)
-        if not ok:  # the next run is for these as well
+        if not ok:  # the next run is also for these accounts
             self._accounts = accounts | self._accounts
             self._all = self._all or everybody
         if not ok and self._pace.due is not None:
@@ -146,11 +146,11 @@ class Worker:
         )
         ok = ended.code in ok_codes and not ended.timed_out
         level = Level.INFO if ok else Level.WARNING
-        self._log.log(level, "ran", job=self.job.name, program=argv[0], **described(ended))
+        self._log.log(level, "ran", job=self.job.name, program=argv[0], **describe(ended))
         return ok
 
     def _environ(self, pending: Pending, accounts: Iterable[str]) -> dict[str, str]:
-        """Tell the command what happened; nothing here is text of a stranger."""
+        """Return the command's environment. No value in it comes unchecked from a sender."""
         added = {
             "MAILBELL_ACCOUNT": " ".join(tuple(accounts) or self.job.accounts),
             "MAILBELL_CAUSE": pending.trigger.value,
@@ -163,15 +163,15 @@ class Worker:
 
 
 def signal_name(number: int | None) -> str | None:
-    """Name a signal; those of the real time have no name."""
+    """Return the name of a signal, or its number: real-time signals have no names."""
     try:
         return None if number is None else signal.Signals(number).name
     except ValueError:
         return str(number)
 
 
-def described(ended: Ended) -> dict[str, object]:
-    """Say how a command ended, without what goes without saying."""
+def describe(ended: Ended) -> dict[str, object]:
+    """Return the fields for the log that say how a command ended, without the usual ones."""
     parts: Iterable[tuple[str, object]] = (
         ("seconds", f"{ended.seconds:.1f}"),
         ("code", ended.code),

@@ -1,9 +1,9 @@
-"""What the agent runs: options and agent.toml become jobs.
+"""Turns the options of the command line and agent.toml into jobs.
 
-A job is told once, on the command line or in a table `[[job]]`, in the same words:
-`--min-gap` there is `min_gap` here, and both are read by the same rules. What is
-not said is taken from the preset, then from `[defaults]`, then from `Timing`.
-Whether a program is there is not decided here. docs/agent.md is the same as a table.
+The option `--min-gap` and the key `min_gap` of a table `[[job]]` mean the same, and the
+same rules check both. A value that is not given is taken from the preset, then from
+`[defaults]`, then from `Timing`. This module does not look for programs. docs/agent.md has
+all keys in tables.
 """
 
 import difflib
@@ -30,16 +30,16 @@ class Job:
     """A command, and when it runs.
 
     Attributes:
-        name: as the log has it; no two jobs share one.
-        command: its words; the first is a program in PATH, or an absolute path.
-        accounts: whose notifications it answers; empty: everybody's.
-        then: run after success; empty: nothing.
-        timing: how it is paced.
+        name: the name in the log. Each job has another name.
+        command: the words of the command. The first is a program in PATH or an absolute path.
+        accounts: the accounts whose notifications start the job; empty: all accounts.
+        then: a command to run after a success; empty: none.
+        timing: the times of the job.
         ok_codes: exit codes that are no failure; 0 is one of them.
-        on_start: whether it runs when the agent starts.
-        network_up: whether it runs when an address appears.
-        lock: jobs of one lock with an account in common never run at once.
-        only_rung: whether it runs for notifications and for nothing else.
+        on_start: whether the job runs when the agent starts.
+        network_up: whether the job runs when the machine gets an address.
+        lock: jobs with the same lock and a common account never overlap.
+        only_rung: whether the job runs for notifications only.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Backoff:
     """How long to wait after failures.
 
     Attributes:
-        first: after one, in seconds.
-        most: after however many, in seconds.
+        first: the wait after the first failure, in seconds.
+        most: the longest wait, in seconds.
     """
 
     form: ClassVar[str] = (
@@ -78,10 +78,10 @@ class Backoff:
             text: as it is written in the configuration.
 
         Returns:
-            Both of them.
+            Both durations.
 
         Raises:
-            ValueError: it is something else; the message says what to write.
+            ValueError: the text has another form. The message says what to write.
         """
         first, _, most = text.partition("..")
         try:
@@ -97,7 +97,7 @@ class Backoff:
 
 
 class Poll(Duration):
-    """How long nothing may come before a run, in seconds; 0: for ever."""
+    """The time without notifications after which the job runs, in seconds; 0: never."""
 
     __slots__ = ()
     form: ClassVar[str] = 'a duration from "1s" to "168h" such as "1h", or "0" for never'
@@ -113,7 +113,7 @@ class Poll(Duration):
             The duration.
 
         Raises:
-            ValueError: it is something else; the message says what to write.
+            ValueError: the text has another form. The message says what to write.
         """
         if text == "0":
             return cls(0)
@@ -129,7 +129,7 @@ class Poll(Duration):
         return super().__str__() if self else "0"
 
 
-# execve(2): a word ends at NUL, and has at most 128 KiB. The rest is the program's business.
+# execve(2): a word ends at NUL, and has at most 128 KiB. The program checks its own words.
 _WORD = Meta(
     pattern=r"\A[^\0]{0,4096}\Z", description='a word of at most 4096 characters, such as "-a"'
 )
@@ -137,38 +137,38 @@ _WORDS = tuple[Annotated[str, _WORD], ...]
 _CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 _CLIENT = Meta(description='the name of a preset, such as "mbsync"')
 
-# What nobody has said: some other source decides.
-_UNSAID: Final[Any] = None
+# The value of a key that is not given: another source has its value.
+_UNSET: Final[Any] = None
 
 
 class _Pacing(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a job runs: for one, or for all as `[defaults]`."""
+    """The keys that say when a job runs, in `[defaults]` or in a job."""
 
-    settle: Annotated[Duration, between(Duration, "0s", "1m", "1s")] = _UNSAID
-    settle_max: Annotated[Duration, between(Duration, "0s", "10m", "10s")] = _UNSAID
-    min_gap: Annotated[Duration, between(Duration, "100ms", "24h", "30s")] = _UNSAID
-    timeout: Annotated[Duration, between(Duration, "100ms", "24h", "5m")] = _UNSAID
-    backoff: Backoff = _UNSAID
-    poll: Poll = _UNSAID
-    on_start: Annotated[bool, FLAG] = _UNSAID
-    network_up: Annotated[bool, FLAG] = _UNSAID
+    settle: Annotated[Duration, between(Duration, "0s", "1m", "1s")] = _UNSET
+    settle_max: Annotated[Duration, between(Duration, "0s", "10m", "10s")] = _UNSET
+    min_gap: Annotated[Duration, between(Duration, "100ms", "24h", "30s")] = _UNSET
+    timeout: Annotated[Duration, between(Duration, "100ms", "24h", "5m")] = _UNSET
+    backoff: Backoff = _UNSET
+    poll: Poll = _UNSET
+    on_start: Annotated[bool, FLAG] = _UNSET
+    network_up: Annotated[bool, FLAG] = _UNSET
 
 
 class _Job(_Pacing, frozen=True, forbid_unknown_fields=True):
-    """All that can be said of a job."""
+    """All keys of a job."""
 
-    name: Annotated[str, ACCOUNT_NAME] = _UNSAID
-    accounts: Annotated[tuple[Annotated[str, ACCOUNT_NAME], ...], array(64, '["work"]')] = _UNSAID
-    client: Annotated[str, _CLIENT] = _UNSAID
-    command: Annotated[_WORDS, array(256, '["mbsync", "-a"]', least=1)] = _UNSAID
-    args: Annotated[_WORDS, array(256, '["work"]')] = _UNSAID
-    then: Annotated[_WORDS, array(256, '["notmuch", "new"]')] = _UNSAID
-    ok_codes: ExitCodes = _UNSAID
-    lock: Annotated[str, LOCK] = _UNSAID
+    name: Annotated[str, ACCOUNT_NAME] = _UNSET
+    accounts: Annotated[tuple[Annotated[str, ACCOUNT_NAME], ...], array(64, '["work"]')] = _UNSET
+    client: Annotated[str, _CLIENT] = _UNSET
+    command: Annotated[_WORDS, array(256, '["mbsync", "-a"]', least=1)] = _UNSET
+    args: Annotated[_WORDS, array(256, '["work"]')] = _UNSET
+    then: Annotated[_WORDS, array(256, '["notmuch", "new"]')] = _UNSET
+    ok_codes: ExitCodes = _UNSET
+    lock: Annotated[str, LOCK] = _UNSET
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
-    """agent.toml."""
+    """The tables of agent.toml."""
 
     job: Annotated[tuple[_Job, ...], array(64, '[[job]] with command = ["mbsync", "-a"]', least=1)]
     defaults: _Pacing = _Pacing()
@@ -193,10 +193,10 @@ def _built_in() -> Mapping[str, Any]:
 
 
 DEFAULTS: Final = _built_in()
-"""What holds for a job where nobody says otherwise, by key."""
+"""The built-in values, by key."""
 
 _Presets = Mapping[str, Preset]
-_Path = Callable[[str], str]  # of a key, as the person has written it
+_Path = Callable[[str], str]  # turns a key into its path for a message
 
 
 def parse(data: bytes, presets: _Presets) -> tuple[Job, ...]:
@@ -204,17 +204,17 @@ def parse(data: bytes, presets: _Presets) -> tuple[Job, ...]:
 
     Args:
         data: the file: TOML in UTF-8, at most 1 MiB, no line over 1024 bytes.
-        presets: what `client` may name.
+        presets: the presets that `client` may name.
 
     Returns:
         The jobs, at least one, each with a name of its own.
 
     Raises:
-        ConfigurationError: with every problem in the file.
+        ConfigurationError: the file has mistakes. The error has all of them.
     """
     problems = Problems()
     file = read(data, _File, problems)
-    defaults = ChainMap(_said(file.defaults), dict(DEFAULTS))
+    defaults = ChainMap(_given(file.defaults), dict(DEFAULTS))
     _check_settling(defaults, lambda key: f"defaults.{key}", problems)
     drafts = [
         _Draft(job, file.defaults, presets, _key_of(place), problems)
@@ -231,15 +231,16 @@ def from_options(given: Mapping[str, object], presets: _Presets) -> tuple[Job, .
     """Read the one job of a command line.
 
     Args:
-        given: what was said, under the keys of agent.toml; `then` and `ok_codes` as
-            one string each, the others as TOML would have them.
-        presets: what `client` may name.
+        given: the given options, by the keys of agent.toml. `then` and `ok_codes` are
+            strings; the others are values as TOML has them.
+        presets: the presets that `client` may name.
 
     Returns:
-        The job; several, when it is one for each account.
+        The job, or several jobs if there is one for each account.
 
     Raises:
-        ConfigurationError: with every problem; its path is the option.
+        ConfigurationError: the options have mistakes. The error has all of them, with the
+            options as paths.
     """
     problems = Problems()
     types = {field.name: field.type for field in fields(_Job)}
@@ -260,8 +261,8 @@ def _option_of(key: str) -> str:
 
 
 def _option(key: str, value: Any, kind: Any, problems: Problems) -> Any:
-    """Convert what was said with an option; two of them hold several values in one string."""
-    if isinstance(value, tuple):  # of an option that was repeated
+    """Convert the value of an option. Two options have several values in one string."""
+    if isinstance(value, tuple):  # from an option that may be repeated
         value = list(value)
     if key == "ok_codes":
         value = [int(code) if _CODE.fullmatch(code) else code for code in value.split(",")]
@@ -269,49 +270,49 @@ def _option(key: str, value: Any, kind: Any, problems: Problems) -> Any:
         try:
             value = shlex.split(value)
         except ValueError:
-            remedy = "close every quotation mark, and end with no backslash"
+            remedy = "close every quotation mark, and do not end with a backslash"
             problems.add("--then", f"{quote(value)} is not accepted: {remedy}")
             return INVALID
     return convert(kind, value, _option_of(key), problems)
 
 
 class _Draft:
-    """A job before it is known to be one."""
+    """A job that is not checked yet."""
 
     def __init__(
         self, job: _Job, defaults: _Pacing, presets: _Presets, path: _Path, problems: Problems
     ) -> None:
         self._job = job
-        self._said = _said(job)
+        self._given = _given(job)
         self._presets = presets
         self.path = path
         self._problems = problems
         self._preset = None if job.client is INVALID else presets.get(job.client)
         self._settings: Mapping[str, Any] = ChainMap(
-            self._said, _of_preset(self._preset), _said(defaults), dict(DEFAULTS)
+            self._given, _of_preset(self._preset), _given(defaults), dict(DEFAULTS)
         )
 
     @property
     def name(self) -> Any:
-        """What it is called, or would be if nobody has named it; INVALID if that is unknown."""
+        """The given name, or else the one made from the client or command; INVALID if unknown."""
         for key in ("name", "client"):
-            if key in self._said:
-                return self._said[key]
+            if key in self._given:
+                return self._given[key]
         return _name_of(self._job.command)
 
     def check(self) -> None:
-        """Tell everything that is wrong with it."""
+        """Report every mistake in the job."""
         self._check_source()
         if self._preset is not None:
             self._check_args(self._preset)
             self._check_occasions(self._preset)
         self._check_programs()
         self._check_accounts()
-        if {"settle", "settle_max"} & self._said.keys():
+        if {"settle", "settle_max"} & self._given.keys():
             _check_settling(self._settings, self.path, self._problems)
 
     def jobs(self) -> Iterator[Job]:
-        """Yield the job; one for each account, if its words speak of one."""
+        """Yield the job, or one job for each account if a word contains `{account}`."""
         job = self._whole()
         if not _speaks_of_account(job.command, job.then):
             yield job
@@ -339,7 +340,7 @@ class _Draft:
     def _command(self) -> tuple[str, ...]:
         if self._preset is None:
             return self._job.command
-        args = self._said.get("args", self._preset.args)
+        args = self._given.get("args", self._preset.args)
         return INVALID if args is INVALID else (*self._preset.command, *args)
 
     def _problem(self, key: str, message: str, place: int | None = None) -> None:
@@ -347,29 +348,29 @@ class _Draft:
         self._problems.add(path if place is None else f"{path}[{place}]", message)
 
     def _check_source(self) -> None:
-        said, client = self._said.keys(), self._job.client
+        said, client = self._given.keys(), self._job.client
         if "client" in said:
             if "command" in said and self._job.command is not INVALID:
-                self._problem("client", "has a command already: leave one of the two out")
+                self._problem("client", "there is a command too: leave one of the two out")
             if client is not INVALID and self._preset is None:
                 self._problem("client", f"{quote(client)} is not known: {self._suggestion()}")
             return
         if "command" not in said:
-            self._problem("command", "missing: write it, or a client")
+            self._problem("command", "missing: write a command or a client")
         if "args" in said:
-            self._problem("args", "belong to a client: add them to command")
+            self._problem("args", "need a client: without one, add them to command")
 
     def _suggestion(self) -> str:
         near = difflib.get_close_matches(self._job.client, self._presets, n=3)
         names = " or ".join(quote(name) for name in near)
-        known = "'mailbell clients' lists those that are"
+        known = "'mailbell clients' lists the known ones"
         return f"perhaps {names}; {known}" if names else known
 
     def _check_args(self, preset: Preset) -> None:
         args = self._job.args
         if preset.kind == "none":
-            how = f"'mailbell clients {preset.name}' says what to set in it"
-            self._problem("client", f"{quote(preset.name)} is nothing to run: {how}")
+            how = f"'mailbell clients {preset.name}' says what to set in the program"
+            self._problem("client", f"{quote(preset.name)} has no command to run: {how}")
         elif args and not preset.words:
             self._problem("args", f"{quote(preset.name)} takes no further words: leave them out")
         elif preset.words_needed and not args:
@@ -377,8 +378,8 @@ class _Draft:
 
     def _check_occasions(self, preset: Preset) -> None:
         for key in _OTHER_OCCASIONS if preset.only_rung else ():
-            if self._said.get(key, False) not in (False, INVALID):  # 0 is False, too
-                what = f"{quote(preset.name)} runs for notifications alone: leave it out"
+            if self._given.get(key, False) not in (False, INVALID):  # 0 equals False
+                what = f"{quote(preset.name)} runs for notifications only: leave it out"
                 self._problem(key, what)
 
     def _check_programs(self) -> None:
@@ -394,10 +395,11 @@ class _Draft:
             if first.setdefault(account, place) != place:
                 self._problem("accounts", f"{quote(account)} is there twice: remove one", place)
         if accounts == () and _speaks_of_account(self._command(), self._settings["then"]):
-            self._problem("accounts", f"missing: {ACCOUNT} in the command stands for one of them")
+            what = f"missing: {ACCOUNT} in the command stands for one of them"
+            self._problem("accounts", what)
 
 
-# What makes a job run without a notification, and how to say that it shall not.
+# The keys that make a job run without a notification, with the values that prevent it.
 _OTHER_OCCASIONS: Final = {"on_start": False, "network_up": False, "poll": Poll(0)}
 
 _TAKEN_AS_THEY_ARE: Final = ("accounts", "then", "on_start", "network_up", "lock")
@@ -415,8 +417,8 @@ def _timing(settings: Mapping[str, Any]) -> Timing:
     )
 
 
-def _said(table: _Pacing) -> dict[str, Any]:
-    return {key: value for key, value in asdict(table).items() if value is not _UNSAID}
+def _given(table: _Pacing) -> dict[str, Any]:
+    return {key: value for key, value in asdict(table).items() if value is not _UNSET}
 
 
 def _of_preset(preset: Preset | None) -> dict[str, Any]:
@@ -431,11 +433,11 @@ def _speaks_of_account(*commands: Sequence[str]) -> bool:
 
 
 def _no_program(word: str) -> str | None:
-    """Say why a word names no program; one in PATH, or an absolute path, does."""
+    """Return why a word is neither a program in PATH nor an absolute path; None if it is one."""
     if word.startswith("~"):
-        return f"{quote(word)}: only a shell knows what ~ is: write the path from / on"
+        return f"{quote(word)}: only a shell replaces ~: write a path that begins with /"
     if "/" in word and not word.startswith("/"):
-        return f"{quote(word)} is a path from nowhere: write it from / on"
+        return f"{quote(word)} is a relative path: write a path that begins with /"
     return None if word else '"" is not a program: write one, such as "mbsync"'
 
 
@@ -447,16 +449,14 @@ def _name_of(command: Sequence[str]) -> Any:
     return name[:64] or "job"
 
 
-# Also at the beginning, where a name has a letter or a digit.
+# Characters that a name may not have. A name begins with a letter or a digit.
 _NO_NAME: Final = re.compile(r"\A[^A-Za-z0-9]+|[^A-Za-z0-9._@+-]+", re.ASCII)
 
 
 def _check_settling(settings: Mapping[str, Any], path: _Path, problems: Problems) -> None:
     least, most = settings["settle"], settings["settle_max"]
     if INVALID not in (least, most) and most < least:
-        problems.add(
-            path("settle_max"), f'"{most}" is less than settle, "{least}": write that or more'
-        )
+        problems.add(path("settle_max"), f'"{most}" is less than settle: write at least "{least}"')
 
 
 def _check_names(drafts: Sequence[_Draft], problems: Problems) -> None:
@@ -465,4 +465,5 @@ def _check_names(drafts: Sequence[_Draft], problems: Problems) -> None:
         name = draft.name
         if name is not INVALID and first.setdefault(name, draft) is not draft:
             other = first[name].path("name")
-            problems.add(draft.path("name"), f"{quote(name)} is {other} too: write another")
+            what = f"{quote(name)} is also {other}: write another name"
+            problems.add(draft.path("name"), what)

@@ -1,4 +1,4 @@
-"""The folders of the person below the home folder."""
+"""The folders below the person's home folder."""
 
 from collections.abc import Mapping
 
@@ -17,19 +17,19 @@ def configuration_folder(environ: Mapping[str, str]) -> str:
         XDG_CONFIG_HOME if it is absolute, else `~/.config`.
 
     Raises:
-        ConfigurationError: there is no home folder.
+        ConfigurationError: HOME names no home folder.
     """
     configured = environ.get("XDG_CONFIG_HOME", "")
-    # The XDG specification: a relative one is ignored.
+    # The XDG specification: a relative path is ignored.
     return configured if configured.startswith("/") else f"{_home(environ)}/.config"
 
 
 def state_folder(environ: Mapping[str, str]) -> str:
     """Return the folder for the locks of this person.
 
-    It is below the home folder and nowhere else, because all agents of a person must
-    agree on it. That includes an agent that cron started before any login, when there is
-    no folder in /run/user, and one that outlives a logout, which takes that folder away.
+    It is always below the home folder, because all agents of a person must use the same
+    one. Cron may start an agent before a login, when there is no folder in /run/user.
+    Another agent may run after a logout, which removes that folder.
 
     Args:
         environ: the environment.
@@ -38,7 +38,7 @@ def state_folder(environ: Mapping[str, str]) -> str:
         `~/.local/state/mailbell`.
 
     Raises:
-        ConfigurationError: there is no home folder.
+        ConfigurationError: HOME names no home folder.
     """
     return f"{_home(environ)}/.local/state/mailbell"
 
@@ -46,8 +46,8 @@ def state_folder(environ: Mapping[str, str]) -> str:
 def _home(environ: Mapping[str, str]) -> str:
     """Return the home folder.
 
-    Only HOME counts, and not the list of users: what the person's other programs are told
-    is right for this one too. A relative folder would be another one for each program.
+    Only HOME counts, and not the list of users: the person's other programs also use HOME.
+    A relative folder would be a different one for each program.
     """
     home = environ.get("HOME", "")
     if not home:

@@ -1,7 +1,8 @@
-"""What the agent says, and what its commands say, on standard error.
+"""Writes the events of the agent and the output of its commands to standard error.
 
-A line an event, `key=value`, escaped, as the daemon's. Whoever reads may be slow,
-or may have gone: the agent goes on, and says later how many lines were lost.
+Each event is one line of `key=value`, escaped, as in the daemon's log. The reader of the
+log may be slow or may have ended. The agent goes on, and later logs how many lines were
+lost.
 """
 
 import os
@@ -15,7 +16,7 @@ from mailbell.logs.journal import Journal, Level, format_value
 
 __all__ = ["Log"]
 
-# Milliseconds for a reader that is slow. One that has stopped costs that once.
+# Milliseconds to wait for a slow reader. A reader that has stopped causes one such wait.
 _PATIENCE: Final = 200
 _STANDARD_ERROR: Final = 2
 
@@ -23,13 +24,13 @@ _STANDARD_ERROR: Final = 2
 class Log:
     """Writes the log of one agent.
 
-    Events are rate-limited, those of each job by themselves, so that a job that
-    goes wrong hides no other. What commands print is limited where it is read.
+    Events are rate-limited, separately for each job: so a failing job does not hide the
+    events of another job. The output of a command is limited when it is read.
 
     Args:
-        environ: the environment, which tells whether systemd reads.
-        clock: returns the monotonic clock in seconds.
-        descriptor: where to write.
+        environ: the environment, which shows whether systemd reads the log.
+        clock: returns the time of the monotonic clock, in seconds.
+        descriptor: the descriptor to write to.
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class Log:
         self._prefixed = logs_to_journal(environ, descriptor)
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
-        self._journals: dict[object, Journal] = {}  # by job; their names are the person's
+        self._journals: dict[object, Journal] = {}  # by job; the person has named the jobs
         self._lost = 0
 
     def log(self, level: Level, event: str, **fields: object) -> None:
-        """Write one line, unless there were too many of its kind.
+        """Write one line, unless there were too many lines of this event.
 
         Args:
-            level: how bad it is.
-            event: the kind, one word of ours.
-            fields: what else to say, in this order; None values are left out.
+            level: the severity.
+            event: the name of the event, one word.
+            fields: further fields, in this order; None values are left out.
         """
         job = fields.get("job")
         if job not in self._journals:
@@ -61,10 +62,10 @@ class Log:
         self._journals[job].log(level, event, **fields)
 
     def output(self, job: str, line: bytes) -> None:
-        """Write one line of what a command prints.
+        """Write one line of a command's output.
 
         Args:
-            job: whose command.
+            job: the name of the command's job.
             line: any bytes.
         """
         value = format_value(line, MAX_LINE)
@@ -82,14 +83,14 @@ class Log:
             self._lost += 1
 
     def _wrote(self, line: str) -> bool:
-        # So much goes into a pipe in one piece, and where poll(2) finds room for a byte
-        # there is room for all of it: pipe(7). It is so with the journal's socket as
-        # well. A terminal that nobody reads can still make us wait for it.
+        # PIPE_BUF bytes go into a pipe in one piece. If poll(2) finds room for one byte,
+        # there is room for all of them (pipe(7)). The same holds for the journal's socket.
+        # A terminal that is not read can still make this wait.
         data = line.encode()[: select.PIPE_BUF - 1] + b"\n"
         try:
             if not self._room.poll(0 if self._lost else _PATIENCE):
                 return False
             os.write(self._descriptor, data)
-        except OSError:  # the reader has gone, or never was
+        except OSError:  # the reader has ended, or there was none
             return False
         return True

@@ -1,36 +1,36 @@
-'''How a mail program is told to fetch: one file of TOML each, `presets/NAME.toml`.
+'''How to make a mail program fetch: one TOML file for each program, `presets/NAME.toml`.
 
-What is known about a program is data, so that nobody has to read code to check or to
-add one. Every key, with what it means and its default:
+A preset is data, so that a person can check or add one without reading code. These are
+all keys, with their meanings and their defaults:
 
     name = "mbsync"             # the file's name; letters, digits, "-"
-    title = "mbsync (isync)"    # as the program calls itself
+    title = "mbsync (isync)"    # the program's own name
     kind = "run"                # "run": a fetcher that ends when the mail is there
-                                # "poke": tells a resident program, and ends at once
-                                # "none": nothing to run; `setup` says what to set instead
+                                # "poke": tells a running program, and ends at once
+                                # "none": no command; `setup` says what to set instead
     what = "..."                # one sentence for the table, without a full stop, at most
                                 # 72 characters: what happens to the mail
     command = ["mbsync", "-q"]  # words, never for a shell; none for the kind "none"
-    args = ["-a"]               # []: further words; those that a person gives (after `--`, or
-                                # `args` in agent.toml) take their place
-    words = "channels or ..."   # "": what these words are; without it none are taken
-    words_needed = false        # whether it cannot be run without them (then no `args`)
-    then = ["notmuch", "new"]   # []: run after success
-    ok_codes = [0, 1]           # [0]: exit codes that are no failure; 0 always is none
-    lock = "fetch"              # "fetch": jobs of one lock and account never run at once, so
-                                # whatever is no fetch (a poke, an index, a message on the
-                                # screen) has a name of its own
-    only_rung = false           # whether it runs for notifications alone: not at the start,
-                                # not after sleep, not when an address appears, no poll
-    needs = ["mbsync"]          # programs to be found in PATH, the first word of `command` and
-                                # of `then` among them
-    traps = ["..."]             # []: each a sentence or two, at most 400 characters
+    args = ["-a"]               # []: further words; a person's own words (after `--`, or
+                                # `args` in agent.toml) replace them
+    words = "channels or ..."   # "": what these words are; without it, no words are accepted
+    words_needed = false        # true: the command needs words (then leave out `args`)
+    then = ["notmuch", "new"]   # []: a command to run after a success
+    ok_codes = [0, 1]           # [0]: exit codes that are no failure; 0 is never a failure
+    lock = "fetch"              # "fetch": two jobs with one lock and a common account never
+                                # overlap. A command that does not fetch (a poke, an index,
+                                # a message on the screen) needs a lock of its own
+    only_rung = false           # true: it runs for notifications only; not at the start,
+                                # after sleep or with a new address, and without polls
+    needs = ["mbsync"]          # programs that must be in PATH, with the first words of
+                                # `command` and of `then`
+    traps = ["..."]             # []: usual mistakes; one or two sentences, 400 characters each
     setup = """..."""           # "": what to set in the program, in lines of at most 78
-                                # characters; needed for the kind "none"
-    verified = "Debian 12, isync 1.4.4"   # where it has been seen to work, or "not tried here"
+                                # characters; the kind "none" needs it
+    verified = "Debian 12, isync 1.4.4"   # what it was tried with, or "not tried here"
 
-`{account}` in a word of `command`, `args` or `then` stands for the account's name. Such a job
-becomes one job for each account, so a person has to name the accounts. It is the only
+`{account}` in a word of `command`, `args` or `then` is replaced by the account's name. Such a
+job becomes one job for each account, so the person must name the accounts. There is no other
 substitution. Unknown keys are refused, all text is printable ASCII, and every mistake is
 reported at once with its path.
 '''
@@ -48,7 +48,7 @@ __all__ = ["ACCOUNT", "FLAG", "LOCK", "ExitCodes", "Preset", "parse"]
 
 ACCOUNT: Final = "{account}"
 
-# execve(2) takes no NUL, and one word of 128 KiB at most; ours are short, and can be shown.
+# execve(2) accepts no NUL and at most 128 KiB in a word. These words are short enough to show.
 _MAX_WORD: Final = 1000
 _WORD: Final = Meta(
     pattern=rf"\A[ -~]{{0,{_MAX_WORD}}}\Z",
@@ -89,25 +89,26 @@ _Words = tuple[Annotated[str, _WORD], ...]
 
 
 class Preset(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is known about one mail program.
+    """How to make one mail program fetch.
 
     Attributes:
-        name: what it is called by `--client`.
-        title: as the program calls itself.
-        kind: whether it is run to its end, poked, or not to be run at all.
+        name: the name for `--client`.
+        title: the program's own name.
+        kind: "run": run the command to its end; "poke": the command tells a running
+            program; "none": there is no command.
         what: what happens to the mail, for the table.
-        command: the words of its command line that are always there.
-        args: those that a person's own words replace.
-        words: what these are; empty: none are taken.
-        words_needed: whether it cannot be run without them.
-        then: run after success; empty: nothing.
+        command: the words that are always in the command line.
+        args: further words, which a person's own words replace.
+        words: what these words are; empty: no words are accepted.
+        words_needed: whether the command needs words from the person.
+        then: a command to run after a success; empty: none.
         ok_codes: exit codes that are no failure.
-        lock: what it shares with others that may not run at the same time.
-        only_rung: whether it is run for notifications alone.
-        needs: programs that have to be found.
-        traps: what goes wrong easily.
+        lock: the name of the lock. Jobs with the same lock and a common account never overlap.
+        only_rung: whether the command runs for notifications only.
+        needs: programs that must be in PATH.
+        traps: usual mistakes.
         setup: what to set in the program.
-        verified: where it has been seen to work.
+        verified: what it was tried with.
     """
 
     name: Annotated[str, _NAME]
@@ -137,7 +138,7 @@ def parse(data: bytes) -> Preset:
         data: the file: TOML in UTF-8.
 
     Returns:
-        A preset without contradictions; whether its programs are there is another question.
+        A preset without contradictions. This does not look for its programs.
 
     Raises:
         ConfigurationError: with every problem in the file.
@@ -157,13 +158,13 @@ def _check_kind(preset: Preset, problems: Problems) -> None:
         return
     if preset.kind != "none":
         if preset.command == ():
-            problems.add("command", f"missing: {quote(preset.kind)} says that something is run")
+            problems.add("command", f"missing: the kind {quote(preset.kind)} needs one")
         return
     for name in ("command", "args", "words", "words_needed", "then"):
         if getattr(preset, name):
-            problems.add(name, 'with the kind "none" nothing is run: leave it out')
+            problems.add(name, 'the kind "none" runs nothing: leave it out')
     if preset.setup == "":
-        problems.add("setup", 'missing: with the kind "none" it is all there is to say')
+        problems.add("setup", 'missing: the kind "none" needs it')
 
 
 def _check_words(preset: Preset, problems: Problems) -> None:
@@ -172,10 +173,12 @@ def _check_words(preset: Preset, problems: Problems) -> None:
             if found != ACCOUNT:
                 problems.add(path, f"{quote(found)} is not accepted: only {ACCOUNT} is replaced")
     if preset.args != () and preset.words == "":
-        problems.add("args", "nobody may replace them: make them part of command, or write words")
+        what = "no words may replace them: make them part of command, or write words"
+        problems.add("args", what)
     if preset.words_needed is True:
         if preset.args != ():
-            problems.add("args", "there is a choice without them: leave out args or words_needed")
+            what = "the command then needs no words: leave out args or words_needed"
+            problems.add("args", what)
         if preset.words == "":
             problems.add("words", "missing: say which words are needed")
 

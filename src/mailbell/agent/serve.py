@@ -1,4 +1,4 @@
-"""All jobs of one agent: who rings them, and what makes them look without being rung."""
+"""Runs all jobs of one agent, for notifications and for the agent's own reasons."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from mailbell._sys.process import adopts_orphans
 from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.systemd import Notifier
 from mailbell.agent._awake import addresses, resumed
-from mailbell.agent._child import bury_adopted
+from mailbell.agent._child import reap_adopted
 from mailbell.agent._lock import take_all
 from mailbell.agent._pace import Trigger
 from mailbell.agent._session import Running
@@ -33,7 +33,7 @@ from mailbell.logs.journal import Level
 __all__ = ["serve"]
 
 MOST_NAMES: Final = 32
-# As the daemon's configuration has it.
+# The characters and the length of a numeric address, perhaps with an interface.
 SOURCE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?", re.ASCII)
 TRIGGERS: Final = {
     Cause.NETWORK: Trigger.NETWORK,
@@ -46,13 +46,13 @@ async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
     """Run jobs until a signal ends the agent.
 
     Args:
-        jobs: what to run, for which accounts, how often.
-        path: of the daemon's socket; None: where it usually is.
-        log: for everything that happens.
+        jobs: the jobs.
+        path: the path of the daemon's socket; None: the usual places.
+        log: records all events.
 
     Raises:
         TemporaryError: another agent fetches for one of the accounts.
-        MailbellError: the daemon knows no such account, or refuses for good.
+        MailbellError: the daemon has no such account, or another attempt cannot help.
     """
     wanted = [(job.lock, job.accounts) for job in jobs]
     with (
@@ -71,7 +71,8 @@ class _Agent:
         notifier: Notifier,
         running: Running,
     ) -> None:
-        self._client = client  # for the subscription alone: its path is that of the daemon heard
+        # Only the subscription uses it, so its path is that of the subscribed daemon.
+        self._client = client
         self._log = log
         turns = turns_of(jobs)
         self._workers = [Worker(job, log, turns[job.name], running) for job in jobs]
@@ -81,12 +82,12 @@ class _Agent:
         self._why_not = ""
         self._found = False
 
-    async def _until_told(
+    async def _end_on_signal(
         self, told: AsyncIterator[signal.Signals], scope: trio.CancelScope
     ) -> None:
         """End everything on a signal."""
         async for number in told:
-            # To end them takes up to thirteen seconds, in which a person would wonder.
+            # To end the commands takes up to thirteen seconds. The line explains the wait.
             ends = len(self._running) or None
             self._log.log(Level.INFO, "stopping", signal=number.name, commands=ends)
             self._notifier.stopping()
@@ -94,21 +95,21 @@ class _Agent:
             return
 
     async def serve(self) -> None:
-        # To the very end, or a second signal would end us before the commands: nobody
-        # would end those any more, and the locks would be free while they run.
+        # Until the commands have ended, signals must not end the agent at once. A second
+        # signal would leave the commands running, and their locks free.
         with ending_signals() as told:
             await self._serve(told)
 
     async def _serve(self, told: AsyncIterator[signal.Signals]) -> None:
         fault: MailbellError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._until_told, told, nursery.cancel_scope)
+            nursery.start_soon(self._end_on_signal, told, nursery.cancel_scope)
             for worker in self._workers:
                 nursery.start_soon(worker.serve)
-                nursery.start_soon(self._say_how_it_is, worker)
+                nursery.start_soon(self._report_state, worker)
             self._ring_all(Trigger.START)
             nursery.start_soon(self._feed_watchdog)
-            nursery.start_soon(_bury_adopted)
+            nursery.start_soon(_reap_adopted)
             nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
             nursery.start_soon(addresses, partial(self._ring_all, Trigger.ADDRESS), self._log)
             for what in self._notifier.unusable:
@@ -124,12 +125,12 @@ class _Agent:
     # --- the daemon ------------------------------------------------------------
 
     async def _listen(self) -> MailbellError:
-        """Dispatch what the daemon says, for ever, unless it is of no use to try again."""
+        """Dispatch notifications, until a failure after which another attempt cannot help."""
         try:
             async with await self._client.subscribe(
                 self._accounts(), on_state=self._on_state, retry=self._on_failure
             ) as subscription:
-                # The daemon tells what was missed from now on, but not what came before.
+                # The daemon does not tell of notifications before the first subscription.
                 if self._why_not:
                     self._ring_all(Trigger.RESYNC)
                 while True:
@@ -138,19 +139,19 @@ class _Agent:
             return error
 
     def _on_failure(self, error: MailbellError) -> bool:
-        """Say that the agent is deaf; tell whether to try again."""
-        # A wrong account or a wrong machine: better said at once than for ever.
-        # Later it is a change of the daemon's that may be changed back.
+        """Log that the agent does not hear the daemon; return whether to try again."""
+        # At the start, a wrong account or a wrong socket is a mistake, and ends the agent.
+        # Later, the daemon's configuration has changed, and may be changed back.
         if not self._found and not isinstance(error, RETRIED):
             return False
         self._on_deaf(str(error))
         return True
 
     def _accounts(self) -> list[str]:
-        """Whom to ask the daemon for; none: everybody, of whom `_dispatch` picks."""
+        """Return the accounts to subscribe to; empty: all, and `_dispatch` chooses."""
         names = sorted({name for worker in self._workers for name in worker.job.accounts})
         everybody = any(not worker.job.accounts for worker in self._workers)
-        # A call has 4 KiB, and a name up to 64 characters.
+        # A call has at most 4 KiB, and a name up to 64 characters.
         return [] if everybody or len(names) > MOST_NAMES else names
 
     def _dispatch(self, notification: Notification) -> None:
@@ -162,7 +163,8 @@ class _Agent:
                 worker.ring(
                     trigger,
                     count=notification.count,
-                    # Who answers on the socket is not always our daemon, and commands get these.
+                    # Commands get these values. The program that answers on the socket may
+                    # not be mailbelld.
                     account=account if is_account_name(account) else "",
                     source=source if SOURCE.fullmatch(source) else "",
                 )
@@ -172,7 +174,7 @@ class _Agent:
             if wants(worker.job, trigger):
                 worker.ring(trigger)
 
-    # --- never alive and deaf ----------------------------------------------------
+    # --- whether the agent hears the daemon ----------------------------------------
 
     def _on_state(self, state: State) -> None:
         if state is State.CONNECTED:
@@ -181,14 +183,14 @@ class _Agent:
             self._notifier.status("listening")
 
     def _on_deaf(self, why: str) -> None:
-        """Say it once for each time, and when the reason is another."""
+        """Log once that the agent does not hear the daemon, and again for a new reason."""
         if self._hears is not False or why != self._why_not:
             self._hears, self._why_not = False, why
             self._log.log(Level.WARNING, "deaf", why=why, then="trying again, for ever")
             self._notifier.status(f"deaf: {why}")
 
-    async def _say_how_it_is(self, worker: Worker) -> None:
-        """Say at every safety poll whether the job is rung or lives by polling alone."""
+    async def _report_state(self, worker: Worker) -> None:
+        """Log at every poll whether the agent hears the daemon for this job."""
         poll = worker.job.timing.poll
         while poll:
             await trio.sleep(poll)
@@ -200,9 +202,9 @@ class _Agent:
             )  # fmt: skip
 
     async def _daemon_answers(self) -> bool:
-        """Ask it: one that hangs keeps its connections, and tells nothing any more."""
+        """Return whether the daemon answers. One that hangs keeps its connections open."""
         try:
-            # The one that is heard, even if there is another one by now.
+            # Ask the subscribed daemon, even if another one has started since.
             await Client(self._client.path).status()
         except MailbellError:
             return False
@@ -214,22 +216,22 @@ class _Agent:
             await trio.sleep(self._notifier.watchdog_interval)
 
 
-async def _bury_adopted() -> None:
-    """Bury the processes that this one adopts, where it is one that adopts."""
+async def _reap_adopted() -> None:
+    """Reap the processes that this process adopts, if it is one that adopts."""
     if not adopts_orphans():
         return
     ended = SignalQueue([signal.SIGCHLD])
     try:
-        bury_adopted()
+        reap_adopted()
         async for _ in ended:
-            bury_adopted()
+            reap_adopted()
     finally:
         ended.give_back()
 
 
 @contextmanager
 def ending_signals() -> Iterator[AsyncIterator[signal.Signals]]:
-    """Receive what ends the agent; what comes after the first means nothing."""
+    """Receive the signals that end the agent. Signals after the first have no effect."""
     told = SignalQueue(signals.ending_signals())
     try:
         yield told
@@ -238,11 +240,11 @@ def ending_signals() -> Iterator[AsyncIterator[signal.Signals]]:
 
 
 def wants(job: Job, trigger: Trigger) -> bool:
-    """Tell whether a job runs for a trigger.
+    """Return whether a job runs for a trigger.
 
     Args:
         job: the job.
-        trigger: why it would run.
+        trigger: the cause.
     """
     if job.only_rung:
         return trigger in {Trigger.NETWORK, Trigger.MANUAL}
@@ -251,10 +253,11 @@ def wants(job: Job, trigger: Trigger) -> bool:
 
 
 def turns_of(jobs: Sequence[Job]) -> dict[str, trio.Lock]:
-    """Return by name of a job the lock that it holds while it runs.
+    """Return the lock that each job holds while it runs, by the name of the job.
 
-    Jobs of one lock name that have an account in common share one, and so do those
-    that have one in common with a third: whoever may not run beside another never does.
+    Two jobs share a lock if they have the same lock name and an account in common. They
+    also share it if each of them shares one with a third job. So jobs that must not
+    overlap never do.
     """
     turns: dict[str, trio.Lock] = {}
     for job in jobs:
@@ -267,6 +270,6 @@ def turns_of(jobs: Sequence[Job]) -> dict[str, trio.Lock]:
 
 
 def collide(one: Job, other: Job) -> bool:
-    """Tell whether two jobs must not run at once."""
+    """Return whether two jobs must not overlap."""
     everybody = not (one.accounts and other.accounts)
     return one.lock == other.lock and (everybody or bool({*one.accounts} & {*other.accounts}))

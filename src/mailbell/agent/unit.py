@@ -1,8 +1,7 @@
-"""The agent as a service of the person's own service manager: its unit, and its installation.
+"""Writes and installs the agent's unit for the person's own service manager.
 
-The unit is hardened as far as that leaves room for programs that are not ours: a
-fetcher writes mail where the person wants it, and a poke may have to start what it
-pokes. So it takes away what no mail program needs, and hides no files.
+The unit forbids what no mail program needs, and hides no files: a fetcher writes mail to
+any folder that the person chooses, and a poke may start another program.
 """
 
 import os
@@ -18,7 +17,7 @@ __all__ = ["NAME", "enable", "present", "text", "write"]
 
 NAME: Final = "mailbell-agent.service"
 
-# A manager that is busy starting everything else at login answers late.
+# Seconds. At login the service manager starts many programs, and answers late.
 _PATIENCE: Final = 60.0
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_/.,:=+-]+", re.ASCII)
@@ -28,63 +27,64 @@ _TEMPLATE: Final = """\
 
 [Unit]
 Description=Fetch mail when the mail server rings (mailbell run)
-# Try for ever: who gives up is silent, and nobody notices until mail is missed.
+# Try without a limit. If systemd gave up, the person would not notice before mail is missed.
 StartLimitIntervalSec=0
 
 [Service]
-# "Ready" is said when every job is known and their locks are held.
+# The agent is ready when it has read all jobs and holds their locks.
 Type=notify
 NotifyAccess=main
 ExecStart={command}
-# One that hangs is ended and started anew. It answers from the loop that also hears the
-# daemon and starts the commands; `systemctl --user status` says when it is deaf.
+# systemd restarts an agent that hangs. The agent answers from the loop that also hears the
+# daemon and starts the commands. `systemctl --user status` shows whether it hears the daemon.
 WatchdogSec=1min
-# Also for a wrong agent.toml, which is read again, and for an agent started by hand that
-# holds the lock: when that one ends, this one takes over.
+# Also after a mistake in agent.toml: the agent reads the file again. Also if an agent that
+# a person started by hand holds the lock: when it ends, this agent takes the lock.
 Restart=always
 RestartSec=15s
-# The agent ends its commands by itself, 10 seconds after it asked them to. What is
-# left then is killed.
+# The agent sends its commands SIGTERM, and SIGKILL 10 seconds later. After 20 seconds
+# systemd kills all that is left.
 KillMode=mixed
 TimeoutStopSec=20s
-# A fetcher that takes too much memory is killed without the agent.
+# If the kernel kills a fetcher that uses too much memory, the agent lives on.
 OOMPolicy=continue
-# Where programs are found: as it was when this was installed. The service manager's
-# own is short, and has neither ~/bin nor ~/.local/bin.
+# The PATH of the person at the time of the installation. The service manager's own PATH
+# is short, and has neither ~/bin nor ~/.local/bin.
 Environment={environment}
-# Mail is nobody else's business, whatever umask the session has.
+# Only the person may read the mail, whatever umask the session has.
 UMask=0077
 
-# No command gains rights by starting a set-user-ID program. A delivery agent that
-# lives on that (procmail into /var/mail) cannot lock the spool: deliver into the home.
+# No command gains rights from a set-user-ID program. A delivery agent that needs such
+# rights (procmail into /var/mail) cannot lock the spool: deliver into the home folder.
 NoNewPrivileges=yes
 RestrictSUIDSGID=yes
-# What mail programs have no use for: other kinds of sockets than those of the
-# internet, of this machine, and to ask the kernel for addresses;
+# Mail programs use sockets of the internet and of this machine. The agent also asks the
+# kernel for addresses. No other sockets are permitted.
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-# other calling conventions and execution domains, priority over everything else;
+# Mail programs need no other calling conventions, execution domains or real-time priority.
 SystemCallArchitectures=native
 LockPersonality=yes
 RestrictRealtime=yes
-# calls that manage the machine. Most need root anyway; some have had holes.
+# Mail programs need no calls that manage the machine. Most of these need root; some have
+# had security holes.
 SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap
 SystemCallErrorNumber=EPERM
-# A core file would hold passwords.
+# A core file would contain passwords.
 LimitCORE=0
-# A command that multiplies without end stops at this. A mail program with its window
-# that was started by a poke has room.
+# This bounds a command that starts processes without end. It is enough for a mail program
+# with a window that a poke has started.
 TasksMax=512
 
-# Not here, since it would break other people's programs:
-# PrivateTmp=, ProtectHome=, ProtectSystem=, ReadWritePaths=: mail is stored where the person
-#   wants it; sockets of the screen, of Emacs and of agents for keys lie in /tmp and the home;
-#   and for a user's manager they take a user namespace, in which other users' files
-#   (/var/mail) belong to nobody.
-# PrivateNetwork=, IPAddressDeny=: fetching is what it is for.
-# RestrictNamespaces=, SystemCallFilter=~@mount: mail programs with windows put their own
-#   helpers into sandboxes made of these.
-# MemoryDenyWriteExecute=: translators of Lua, JavaScript and Emacs Lisp write code.
-# ProtectProc=, PrivateUsers=: a poke has to find the process that it pokes.
+# These lines are left out, because they would break mail programs:
+# PrivateTmp=, ProtectHome=, ProtectSystem=, ReadWritePaths=: the person chooses where mail is
+#   stored. The sockets of the screen, of Emacs and of key agents are in /tmp and in the home
+#   folder. A user's service manager needs a user namespace for these lines, in which the
+#   files of other users (/var/mail) belong to nobody.
+# PrivateNetwork=, IPAddressDeny=: the commands fetch mail from the network.
+# RestrictNamespaces=, SystemCallFilter=~@mount: mail programs with windows use namespaces and
+#   mounts for the sandboxes of their own helpers.
+# MemoryDenyWriteExecute=: compilers of Lua, JavaScript and Emacs Lisp write machine code.
+# ProtectProc=, PrivateUsers=: a poke must find the process that it tells.
 
 [Install]
 WantedBy=default.target
@@ -92,17 +92,17 @@ WantedBy=default.target
 
 
 def text(words: Sequence[str], search: str) -> str:
-    """Write the unit.
+    """Return the text of the unit.
 
     Args:
-        words: the agent's command line; the first is an absolute path.
-        search: the value of PATH for it and its commands.
+        words: the agent's command line; the first word is an absolute path.
+        search: the value of PATH for the agent and its commands.
 
     Returns:
         The text of the file.
     """
     program, *rest = words
-    # systemd.service(5): variables are replaced in arguments, not in the program's path.
+    # systemd replaces variables in arguments, and not in the program's path (systemd.service(5)).
     arguments = [_quoted(word).replace("$", "$$") for word in rest]
     return _TEMPLATE.format(
         command=" ".join([_quoted(program), *arguments]), environment=_quoted(f"PATH={search}")
@@ -110,7 +110,7 @@ def text(words: Sequence[str], search: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote a word so that the service manager reads it as it is (systemd.syntax(7))."""
+    """Quote a word, so that the service manager reads the same word (systemd.syntax(7))."""
     if _PLAIN.fullmatch(word):
         return word
     return '"' + "".join(map(_escaped, os.fsencode(word))) + '"'
@@ -126,13 +126,13 @@ def _escaped(byte: int) -> str:
 
 
 def present(where: str) -> bytes | None:
-    """Read the unit that is there.
+    """Read the installed unit.
 
     Args:
-        where: its path.
+        where: the path of the unit.
 
     Returns:
-        What is in it; None when there is none.
+        The content of the unit; None if there is none.
     """
     try:
         with open(where, "rb") as file:
@@ -142,16 +142,16 @@ def present(where: str) -> bytes | None:
 
 
 def write(where: str, unit: str, *, instead: bytes | None) -> None:
-    """Put the unit in its place, whole or not at all.
+    """Write the unit, either all of it or nothing.
 
     Args:
-        where: its path; missing folders are made.
-        unit: its text.
-        instead: what may be lost, as the person has seen it; None: nothing.
+        where: the path of the unit. Missing folders are made.
+        unit: the text of the unit.
+        instead: the content that the person has agreed to replace; None: no unit is there.
 
     Raises:
-        OperatingSystemError: by now something else is there; it stays.
-        OSError: the place cannot be written.
+        OperatingSystemError: the unit has other content by now. It is not replaced.
+        OSError: the unit cannot be written.
     """
     folder = os.path.dirname(where)
     os.makedirs(folder, exist_ok=True)
@@ -166,7 +166,7 @@ def write(where: str, unit: str, *, instead: bytes | None) -> None:
         os.replace(temporary, where)
     except OSError as error:
         os.unlink(temporary)
-        # A full disk, or a limit, is reported without the file's name.
+        # The error of a full disk or of a limit has no file name.
         raise OSError(error.errno, error.strerror, where) from error
     except BaseException:
         os.unlink(temporary)
@@ -174,13 +174,13 @@ def write(where: str, unit: str, *, instead: bytes | None) -> None:
 
 
 def enable(*, restart: bool) -> None:
-    """Make the service manager read the unit, start it, and start it at each login.
+    """Let the service manager read the unit, and start it now and at each login.
 
     Args:
-        restart: whether one that runs may be an earlier one.
+        restart: whether an agent with an earlier unit may be running.
 
     Raises:
-        OperatingSystemError: it does not; the message says what to do by hand.
+        OperatingSystemError: systemctl failed. The message says what to do by hand.
     """
     todo = [["daemon-reload"], ["enable", "--now", NAME]]
     if restart:
@@ -191,13 +191,13 @@ def enable(*, restart: bool) -> None:
             by_hand = " && ".join(" ".join(["systemctl --user", *words]) for words in todo)
             raise OperatingSystemError(
                 f"the unit is written, but systemctl --user {todo[0][0]} failed: {problem}",
-                f"where your service manager runs, say: {by_hand}",
+                f"in a session with your service manager, run: {by_hand}",
             )
         del todo[0]
 
 
 def _systemctl(words: Sequence[str]) -> str:
-    """Run systemctl; return what is wrong, if anything is."""
+    """Run systemctl; return what went wrong, or an empty string."""
     try:
         done = subprocess.run(  # noqa: S603 (the words are ours)
             ["systemctl", "--user", "--no-ask-password", *words],  # noqa: S607 (the person's own)

@@ -1,9 +1,9 @@
-"""The doors: one command a file, and `mailbelld` beside them.
+"""The command line: one file for each command of `mailbell`, and one for `mailbelld`.
 
-The daemon's door lies in this package too, so importing the package must not
-import click or rich: the daemon has no use for them. Hence the import below.
+`mailbelld` starts from this package too, and has no use for click and rich. So importing
+the package must not import them, and `main` imports its command late.
 
-What `--help` says stands in constants. A docstring is not there under `python -OO`.
+The text of `--help` is in constants, because `python -OO` removes docstrings.
 """
 
 import sys
@@ -14,9 +14,9 @@ from mailbell._sys.signals import end_as_first_process
 
 __all__ = ["main"]
 
-# Before anything else is imported: what is opened next takes the number of a stream that
-# is missing, and ctypes of Python 3.14 opens something when it is imported.
-with suppress(OSError):  # there is no /dev/null; whoever needs it says so
+# This comes before all other imports. The next file that is opened takes the number of a
+# missing stream, and ctypes of Python 3.14 opens a file when it is imported.
+with suppress(OSError):  # there is no /dev/null; the code that needs it reports that
     fill_standard_streams()
 end_as_first_process()
 
@@ -28,6 +28,6 @@ def main() -> None:
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        # A Ctrl-C so early that no command had begun.
+        # Ctrl-C came before a command had begun.
         code = 130
     sys.exit(code)

@@ -1,7 +1,8 @@
-"""Reading what the agent is told: the shipped presets, and the person's agent.toml.
+"""Reads the shipped presets and the person's agent.toml.
 
-agent.toml names programs that run with all that the person may do, so whoever can
-write it can do all that as well. It is refused unless only they can, and root.
+agent.toml names programs that run with all rights of the person. A user who can write the
+file has these rights too. So the file is refused if users other than the person and root
+can write it.
 """
 
 import os
@@ -22,20 +23,20 @@ __all__ = ["default_path", "load", "presets"]
 
 _T = TypeVar("_T")
 
-# The parser's own cap; one byte more shows it that there was more.
+# The parser's limit. One byte more is read, so that the parser can see a longer file.
 _MAX_SIZE = 1024 * 1024
 
 _SUFFIX = ".toml"
 
 
 def presets() -> dict[str, Preset]:
-    """Read every preset that is shipped.
+    """Read every shipped preset.
 
     Returns:
         The presets by name, in the order of their names.
 
     Raises:
-        ConfigurationError: one of them is damaged.
+        ConfigurationError: a preset is damaged.
     """
     shipped = resources.files("mailbell") / "agent" / "presets"
     files = (file for file in shipped.iterdir() if file.name.endswith(_SUFFIX))
@@ -47,13 +48,13 @@ def presets() -> dict[str, Preset]:
 
 
 def default_path(environ: Mapping[str, str]) -> str:
-    """Return where agent.toml is when nobody says otherwise.
+    """Return the default path of agent.toml.
 
     Args:
         environ: the environment.
 
     Raises:
-        ConfigurationError: there is no home folder.
+        ConfigurationError: HOME names no home folder.
     """
     return os.path.join(configuration_folder(environ), "mailbell", "agent.toml")
 
@@ -62,16 +63,16 @@ def load(path: str, known: Mapping[str, Preset]) -> tuple[Job, ...]:
     """Read and validate agent.toml.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         known: the presets.
 
     Returns:
-        The jobs; whether their programs are there is another question.
+        The jobs. This does not look for their programs.
 
     Raises:
-        ConfigurationError: there is no such file, others may write it, or there are
-            problems in it; each one's path begins with the file's name.
-        PrivilegeError: it may not be read.
+        ConfigurationError: there is no such file, other users may write it, or it has
+            mistakes. The path of each mistake begins with the file's name.
+        PrivilegeError: this process may not read the file.
     """
     return _parsed(lambda data: parse(data, known), _read(path), path)
 
@@ -102,7 +103,7 @@ def _unreadable(path: str, error: OSError) -> MailbellError:
 
 
 def _refuse_others(path: str, status: os.stat_result) -> None:
-    """Refuse a file that somebody else can write, or put another one in its place."""
+    """Refuse a file that another user can write or replace."""
     folder = os.path.dirname(os.path.realpath(path))
     looked_at = ((path, status), (folder, os.stat(folder)))
     owned = [_not_ours(name, found.st_uid) for name, found in looked_at]

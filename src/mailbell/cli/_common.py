@@ -1,4 +1,4 @@
-"""What several commands share: options, and text that is safe to show."""
+"""Options that several commands share, and text that is safe to show."""
 
 import json
 import os
@@ -36,7 +36,7 @@ _NUMBERS = {
     *("tcp", "udp", "now", "at most", "evicted", "notifications", "count", "of the last 64"),
 }
 
-# A person waits at the prompt: no answer is better than a late one.
+# Seconds. A person waits at the prompt: no names are better than a late answer.
 _COMPLETION_TIMEOUT = 0.5
 
 
@@ -44,10 +44,10 @@ def absolute(path: str) -> str:
     """Return the absolute form of a path.
 
     Args:
-        path: as typed; a relative one is looked for in the current folder.
+        path: the path as typed. A relative path begins at the current folder.
 
     Returns:
-        The path from the root on, whatever is there.
+        The absolute path. It need not exist.
 
     Raises:
         OperatingSystemError: the path is relative, and the current folder was removed.
@@ -57,7 +57,7 @@ def absolute(path: str) -> str:
     except FileNotFoundError as error:
         raise OperatingSystemError(
             f"{path} is looked for in the current folder, which was removed",
-            "change to a folder that is there, or write the path from / on",
+            "change to a folder that exists, or write a path that begins with /",
         ) from error
 
 
@@ -68,21 +68,21 @@ def json_line(value: object) -> str:
         value: a msgspec Struct, a dataclass, or plain values.
 
     Returns:
-        ASCII without a line end; DEL and all beyond ASCII as JSON escapes.
+        ASCII without the end of a line. DEL and all characters beyond ASCII are JSON escapes.
     """
     text = json.dumps(msgspec.to_builtins(value), ensure_ascii=True)
     return text.replace("\x7f", "\\u007f")
 
 
 def local_time(microseconds: int) -> str:
-    """Write a time for people.
+    """Format a time for people.
 
     Args:
-        microseconds: since 1970, as a daemon sent it.
+        microseconds: the time since 1970, as the daemon sent it.
 
     Returns:
-        Local time to the second with its offset, in ISO 8601; the bare number
-        when it is no time a calendar knows.
+        The local time to the second with its offset, in ISO 8601. If no calendar has the
+        time, the number itself.
     """
     try:
         at = datetime.fromtimestamp(microseconds // 1_000_000).astimezone()
@@ -92,7 +92,7 @@ def local_time(microseconds: int) -> str:
 
 
 class Count(click.IntRange):
-    """How many, one at least."""
+    """The type of an option that takes a number, at least 1."""
 
     name = "whole number"
 
@@ -101,7 +101,7 @@ class Count(click.IntRange):
 
 
 class Seconds(click.FloatRange):
-    """A time-out: more than nothing, at most a year, and a number (FloatRange takes nan)."""
+    """The type of a time-out: more than 0, at most a year, and not nan, which FloatRange takes."""
 
     name = "number of seconds"
 
@@ -114,15 +114,15 @@ class Seconds(click.FloatRange):
         """Read a number of seconds.
 
         Args:
-            value: as typed, or the default.
-            param: which option it is for.
-            ctx: of the command.
+            value: the value as typed, or the default.
+            param: the option.
+            ctx: the context of the command.
 
         Returns:
             The number.
 
         Raises:
-            click.BadParameter: it is none, or out of range.
+            click.BadParameter: the value is not a number, or is out of range.
         """
         seconds = float(super().convert(value, param, ctx))
         if isnan(seconds):
@@ -134,11 +134,12 @@ def show(rendered: "RenderableType", *, soft_wrap: bool = False) -> None:
     """Print a table or a text on stdout.
 
     Args:
-        rendered: what; nothing in its texts is taken as markup, emoji or a number.
-        soft_wrap: leave long lines to the terminal; a pipe or a file gets them whole.
+        rendered: the table or text. Markup, emoji and numbers in it have no special meaning.
+        soft_wrap: do not break long lines. The terminal breaks them; a pipe or a file gets
+            them whole.
     """
-    # rich would end the process itself when the pipe is broken, so it writes
-    # into memory; it still asks stdout for width and colour.
+    # On a broken pipe rich would end the process itself. So it writes into memory, and
+    # takes only the width and the colours from stdout.
     from rich.console import Console
 
     console = Console(markup=False, emoji=False, highlight=False)
@@ -148,11 +149,11 @@ def show(rendered: "RenderableType", *, soft_wrap: bool = False) -> None:
 
 
 def plain_table(*columns: str, header: bool = True) -> "Table":
-    """Begin a table in the house style: no frame, numbers to the right.
+    """Begin a table without a frame, with numbers to the right.
 
     Args:
-        columns: the headings; the first is a name, the others as they come.
-        header: whether the headings are shown.
+        columns: the headings.
+        header: whether to show the headings.
 
     Returns:
         A table without rows.
@@ -166,10 +167,10 @@ def plain_table(*columns: str, header: bool = True) -> "Table":
 
 
 def socket_option(function: _Function) -> _Function:
-    """Give a command the option `--socket`, passed on as `socket_path`.
+    """Give a command the option `--socket`, as the argument `socket_path`.
 
     Args:
-        function: the command's.
+        function: the function of the command.
 
     Returns:
         The same function.
@@ -184,14 +185,14 @@ def socket_option(function: _Function) -> _Function:
 
 
 def complete_account(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Complete an account's name from what the daemon shows.
+    """Complete the name of an account. The daemon tells the names.
 
     Args:
-        ctx: holds the words so far, `--socket` among them.
-        begun: the part already typed.
+        ctx: the context, with the words so far and `--socket`.
+        begun: the part that was typed.
 
     Returns:
-        The names that fit; none when the daemon cannot be asked.
+        The names that begin with it; none if the daemon does not answer.
     """
     from mailbell.client import Client
 
@@ -200,6 +201,6 @@ def complete_account(ctx: click.Context, _: click.Parameter, begun: str) -> list
             names = [account.name for account in client.status().accounts]
     except (MailbellError, OSError):
         return []
-    # The shell puts this on the command line: only what a configuration can name.
+    # The shell puts the names on the command line, so only valid account names are given.
     good = [name for name in names if is_account_name(name)]
     return [CompletionItem(name) for name in good if name.startswith(begun)]

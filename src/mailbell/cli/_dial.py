@@ -1,9 +1,8 @@
-"""Reaches a host that has several addresses, of which some may lead nowhere.
+"""Connects to a host that has several addresses, some of which may lead nowhere.
 
-An IPv6 address that is announced but not routed is the usual case. So the addresses share
-the time. The next
-one is tried after a fraction of a second, and the first that connects is used (RFC 8305,
-"Happy Eyeballs"). The connections of the others are closed before anything is sent.
+Usually that is an IPv6 address that is announced and not routed. So the addresses share the
+time. The next address is tried after a fraction of a second, and the first one that connects
+is used (RFC 8305, "Happy Eyeballs"). The other connections are closed before anything is sent.
 """
 
 import os
@@ -59,14 +58,14 @@ def connect(candidates: Sequence[Candidate], deadline: float) -> tuple[socket.so
     """Connect to the first address that answers.
 
     Args:
-        candidates: in the order in which they are tried; all of a stream type.
-        deadline: for all of them together, on the monotonic clock.
+        candidates: the addresses in the order of the attempts, all of a stream type.
+        deadline: a time of the monotonic clock in seconds, for all addresses together.
 
     Returns:
-        A connected, non-blocking socket, and its address. No other connection is left.
+        A connected, non-blocking socket, and its address. All other connections are closed.
 
     Raises:
-        Failures: no address answered; those that said nothing failed with TimeoutError.
+        Failures: no address answered. An address that was silent failed with TimeoutError.
     """
     race = _Race(candidates, deadline)
     try:
@@ -81,7 +80,7 @@ class _Race:
     def __init__(self, candidates: Sequence[Candidate], deadline: float) -> None:
         self._waiting = deque(candidates)
         self._deadline = deadline
-        # Where time is short, each address still gets its share of it.
+        # If the time is short, each address still gets a share of it.
         share = (deadline - time.monotonic()) / max(len(candidates), 1)
         self._delay = min(DELAY, max(share, 0.0))
         self._next = 0.0
@@ -90,7 +89,7 @@ class _Race:
         self._failed: list[tuple[Candidate, OSError]] = []
 
     def run(self) -> tuple[socket.socket, Candidate]:
-        """Start one attempt after the other, until one has connected."""
+        """Start one attempt after another, until one has connected."""
         while self._waiting or self._open:
             now = time.monotonic()
             if self._open and now >= self._deadline:
@@ -103,7 +102,7 @@ class _Race:
         raise Failures(self._failed)
 
     def close(self) -> None:
-        """Close the attempts that have not been used."""
+        """Close the connections of all other attempts."""
         for sock, _ in self._open.values():
             sock.close()
         self._open.clear()

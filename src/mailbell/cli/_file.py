@@ -1,4 +1,4 @@
-"""Reading the configuration file, for the daemon and for `mailbell check`."""
+"""Reads the configuration file, for the daemon and for `mailbell check`."""
 
 from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError, Problem
 from mailbell.listener.configuration import Configuration, Overrides, parse
@@ -7,23 +7,23 @@ __all__ = ["DEFAULT_PATH", "in_file", "load", "read"]
 
 DEFAULT_PATH = "/etc/mailbell/mailbelld.toml"
 
-# The parser's own cap; one byte more shows it that there was more.
+# The parser's limit. One byte more is read, so that the parser can see a longer file.
 _MAX_SIZE = 1024 * 1024
 
 
 def read(path: str | None) -> tuple[str, bytes | None]:
-    """Read the file, never more of it than the parser would take.
+    """Read the file, at most one byte more than the parser accepts.
 
     Args:
-        path: as named on the command line; None: the default one, if it exists.
+        path: the path on the command line; None: the default file, if it exists.
 
     Returns:
-        The path that was looked for, and what is in the file; None when there
-        is no default file, which means the built-in defaults.
+        The path, and the content of the file. The content is None if there is no default
+        file: then the built-in defaults hold.
 
     Raises:
-        ConfigurationError: the named file does not exist, or is no file.
-        PrivilegeError: it may not be read.
+        ConfigurationError: the named file does not exist, or is not a regular file.
+        PrivilegeError: this process may not read the file.
     """
     wanted = DEFAULT_PATH if path is None else path
     try:
@@ -48,16 +48,16 @@ def load(path: str | None, overrides: Overrides) -> Configuration:
     """Read and validate the configuration.
 
     Args:
-        path: as named on the command line; None: the default one, if it exists.
-        overrides: what the command line says otherwise.
+        path: the path on the command line; None: the default file, if it exists.
+        overrides: the values on the command line, which replace those of the file.
 
     Returns:
-        A valid configuration; not yet held against the machine.
+        A valid configuration. This does not compare it with the machine.
 
     Raises:
-        ConfigurationError: with every problem; each one's path begins with
-            the file's name, unless it is the command line's own.
-        PrivilegeError: the file may not be read.
+        ConfigurationError: there are mistakes. The error has all of them; the path of each
+            begins with the file's name, or is an option of the command line.
+        PrivilegeError: this process may not read the file.
     """
     name, data = read(path)
     try:
@@ -68,14 +68,14 @@ def load(path: str | None, overrides: Overrides) -> Configuration:
 
 
 def in_file(name: str, problem: Problem) -> Problem:
-    """Say of a problem which file it is in.
+    """Add the name of the file to the path of a problem.
 
     Args:
-        name: of the file.
-        problem: of the file, or of the command line.
+        name: the name of the file.
+        problem: a problem in the file or on the command line.
 
     Returns:
-        The problem; its path begins with the file's name, unless it is an option.
+        The problem. Its path begins with the file's name, unless it is an option.
     """
     if problem.path.startswith("--"):
         return problem

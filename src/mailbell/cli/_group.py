@@ -1,7 +1,7 @@
 """The command `mailbell`: finds the subcommand, and turns every error into one line.
 
-A subcommand is imported when it is called, so `mailbell send`, which a mail
-server may run for each delivery, does not wait for tables to be imported.
+Only the subcommand that is called is imported. A mail server may run `mailbell send` for
+each delivery, and that must not wait for the import of tables.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ __all__ = ["run"]
 
 _COMMANDS = ("run", "clients", "watch", "top", "status", "send", "notify", "check", "policy")
 
-# What a shell reports for a process that SIGINT or SIGPIPE has ended.
+# The exit codes that a shell reports for a process that SIGINT or SIGPIPE has ended.
 _INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
 
-# What the system says of a file that takes no more. Only the output is written here.
+# The system's errors for a file that takes no more data. Here only the output is written.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _EPILOG = """\b
@@ -51,7 +51,7 @@ class _Group(click.Group):
     """A group whose commands are the modules of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        """Name the commands in the order a person meets them."""
+        """Return the commands in the order of the help text."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
@@ -64,7 +64,7 @@ class _Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant; of a wrong name say which one is near."""
+        """Find the command; for a wrong name, suggest the nearest one."""
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             perhaps = f"; perhaps '{near[0]}'" if near else ""
@@ -72,10 +72,10 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; click itself would greet Ctrl-C and a broken pipe with output."""
+        """Run the command. On Ctrl-C and on a broken pipe, click itself would print a message."""
         try:
             result = super().invoke(ctx)
-            if sys.stdout is not None:  # it was closed before we began
+            if sys.stdout is not None:  # None: stdout was closed before the program started
                 sys.stdout.flush()
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
@@ -98,7 +98,7 @@ notification as a mail server would."""
     cls=_Group,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
-    # Else click raises its help as an error, one paragraph that we would put on one line.
+    # Otherwise click raises the help text as an error, which would become one long line.
     invoke_without_command=True,
 )
 @click.version_option(__version__, "-V", "--version", message="mailbell %(version)s")
@@ -118,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: the words after the program's name.
 
     Returns:
-        The exit code; whatever had to be said is on stderr.
+        The exit code. Messages are on stderr.
     """
     try:
         result = _mailbell.main(list(arguments), prog_name="mailbell", standalone_mode=False)
@@ -129,7 +129,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         _discard_output()
         return _complain(f"{_place(error)}{error.strerror or error}", 71)
-    except Exception as error:  # the last resort: a bug, shown as one
+    except Exception as error:  # a bug in mailbell, and reported as one
         traceback.print_exc()
         what = f"{type(error).__name__}: {error}"
         return _complain(f"this is a bug in mailbell: {what}; please report it", 70)
@@ -137,7 +137,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _place(error: OSError) -> str:
-    """Say what the system refused, as far as the error tells."""
+    """Return what the system refused, as far as the error shows it."""
     if error.filename:
         return f"{error.filename}: "
     return "cannot write the output: " if error.errno in _FULL else ""
@@ -164,7 +164,7 @@ def _complain(message: str, code: int) -> int:
 
 
 def _discard_output() -> None:
-    # The interpreter flushes stdout once more when it ends, and would complain.
+    # The interpreter flushes stdout again when it ends, and would print an error.
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""A bound for what the C library does without one: names of hosts, users and groups."""
+"""Bounds the look-ups of hosts, users and groups, for which the C library has no time-out."""
 
 import errno
 import threading
@@ -40,7 +40,7 @@ def in_time(function: Callable[[], _T], seconds: float) -> _T:
     worker = threading.Thread(target=work, daemon=True)
     try:
         worker.start()
-    except RuntimeError as error:  # a limit of this user's or its control group's
+    except RuntimeError as error:  # the user or the control group has reached a limit
         raise OSError(errno.EAGAIN, f"no thread for a look-up: {error}") from error
     worker.join(seconds)
     if errors:

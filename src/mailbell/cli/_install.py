@@ -1,4 +1,4 @@
-"""`mailbell run --install-unit`: shows the unit, asks, writes it, starts it."""
+"""`mailbell run --install-unit`: shows the unit, asks, writes the unit and starts it."""
 
 import difflib
 import os
@@ -20,15 +20,16 @@ _PROGRAM: Final = "mailbell"
 
 
 def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) -> None:
-    """Make the agent a service of the person's.
+    """Install the agent as a service of the person.
 
     Args:
-        line: the words of `mailbell run`, which say the same from every folder.
-        socket_path: of the daemon, when it is not where it usually is.
-        sure: do not ask.
+        line: the words of `mailbell run`, which mean the same in every folder.
+        socket_path: the path of the daemon's socket; None: the usual places.
+        sure: whether to install without asking.
 
     Raises:
-        MailbellError: nobody has agreed, or it does not work; the message says what does.
+        MailbellError: the person did not agree, or the installation failed. The message
+            has a remedy.
     """
     from mailbell.agent import unit as user_unit
 
@@ -41,15 +42,15 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
     user_unit.write(where, unit, instead=before)
     user_unit.enable(restart=before is not None)
     click.echo(
-        f"{user_unit.NAME} runs, and will at each login.\n"
+        f"{user_unit.NAME} runs now, and starts at each login.\n"
         f"Its log:      journalctl --user -u {user_unit.NAME}\n"
         f"Its state:    systemctl --user status {user_unit.NAME}\n"
-        "While you are logged out it runs after:   loginctl enable-linger"
+        "To run it also while you are logged out:   loginctl enable-linger"
     )
 
 
 def _program() -> str:
-    """Find the path of this program; a unit needs an absolute one."""
+    """Find the absolute path of this program, which the unit needs."""
     beside = os.path.join(os.path.dirname(sys.executable), _PROGRAM)
     called = sys.argv[0] if os.path.basename(sys.argv[0]) == _PROGRAM else beside
     for candidate in (called, beside, _PROGRAM):
@@ -59,13 +60,14 @@ def _program() -> str:
 
 
 def _socket(path: str | None) -> list[str]:
-    # The service manager does not know the variable.
+    # The service manager does not have this variable.
     told = path or os.environ.get("MAILBELL_SOCKET")
     return [f"--socket={absolute(told)}"] if told else []
 
 
 def _search() -> str:
-    # A relative folder is another one for a service, whoever may write there.
+    # A service has another current folder. A relative folder of PATH would be another one
+    # there, which other users may be able to write.
     folders = os.environ.get("PATH", os.defpath).split(":")
     return ":".join(folder for folder in folders if folder.startswith("/"))
 
@@ -86,7 +88,7 @@ def _ask(where: str, *, replaces: bool) -> None:
     what = "Replace" if replaces else "Write"
     try:
         agreed = click.confirm(f"{what} {printable(where)}, and start it?")
-    except click.Abort:  # nobody is there to ask
+    except click.Abort:  # there is no person to ask
         agreed = False
     if not agreed:
-        raise UsageError("nothing is written", "say yes, or --yes")
+        raise UsageError("nothing was written", "answer yes, or give --yes")

@@ -1,8 +1,8 @@
-"""What `mailbell check` looks at: is this machine ready for this configuration?
+"""Examines for `mailbell check` whether this machine is ready for a configuration.
 
-The rules, and the words when one is broken, are those the daemon itself
-starts by. Nothing is changed and nothing is kept: a port is tried by binding it
-without listening, which no sender can notice.
+The rules and the messages are those of the daemon's own start. The check changes nothing
+and keeps nothing. To try a port, it binds the port without listening, which no sender can
+notice.
 """
 
 import os
@@ -46,7 +46,7 @@ _ANSWER: Final = 2.0
 
 
 class Mark(StrEnum):
-    """How bad a finding is; the word itself is shown."""
+    """The severity of a finding. The word is printed."""
 
     OK = "ok"
     WARN = "warn"
@@ -55,14 +55,14 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        mark: how bad it is.
+        mark: the severity.
         what: what was found.
-        remedy: what to do about it; empty when there is nothing to do.
-        exit_code: the daemon's, if it were started now; 0 unless it would fail.
-        holder: the process that is in the way; None: there is none, or it cannot be seen.
+        remedy: what to do; empty if there is nothing to do.
+        exit_code: the exit code of a daemon that were started now; 0: it would not fail here.
+        holder: the process that holds the port; None: there is none, or it cannot be seen.
     """
 
     mark: Mark
@@ -77,19 +77,19 @@ def _ok(what: str) -> Finding:
 
 
 def _failed(error: MailbellError) -> Finding:
-    # Whoever has more privileges may well be able to.
+    # A user with more privileges may be able to do it.
     by = "as this user: " if isinstance(error, PrivilegeError) else ""
     return Finding(Mark.FAIL, by + error.what, error.remedy, error.exit_code)
 
 
 def findings(configuration: Configuration) -> Iterator[Finding]:
-    """Hold a configuration against this machine.
+    """Examine this machine for a configuration.
 
     Args:
-        configuration: a valid one.
+        configuration: a valid configuration.
 
     Yields:
-        One finding after the other; all of them, whatever was found before.
+        Every finding. A failure does not end the examination.
     """
     listen = configuration.listen
     units = _units.ask()
@@ -111,16 +111,16 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
 
 
 def _service(units: _units.Units) -> Finding:
-    """Say how mailbelld's service is, where there is one."""
+    """Return the state of mailbelld's service."""
     name = _units.SERVICE
     if units.state == "active":
         return _ok(f"{name} is active (process {units.pid})")
     if units.state != "inactive":
         ended = f", result {units.result}" if units.result not in {"", "success"} else ""
         what = f"{name} is {units.state}{ended}"
-        return Finding(Mark.WARN, what, f"see what it says: journalctl -u {name}")
+        return Finding(Mark.WARN, what, f"read its log: journalctl -u {name}")
     if units.waiting:
-        return _ok(f"{name} is inactive, and starts at the first call")
+        return _ok(f"{name} is inactive, and starts at the first connection")
     if units.enabled:
         return Finding(Mark.WARN, f"{name} is enabled, but stopped", f"systemctl start {name}")
     return _ok(f"{name} is installed, but not enabled")
@@ -129,7 +129,7 @@ def _service(units: _units.Units) -> Finding:
 def _held(
     finding: Finding, endpoint: Endpoint, transport: Transport, units: _units.Units | None
 ) -> Finding:
-    """Judge again, where the service manager makes the sockets of mailbelld."""
+    """Judge a port again if the service manager makes the sockets of mailbelld."""
     unit = units and units.ports.get((transport, endpoint.port))
     if units and units.ports and unit is None and finding.mark is Mark.OK:
         what = f"{transport} {endpoint} is not listened on by {_units.SERVICE}, which listens on"
@@ -169,7 +169,7 @@ def _unbindable(error: MailbellError, where: str) -> Finding:
 def _awaited(
     error: sockets.AddressMissingError, endpoint: Endpoint, transport: Transport
 ) -> Finding:
-    """Judge an address that may come later."""
+    """Judge an address that the machine may get later."""
     try:
         sockets.examine(endpoint, transport, freebind=True)
     except MailbellError as other:
@@ -179,7 +179,7 @@ def _awaited(
 
 
 def _overlap(one: Endpoint, other: Endpoint) -> bool:
-    """Tell what cannot be tried without listening: whether the kernel would bind both."""
+    """Return whether the kernel would refuse both. To try this, the check would have to listen."""
     same = (one.family, one.port) == (other.family, other.port) and one.port != 0
     return same and (one.wildcard or other.wildcard)
 
@@ -220,7 +220,7 @@ def _kernel_filter() -> Finding:
 def _compiled() -> Finding:
     try:
         policy = read_policy(_PROGRAM)
-        # Any numbers will do for what only the running daemon knows.
+        # Only the running daemon knows the real numbers. To compile, any numbers do.
         seccomp.compile_policy(policy.bind({n: i for i, n in enumerate(policy.unbound, 3)}))
     except MailbellError as error:
         return _failed(error)
@@ -254,7 +254,7 @@ def _user(name: str) -> Finding:
     try:
         _identity(name)
     except MailbellError as error:
-        # Only a daemon started as root needs it; this user may mean to run its own.
+        # Only a daemon that is started as root needs this user.
         return Finding(Mark.WARN, error.what, error.remedy)
     return _ok(f"the user {name} exists")
 
@@ -268,13 +268,13 @@ def _group_to_give(name: str) -> int | None:
 
 
 def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
-    """Look up a name, which may be asked of a directory server that is silent."""
+    """Look up a name. A directory server that does not answer must not delay the check."""
     try:
         return in_time(look_up, _LOOK_UP)
     except TimeoutError as error:
         raise TemporaryError(
             f"the look-up of {what} takes longer than {_LOOK_UP:.0f} seconds",
-            "see what /etc/nsswitch.conf asks beside the files, and whether it answers",
+            "see which services /etc/nsswitch.conf asks, and whether they answer",
         ) from error
 
 
@@ -295,7 +295,7 @@ def _local_socket(configuration: Configuration, units: _units.Units | None) -> I
         if not os.path.lexists(path):
             yield from _unreached(path)
             return
-        # To connect, and see who listens, would start the daemon.
+        # A connection, to see which process listens, would start the daemon.
         yield _ok(f"{path} is held by the service manager for mailbelld ({unit})")
         return
     yield from _unreached(path)
@@ -311,10 +311,11 @@ def _local_socket(configuration: Configuration, units: _units.Units | None) -> I
 
 
 def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
-    """Judge who listens at the socket's path."""
+    """Judge which process listens at the socket's path."""
     if error.pid and read_process_name(error.pid) == _PROGRAM:
         return _ok(f"{path} is held by {_running(error.pid)}")
-    # Who called listen(2) may be a service manager, which has given the socket away.
+    # The process that called listen(2) may be a service manager, which has passed the
+    # socket to the daemon.
     found = find_local_holder(path)
     if found is not None and found.name == _PROGRAM:
         return _ok(f"{path} is held by {_running(found.pid)}")
@@ -322,9 +323,9 @@ def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
 
 
 def _unreached(path: str) -> Iterator[Finding]:
-    """Tell of a daemon that runs, and does not answer: a restart cures that, so it is no failure.
+    """Warn of a daemon that runs and does not answer. It is no failure: a restart helps.
 
-    The path may not lead to its socket any more, since that was removed or replaced.
+    The socket's file may have been removed or replaced, so that the path leads elsewhere.
     """
     if not listens(path):
         return
@@ -333,7 +334,7 @@ def _unreached(path: str) -> Iterator[Finding]:
             client.status()
     except (UnavailableError, TemporaryError) as error:
         yield Finding(Mark.WARN, error.what, error.remedy)
-    except MailbellError:  # Something is there: what it is, is said below.
+    except MailbellError:  # Another program answers. A later finding says which.
         return
 
 
@@ -344,7 +345,7 @@ def _group_of_socket(configuration: Configuration) -> int | None:
             return _group_to_give(name)
         if os.geteuid() == 0:
             return _identity(configuration.listen.user).gid
-    except MailbellError:  # said already, of the user or the group
+    except MailbellError:  # another finding has reported the user or the group
         pass
     return None
 
@@ -352,7 +353,7 @@ def _group_of_socket(configuration: Configuration) -> int | None:
 def _directory(path: str) -> Iterator[Finding]:
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # gone since it was looked at
+    except OSError:  # it was removed since the check before
         return
     if mode & stat.S_IWOTH:
         what = f"anyone may write to the socket directory {path}, though not replace the socket"

@@ -1,11 +1,11 @@
-"""A status as OpenMetrics text, for a collector such as Prometheus.
+"""Renders a status as OpenMetrics text, for a collector such as Prometheus.
 
-Apart from `_stats` because the daemon never renders it: the command line does.
+The command line renders it, and never the daemon.
 
-The text is read by two kinds of parser. Those of OpenMetrics know the type "info". That
-of the older text format, which node_exporter's textfile collector uses, refuses a file
-for a type that it does not know. So a metric that only carries labels is a gauge of
-value 1, as node_exporter's own are.
+Two kinds of parsers read the text. OpenMetrics parsers know the type "info". The parser of
+the older text format, which node_exporter's textfile collector uses, refuses a file with a
+type that it does not know. So a metric that only has labels is a gauge with the value 1,
+as in node_exporter's own metrics.
 
 Sources: OpenMetrics 1.0, https://prometheus.io/docs/specs/om/open_metrics_spec/, and
 https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -38,20 +38,20 @@ def openmetrics(status: Status) -> str:
 
 
 class _Text:
-    """OpenMetrics text in the making: one family at a time, each sample once."""
+    """Builds the OpenMetrics text: one family after another, each sample once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def family(self, name: str, kind: str, unit: str, explained: str) -> None:
-        """Begin a metric family; its samples must follow at once (a family is one block)."""
+        """Begin a metric family. Its samples must follow directly: a family is one block."""
         self.lines.append(f"# TYPE mailbell_{name} {kind}")
         if unit:
             self.lines.append(f"# UNIT mailbell_{name} {unit}")
         self.lines.append(f"# HELP mailbell_{name} {explained}")
 
     def sample(self, name: str, value: int | str, **labels: str) -> None:
-        """Add one sample of the family begun last."""
+        """Add one sample of the last family."""
         inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
         self.lines.append(
             f"mailbell_{name}{{{inside}}} {value}" if inside else f"mailbell_{name} {value}"
@@ -69,12 +69,12 @@ class _Text:
 
 
 def _escape(text: str) -> str:
-    # "escaped-char": exactly these three; every other character stands for itself.
+    # "escaped-char" of the specification: only these three characters are escaped.
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
 def _seconds(microseconds: int) -> str:
-    # Integer arithmetic: a double holds today's microseconds, not every later one.
+    # Integers, because a double cannot hold the microseconds of every later time.
     whole, rest = divmod(microseconds, _MICROSECONDS)
     return f"{whole}.{rest:06d}"
 
@@ -121,7 +121,7 @@ def _account_metrics(text: _Text, accounts: tuple[Account, ...]) -> None:
     latest = "When the last notification came."
     text.family("last_notification_time_seconds", "gauge", "seconds", latest)
     for account in accounts:
-        # No sample is how a collector is told "never"; a zero would mean 1970.
+        # No sample means "never" to a collector; a zero would mean 1970.
         if account.time is not None:
             at = _seconds(account.time)
             text.sample("last_notification_time_seconds", at, account=account.name)
@@ -150,7 +150,7 @@ def _sandbox_metrics(text: _Text, sandbox: Sandbox) -> None:
         capabilities=sandbox.capabilities,
         landlock_uncovered=",".join(sandbox.landlock_uncovered),
     )
-    # Numbers of their own, so that an alert can be set on each.
+    # Each is a metric of its own, so that an alert can use it.
     text.gauge("no_new_privs", "1: executing adds no privilege.", int(sandbox.no_new_privs))
     text.gauge("seccomp_mode", "Mode of seccomp(2); 2 is a filter.", sandbox.seccomp)
     text.gauge("threads", "Threads of the daemon.", sandbox.threads)

@@ -1,7 +1,7 @@
-"""The command line of `mailbelld`: five options, each with a value.
+"""Reads the command line of `mailbelld`: five options, each with a value.
 
-Not argparse, whose code and message catalogues would stay in the locked process
-for the sake of these lines (half a megabyte, as measured), and not click.
+argparse and click are not used: their code would stay in the locked process. argparse and
+its message catalogues take half a megabyte, as measured.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ _SEE = "see 'mailbelld --help'"
 
 @dataclass(slots=True)
 class Options:
-    """What the command line says.
+    """The options of the command line.
 
     Attributes:
-        config: the configuration file; None: the default one, if it is there.
-        listen: instead of `listen.tcp`.
-        udp: instead of `listen.udp`.
-        user: instead of `listen.user`.
-        socket: instead of `socket.path`.
-        help: only say what there is to say.
-        version: only say which version this is.
+        config: the configuration file; None: the default file, if it exists.
+        listen: replaces `listen.tcp`.
+        udp: replaces `listen.udp`.
+        user: replaces `listen.user`.
+        socket: replaces `socket.path`.
+        help: whether only to print the help.
+        version: whether only to print the version.
     """
 
     config: str | None = None
@@ -38,7 +38,7 @@ class Options:
     version: bool = False
 
     def overrides(self) -> Overrides:
-        """Return what takes the place of the configuration file's words."""
+        """Return the values that replace those of the configuration file."""
         return Overrides(
             listen=tuple(self.listen), udp=tuple(self.udp), user=self.user, socket=self.socket
         )
@@ -51,13 +51,12 @@ def read(words: Sequence[str]) -> Options:
         words: the words after the program's name.
 
     Returns:
-        The options; of one that is given twice the last counts, but `--listen`
-        and `--udp` add up.
+        The options. If an option is given twice, the last value counts. `--listen` and
+        `--udp` may be repeated, and all values count.
 
     Raises:
-        UsageError: a word is unknown, or a value is missing. Nothing is
-            abbreviated: a unit file must not change its meaning when an option
-            is added.
+        UsageError: a word is unknown, or a value is missing. Options cannot be abbreviated:
+            a unit file must not change its meaning when an option is added.
     """
     options = Options()
     rest = list(words)

@@ -1,8 +1,8 @@
-r"""A terminal that a command has to itself for a while, and gives back on every way out.
+r"""Takes the whole terminal for a command, and restores it however the command ends.
 
-The person may leave with q, stop the command with Ctrl-Z and take it up again, or end it
-with Ctrl-C, Ctrl-\ or a signal; the terminal may be closed. Whatever it is, the screen, the
-cursor and the keyboard are afterwards as they were before.
+The person may end the command with q, Ctrl-C, Ctrl-\ or a signal, or stop it with Ctrl-Z
+and continue it later. The terminal may be closed. In every case the screen, the cursor and
+the keyboard are restored.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ _TAKE: Final = b"\x1b[?1049h\x1b[?25l"
 _GIVE: Final = b"\x1b[?25h\x1b[?1049l"
 _HOME: Final = b"\x1b[H"
 
-# Signals that end a process unless it does something about them. What cannot be caught
-# (SIGKILL), or is the program's own fault (SIGSEGV), is not here; SIGINT raises in Python.
+# Signals that end a process by default. Signals that cannot be caught (SIGKILL) or that
+# report the program's own fault (SIGSEGV) are left out. SIGINT raises in Python.
 _ENDING: Final = (
     signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
     signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU, signal.SIGSTKFLT, signal.SIGIO, signal.SIGPWR,
     *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )  # fmt: skip
-# While the terminal is given back nothing may come between.
+# Signals that must wait while the terminal is restored.
 _HELD: Final = {
     *_ENDING,
     signal.SIGINT,
@@ -43,11 +43,11 @@ _HELD: Final = {
 }
 
 _QUIT: Final = b"qQ"
-# A key is one byte; an arrow or a function key is an escape and a few more.
+# Bytes of a key. A key sends one byte; an arrow or a function key sends a few.
 _KEYS: Final = 64
 # Seconds to wait for a terminal that takes no output.
 _HALTED: Final = 0.5
-# Seconds between two looks whether the terminal is ours again.
+# Seconds between two looks at whether this process has the terminal again.
 _MOMENT: Final = 0.1
 
 
@@ -55,15 +55,15 @@ class Screen:
     """Takes the terminal until the end of the block.
 
     Signals raise SystemExit in the main thread, with the exit code that a shell reports for
-    them; q raises it with 0.
+    them. The key q raises SystemExit with 0.
     """
 
     def __init__(self) -> None:
         self._output = sys.stdout.fileno()
         self._input = _keyboard()
-        self._before: list[Any] | None = None  # how the keyboard was
-        self._changed = False  # whether the keyboard is as we want it
-        self._taken = False  # whether the screen is ours
+        self._before: list[Any] | None = None  # the keyboard's mode before
+        self._changed = False  # whether this has changed the keyboard's mode
+        self._taken = False  # whether this has taken the screen
         self._picture = b""
         self._times_stopped = 0
         self._quit = False
@@ -77,7 +77,7 @@ class Screen:
             self._restore()
             raise
         if self._input is not None:
-            # A thread inherits what is held. All signals are for the main one, which waits.
+            # A thread inherits the blocked signals. Only the main thread handles signals.
             with _held():
                 threading.Thread(target=self._read_keys, args=[self._input], daemon=True).start()
         return self
@@ -91,8 +91,8 @@ class Screen:
         try:
             self._restore()
         except BaseException:
-            # A signal that came just before it was held raises as soon as it is. It is held
-            # now, so that this goes through.
+            # A signal that came just before it was blocked has raised. Now it is blocked, so
+            # the second attempt succeeds.
             self._restore()
             raise
 
@@ -107,13 +107,13 @@ class Screen:
 
     def _redraw(self) -> None:
         rest, times_stopped = self._picture, self._times_stopped
-        # After a stop the picture was drawn anew as a whole: the rest of the old one would
-        # stand where the cursor is now.
+        # After a stop the whole picture was drawn again. The rest of the old picture would
+        # then appear in the wrong place.
         while rest and times_stopped == self._times_stopped:
             rest = rest[os.write(self._output, rest) :]
 
     def _restore(self) -> None:
-        """Give the terminal and the signals back. Doing so again does nothing."""
+        """Restore the terminal and the signal handlers. A second call does nothing."""
         with _held():
             self._give()
             for number, handler in self._handlers.items():
@@ -123,14 +123,14 @@ class Screen:
     # --- the terminal ---------------------------------------------------------
 
     def _take(self) -> None:
-        # First the keyboard: in the background this stops the process (SIGTTOU), and
-        # nothing was written to the terminal of another program yet.
+        # The keyboard comes first. In the background this stops the process (SIGTTOU)
+        # before it writes to a terminal that another program uses.
         self._set_keyboard()
         self._taken = True
         os.write(self._output, _TAKE)
 
     def _set_keyboard(self) -> None:
-        """Let keys come one by one and unseen; Ctrl-C and its like stay what they are."""
+        """Read keys one by one and without echo. Ctrl-C and similar keys still send signals."""
         if self._input is None:
             return
         mode: list[Any] = termios.tcgetattr(self._input)
@@ -138,27 +138,27 @@ class Screen:
             self._before = [*mode[:6], [*mode[6]]]
         mode[3] &= ~(termios.ECHO | termios.ICANON)
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Before it is true: a signal may come between.
+        # Set before the change, because a signal may come in between.
         self._changed = True
         while True:
             try:
                 termios.tcsetattr(self._input, termios.TCSADRAIN, mode)
             except termios.error as error:
-                # It was stopped here, in the background, and is in the foreground now.
+                # The process was stopped here in the background, and is now continued.
                 if error.args[0] == errno.EINTR:
                     continue
                 raise
             return
 
     def _give(self) -> None:
-        # The terminal may be gone. Then there is nothing to give back.
+        # If the terminal was closed, there is nothing to restore.
         with contextlib.suppress(OSError, termios.error):
-            # One that was halted with Ctrl-S takes nothing, and must not keep us.
+            # A terminal that was halted with Ctrl-S takes no output. Do not wait for it.
             if self._taken and select.select([], [self._output], [], _HALTED)[1]:
                 os.write(self._output, _GIVE)
         self._taken = False
         with contextlib.suppress(OSError, termios.error):
-            # Else it is another program's by now, which has set its own mode.
+            # If another program has the foreground now, it has set its own mode.
             if self._changed and os.tcgetpgrp(self._input or 0) == os.getpgrp():
                 termios.tcsetattr(self._input or 0, termios.TCSANOW, self._before or [])
         self._changed = False
@@ -172,7 +172,7 @@ class Screen:
         self._handle(signal.SIGCONT, self._go_on)
 
     def _handle(self, number: int, handler: Any) -> None:
-        # Who started us may have had a signal ignored: nohup(1) does so with SIGHUP.
+        # A signal that was ignored at the start stays ignored: nohup(1) ignores SIGHUP.
         if signal.getsignal(number) is not signal.SIG_IGN:
             self._handlers[number] = signal.signal(number, handler)
 
@@ -180,20 +180,20 @@ class Screen:
         sys.exit(0 if self._quit else 128 + number)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        """Give the terminal back, stop as anybody does, and take it again when told to go on."""
+        """Restore the terminal, stop by the default action, and take the terminal again."""
         with _held():
             self._give()
         self._times_stopped += 1
         handler = signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        # Here the shell has told us to go on.
+        # The process continues here after SIGCONT from the shell.
         signal.signal(number, handler)
         self._take()
         self._redraw()
 
     def _go_on(self, _number: int, _frame: FrameType | None) -> None:
-        """Take up again what a stop that cannot be caught has left as it was (SIGSTOP)."""
-        # The kernel sends SIGCONT as well when the terminal is closed, after SIGHUP.
+        """Take the terminal again after SIGSTOP, which cannot be caught."""
+        # The kernel also sends SIGCONT after SIGHUP when the terminal is closed.
         with contextlib.suppress(OSError, termios.error):
             if self._taken:
                 self._times_stopped += 1
@@ -201,15 +201,15 @@ class Screen:
                 self._redraw()
 
     def _read_keys(self, keyboard: int) -> None:
-        """Wait for q, in a thread: the main one waits for the daemon."""
+        """Wait for the key q in a thread. The main thread waits for the daemon."""
         ready = select.poll()
         ready.register(keyboard, select.POLLIN)
         keys: bytes | None = None
         while keys is None or (keys and keys[:1] not in _QUIT):
             ((_, events),) = ready.poll()
             try:
-                # What is typed while the terminal is another program's is for that one.
-                # Waiting does not stop a process in the background, reading does.
+                # Keys that are typed while another program has the terminal are for that
+                # program. A process in the background may poll; a read would stop it.
                 keys = os.read(keyboard, _KEYS) if self._taken else None
             except OSError:
                 keys = b"" if events & select.POLLHUP else None
@@ -224,14 +224,14 @@ def _keyboard() -> int | None:
     """Find the terminal's keyboard; None: standard input is something else."""
     try:
         descriptor = sys.stdin.fileno()
-    except (AttributeError, OSError, ValueError):  # it was closed before we began
+    except (AttributeError, OSError, ValueError):  # stdin was closed before the start
         return None
     return descriptor if os.isatty(descriptor) else None
 
 
 @contextlib.contextmanager
 def _held() -> Iterator[None]:
-    """Let signals wait until the end of the block."""
+    """Block signals until the end of the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:
         yield

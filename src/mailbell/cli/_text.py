@@ -1,4 +1,4 @@
-"""Text for people. Both programs use it, so it imports next to nothing."""
+"""Text for people. The daemon uses it too, so it imports very little."""
 
 from mailbell.core.escape import printable
 
@@ -6,13 +6,13 @@ __all__ = ["one_line"]
 
 
 def one_line(program: str, message: str) -> str:
-    """Form the one line in which a program says what is wrong.
+    """Return a message as one line that begins with the program's name.
 
     Args:
-        program: who says it.
-        message: what; it may quote a peer or a file.
+        program: the name of the program.
+        message: the message. It may quote a peer or a file.
 
     Returns:
-        The line, without its end; white space, line ends too, is one blank.
+        The line, without its end. Each run of white space, also of line ends, is one blank.
     """
     return f"{program}: {printable(' '.join(message.split()))}"

@@ -1,7 +1,7 @@
-"""What a service manager holds for mailbelld, and how its service is.
+"""Asks the service manager for the state and the sockets of mailbelld's units.
 
-Under the shipped units the service manager makes the sockets and keeps them. A port that
-process 1 holds is then no obstacle but what mailbelld is given when it starts.
+With the shipped units, the service manager makes the sockets and keeps them. Process 1 then
+holds the port, and passes it to mailbelld when mailbelld starts.
 """
 
 import os
@@ -30,15 +30,15 @@ Properties = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """mailbelld's units as they are now.
+    """The present state of mailbelld's units.
 
     Attributes:
-        state: of the service, as systemd says: active, inactive, failed, activating, ...
-        enabled: whether it starts by itself: at boot, or when somebody calls.
-        pid: of the daemon; 0: it does not run.
+        state: the state of the service in systemd's words: active, inactive, failed, ...
+        enabled: whether the service starts at boot or when a sender calls.
+        pid: the process of the daemon; 0: the daemon does not run.
         result: how its last run ended, in systemd's word.
-        ports: what the active socket units listen on, each with its unit's name.
-        paths: the same of local sockets.
+        ports: the ports of the active socket units, each with the name of the unit.
+        paths: the paths of the active socket units, each with the name of the unit.
     """
 
     state: str
@@ -50,12 +50,12 @@ class Units:
 
     @property
     def waiting(self) -> bool:
-        """Whether a call would start the daemon."""
+        """Whether a connection would start the daemon."""
         return bool(self.ports or self.paths)
 
 
 def _systemctl(words: Sequence[str]) -> str:
-    """Ask systemd; "" when it does not answer."""
+    """Ask systemd; return "" if it does not answer."""
     try:
         done = subprocess.run(  # noqa: S603 (the words are ours)
             ["systemctl", "--no-pager", "--no-ask-password", *words],  # noqa: S607 (as a person would)
@@ -73,11 +73,11 @@ def ask(
     """Ask the service manager about mailbelld. Nothing is started or changed.
 
     Args:
-        systemctl: asks; given the words of a command line, returns what is printed.
-        booted: the folder that is there where systemd is the service manager.
+        systemctl: takes the words of a command line, and returns the output.
+        booted: a folder that exists if systemd is the service manager.
 
     Returns:
-        The units; None where there is no systemd, or no such service.
+        The units; None if systemd does not run, or has no such service.
     """
     if not os.path.isdir(booted):
         return None
@@ -101,7 +101,7 @@ def ask(
 def _sockets(
     units: Sequence[str], systemctl: Callable[[Sequence[str]], str]
 ) -> tuple[dict[tuple[Transport, int], str], dict[str, str]]:
-    """Say what these socket units listen on, those of them that are active."""
+    """Return what the active ones of these socket units listen on."""
     ports: dict[tuple[Transport, int], str] = {}
     paths: dict[str, str] = {}
     if not units:
@@ -130,7 +130,7 @@ def _note(
 
 
 def _blocks(text: str) -> Iterator[Properties]:
-    """Read `systemctl show`: the properties of one unit after the other."""
+    """Read the output of `systemctl show`: the properties of one unit after another."""
     for block in text.strip().split("\n\n"):
         found: dict[str, list[str]] = {}
         for line in block.splitlines():

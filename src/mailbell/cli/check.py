@@ -1,4 +1,4 @@
-"""`mailbell check`: would the daemon start here, and if not, what is to be done?"""
+"""`mailbell check`: tells whether the daemon would start here, and what to do if not."""
 
 import os
 import stat
@@ -38,7 +38,7 @@ def _bad_configuration(error: MailbellError) -> Iterator[Finding]:
 
 
 def _source(path: str | None) -> Finding:
-    # Not read again: it may be a pipe.
+    # The file is not read again, because it may be a pipe.
     if path is None and not os.path.exists(_file.DEFAULT_PATH):
         return Finding(Mark.OK, f"no {_file.DEFAULT_PATH}: the built-in defaults")
     return Finding(Mark.OK, f"{path or _file.DEFAULT_PATH} is valid")
@@ -48,16 +48,16 @@ def _permissions(path: str | None) -> Iterator[Finding]:
     name = path or _file.DEFAULT_PATH
     try:
         mode = os.stat(name).st_mode
-    except OSError:  # the built-in defaults; or gone since it was read
+    except OSError:  # there is no file (the built-in defaults), or it was removed meanwhile
         return
     if mode & stat.S_IWOTH:
-        what = f"anyone may write {name}, and decide whom the daemon becomes"
+        what = f"anyone may write {name}, and choose the user that the daemon becomes"
         yield Finding(Mark.WARN, what, f"chmod o-w {name}")
 
 
 def _exit_code(found: list[Finding]) -> int:
     failed = [finding.exit_code for finding in found if finding.exit_code]
-    # A wrong configuration comes first: the rest was judged by it.
+    # A mistake in the configuration comes first: the other findings depend on it.
     return 78 if 78 in failed else next(iter(failed), 0)
 
 
@@ -77,13 +77,13 @@ Examples:
 
 
 _HELP = """\
-Validate the configuration and this machine; each finding with its remedy.
+Check the configuration and this machine. Each problem has a remedy.
 
-Looks at mailbelld's systemd units if there are any, the ports (free, or who
-holds them), the kernel's Landlock and seccomp, libseccomp, resource limits,
-user and group, and the place of the local socket. Run it as the user who
-starts the daemon. Exit code 0: it would start, or start again where it is
-running; else the daemon's own."""
+It checks mailbelld's systemd units, if there are any; the ports (free, or
+held by which process); the kernel's Landlock and seccomp; libseccomp;
+resource limits; user and group; and the place of the local socket. Run it as
+the user who starts the daemon. Exit code 0: the daemon would start, or is
+running and could start again. Otherwise it is the daemon's own exit code."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES, short_help="Tell whether the daemon would start here.")
@@ -95,7 +95,7 @@ running; else the daemon's own."""
     help=f"The configuration  [default: {_file.DEFAULT_PATH}, if it exists]",
 )
 def command(path: str | None) -> int:
-    """Validate the configuration and this machine; each finding with its remedy."""
+    """Check the configuration and this machine. Each problem has a remedy."""
     found = []
     for finding in _examine(path):
         found.append(finding)

@@ -1,4 +1,4 @@
-"""`mailbell clients`: which mail programs `mailbell run --client` knows, and what to mind."""
+"""`mailbell clients`: shows the mail programs that `mailbell run --client` knows."""
 
 import shlex
 import shutil
@@ -20,8 +20,8 @@ __all__ = ["command"]
 
 _KINDS: Mapping[str, str] = {
     "run": "fetches, and ends when the mail is there",
-    "poke": "tells a program that runs already",
-    "none": "nothing to run: what to set in the program instead",
+    "poke": "tells a running program to fetch",
+    "none": "has no command: what to set in the program instead",
 }
 
 
@@ -44,7 +44,7 @@ def _table(known: Mapping[str, Preset]) -> RenderableType:
     for preset in known.values():
         table.add_row(Text(preset.name, style="bold"), preset.kind, preset.what, _needs(preset))
     kinds = [Text(f"{kind:<5} {meaning}") for kind, meaning in _KINDS.items()]
-    more = Text("'mailbell clients NAME' has the command, and what goes wrong easily")
+    more = Text("'mailbell clients NAME' shows the command and the usual mistakes")
     return Group(table, Text(), *kinds, Text(), more)
 
 
@@ -64,7 +64,7 @@ def _details(preset: Preset) -> RenderableType:
         traps = plain_table("", "", header=False)
         for trap in preset.traps:
             traps.add_row("-", trap)
-        parts += [Text("\nWhat goes wrong easily\n", style="bold"), traps]
+        parts += [Text("\nUsual mistakes\n", style="bold"), traps]
     return Group(*parts)
 
 
@@ -82,7 +82,7 @@ def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
     if preset.command:
         yield "lock", preset.lock
         if preset.only_rung:
-            yield "when", "for notifications alone: no start, no sleep, no poll"
+            yield "when", "for notifications only, not at the start, after sleep or as a poll"
     if preset.needs:
         yield "needs", _needs(preset)
     yield "verified", preset.verified
@@ -114,16 +114,16 @@ Examples:
 _HELP = """\
 Show the mail programs that 'mailbell run --client' knows, or one in detail.
 
-What is known of a program: what to run, when that is a success, what it needs
-and whether that is installed, what goes wrong easily, and where it has been
-seen to work."""
+The details of a program are its command, the exit codes that are a success,
+the programs that it needs and whether they are installed, the usual mistakes,
+and the versions that it was tried with."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES, short_help="Show which mail programs 'run' knows.")
 @click.argument("name", required=False, shell_complete=complete_client)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(name: str | None, as_json: bool) -> None:
-    """Show the mail programs that 'mailbell run --client' knows, or all about one."""
+    """Show the mail programs that 'mailbell run --client' knows, or one in detail."""
     known = presets()
     if name is None:
         everything = {"clients": [_record(preset) for preset in known.values()]}
@@ -132,5 +132,5 @@ def command(name: str | None, as_json: bool) -> None:
     if name not in known:
         near = get_close_matches(name, known, n=3)
         remedy = f"perhaps {' or '.join(near)}" if near else "'mailbell clients' shows them"
-        raise UsageError(f"{name!r} is no client that is known", remedy)
+        raise UsageError(f"{name!r} is not a known client", remedy)
     click.echo(json_line(_record(known[name]))) if as_json else show(_details(known[name]))

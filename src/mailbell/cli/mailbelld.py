@@ -1,7 +1,7 @@
-"""`mailbelld`: the daemon's door. It reads what it was told, and hands over.
+"""`mailbelld`: reads the command line and the configuration, and runs the daemon.
 
-Whatever is imported here stays in the locked process: no argparse, no click; and
-of what libraries bring along, nothing that the daemon has no use for.
+Every module that is imported here stays in the locked process. So argparse and click are
+not used, and parts of libraries that the daemon does not need are not loaded.
 """
 
 import errno
@@ -27,41 +27,42 @@ usage: mailbelld [--config FILE] [--listen HOST:PORT]... [--udp HOST:PORT]...
 Listen for new-mail notifications as RFC 4146 has them, locked in a sandbox.
 
 options:
-  --config FILE       default: {default}, if it is there
+  --config FILE       default: {default}, if it exists
   --listen HOST:PORT  TCP; repeatable
   --udp HOST:PORT     UDP; repeatable
-  --user NAME         whom to drop to when started as root
+  --user NAME         the user to become when started as root
   --socket PATH       the local socket
-  -V, --version       say which version this is
-  -h, --help          say this
+  -V, --version       print the version
+  -h, --help          print this help
 
 examples:
-  mailbelld                                     as the configuration file says
+  mailbelld                                     with the configuration file
   mailbelld --listen 0.0.0.0:79 --listen [::]:79 --user mailbell
 
 try it without being root, where "mailbell status" and the others find it:
   mkdir -p "$XDG_RUNTIME_DIR/mailbell"
-  mailbelld --listen 127.0.0.1:7979 --socket "$XDG_RUNTIME_DIR/mailbell/mailbell.sock"
+  mailbelld --listen 127.0.0.1:7979 \\
+    --socket "$XDG_RUNTIME_DIR/mailbell/mailbell.sock"
   mailbell send 127.0.0.1:7979                  in another terminal
 
 It stays in the foreground, logs to stderr, and ends on SIGTERM or SIGINT.
-Started as root it binds its sockets and drops to the user of the configuration
-before it accepts anybody. "mailbell check" tells beforehand what would stop it.
+Started as root, it binds its sockets and becomes the user of the configuration
+before it accepts connections. "mailbell check" shows what prevents a start.
 
 exit codes: 64 usage, 70 a bug, 71 system error, 77 not permitted,
 78 configuration"""
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the daemon until it is told to stop.
+    """Run the daemon until a signal ends it.
 
     Args:
         words: the words after the program's name.
 
     Returns:
-        The exit code; whatever had to be said is on stderr.
+        The exit code. Messages are on stderr.
     """
-    # Not at the top: `main` first says what the libraries of these do not get.
+    # Imported late: `main` first replaces modules that the libraries would load for nothing.
     from mailbell.cli import _file, _options
     from mailbell.listener import daemon
 
@@ -76,7 +77,7 @@ def run(words: Sequence[str]) -> int:
         return _known(error)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # the last resort: a bug, shown as one
+    except Exception as error:  # a bug in mailbelld, and reported as one
         if _lacks_memory(error):
             _end_without_memory()
         with suppress(OSError):
@@ -95,7 +96,7 @@ def _known(error: MailbellError) -> int:
 
 
 def _lacks_memory(error: BaseException | None) -> bool:
-    """Tell whether an exception is, comes of, or holds one that says memory is out."""
+    """Return whether a MemoryError is the exception, its cause, or a part of its group."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(_lacks_memory, error.exceptions))
     return error is not None and (
@@ -104,7 +105,7 @@ def _lacks_memory(error: BaseException | None) -> bool:
 
 
 def _end_without_memory() -> NoReturn:
-    """Say so, and end the process at once: to end in order takes memory as well."""
+    """Report it and end the process at once: an orderly end would need memory too."""
     _complain(
         "there is no more memory; raise LimitDATA= and MemoryMax= of the unit, or lower"
         " limits.sources, limits.connections and socket.subscribers"
@@ -113,22 +114,22 @@ def _end_without_memory() -> NoReturn:
 
 
 def _say(text: str) -> int:
-    """Print what was asked for; return the exit code."""
+    """Print a text on stdout; return the exit code."""
     try:
         print(text, flush=True)
     except OSError as error:
-        # Else the interpreter tries once more at its end.
+        # Otherwise the interpreter tries to write again when it ends.
         sys.stdout = None
-        if error.errno != errno.EPIPE:  # whoever reads a pipe may have seen enough
+        if error.errno != errno.EPIPE:  # the reader of a pipe may end early
             _complain(f"standard output: {error.strerror}")
         return os.EX_OSERR
     return 0
 
 
 def _complain(message: str) -> None:
-    # sd-daemon(3): "<3>" makes it an error in the journal, not just a line.
+    # sd-daemon(3): "<3>" makes the line an error in the journal.
     prefix = "<3>" if logs_to_journal(os.environ) else ""
-    # Where nobody can read it, the exit code says it all the same.
+    # If stderr cannot be written, the exit code still reports the failure.
     with suppress(OSError):
         print(prefix + one_line("mailbelld", message), file=sys.stderr)
 

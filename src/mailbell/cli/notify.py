@@ -21,8 +21,8 @@ Examples:
 _HELP = """\
 Ring ACCOUNT by hand (cause: manual).
 
-Every subscriber of the account is told to look for mail, as if a mail
-server had rung. Without ACCOUNT: the only account there is."""
+The daemon tells every subscriber of the account to look for mail, as if a
+mail server had rung. ACCOUNT may be left out if there is only one."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)

@@ -1,4 +1,4 @@
-"""`mailbell policy`: the sandbox a program runs in, as its reviewers read it."""
+"""`mailbell policy`: shows the sandbox of a program to its reviewers."""
 
 from collections.abc import Iterable
 
@@ -99,9 +99,9 @@ Examples:
 _HELP = """\
 Show the sandbox of PROGRAM: every system call, its conditions, its reason.
 
-An answer is "allow", "kill" (the whole process), or the error the call
-gets. Names explained below the table stand for numbers that only the
-running program knows. PROGRAM is mailbelld unless given."""
+An answer is "allow", "kill" (the whole process), or the error that the call
+returns. The names that are explained below the table stand for numbers that
+only the running program knows. The default PROGRAM is mailbelld."""
 
 
 @click.command(
@@ -112,7 +112,7 @@ running program knows. PROGRAM is mailbelld unless given."""
 def command(program: str, as_json: bool) -> None:
     """Show the sandbox of PROGRAM: every system call, its conditions, its reason."""
     known = list_programs()
-    # The name becomes a path only if it is one of ours.
+    # The name becomes part of a path only if it is a known program.
     if program not in known:
         raise UsageError(f"no policy for {program!r}", f"known: {', '.join(known)}")
     policy = read_policy(program)

@@ -1,4 +1,4 @@
-"""`mailbell run`: the agent's door."""
+"""`mailbell run`: reads the command line or agent.toml, and runs the agent."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ _SEE: Final = "see 'mailbell run --help'"
 
 
 class _WrongOptionsError(ConfigurationError):
-    """The command line is wrong, in more than one place perhaps."""
+    """The command line has one or more mistakes."""
 
     exit_code = 64
 
@@ -35,16 +35,16 @@ def complete_client(_: click.Context, __: click.Parameter, begun: str) -> list[C
     """Complete the name of a preset.
 
     Args:
-        begun: the part already typed.
+        begun: the part that was typed.
 
     Returns:
-        The names that fit.
+        The names that begin with it.
     """
     return [CompletionItem(name) for name in presets() if name.startswith(begun)]
 
 
 def _job_options(function: _Function) -> _Function:
-    """Give a command the options of a job, each under its key in agent.toml; None: not said."""
+    """Give a command the options of a job, named by the keys of agent.toml; None: not given."""
     paced = (
         ("settle", "TIME", "Run when no notification came for this long."),
         ("settle_max", "TIME", "Run at the latest this long after the first notification."),
@@ -64,7 +64,7 @@ def _job_options(function: _Function) -> _Function:
         ),
         click.option(
             "--client", metavar="NAME", shell_complete=complete_client,
-            help="Run a mail program that mailbell knows: 'mailbell clients' lists them.",
+            help="Run a mail program that mailbell knows; 'mailbell clients' lists them.",
         ),
         *(
             click.option(
@@ -177,9 +177,9 @@ def _of_command_line(
     path: str | None,
     known: Mapping[str, Preset],
 ) -> tuple[tuple[Job, ...], list[str]]:
-    """Return the jobs, and the words that say the same again from anywhere."""
+    """Return the jobs, and the words that mean the same in every folder."""
     if path is not None:
-        raise UsageError("--config names a file with commands: there cannot be another here", _SEE)
+        raise UsageError("--config names a file with jobs: leave out COMMAND and --client", _SEE)
     preset = known.get(given.get("client", ""))
     if preset is not None and preset.kind == "none":
         _refuse(preset)
@@ -199,7 +199,7 @@ def _of_command_line(
 
 
 def _whole(program: str) -> str:
-    """Return a path that holds in every folder; a bare name stays what it is."""
+    """Return the absolute form of a path; a name without a slash does not change."""
     return absolute(program) if "/" in program else program
 
 
@@ -214,7 +214,7 @@ def _as_said(key: str, value: Any) -> list[str]:
 
 def _refuse(preset: Preset) -> NoReturn:
     click.echo(f"{preset.title}: {preset.what}.\n\n{preset.setup.rstrip()}\n", err=True)
-    raise UsageError(f"{preset.name} is nothing to run", "set it up as it says above")
+    raise UsageError(f"{preset.name} has no command to run", "follow the text above instead")
 
 
 def _of_file(
@@ -224,7 +224,7 @@ def _of_file(
         options = ", ".join(map(_option, given))
         raise UsageError(
             f"{options}: for which command? There is neither COMMAND nor --client",
-            "in a file, each job has its own",
+            "in agent.toml, write these into each job",
         )
     where = absolute(path or default_path(os.environ))
     if path is None and not os.path.exists(where):
@@ -234,7 +234,7 @@ def _of_file(
 
 
 def _find_programs(jobs: Sequence[Job]) -> None:
-    """Refuse programs that are not there: otherwise nobody would know before mail is missed."""
+    """Refuse missing programs now. Otherwise the person would only notice missed mail."""
     users: dict[str, list[str]] = {}
     for job in jobs:
         for words in filter(None, (job.command, job.then)):
@@ -249,14 +249,14 @@ def _find_programs(jobs: Sequence[Job]) -> None:
             "1 program is missing"
             if len(problems) == 1
             else f"{len(problems)} programs are missing",
-            "install it, or write where it is",
+            "install it, or write its full path",
             problems,
         )
 
 
 def _missing(program: str) -> str:
     if "/" in program:
-        return f"{printable(program)} is not there, or may not be executed"
+        return f"{printable(program)} does not exist, or may not be executed"
     return f"{printable(program)} is in no folder of PATH ({os.environ.get('PATH', os.defpath)})"
 
 
@@ -274,7 +274,7 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
 
 
 def _only(error: BaseException) -> BaseException:
-    """Return the error a nursery has wrapped; of several, the group."""
+    """Return the error that a nursery has wrapped. If there are several, return the group."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

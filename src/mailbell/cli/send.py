@@ -1,4 +1,4 @@
-"""`mailbell send`: one notification, as a mail server sends it (RFC 4146, section 3)."""
+"""`mailbell send`: sends one notification, as a mail server does (RFC 4146, section 3)."""
 
 import errno
 import socket
@@ -53,14 +53,14 @@ def parse_target(text: str) -> tuple[str, int]:
 
 
 def _parse_port(text: str) -> int:
-    # isdecimal alone would take the digits of every script.
+    # isdecimal alone would also accept the digits of other scripts.
     if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
     raise UsageError(f"{text!r} is no port", "write a number from 1 to 65535")
 
 
 def _brackets(target: str) -> str:
-    """Say how a port is written after an IPv6 address, where somebody may have meant one."""
+    """Explain how to write a port after an IPv6 address, if the target may have meant one."""
     address, _, port = target.rpartition(":")
     try:
         socket.inet_pton(socket.AF_INET6, address)
@@ -83,17 +83,18 @@ def _resolve(host: str, port: int, kind: socket.SocketKind, timeout: float) -> l
 
 
 def _deliver(candidates: Sequence[Candidate], deadline: float) -> Candidate:
-    """Connect to one of the addresses, send the line there, and to no other."""
+    """Connect to one of the addresses and send the line to it, and to no other address."""
     connection, candidate = connect(candidates, deadline)
     with connection:
-        # Zero would mean "do not wait".
+        # A time-out of zero would mean "do not wait".
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
             connection.sendall(rfc4146.encode())
-            # "closes without waiting": the end of the stream follows the line.
+            # RFC 4146: "closes without waiting". The end of the stream follows the line.
             connection.shutdown(socket.SHUT_WR)
         except OSError as error:
-            # Another address may belong to the same listener, which may have read the line.
+            # No other address is tried: it may belong to the same listener, which may have
+            # read the line.
             raise Failures([(candidate, error)]) from error
     return candidate
 
@@ -110,8 +111,8 @@ def _explain(error: OSError, where: str) -> MailbellError:
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}:
         return UnavailableError(f"{where}: no way there ({error.strerror})", "check the network")
     if isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN:
-        # A listener that takes the line ends in order; one that refuses the
-        # source, or its rate, need not read it. ENOTCONN: reset before our end.
+        # A listener that accepts the line closes in order. One that refuses the source or
+        # its rate need not read the line. ENOTCONN: the listener reset the connection first.
         remedy = "it may refuse this source, or so many from it: run mailbell status there"
         return UnavailableError(f"{where}: broken off by the listener", remedy)
     return OperatingSystemError(f"{where}: {error.strerror or error}", "check this system")
@@ -137,7 +138,7 @@ def _send(host: str, port: int, kind: socket.SocketKind, timeout: float) -> str:
 
 
 def _sum_up(failures: Failures) -> MailbellError:
-    """Explain the last failure: an address that said nothing fails after one that refused."""
+    """Explain the last failure. A silent address fails later than one that refuses."""
     candidate, error = failures.all[-1]
     count = len(failures.all)
     others = f" (the last of {count} addresses)" if count > 1 else ""
@@ -155,13 +156,13 @@ Examples:
 _HELP = """\
 Send one notification, as a mail server would.
 
-HOST is a name or an address; an IPv6 address with a port goes into
-brackets. The port is 79 unless given. Nothing is printed on success.
+HOST is a name or an address. Write an IPv6 address with a port in brackets.
+The default port is 79. On success it prints nothing.
 
-Where a name has several addresses, the next one is tried a quarter of a
-second after the last, and the first that connects is told, no other. A
-datagram gets no answer: it goes to the first address that this machine
-can send to, and to the next one only if the first reports an error."""
+If a name has several addresses, each next one is tried a quarter of a second
+after the one before. Only the first that connects gets the notification. A
+datagram gets no answer. It goes to the first address that this machine can
+send to, and to the next one only if the first reports an error."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)
@@ -173,9 +174,9 @@ can send to, and to the next one only if the first reports an error."""
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="For the look-up, connecting and sending, all addresses together.",
+    help="Time for the look-up, connecting and sending, for all addresses together.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Say where it went.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the address that was used.")
 def command(target: str, udp: bool, timeout: float, verbose: bool) -> None:
     """Send one notification, as a mail server would."""
     host, port = parse_target(target)

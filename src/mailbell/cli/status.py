@@ -1,4 +1,4 @@
-"""`mailbell status`: what the daemon tells of itself, for people and for collectors."""
+"""`mailbell status`: shows the daemon's status, for people and for collectors."""
 
 import math
 import time
@@ -28,19 +28,19 @@ __all__ = [
     "uptime",
 ]
 
-# More accounts than this do not help a reader; --json has them all.
+# More accounts than this do not help a reader. --json shows all.
 _ACCOUNTS_SHOWN = 20
 
 
 def render(status: Status, now: float) -> RenderableType:
-    """Lay a status out for people.
+    """Lay out a status for people.
 
     Args:
-        status: what the daemon told.
+        status: the daemon's status.
         now: wall time in seconds since 1970, for a daemon that does not tell its uptime.
 
     Returns:
-        What a console of 80 columns or more can print.
+        A text for a console of at least 80 columns.
     """
     return Group(
         *_heading(status, now),
@@ -66,12 +66,12 @@ def _heading(status: Status, now: float) -> Iterable[Text]:
 
 
 def uptime(status: Status, now: float) -> float:
-    """Say how long the daemon had been up when it told its status.
+    """Return how long the daemon had been up when it sent its status.
 
     Args:
-        status: what it told.
-        now: wall time then, in seconds since 1970. It counts only for a daemon older than
-            this client, which tells nothing else.
+        status: the daemon's status.
+        now: wall time then, in seconds since 1970. It is used only for a daemon that is
+            older than this client and does not tell its uptime.
 
     Returns:
         Seconds.
@@ -82,13 +82,13 @@ def uptime(status: Status, now: float) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes, or took, in its two largest units.
+    """Format a duration with its two largest units.
 
     Args:
-        seconds: how long; less than none is none.
+        seconds: the duration; less than 0 counts as 0.
 
     Returns:
-        As in `1 d 2 h`.
+        A text such as `1 d 2 h`.
     """
     minutes, seconds = divmod(max(int(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
@@ -99,13 +99,13 @@ def duration(seconds: float) -> str:
 
 
 def outcome_counts(outcomes: Outcomes) -> list[tuple[str, int, int]]:
-    """Return the outcomes that happened, and `accepted` in any case.
+    """Return the outcomes that happened, and always `accepted`.
 
     Args:
-        outcomes: as the daemon counted them.
+        outcomes: the daemon's counters.
 
     Returns:
-        The name of each, how often it happened over TCP, and how often over UDP.
+        For each outcome its name, its count over TCP and its count over UDP.
     """
     names = dict.fromkeys(("accepted", *outcomes.tcp, *outcomes.udp))
     counts = [(name, outcomes.tcp.get(name, 0), outcomes.udp.get(name, 0)) for name in names]
@@ -118,7 +118,7 @@ def _outcomes(status: Status) -> RenderableType:
     for name, tcp, udp in shown:
         table.add_row(printable(name), _count(tcp), _count(udp))
     if status.kernel_dropped is not None:
-        # Which of the two, the kernel does not tell.
+        # The kernel does not tell which of the two it was.
         table.add_row("dropped by filter or full queue", "", _count(status.kernel_dropped))
     names = {*status.outcomes.tcp, *status.outcomes.udp}
     return Group(table, *_notes(status, len(names) - len(shown)))
@@ -150,13 +150,13 @@ def _limits(status: Status) -> RenderableType:
 
 
 def limited_sources(limited: Sequence[Limited]) -> Table:
-    """Lay out who is over its limit.
+    """Lay out the sources that are over their limits.
 
     Args:
-        limited: as the daemon told.
+        limited: the sources, from the daemon's status.
 
     Returns:
-        A table with a row for each.
+        A table with a row for each source.
     """
     table = plain_table("over its limit", "refused by", "of the last 64", "heard again in")
     for source in limited:
@@ -189,23 +189,23 @@ def _local(status: Status) -> RenderableType:
 def _sandbox(sandbox: Sandbox) -> Table:
     table = plain_table("", "", "", header=False)
     for good, name, value in sandbox_facts(sandbox):
-        # A word beside the colour: not everyone sees one, and pipes carry none.
+        # A word beside the colour, for people who see no colours and for pipes.
         mark = Text("ok", style="green") if good else Text("WEAK", style="bold red")
         table.add_row(mark, name, Text(printable(value)))
     return table
 
 
 def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
-    """Judge the lock-down, one fact after the other.
+    """Judge each fact about the sandbox.
 
     Args:
-        sandbox: as the daemon told.
+        sandbox: the sandbox, from the daemon's status.
 
     Yields:
-        Whether it is as it should be, what it is of, and how it is: not yet safe to show.
+        Whether the fact is good, its name, and its value, which must still be escaped.
     """
-    # The kernel may list the group itself among the others (getgroups(2)), and an
-    # ordinary user cannot leave its own; only root's group is worth a warning.
+    # The kernel may list the group itself among the others (getgroups(2)). An ordinary
+    # user cannot leave its groups, so only root's group causes a warning.
     others = [group for group in sandbox.groups if group != sandbox.gid]
     groups = f"also in {', '.join(map(str, others))}" if others else "no other groups"
     identity = f"uid {sandbox.uid}, gid {sandbox.gid}, {groups}"
@@ -223,13 +223,13 @@ def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
 
 
 def landlock_version(sandbox: Sandbox) -> str:
-    """Say which version of Landlock is in force, and which the kernel has if that is another.
+    """Return the version of Landlock in force, and the kernel's version if it is another.
 
     Args:
-        sandbox: as the daemon told.
+        sandbox: the sandbox, from the daemon's status.
 
     Returns:
-        As in `ABI 7` or `ABI 7, of the kernel's 10`.
+        A text such as `ABI 7` or `ABI 7, of the kernel's 10`.
     """
     used, offered = sandbox.landlock_used, sandbox.landlock_abi
     if used is None or used == offered:
@@ -246,7 +246,7 @@ def _capabilities(mask: str) -> str:
 
 def _metrics(status: Status) -> str:
     text = openmetrics(status)
-    # Escapes are the format's own here, so what it cannot escape is refused.
+    # The format has its own escapes. Characters that it cannot escape are refused.
     if not all(character == "\n" or character.isprintable() for character in text):
         raise DataError("the daemon's status holds control characters", "check who it is")
     return text

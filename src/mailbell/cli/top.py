@@ -1,4 +1,4 @@
-"""`mailbell top`: the daemon at a glance, kept up to date."""
+"""`mailbell top`: shows the state of the daemon on one screen, and keeps it up to date."""
 
 import sys
 import time
@@ -36,13 +36,13 @@ __all__ = ["View", "command", "frame"]
 SOON, LATER = 1.0, 2.0
 # Ages are shown in seconds.
 TICK = 1.0
-# How long notifications that come together are gathered into one picture.
+# Notifications that come within this time are shown together.
 GATHER = 0.1
-# A person looks at it: a daemon that takes longer is shown as silent.
+# A daemon that does not answer within this time is shown as silent.
 PATIENCE = 2.0
-# The fewest accounts that are shown, however low the terminal is.
+# The least number of accounts that are shown, even on a small terminal.
 ACCOUNTS = 3
-# Of how many accounts it is remembered how they rang: as many as a status names.
+# For so many accounts the last notification is remembered: as many as a status names.
 REMEMBERED = 256
 
 
@@ -51,8 +51,8 @@ class Moment:
     """One moment on two clocks.
 
     Attributes:
-        steady: seconds of a clock that never jumps and goes on while the machine sleeps.
-        wall: seconds since 1970, as the machine had it then.
+        steady: seconds of a clock that never jumps, and goes on while the machine sleeps.
+        wall: seconds since 1970, by the machine's clock at that moment.
     """
 
     steady: float
@@ -60,31 +60,31 @@ class Moment:
 
     @classmethod
     def now(cls) -> "Moment":
-        """Look at both clocks."""
+        """Read both clocks."""
         return cls(time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
 
     def of(self, microseconds: int) -> float:
-        """Say when a time since 1970 was, by the steady clock; not later than this moment."""
+        """Convert a time since 1970 to the steady clock. It is never later than this moment."""
         return self.steady - max(self.wall - microseconds / 1e6, 0.0)
 
 
 @dataclass(slots=True)
 class View:
-    """What is known of the daemon.
+    """The known state of the daemon.
 
     Attributes:
-        status: what it said last.
-        asked: when it said that.
-        live: whether notifications are followed, or this is one look.
-        told: the last notification of each account and when it was sent, the latest last.
-        connected: whether the subscription is there.
-        silent: whether the daemon did not answer the last question.
+        status: the daemon's last status.
+        asked: the moment at which the daemon sent it.
+        live: whether this view follows notifications; if not, it is shown once.
+        told: the last notification of each account and its time, with the latest at the end.
+        connected: whether there is a subscription.
+        silent: whether the daemon did not answer the last request for its status.
         lost: how often the subscription was lost.
-        since: when that, or its return, was.
-        fresh: whether nothing has happened since the status was asked for.
+        since: when the subscription was last lost or found again.
+        fresh: whether nothing has happened since the last status.
 
-    Times are of a clock that never jumps, in seconds. Only what the daemon tells by the wall
-    clock is compared with that, at the moment when it comes.
+    Times are in seconds of a clock that never jumps. A wall clock time from the daemon is
+    converted when it comes.
     """
 
     status: Status
@@ -98,11 +98,11 @@ class View:
     fresh: bool = True
 
     def note(self, notification: Notification, now: Moment) -> None:
-        """Take a notification in.
+        """Note a notification.
 
         Args:
-            notification: as it came.
-            now: when it came.
+            notification: the notification.
+            now: the moment at which it came.
         """
         self.told.pop(notification.account, None)
         self.told[notification.account] = notification, now.of(notification.time)
@@ -111,11 +111,11 @@ class View:
         self.fresh = False
 
     def turn(self, state: State, now: float) -> None:
-        """Take in that the subscription was lost or found.
+        """Note that the subscription was lost or found again.
 
         Args:
-            state: which of them.
-            now: when.
+            state: the new state.
+            now: the time, of the steady clock in seconds.
         """
         connected = state is State.CONNECTED
         if connected is not self.connected:
@@ -127,15 +127,15 @@ class View:
 
 
 def frame(view: View, now: float, rows: int) -> RenderableType:
-    """Lay out one picture, for 80 columns or more.
+    """Lay out one picture, for at least 80 columns.
 
     Args:
-        view: what is known.
-        now: of the steady clock, in seconds.
-        rows: how many there are; accounts that do not fit are counted, not shown.
+        view: the known state.
+        now: the time, of the steady clock in seconds.
+        rows: the number of rows. Accounts that do not fit are only counted.
 
     Returns:
-        What a console can print.
+        A text for a console.
     """
     status = view.status
     head = list(_head(view, now))
@@ -145,7 +145,7 @@ def frame(view: View, now: float, rows: int) -> RenderableType:
     if status.limited:
         below += [Text(), limited_sources(status.limited)]
         taken += len(status.limited) + 2
-    # A blank line, the headings, and perhaps the line that counts the others.
+    # Three rows: a blank line, the headings, and the line that counts the other accounts.
     left = max(rows - taken - 3, ACCOUNTS)
     return Group(*head, Text(), *_accounts(view, now, left), *below)
 
@@ -165,10 +165,10 @@ def _head(view: View, now: float) -> Iterable[Text]:
 def _connection(view: View, now: float) -> Text:
     passed = duration(now - view.since)
     if not view.connected:
-        what = f"LOST {passed} ago; waiting for the daemon; what follows is what it said last"
+        what = f"LOST {passed} ago; waiting for the daemon; below is its last status"
         return Text(what, style="bold red")
     if view.silent:
-        return Text("SILENT: the daemon does not answer; what follows is old", style="bold red")
+        return Text("SILENT: the daemon does not answer; the status below is old", style="bold red")
     if view.lost:
         return Text(f"connected again, {passed} ago; lost so far: {view.lost}", style="yellow")
     return Text("connected", style="green")
@@ -201,12 +201,12 @@ def _accounts(view: View, now: float, at_most: int) -> Iterable[RenderableType]:
 
 
 def _latest(view: View, account: Account) -> float:
-    """Say when the last notification of an account came; before all times if none did."""
-    # The status may be older than what the subscription has told since.
+    """Return when the last notification of an account came; minus infinity if none came."""
+    # The subscription may have given later notifications than the status.
     _, told = view.told.get(account.name, (None, -inf))
     if account.age is not None:
         return max(told, view.asked.steady - account.age / 1e6)
-    # No notification yet, or a daemon older than this client, which tells no ages.
+    # No notification came, or the daemon is older than this client and tells no ages.
     return told if account.time is None else max(told, view.asked.of(account.time))
 
 
@@ -223,7 +223,7 @@ def _once(client: Client) -> None:
 
 
 def _follow(client: Client, console: Console) -> NoReturn:
-    """Keep a terminal up to date until a signal, or an error that waiting does not cure."""
+    """Keep a terminal up to date until a signal, or until an error that waiting cannot end."""
     view = View(client.status(), now := Moment.now(), live=True, since=now.steady)
     subscription = client.subscribe(on_state=lambda state: view.turn(state, Moment.now().steady))
     with subscription, Screen() as screen:
@@ -233,7 +233,7 @@ def _follow(client: Client, console: Console) -> NoReturn:
             _gather(subscription, view)
             since = time.monotonic() - asked
             if view.connected and since >= (LATER if view.fresh else SOON):
-                # The daemon that is followed: it may have come back at another place.
+                # Ask the subscribed daemon, which may have come back at another place.
                 _ask(Client(client.path, timeout=PATIENCE), view)
                 asked = time.monotonic()
 
@@ -246,21 +246,21 @@ def _picture(view: View, console: Console) -> str:
 
 
 def _gather(subscription: Subscription, view: View) -> None:
-    """Take in what comes, until a moment after the first, or for as long as a tick."""
+    """Note notifications until shortly after the first one, at most for one tick."""
     end = time.monotonic() + TICK
     try:
         while (now := time.monotonic()) < end:
             view.note(subscription.next(end - now), Moment.now())
             end = min(end, time.monotonic() + GATHER)
     except TemporaryError:
-        return  # nothing came, or no more
+        return  # no further notification came in time
 
 
 def _ask(client: Client, view: View) -> None:
     try:
         view.status, view.asked = client.status(), Moment.now()
     except (UnavailableError, TemporaryError, PrivilegeError):
-        # Away, or starting: the subscription finds out which.
+        # The daemon is away or starts. The subscription finds out which.
         view.silent = True
     else:
         view.silent, view.fresh = False, True
@@ -272,27 +272,27 @@ Examples:
   mailbell top --once
 
 \b
-The daemon knows how many subscribers there are, not what they do. What the
-agent of 'mailbell run' does: systemctl --user status mailbell-agent"""
+The daemon knows how many subscribers there are, and not what they do. To see
+what the agent does: systemctl --user status mailbell-agent"""
 
 
 _HELP = """\
-Show the daemon at a glance, and keep it up to date; q ends.
+Show the state of the daemon, and keep it up to date. The key q ends it.
 
-Shows accounts with their last notification, inputs by outcome, the sources
-most often refused, subscribers and the sandbox. When the daemon goes away,
-top says so and waits until it is back. Ctrl-C ends top too; Ctrl-Z stops it."""
+It shows accounts with their last notification, inputs by outcome, the sources
+that are refused most often, subscribers and the sandbox. When the daemon goes
+away, top says so and waits until it is back. Ctrl-C also ends top; Ctrl-Z
+stops it."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)
 @click.option("--once", is_flag=True, help="Print it once and end, as without a terminal.")
 @socket_option
 def command(once: bool, socket_path: str | None) -> None:
-    """Show the daemon at a glance, and keep it up to date; q ends."""
+    """Show the state of the daemon, and keep it up to date. The key q ends it."""
     with Client(socket_path) as client:
         console = Console(markup=False, emoji=False, highlight=False)
-        # Not what rich takes for a terminal: a variable of the environment can
-        # make it take a pipe for one.
+        # rich is not asked: an environment variable can make it take a pipe for a terminal.
         if once or not sys.stdout.isatty() or console.is_dumb_terminal:
             _once(client)
         else:

@@ -24,14 +24,14 @@ __all__ = ["command", "describe", "how"]
 
 
 def describe(notification: Notification) -> str:
-    """Say a notification in one line.
+    """Return one line about a notification.
 
     Args:
-        notification: as the daemon sent it.
+        notification: the notification from the daemon.
 
     Returns:
-        Local time, account, how it came, and how many it stands for if several;
-        printable ASCII only.
+        Local time, account, how it came, and its count if that is more than one. The line
+        has only printable ASCII characters.
     """
     parts = [local_time(notification.time), printable(notification.account), how(notification)]
     if notification.count > 1:
@@ -40,13 +40,13 @@ def describe(notification: Notification) -> str:
 
 
 def how(notification: Notification) -> str:
-    """Say how a notification came.
+    """Return in a few words how a notification came.
 
     Args:
-        notification: as the daemon sent it.
+        notification: the notification from the daemon.
 
     Returns:
-        A few words; printable ASCII only.
+        The words. They have only printable ASCII characters.
     """
     if notification.cause is Cause.MANUAL:
         return "by hand"
@@ -81,7 +81,7 @@ def _follow(
     shown = 0
     while shown < count:
         left = None if timeout == inf else max(deadline - time.monotonic(), 0.0)
-        # echo flushes: a program that reads the pipe must not wait for more.
+        # echo flushes each line, so that a program that reads the pipe gets it at once.
         click.echo(show(subscription.next(left)))
         shown += 1
 
