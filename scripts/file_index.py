@@ -22,7 +22,15 @@ ROOMS: Final = (
 )
 FOLDERS: Final = (
     *(f"src/mailbell/{room}" for room in ROOMS),
-    *("fuzz", "bench", "bench/workloads", "tests/system", "tests/sandbox", "tests/harness"),
+    *(
+        "fuzz",
+        "bench",
+        "bench/candidates",
+        "bench/workloads",
+        "tests/system",
+        "tests/sandbox",
+        "tests/harness",
+    ),
 )
 
 
