@@ -66,8 +66,8 @@ class Peer:
     """A client of the bus.
 
     Args:
-        bus: which one.
-        name: the name to own; none by default.
+        bus: the bus.
+        name: the name to own; by default none.
     """
 
     def __init__(self, bus: Bus, name: str = "") -> None:
@@ -121,11 +121,11 @@ class Peer:
 
 @contextmanager
 def started(directory: Path, more: str = "") -> Iterator[Bus]:
-    """Run a bus until the end of the block. The test is skipped where there is none to run.
+    """Run a bus until the end of the block. The test is skipped if there is no dbus-daemon.
 
     Args:
-        directory: for its files.
-        more: added to its configuration.
+        directory: the folder for the files of the bus.
+        more: text to add to the configuration.
     """
     if shutil.which("dbus-daemon") is None:
         pytest.skip("dbus-daemon is not installed")

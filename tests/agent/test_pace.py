@@ -1,4 +1,4 @@
-"""When a job runs, against a plain model that looks at the whole history each time."""
+"""When a job runs, compared with a simple model that looks at the whole history each time."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -120,7 +120,7 @@ def test_a_machine_that_is_elsewhere_perhaps_has_not_failed(trigger: Trigger) ->
     for now in (100.0, 500.0, 1000.0, 2000.0):
         pace.ended(now, ok=False)
         pace.started(now + 50)
-    pace.ring(2060.0, trigger)  # it runs: what it ends with counts
+    pace.ring(2060.0, trigger)  # the job runs: only the end of the run counts
     pace.ended(2100.0, ok=False)
     assert pace.due == 2100.0 + 480.0
     pace.ring(2150.0, trigger)
@@ -145,19 +145,21 @@ def test_of_several_causes_the_first_of_the_list_is_told(first: Trigger, second:
 
 @dataclass
 class Model:
-    """All that happened, and nothing else."""
+    """The whole history, and nothing else."""
 
     timing: Timing
     born: float
-    rings: list[tuple[float, int]] = field(default_factory=list)  # since the last start
-    start: float | None = None  # of the last run
+    rings: list[tuple[float, int]] = field(
+        default_factory=list
+    )  # the notifications since the last start
+    start: float | None = None  # the start of the last run
     ends: list[tuple[float, bool]] = field(default_factory=list)
     running: bool = False
     told: int = 0
-    forgotten: int = 0  # ends before this one
+    forgotten: int = 0  # the ends before this index are forgotten
 
     def failures(self) -> int:
-        """How many of the last runs failed, the last one last."""
+        """The number of runs that failed in a row, up to the last one."""
         count = 0
         for _, ok in reversed(self.ends[self.forgotten :]):
             if ok:

@@ -332,7 +332,7 @@ async def test_the_end_of_the_output_is_not_the_end_of_the_command(tmp_path: Pat
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
-        # It opens its end when it has closed its output.
+        # The process opens the other end after it has closed its output.
         writer = await trio.to_thread.run_sync(os.open, go, os.O_WRONLY)
         await wait_all_tasks_blocked()
         assert codes == []
@@ -353,11 +353,11 @@ async def test_who_cannot_bear_the_output_does_not_leave_the_command_behind() ->
     assert not runs(int(once.lines[0]))
 
 
-# --- when the agent is told to stop --------------------------------------------
+# --- when the agent must end --------------------------------------------
 
 
 async def broken_off(code: str, kill_after: float = PATIENCE) -> Run:
-    """Cancel a run as soon as its command says that it is ready."""
+    """Cancel a run as soon as its command prints that it is ready."""
     once = Run()
     with trio.CancelScope() as scope:
         once.on(b"ready", scope.cancel)
@@ -369,7 +369,7 @@ async def broken_off(code: str, kill_after: float = PATIENCE) -> Run:
 async def test_when_cancelled_the_command_is_terminated_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_process, "GRACE", PATIENCE)  # of which it gets nothing
+    monkeypatch.setattr(_process, "GRACE", PATIENCE)  # the command gets none of this time
     began = trio.current_time()
     once = await broken_off("""
         on_sigterm(lambda: (say('bye'), sys.exit()))
@@ -400,7 +400,7 @@ async def test_when_cancelled_the_command_can_still_print(tmp_path: Path) -> Non
     done = tmp_path / "done"
     await broken_off(f"""
         def end():
-            os.write(1, b"x" * {MIB})  # more than a pipe holds
+            os.write(1, b"x" * {MIB})  # more bytes than a pipe holds
             open({str(done)!r}, "w").close()
             sys.exit()
         on_sigterm(end)
@@ -421,7 +421,7 @@ async def test_when_cancelled_before_it_begins_nothing_is_started(tmp_path: Path
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be of less right than the command")
 def test_when_cancelled_a_command_that_cannot_be_ended_is_left() -> None:
-    """Such as what sudo runs, or a process that waits for a dead file server."""
+    """For example a program under sudo, or a process that waits for a dead file server."""
 
     async def stop() -> int:
         once = Run()
@@ -449,7 +449,7 @@ def test_when_cancelled_a_command_that_cannot_be_ended_is_left() -> None:
     assert ended.value is True
 
 
-# --- when the system has nothing left ------------------------------------------
+# --- when the system has no resources left ------------------------------------------
 
 
 def take_all_descriptors() -> list[int]:
@@ -486,7 +486,7 @@ def test_without_descriptors_a_run_ends_with_a_problem_and_leaves_nothing() -> N
     ended = child.run(inside)
     assert ended.error is None
     failed = [problem for code, problem in ended.value if code is None]
-    assert len(failed) >= 4  # no input, no pipe of two, nothing to look with
+    assert len(failed) >= 4  # no descriptor for the input, for the pipe, for the pidfd
     assert {problem.partition(": ")[2] for problem in failed} == {
         "too many open files; raise ulimit -n or LimitNOFILE="
     }
@@ -509,7 +509,7 @@ def test_without_descriptors_to_look_with_what_is_left_is_ended_all_the_same() -
 
 
 def test_a_command_that_the_system_does_not_let_us_watch_is_not_run() -> None:
-    """As in a container whose filter is older than pidfd_open(2)."""
+    """For example in a container whose filter is older than pidfd_open(2)."""
 
     def inside() -> str:
         refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -517,7 +517,7 @@ def test_a_command_that_the_system_does_not_let_us_watch_is_not_run() -> None:
         refused.load()
         ended = trio.run(Run(), python("hang()"))
         assert not forgotten()
-        with pytest.raises(ChildProcessError):  # nor one that runs
+        with pytest.raises(ChildProcessError):  # there is no running child either
             os.waitpid(-1, os.WNOHANG)
         return ended.problem
 

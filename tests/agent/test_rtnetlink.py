@@ -1,4 +1,4 @@
-"""The kernel's messages about addresses, made by hand, against a plain model."""
+"""Hand-made messages of the kernel about addresses, compared with a simple model."""
 
 import socket
 import struct
@@ -27,7 +27,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Told:
-    """A message of the kernel's about one address."""
+    """A message of the kernel about one address."""
 
     address: str = "192.0.2.1"
     kind: int = NEW
@@ -152,7 +152,7 @@ def test_all_flags_count_and_not_only_the_first_eight() -> None:
     assert not Addresses().receive(message(NEW, body))
     assert not Addresses().receive(message(NEW, body + attribute(8, b"\0")))
     assert Addresses().receive(message(NEW, body + attribute(8, struct.pack("=I", PERMANENT))))
-    # linux/netlink.h: a bit of the kind may say that the value is nested.
+    # linux/netlink.h: a bit of the attribute's type may mean that the value is nested.
     nested = attribute(8 | 0x8000, struct.pack("=I", 0))
     assert Addresses().receive(message(NEW, body + nested))
 

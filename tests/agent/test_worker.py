@@ -1,7 +1,7 @@
-"""One job: when it runs, what it tells the command, what it says of the end.
+"""One job: when it runs, the environment of its command, and its lines in the log.
 
-Time is Trio's mock clock, which starts at 0, so a run takes as long as a test says.
-Real processes are in test_process, and both together in tests/system/test_agent.py.
+The time is Trio's mock clock, which starts at 0. So a run takes as long as a test says.
+test_process has the real processes, and tests/system/test_agent.py has both together.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ FETCH: Final = Job("mail", ("fetch", "-a"), accounts=("work",))
 
 @dataclass
 class Commands:
-    """Stands for the processes: what was run, with what, and never two at once."""
+    """Stands in for the processes: records what was run, and that two never overlap."""
 
     seconds: float = 3.0
-    codes: list[int] = field(default_factory=list)  # of the next runs; then 0
+    codes: list[int] = field(default_factory=list)  # the exit codes of the next runs; then 0
     obeys: str = "terminate"
     runs: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
     environ: list[Mapping[str, str]] = field(default_factory=list)
@@ -67,13 +67,15 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands()
-    monkeypatch.delenv("MAILBELL_STRICT", raising=False)  # of the tests' own
+    monkeypatch.delenv(
+        "MAILBELL_STRICT", raising=False
+    )  # a variable of the tests, which no command needs
     monkeypatch.setattr(_worker, "run", made.run)
     return made
 
 
 class Lines(Log):
-    """The log, kept."""
+    """A log that keeps its lines."""
 
     def __init__(self) -> None:
         super().__init__({}, trio.current_time)
@@ -173,7 +175,7 @@ async def test_more_accounts_than_a_variable_holds_are_all_accounts(
 
 
 def expected_starts(rings: list[float], timing: Timing, takes: float, end: float) -> list[float]:
-    """Walk through the rings once, as the manual has it."""
+    """Compute the starts by the rules of docs/agent.md, in one pass over the notifications."""
     starts: list[float] = []
     free = gap = -1e9
     waiting: list[float] = []
@@ -241,7 +243,7 @@ async def test_what_follows_runs_after_success_only(
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1)
     await trio.sleep(1000)
-    # Failed; good enough, but what followed failed with the same code; both good.
+    # The command failed; it succeeded with a code that fails `then`; both succeeded.
     assert [argv[0] for _, argv in commands.runs] == ["fetch", "fetch", "index", "fetch", "index"]
 
 

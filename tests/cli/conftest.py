@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests: real processes, and a scripted daemon."""
+"""Fixtures for the tests of the command line: real processes, and a scripted daemon."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def run(environment: dict[str, str]) -> Run:
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Start]:
-    """Starts a program and sees to its end."""
+    """Starts a program, and ends it after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*line: str, **more: Any) -> "subprocess.Popen[str]":

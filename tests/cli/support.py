@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Helpers that the tests of the command line share."""
 
 import json
 import socket
@@ -83,13 +83,12 @@ def a_notification(**changes: Any) -> dict[str, Any]:
 
 
 class FakeDaemon:
-    """Speaks Varlink from a script, with nothing of mailbell's own code.
+    """Speaks Varlink from a script, without any code of mailbell.
 
     Attributes:
-        scripts: one for each subscription to come: the notifications it gets.
-            When a script is done and another is left, the connection ends; the
-            last one stays open.
-        status: what GetStatus answers.
+        scripts: the notifications for each coming subscription. After a script the
+            connection ends if another script is left. The last one stays open.
+        status: the answer to GetStatus.
         calls: the method and the parameters of every call.
         subscribed: set when a subscription has got its script.
     """
@@ -124,7 +123,7 @@ class FakeDaemon:
             self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        """Answers one call; a subscription stays open unless more scripts follow."""
+        """Answer one call. A subscription stays open unless more scripts follow."""
         data = b""
         while not data.endswith(b"\0"):
             if not (more := connection.recv(4096)):

@@ -1,7 +1,7 @@
-"""A terminal of so many rows and columns, with a program in it.
+"""A terminal with a given size, and a program in it.
 
-It is the program's controlling terminal: keys such as Ctrl-C become signals, and when the
-terminal is closed the program is told.
+It is the program's controlling terminal: keys such as Ctrl-C become signals, and the kernel
+tells the program when the terminal is closed.
 """
 
 import fcntl
@@ -30,14 +30,14 @@ class Terminal:
 
     Args:
         words: the command line.
-        environment: of the program; `TERM` is added.
-        rows: of the terminal.
-        columns: of the terminal.
+        environment: the environment of the program; `TERM` is added.
+        rows: the number of rows.
+        columns: the number of columns.
 
     Attributes:
         process: the program.
-        drawn: everything it has written.
-        modes_before: how the terminal was when the program began.
+        drawn: the whole output of the program.
+        modes_before: the mode of the terminal when the program began.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Terminal:
             env=environment | {"TERM": "xterm"},
         )
         os.close(theirs)
-        # Of the pair's other side, as the program sees it: tty_ioctl(4).
+        # The size of the pair's other side, which the program sees (tty_ioctl(4)).
         self.modes_before = self.modes()
 
     def __enter__(self) -> Self:
@@ -76,13 +76,13 @@ class Terminal:
         self.close()
 
     def close(self) -> None:
-        """Close it, as a window is closed. Closing it again does nothing."""
+        """Close the terminal, as a window is closed. A second call does nothing."""
         if self._ours >= 0:
             os.close(self._ours)
             self._ours = -1
 
     def modes(self) -> list[Any]:
-        """How the terminal treats what is typed and written: termios(3)."""
+        """The mode of the terminal for input and output (termios(3))."""
         return termios.tcgetattr(self._ours)
 
     def foreground(self) -> int:
@@ -94,25 +94,25 @@ class Terminal:
         os.write(self._ours, keys)
 
     def until(self, seen: Callable[[str], object], what: str) -> str:
-        """Wait until the picture, as it is now, is so; return it."""
+        """Wait until the present picture meets a condition; return it."""
         until(lambda: seen(self._picture()), what)
         return self._picture()
 
     def until_shown(self, text: str) -> str:
-        """Wait until a text is in the picture; return it, a line end after each row."""
+        """Wait until a text is in the picture; return the picture, one line for each row."""
         return self.until(lambda picture: text in picture, f"{text!r} on the screen")
 
     def until_written(self, text: str) -> None:
-        """Wait until a text was written, on whichever screen."""
+        """Wait until a text was written, on any screen."""
         until(lambda: self._read() and text in self.drawn, f"{text!r} to be written")
 
     def ended(self, signal: int) -> int:
-        """Send a signal, and return the exit status, everything that was written being read."""
+        """Send a signal, read all output, and return the exit status."""
         self.process.send_signal(signal)
         return self.exit_status()
 
     def exit_status(self) -> int:
-        """Wait for the end, and return the exit status, everything that was written being read."""
+        """Wait for the end, read all output, and return the exit status."""
         until(lambda: self._read() and self.process.poll() is not None, "the end")
         self._read()
         return self.process.wait(PATIENCE)
@@ -127,6 +127,6 @@ class Terminal:
         while select.select([self._ours], [], [], 0)[0]:
             try:
                 self.drawn += os.read(self._ours, 65536).decode(errors="replace")
-            except OSError:  # EIO: nobody is at the other end any more
+            except OSError:  # EIO: no process has the other end open
                 break
         return True

@@ -1,4 +1,4 @@
-"""What is shown works as shown: commands that start the daemon, and those that talk to it."""
+"""The shown commands work as shown: those that start the daemon, and those that ask it."""
 
 import json
 import os
@@ -102,7 +102,7 @@ def test_each_socket_that_is_shown_is_one_where_clients_look() -> None:
     wrong = []
     for file in filter(Path.is_file, SHOWN):
         for line in file.read_text().splitlines():
-            # One that is named in the variable for the command on the same line is found.
+            # A path that the same line sets in the variable is found too.
             rest = re.sub(r"MAILBELL_SOCKET=\S+", "", line)
             paths = re.findall(r"[$/][\w$/{}.-]*\.sock\b", rest)
             wrong += [(file.name, path) for path in paths if path not in {SYSTEM_PATH, USERS}]

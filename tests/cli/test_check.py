@@ -1,4 +1,4 @@
-"""`mailbell check`: real files and real ports; what cannot be had here is replaced."""
+"""`mailbell check` with real files and real ports. Only what a test cannot have is replaced."""
 
 import contextlib
 import errno
@@ -35,7 +35,7 @@ _real_geteuid = os.geteuid
 @pytest.fixture(autouse=True)
 def _known_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """User and group exist, and the process is root, unless a test says otherwise."""
-    monkeypatch.setattr(_machine, "_ANSWER", 0.05)  # many sockets here have nobody who answers
+    monkeypatch.setattr(_machine, "_ANSWER", 0.05)  # no program answers on many of these sockets
     identity = credentials.Identity("mailbell", os.getuid(), os.getgid())
     monkeypatch.setattr(credentials, "resolve_user", lambda _: identity)
     monkeypatch.setattr(credentials, "resolve_group", lambda _: os.getgid())
@@ -301,7 +301,7 @@ def test_a_port_that_cannot_be_bound(
     mark: str,
     code: int,
 ) -> None:
-    """The daemon's own words, and its exit code."""
+    """The message and the exit code of the daemon."""
     endpoint = Endpoint.parse("[::1]:79")
     error = sockets._explain(OSError(number, os.strerror(number)), endpoint, Transport.TCP)
 
@@ -333,7 +333,7 @@ def test_an_address_that_may_come_later_is_a_warning(
 def test_freebind_makes_no_port_free(
     monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An address that is not here, and a port that another process has bound on all."""
+    """An address that is missing, and a port that another process has bound on all addresses."""
     monkeypatch.setattr(sockets, "find_holder", lambda *_: Holder(7, "fingerd"))
     with socket.create_server(("0.0.0.0", 0)) as taken:
         listen = f'tcp = ["192.0.2.9:{taken.getsockname()[1]}"]\nfreebind = true'
@@ -350,7 +350,7 @@ def test_a_kernel_without_ipv6(
     capsys: pytest.CaptureFixture[str],
     written: bool,
 ) -> None:
-    """The default leaves it out; an endpoint that was written is refused."""
+    """The default leaves the family out; an endpoint in the file is refused."""
     path = tmp_path / "mailbelld.toml"
     listen = 'tcp = ["0.0.0.0:79", "[::]:79"]' if written else 'user = "nobody"'
     configure(listen)
@@ -465,7 +465,7 @@ def test_no_file_needs_a_size(tmp_path: Path) -> None:
 def test_a_sandbox_around_it_that_forbids_seccomp_is_named(
     configure: Any, environment: dict[str, str], code: int
 ) -> None:
-    """Refused by the kernel, because of a filter that the check does not know of."""
+    """The kernel refuses, because of a filter that the check does not know."""
     listen = f'tcp = ["127.0.0.1:{free_port()}"]\nuser = "nobody"'
     line = words("mailbell", "check", "--config", configure(listen, 'group = ""\n'))
     with answering.Run(line, environment, [refused(code, "seccomp")]) as checked:
@@ -515,7 +515,7 @@ def test_an_identity_that_is_missing(
 def test_a_directory_server_that_is_silent(
     monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    """The C library asks it for as long as it likes; a person who checks gets an answer."""
+    """The C library may wait for any time; the check still ends."""
     for_ever = threading.Event()
     monkeypatch.setattr(_machine, "_LOOK_UP", 0.05)
     monkeypatch.setattr(credentials, f"resolve_{kind}", lambda _: for_ever.wait())
@@ -611,7 +611,7 @@ def test_a_socket_that_was_made_for_mailbelld_by_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, configure: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """The kernel names who called listen(2): a service manager other than systemd, say."""
+    """The kernel names the process that called listen(2), such as another service manager."""
     monkeypatch.setattr(_machine, "read_process_name", lambda _: "s6-fdholderd")
     monkeypatch.setattr(_machine, "find_local_holder", lambda _: Holder(7, "mailbelld"))
     path = configure()
@@ -624,7 +624,7 @@ def test_a_socket_that_was_made_for_mailbelld_by_another(
 
 
 def _as_nobody(path: str) -> tuple[int, str, int]:
-    """Check as an ordinary user, and start; what they said, and the two exit codes."""
+    """Check and start as an ordinary user; return both outputs and both exit codes."""
 
     def inside() -> tuple[int, str, int]:
         os.setgroups([])
@@ -732,7 +732,7 @@ def test_a_daemon_whose_socket_is_gone_is_told(
             assert said in _check(path, capsys)[1]
             monkeypatch.setattr(_units, "ask", lambda: None)
         assert "-> end it and start it again" in out
-        # A restart makes the socket anew, so a check before it must not stop it.
+        # A restart makes the socket again, so a check before it must not fail.
         assert code == (78 if replaced else 0)
     _, out = _check(path, capsys)
     assert "nothing reaches it" not in out

@@ -1,4 +1,4 @@
-"""`mailbell clients`, on the presets that are shipped."""
+"""`mailbell clients`, on the shipped presets."""
 
 import json
 import shlex
@@ -31,7 +31,7 @@ def test_the_table_has_every_client_in_80_columns(run: Run) -> None:
     first = [line.split()[:2] for line in lines if line and not line.startswith(" ")]
     for preset in KNOWN.values():
         assert [preset.name, preset.kind] in first
-        # Its sentence, however it is broken, if nothing stands in the next column.
+        # The sentence may be broken into several lines, so look for its first word.
         assert preset.what.split()[0] in result.stdout
     for kind in ("run", "poke", "none"):
         assert f"\n{kind:<5} " in result.stdout
@@ -73,7 +73,7 @@ def test_the_details_have_everything_in_80_columns(
     assert _group.run(["clients", name]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
-    said = "".join(out.split())  # wherever a line is broken
+    said = "".join(out.split())  # without the line breaks
     preset = KNOWN[name]
     for text in (preset.title, preset.what, preset.words, preset.verified, *preset.traps):
         assert "".join(text.split()) in said

@@ -1,4 +1,4 @@
-"""`mailbell status --prometheus` in the hands of node_exporter's textfile collector."""
+"""`mailbell status --prometheus`, read by node_exporter's textfile collector."""
 
 import http.client
 import shutil
@@ -13,7 +13,7 @@ from cli.support import Run
 from harness.daemon import PATIENCE, configuration, ring, started, until
 from harness.ports import free_port
 
-# The name in Debian, and the one upstream.
+# The name in Debian, and the name of the project itself.
 PROGRAM = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -21,7 +21,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @contextmanager
 def collecting(directory: Path) -> Iterator[int]:
-    """Run node_exporter on loopback with nothing but the files of a directory; yield its port."""
+    """Run node_exporter on loopback, with only the files of a directory; yield its port."""
     if PROGRAM is None:
         pytest.skip("prometheus-node-exporter is not installed")
     port = free_port()
@@ -41,7 +41,7 @@ def collecting(directory: Path) -> Iterator[int]:
 
 
 def _scraped(port: int) -> str:
-    """What a Prometheus would get; "" as long as nobody listens."""
+    """The text that Prometheus would get; "" while node_exporter does not listen."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/metrics")

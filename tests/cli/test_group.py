@@ -1,4 +1,4 @@
-"""What all commands have in common: help, errors, and how they end."""
+"""The help, the errors and the end that all commands have in common."""
 
 import os
 import signal
@@ -139,7 +139,7 @@ def test_no_command_is_64(run: Run) -> None:
     result = run("mailbell")
     assert result.returncode == 64
     assert result.stdout == ""
-    # The help as it is with --help, not squeezed into the one line of an error.
+    # The whole help as with --help, and not the single line of an error.
     assert result.stderr == run("mailbell", "--help").stdout
 
 
@@ -198,7 +198,7 @@ def test_ctrl_c_ends_quietly(start: Start, daemon: FakeDaemon) -> None:
     daemon.scripts = [[a_notification()]]
     process = start("mailbell", "watch")
     assert process.stdout is not None
-    process.stdout.readline()  # it waits for the next one now
+    process.stdout.readline()  # now it waits for the next notification
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == ("", "")
     assert process.returncode == 128 + signal.SIGINT

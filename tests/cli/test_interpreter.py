@@ -1,4 +1,4 @@
-"""However and wherever Python is started: the same help, and errors that say where."""
+"""The same help with every way to start Python, and errors that name the place."""
 
 import os
 import shlex
@@ -30,7 +30,7 @@ def ended(line: list[str], environment: dict[str, str], *, folder: Path | None =
 
 @pytest.mark.parametrize("line", HELPS, ids=" ".join)
 def test_help_does_not_depend_on_docstrings(line: list[str], environment: dict[str, str]) -> None:
-    """`python -OO` leaves them out."""
+    """`python -OO` removes docstrings."""
     python, *rest = words(*line)
     plain = ended([python, *rest], environment)
     stripped = ended([python, "-OO", *rest], environment)
@@ -125,8 +125,8 @@ def test_the_daemon_starts_in_a_folder_that_was_removed(tmp_path: Path) -> None:
         until(lambda: daemon.counted() == {"accepted": 1})
 
 
-# Imports a door without standard streams; says what stands in their places when ctypes is
-# imported. With Python 3.14 that opens something, which would take the place of one.
+# Imports a program without standard streams, and prints what has their numbers when ctypes
+# is imported. ctypes of Python 3.14 opens a file, which would take one of the numbers.
 WITHOUT_STREAMS = """
 import os, sys
 said = os.dup(1)

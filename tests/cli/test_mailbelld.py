@@ -1,4 +1,4 @@
-"""The daemon's door: command line, configuration file, errors. The daemon itself is replaced."""
+"""mailbelld's command line, configuration file and errors. The daemon itself is replaced."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def _no_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
-    """The configurations the daemon was started with."""
+    """The configurations with which the daemon was started."""
     started: list[Configuration] = []
     monkeypatch.setattr("mailbell.listener.daemon.run", started.append)
     return started
@@ -101,7 +101,7 @@ def test_a_file_that_may_not_be_read_is_77(
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "no")
 
-    # root may read anything, so the system's answer is played
+    # root may read every file, so the system's error is simulated
     monkeypatch.setattr("builtins.open", refuse)
     assert mailbelld.run([]) == 77
     assert started == []
@@ -161,7 +161,7 @@ def test_what_nobody_expected_is_a_bug_with_its_traceback(
 
 @pytest.mark.parametrize("place", ["itself", "in a group", "the cause", "what was being handled"])
 def test_no_memory_is_no_bug(place: str) -> None:
-    """The process ends at once, so this takes a process."""
+    """The process ends at once, so this needs a real process."""
 
     def run() -> None:
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - the life of the child

@@ -31,7 +31,7 @@ class Family:
 
 
 def parse(text: str) -> dict[str, Family]:
-    """Read OpenMetrics text by the rules of its specification, refusing anything else."""
+    """Read OpenMetrics text by the rules of its specification, and refuse everything else."""
     assert text.endswith("\n# EOF\n")
     families: dict[str, Family] = {}
     name = ""
@@ -211,7 +211,7 @@ def test_the_identity_is_one_sample(status: Status) -> None:
 
 @given(_STATUS)
 def test_the_reference_parser_takes_it(status: Status) -> None:
-    """The collector's own parser, where it is installed."""
+    """The collector's own parser, if it is installed."""
     parser = pytest.importorskip("prometheus_client.openmetrics.parser")
     text = openmetrics(status)
     names = {family.name for family in parser.text_string_to_metric_families(text)}

@@ -1,4 +1,4 @@
-"""`mailbell policy`, on the policy that is shipped."""
+"""`mailbell policy`, on the shipped policy."""
 
 import json
 from pathlib import Path

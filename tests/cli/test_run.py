@@ -1,4 +1,4 @@
-"""`mailbell run`: what the command line and agent.toml say, and what is refused at once."""
+"""`mailbell run`: the values of the command line and of agent.toml, and the refusals."""
 
 import io
 import os
@@ -28,7 +28,7 @@ SAYS = "[[job]]\ncommand = ['true']\n"
 
 
 class Agent:
-    """Stands in for the agent: keeps what it was to run."""
+    """Stands in for the agent, and keeps the jobs that it was given."""
 
     def __init__(self) -> None:
         self.jobs: Sequence[Job] = ()
@@ -45,7 +45,9 @@ class Agent:
 def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     stand_in = Agent()
     monkeypatch.setattr(mailbell.agent.serve, "serve", stand_in.serve)
-    monkeypatch.setattr(run, "prepare_signals", lambda **_: None)  # signals of this process stay
+    monkeypatch.setattr(
+        run, "prepare_signals", lambda **_: None
+    )  # the signals of this process do not change
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("MAILBELL_SOCKET", raising=False)
@@ -57,7 +59,7 @@ Programs = Callable[..., None]
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    """Makes programs that can be found; none of them does anything, unless it is told to."""
+    """Makes programs that can be found. They do nothing unless a test gives them code."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder), prepend=":")
@@ -72,7 +74,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The place of agent.toml, with a file that is right."""
+    """The place of agent.toml, with a valid file."""
     path = tmp_path / ".config" / "mailbell" / "agent.toml"
     path.parent.mkdir(parents=True, mode=0o755)
     path.write_text(SAYS)
@@ -86,7 +88,7 @@ Say = Callable[..., Told]
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs `mailbell run` in this process; the exit code, and the lines on stderr."""
+    """Runs `mailbell run` in this process; returns the exit code and the lines on stderr."""
 
     def say(*line: str) -> Told:
         code = _group.run(["run", *line])
@@ -257,7 +259,7 @@ class TestFile:
         monkeypatch.setenv("HOME", "/nowhere")
         assert say() == (0, [])
         monkeypatch.chdir(file.parents[2])
-        monkeypatch.setenv("XDG_CONFIG_HOME", ".config")  # relative: as if it were not set
+        monkeypatch.setenv("XDG_CONFIG_HOME", ".config")  # a relative path is ignored
         assert say()[0] == 64
 
     def test_without_a_home_folder_there_is_no_default_file(
@@ -305,7 +307,7 @@ class TestFile:
         (last,) = lines[1:]
         assert last.endswith(f"so nobody else may change it; chmod go-w {file}")
         assert not agent.jobs
-        subprocess.run(["chmod", "go-w", str(file)], check=True)  # the remedy is one
+        subprocess.run(["chmod", "go-w", str(file)], check=True)  # the remedy works
         assert say() == (0, [])
 
     @pytest.mark.parametrize("mode", [0o775, 0o757])
@@ -315,7 +317,7 @@ class TestFile:
         assert code == 78
         assert lines[0] == f"mailbell: {file.parent}: others may write it"
         assert lines[1].endswith(f"; chmod go-w {file.parent}")
-        file.parent.chmod(mode | stat.S_ISVTX)  # as /tmp: only the owner replaces a file there
+        file.parent.chmod(mode | stat.S_ISVTX)  # as in /tmp, only the owner may replace a file
         assert say() == (0, [])
 
     def test_what_a_umask_of_002_has_made_is_said_at_once_with_one_remedy(
@@ -364,10 +366,10 @@ class TestFile:
         self, say: Say, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         owner = file.stat().st_uid
-        # Who else reads it is somebody else: the same as to give it away, without being root.
+        # Another user id reads the file. This is like another owner, and needs no root.
         monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
         if owner == 0:
-            assert say() == (0, [])  # root may anyway
+            assert say() == (0, [])  # root may always
             os.chown(file, 4242, 4242)
             owner = 4242
         code, lines = say()
@@ -385,8 +387,8 @@ class TestFile:
 
 @pytest.fixture
 def systemctl(programs: Programs, tmp_path: Path) -> Path:
-    """A stand-in that writes down how it was called; the place where it does."""
-    programs("mailbell")  # where nothing is installed, the sources are tested
+    """A stand-in that records how it was called; the path of the record."""
+    programs("mailbell")  # mailbell may not be installed, when the sources are tested
     programs("systemctl", does='echo "$*" >> "$HOME/called"')
     return tmp_path / "called"
 

@@ -1,4 +1,4 @@
-"""`make run`: the real daemon, locked in, on a port of its own."""
+"""`make run`: the real daemon, locked in, on a free port."""
 
 import errno
 import json
@@ -68,7 +68,7 @@ def test_without_ipv6_it_is_loopback_of_ipv4() -> None:
     assert (ended.value, ended.error) == (["127.0.0.1:7979"], None)
 
 
-# A terminal of its own: another folder, and nothing in the environment that helps.
+# Another terminal: another folder, and no variable that names the socket.
 _ELSEWHERE: dict[str, Any] = {
     "shell": True, "cwd": "/", "env": {"PATH": os.environ["PATH"]}, "text": True,
 }  # fmt: skip

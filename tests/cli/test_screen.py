@@ -1,4 +1,4 @@
-"""`mailbell top` has a terminal to itself, and gives it back on every way out."""
+"""`mailbell top` takes the whole terminal, and restores it however it ends."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ TOP = words("mailbell", "top")
 TAKEN = ("\x1b[?1049h", "\x1b[?25l")
 GIVEN = ("\x1b[?1049l", "\x1b[?25h")
 CTRL_C, CTRL_S, CTRL_Z, CTRL_BACKSLASH = b"\x03", b"\x13", b"\x1a", b"\x1c"
-LOCAL_MODES = 3  # place in what termios.tcgetattr returns
+LOCAL_MODES = 3  # the index in the result of termios.tcgetattr
 
 
 def assert_given_back(terminal: Terminal) -> None:
@@ -145,7 +145,7 @@ def test_without_a_keyboard_it_is_ended_by_signals(
 
 
 def test_a_signal_that_is_ignored_stays_so(environment: dict[str, str], daemon: FakeDaemon) -> None:
-    """As nohup(1) does with SIGHUP."""
+    """For example, nohup(1) ignores SIGHUP."""
     line = ["sh", "-c", f"trap '' HUP; exec {shlex.join(TOP)}"]
     with Terminal(line, environment) as terminal:
         terminal.until_shown("connected")
@@ -182,7 +182,7 @@ def test_it_stops_and_goes_on(environment: dict[str, str], daemon: FakeDaemon, s
             os.kill(shell.foreground(), signal.SIGSTOP)
         shell.until_written("Stopped")
         if stop == "key":
-            # The shell's prompt is where it was, with a cursor.
+            # The shell's prompt is in its place again, with a cursor.
             stopped = shell.drawn.index("Stopped")
             assert all(shell.drawn.index(given) < stopped for given in GIVEN)
             assert shell.modes() == shell.modes_before

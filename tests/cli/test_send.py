@@ -81,9 +81,9 @@ def test_nobody_there_is_69(run: Run, listener: socket.socket) -> None:
 def test_a_listener_that_breaks_off_is_69(
     monkeypatch: pytest.MonkeyPatch, listener: socket.socket, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As one does that closes without reading: the kernel then sends a reset.
+    """Like a listener that closes without reading: the kernel then sends a reset.
 
-    No other address is told: the listener may have read the line before it broke off.
+    No other address gets the line: the listener may have read it before the reset.
     """
 
     def connect_and_be_reset(*given: Any) -> tuple[socket.socket, Any]:
@@ -141,7 +141,7 @@ def _candidates(*servers: socket.socket) -> Any:
 
 
 def _assert_untouched(server: socket.socket) -> None:
-    """Nobody has connected, or sent a datagram."""
+    """Check that no client has connected or sent a datagram."""
     server.setblocking(False)
     with pytest.raises(BlockingIOError):
         server.accept() if server.type == socket.SOCK_STREAM else server.recv(100)
@@ -149,7 +149,7 @@ def _assert_untouched(server: socket.socket) -> None:
 
 @contextmanager
 def _dead(family: int = socket.AF_INET6, host: str = "::1") -> Iterator[socket.socket]:
-    """An address that never answers: its backlog is full, so the kernel drops each SYN."""
+    """An address that never answers. Its backlog is full, so the kernel drops each SYN."""
     with socket.socket(family) as full, socket.socket(family) as filling:
         full.bind((host, 0))
         full.listen(0)
@@ -161,7 +161,7 @@ def test_every_address_of_a_name_is_tried(
     monkeypatch: pytest.MonkeyPatch, listener: socket.socket
 ) -> None:
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound, but it does not listen
+        closed.bind(("127.0.0.1", 0))  # it is bound, and does not listen
         monkeypatch.setattr(socket, "getaddrinfo", _candidates(closed, listener))
         assert _group.run(["send", "mail.example"]) == 0
     connection, _ = listener.accept()
@@ -178,7 +178,7 @@ def test_only_one_address_is_told(monkeypatch: pytest.MonkeyPatch, listener: soc
 def test_a_dead_address_does_not_take_the_time_of_the_next(
     monkeypatch: pytest.MonkeyPatch, listener: socket.socket, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """RFC 8305. Its time is an hour: with all of it for the first address, this would not end."""
+    """RFC 8305. The time-out is an hour; if the first address took all of it, this would hang."""
     with _dead() as dead:
         monkeypatch.setattr(socket, "getaddrinfo", _candidates(dead, dead, dead, listener))
         assert _group.run(["send", "-v", "--timeout", "3600", "mail.example"]) == 0
@@ -191,7 +191,7 @@ def test_a_dead_address_does_not_take_the_time_of_the_next(
 def test_a_time_that_is_short_is_shared(
     monkeypatch: pytest.MonkeyPatch, listener: socket.socket
 ) -> None:
-    """Less than RFC 8305's quarter of a second for each: the last address has its turn too."""
+    """Each address has less than RFC 8305's quarter of a second, and the last one is tried too."""
     monkeypatch.setattr(_dial, "DELAY", 1800)
     with _dead() as dead:
         monkeypatch.setattr(socket, "getaddrinfo", _candidates(dead, dead, listener))
@@ -299,7 +299,7 @@ def test_no_thread_for_a_look_up_is_71(
 def test_a_silent_name_server_costs_the_timeout_alone(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    """The C library would wait for five minutes, and cannot be told to stop."""
+    """The C library would wait for five minutes, and cannot be stopped."""
     (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.1\noptions timeout:30 attempts:5\n")
     (tmp_path / "nsswitch.conf").write_text("hosts: dns\n")
     mount = f"mount --bind {tmp_path}/$file /etc/$file"
@@ -314,7 +314,7 @@ def test_a_silent_name_server_costs_the_timeout_alone(
                 [*inside, *send_it], env=environment, check=False, capture_output=True,
                 text=True, timeout=PATIENCE,
             )  # fmt: skip
-            assert server.recv(512)  # it was asked
+            assert server.recv(512)  # the name server was asked
     assert done.returncode == 75, done.stderr
     assert done.stderr.startswith("mailbell: mail.example: no name server answered in time; ")
     assert done.stderr.count("\n") == 1

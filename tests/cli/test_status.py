@@ -93,12 +93,12 @@ def test_up_time_is_told_roughly() -> None:
 
 @pytest.mark.parametrize("now", [0.0, 4e9])
 def test_up_time_does_not_depend_on_the_wall_clock(now: float) -> None:
-    """The machine may have booted without a clock, and set it since."""
+    """The machine may have booted without a clock, and may have set the clock since."""
     assert "up 1 d 2 h\n" in _text(a_status(), now=now)
 
 
 def test_a_daemon_that_tells_no_up_time_is_judged_by_the_wall_clock() -> None:
-    """One that is older than the client."""
+    """A daemon that is older than the client."""
     status = msgspec.structs.replace(a_status(), uptime=None)
     assert "up 1 d 2 h\n" in _text(status)
     assert "up 0 s\n" in _text(status, now=0)  # the clock was set back

@@ -1,4 +1,4 @@
-"""The one line in which a program says what is wrong."""
+"""The single line with which a program reports an error."""
 
 from mailbell.cli._text import one_line
 

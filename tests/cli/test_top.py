@@ -24,7 +24,7 @@ from mailbell.core.notification import Notification
 from mailbell.interfaces.listener import Account, Limited, Outcomes, Status
 
 WALL = 1_700_000_000 + 93_784.0
-# When the status of these tests was told: by the clock that never jumps, and by the wall clock.
+# The moment of the status in these tests, by the steady clock and by the wall clock.
 ASKED = Moment(5_000_000.0, WALL)
 NOW = ASKED.steady
 LIMITED = Limited(table="tcp/ipv4/32", source="198.51.100.7", refused=41, wait=11_200_000)
@@ -95,7 +95,7 @@ def test_the_later_of_two_times_counts() -> None:
 @pytest.mark.parametrize("age", [93_784_000_000, None])
 @pytest.mark.parametrize("jump", [-1e9, 1e9])
 def test_no_age_changes_when_the_wall_clock_is_set(age: int | None, jump: float) -> None:
-    """Also of a daemon that is older than the client, from the moment on when it was asked."""
+    """Also for a daemon that is older than the client, from the moment of its status on."""
     account = Account(name="work", count=1, time=1_700_000_000_000_000, age=age)
     uptime = None if age is None else 93_784_000_000
     view = View(_status(accounts=(account,), uptime=uptime), ASKED, live=True)
@@ -103,7 +103,7 @@ def test_no_age_changes_when_the_wall_clock_is_set(age: int | None, jump: float)
     before = _text(view, now=NOW + 60)
     assert "up 1 d 2 h\n" in before
     assert "1 d 2 h ago" in before
-    # What comes afterwards is told by the clock as it is then.
+    # Later notifications have times of the clock as it was set then.
     later = Moment(NOW + 60, WALL + 60 + jump)
     told = a_notification(time=int((later.wall - 2) * 1e6))
     view.note(msgspec.convert(told, Notification), later)
@@ -190,7 +190,9 @@ def test_it_fits_80_columns_and_the_rows_there_are() -> None:
         assert len(lines) == rows
         assert lines[6].split()[0] == "account-7@example.org"
         assert max(map(len, lines)) <= 80
-    assert len(_text(view, 10).splitlines()) == 24  # a low terminal is no reason to show nothing
+    assert (
+        len(_text(view, 10).splitlines()) == 24
+    )  # a small terminal still shows the least number of accounts
     assert "and 8971 more" in _text(view, 50)
     _note(view, account="account-7@example.org", source="2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff")
     assert max(map(len, _text(view).splitlines())) <= 80
@@ -209,7 +211,7 @@ def test_as_many_accounts_are_remembered_as_a_status_names() -> None:
 def test_without_a_terminal_it_is_one_look_and_no_subscription(
     run: Run, environment: dict[str, str], daemon: FakeDaemon, line: list[str]
 ) -> None:
-    environment["FORCE_COLOR"] = "1"  # rich then calls anything a terminal
+    environment["FORCE_COLOR"] = "1"  # then rich takes every output for a terminal
     result = run("mailbell", "top", *line)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.count("mailbelld 1.2.3") == 1
@@ -320,7 +322,7 @@ def test_what_comes_alone_is_not_kept_waiting() -> None:
     waited = []
 
     class Single:
-        """Has one, and then nothing."""
+        """Gives one notification, and then none."""
 
         def next(self, timeout: float) -> Notification:
             waited.append(timeout)
@@ -341,7 +343,7 @@ def test_a_daemon_that_never_stops_telling_does_not_stop_the_picture(
     view = View(a_status(), ASKED, live=True)
 
     class Flooded:
-        """Always has another one."""
+        """Always gives another notification."""
 
         def next(self, _: float) -> Notification:
             return msgspec.convert(a_notification(), Notification)

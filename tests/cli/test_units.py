@@ -1,4 +1,4 @@
-"""What `mailbell check` learns from a service manager; a real one: tests/service_files."""
+"""What `mailbell check` learns from a service manager. tests/service_files has a real one."""
 
 import subprocess
 from collections.abc import Callable, Sequence

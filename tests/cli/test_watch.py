@@ -64,7 +64,7 @@ def test_json_is_one_object_a_line_at_once(start: Start, daemon: FakeDaemon) -> 
     daemon.scripts = [sent]
     process = start("mailbell", "watch", "--json")
     assert process.stdout is not None
-    # The daemon is silent by now, and the pipe is open: only a flush brings these.
+    # The daemon is silent now, and the pipe stays open: only a flush writes these lines.
     lines = [process.stdout.readline() for _ in sent]
     assert [json.loads(line) for line in lines] == sent
     assert all(" " <= character <= "~" for line in lines for character in line.rstrip("\n"))

@@ -15,11 +15,11 @@ from harness.mailserver import MailServer, mail_servers
 from harness.sender import PATIENCE
 from mail_programs.support import Agent, Home, Mailbox, agents
 
-# Every test rings from the same address, one after the other.
+# All tests ring from the same address, one after another.
 _NO_LIMIT = '[limits]\nrate = "1000/s"\nburst = 1000\n'
 _NUMBERS = itertools.count(1)
 
-# What a program may know of the machine. It is to know nothing of whose tests these are.
+# The variables that a program gets. None of them is of the person who runs the tests.
 _KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
 
 
@@ -43,7 +43,7 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def ring(listener: Daemon) -> Callable[[], None]:
-    """Rings as the mail server's side does."""
+    """Rings as a mail server does."""
     host, port = listener.endpoint()
 
     def ring() -> None:
@@ -55,7 +55,7 @@ def ring(listener: Daemon) -> Callable[[], None]:
 @pytest.fixture
 def home() -> Iterator[Home]:
     with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
-        # Root's getmail becomes another user.
+        # getmail of root becomes another user.
         os.chmod(name, 0o755)
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         made = {"XDG_RUNTIME_DIR": f"{name}/run", "TMPDIR": f"{name}/tmp"}

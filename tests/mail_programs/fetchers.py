@@ -1,4 +1,4 @@
-"""The fetchers of the tests, each set up for one mailbox as its manual says."""
+"""The fetchers of the tests, each configured for one mailbox as its manual says."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ __all__ = ["FETCHERS", "fetchmail", "getmail", "mbsync", "offlineimap"]
 
 
 def mbsync(home: Home, mailbox: Mailbox, password: str = f"Pass {PASSWORD}") -> Path:
-    """Set it up; return where it puts the mail."""
+    """Configure the program; return the folder of the mail."""
     folder = home.path / "Mail" / "INBOX"
     folder.parent.mkdir()
     home.write(
@@ -34,18 +34,18 @@ def getmail(
     *,
     gate: Gate | None = None,
 ) -> Path:
-    """Set it up; return where it puts the mail.
+    """Configure the program; return the folder of the mail.
 
     Args:
-        home: whose it is.
-        mailbox: to fetch from.
-        password: how it says its password.
-        gate: takes the mail; else it goes into a Maildir.
+        home: the home of the person.
+        mailbox: the mailbox to fetch from.
+        password: the setting with the password.
+        gate: receives the mail; None: the mail goes into a Maildir.
     """
     folder = home.maildir("Mail")
     destination = f"type = Maildir\npath = {folder}/"
     if os.getuid() == 0:
-        # It refuses to deliver as root, so somebody else does.
+        # getmail refuses to deliver as root, so another user delivers.
         destination += "\nuser = nobody"
         for path in (folder, *folder.iterdir()):
             os.chown(path, NOBODY, NOBODY)
@@ -69,21 +69,21 @@ def fetchmail(
     first: str = "",
     gate: Gate | None = None,
 ) -> Path:
-    """Set it up; return where it puts the mail.
+    """Configure the program; return the folder of the mail.
 
     Args:
-        home: whose it is.
-        mailbox: to fetch from.
-        password: how it says its password.
-        first: what the file begins with.
-        gate: takes the mail; else it goes into a folder.
+        home: the home of the person.
+        mailbox: the mailbox to fetch from.
+        password: the setting with the password.
+        first: the beginning of the file.
+        gate: receives the mail; None: the mail goes into a folder.
     """
     folder = home.path / "Mail"
     folder.mkdir()
     agent = home.write("deliver", f'#!/bin/sh\nexec cat >"{folder}/$$"\n', 0o700)
     if gate is not None:
         folder, agent = gate.folder, gate.program
-    # Root's would be the machine's.
+    # The file of root would be that of the machine.
     pid = f'set pidfile "{home.path}/fetchmail.pid"'
     home.write(
         "fetchmailrc",
@@ -96,12 +96,12 @@ def fetchmail(
 def offlineimap(
     home: Home, mailbox: Mailbox, password: str = f"remotepass = {PASSWORD}", *, account: str = ""
 ) -> Path:
-    """Set it up; return where it puts the mail.
+    """Configure the program; return the folder of the mail.
 
     Args:
-        home: whose it is.
-        mailbox: to fetch from.
-        password: how it says its password.
+        home: the home of the person.
+        mailbox: the mailbox to fetch from.
+        password: the setting with the password.
         account: more settings of the account.
     """
     home.write(

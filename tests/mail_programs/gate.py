@@ -1,4 +1,4 @@
-"""A program that waits, so that a test can do something while another one is busy."""
+"""A program that waits, so that a test can act while another program is busy."""
 
 import errno
 import os
@@ -11,14 +11,14 @@ __all__ = ["Gate"]
 
 
 class Gate:
-    """A program that keeps its input and does not end before it is let go.
+    """A program that keeps its input, and does not end before the test lets it.
 
     Args:
-        home: where it is.
+        home: the home that it lies in.
 
     Attributes:
-        program: it takes no arguments.
-        folder: a file for each time it was run, with the input.
+        program: the path of the program, which takes no arguments.
+        folder: has a file with the input of each run.
     """
 
     def __init__(self, home: Home) -> None:
@@ -31,11 +31,11 @@ class Gate:
         self.program = home.write("gate-keeper", script, 0o700)
 
     def reached(self) -> bool:
-        """Whether one waits, or did."""
+        """Whether a program waits or has waited."""
         return any(self._gates.iterdir())
 
     def let_go(self) -> None:
-        """Let one go, which may be on its way here."""
+        """Let one program end, also one that does not wait yet."""
         until(self._gone, "somebody at the gate")
 
     def _gone(self) -> bool:
@@ -43,7 +43,7 @@ class Gate:
             try:
                 descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
-                if error.errno != errno.ENXIO:  # it does not read yet
+                if error.errno != errno.ENXIO:  # the program does not read yet
                     raise
                 continue
             os.write(descriptor, b"\n")

@@ -1,4 +1,4 @@
-"""A screen that nobody looks at, for programs with windows."""
+"""A virtual screen for programs with windows."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def screens() -> Iterator[str]:
     """
     needs("Xvfb")
     reader, writer = os.pipe()
-    # It takes the first number that is free, and says which when it is ready.
+    # Xvfb takes the first free number, and prints it when it is ready.
     process = subprocess.Popen(
         ["Xvfb", "-displayfd", str(writer), "-nolisten", "tcp", "-screen", "0", "800x600x24"],
         pass_fds=[writer], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

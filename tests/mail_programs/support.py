@@ -1,7 +1,7 @@
 """A person's home with mail programs in it, and the whole way of a message into it.
 
-Mail is delivered by LMTP, the mail server's side rings with `mailbell send`, and
-`mailbell run` starts the program. Nothing of this is a stand-in.
+A mail server accepts the mail by LMTP, `mailbell send` rings, and `mailbell run` starts the
+program. All of these are the real programs.
 """
 
 import email
@@ -30,20 +30,20 @@ __all__ = ["PRESETS", "Agent", "Home", "Mailbox", "agents", "ended", "needs", "p
 
 PRESETS: Final = presets()
 
-# Runs on the ring alone, and soon: whatever is fetched was fetched because of it.
+# The job runs only for a notification, and soon: so only a notification causes a fetch.
 _ONLY_THE_RING: Final = ("--settle=100ms", "--min-gap=100ms", "--poll=0", "--no-on-start",
                          "--no-network-up")  # fmt: skip
 
 
 def needs(*programs: str) -> None:
-    """Skip the test where one of the programs is not installed."""
+    """Skip the test if one of the programs is not installed."""
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
 
 
 def preset_words(name: str, *args: str) -> list[str]:
-    """What the agent runs for a preset, so that its data is what is tried."""
+    """The words that the agent runs for a preset, so that the test tries the preset itself."""
     preset: Preset = PRESETS[name]
     needs(*preset.needs)
     return [*preset.command, *(args or preset.args)]
@@ -54,7 +54,7 @@ def subjects(*folders: Path) -> list[str]:
     found = []
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            # Programs move messages from new/ to cur/ while we look.
+            # Programs move messages from new/ to cur/ during this loop.
             with suppress(FileNotFoundError):
                 if path.is_file() and not path.name.startswith("."):
                     found.append(str(email.message_from_bytes(path.read_bytes())["Subject"]))
@@ -74,13 +74,13 @@ class Mailbox:
 
 @dataclass
 class Home:
-    """A home with nothing in it, on a short path: some sockets lie below it."""
+    """An empty home on a short path, because some programs make sockets below it."""
 
     path: Path
     environ: dict[str, str]
 
     def write(self, name: str, text: str, mode: int = 0o600) -> Path:
-        """Write a file; its folders are made."""
+        """Write a file, and make its folders."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -94,7 +94,7 @@ class Home:
         return self.path / name
 
     def run(self, *line: str) -> "subprocess.CompletedProcess[str]":
-        """Run a program to its end, without a terminal to ask anything on."""
+        """Run a program to its end, without a terminal for questions."""
         return subprocess.run(
             line, env=self.environ, cwd=self.path, stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -117,18 +117,18 @@ class Home:
         try:
             yield process
         finally:
-            # Its number is its own until it is waited for, and so is that of its group.
+            # The kernel reuses the number of the process and of its group only after the wait.
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
     @property
     def said(self) -> str:
-        """What the programs of `running` have said, since the last one began."""
+        """The output of the programs of `running`, since the last one began."""
         return (self.path / "said").read_text()
 
 
 def ended(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for the end of a program that is still to be ended with its group.
+    """Wait for the end of a program without reaping it, so that its group can still be ended.
 
     Returns:
         The exit code, or the negative number of a signal, as `Popen.returncode`.
@@ -158,7 +158,7 @@ class Agent:
         return self.log.decode().splitlines()
 
     def until_logged(self, *parts: str) -> None:
-        """Wait for a line with all of these in it."""
+        """Wait for a line that contains all of these."""
 
         def logged() -> bool:
             assert self.process.poll() is None, self.lines()
@@ -169,7 +169,7 @@ class Agent:
 
 @contextmanager
 def agents(home: Home, socket: Path, line: Sequence[str]) -> Iterator[Agent]:
-    """Run an agent until the end of the block, from when it listens.
+    """Run an agent until the end of the block. The block begins when the agent listens.
 
     Args:
         home: whose agent it is.

@@ -1,4 +1,4 @@
-"""Presets that speak on the bus of a session, with somebody there who listens."""
+"""Presets that use the bus of a session, with a program that receives their calls."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ ANSWERS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 
 @pytest.fixture
 def bus(home: Home, tmp_path: Path) -> Iterator[Bus]:
-    """A session's bus, which can start Akonadi: a program that says so in the file `started`."""
+    """A session's bus that can start Akonadi: a stand-in that makes the file `started`."""
     program = home.write("akonadi", f'#!/bin/sh\ntouch "{home.path}/started"\nexit 1\n', 0o700)
     home.write(f"services/{AKONADI}.service", f"[D-BUS Service]\nName={AKONADI}\nExec={program}\n")
     with started(tmp_path, f"<servicedir>{home.path}/services</servicedir>") as bus:
@@ -88,6 +88,6 @@ def test_akonadi_is_not_started(home: Home, bus: Bus) -> None:
     mark = home.path / "started"
     assert home.run(*command).returncode == 1
     assert not mark.exists()
-    # The same call would start it otherwise.
+    # Without the option, the same call would start it.
     home.run(*(word for word in command if not word.startswith("--auto-start")))
     assert mark.exists()

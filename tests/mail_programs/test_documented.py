@@ -1,4 +1,4 @@
-"""What is said of each mail program is what was seen here, in the file and in the document."""
+"""The preset and the document say of each mail program what the tests have shown."""
 
 import ast
 import platform
@@ -71,7 +71,7 @@ def test_what_was_tried_is_what_is_installed(preset: Preset) -> None:
 def test_a_preset_runs_no_shell_and_signals_nobody_by_name(preset: Preset) -> None:
     assert not SHELLS & {*preset.command[:1], *preset.then[:1]}
     words = (*preset.command, *preset.args, *preset.then)
-    # What only a shell would understand.
+    # Characters with a meaning for a shell only.
     assert not [word for word in words if re.search(r"[|;&<>`$*?~]", word)]
 
 

@@ -1,4 +1,4 @@
-"""Programs that fetch and end: the whole way of a message, and what the presets say of them."""
+"""Programs that fetch and end: the whole way of a message, and the claims of the presets."""
 
 import fcntl
 from collections.abc import Callable

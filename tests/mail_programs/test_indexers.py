@@ -1,4 +1,4 @@
-"""notmuch and mu: after a fetch, or by themselves; and what their exit codes mean."""
+"""notmuch and mu: after a fetch and alone, and the meaning of their exit codes."""
 
 import fcntl
 import re
@@ -16,7 +16,7 @@ PROGRAMS = ["mu", "notmuch"]
 
 
 def set_up(program: str, home: Home) -> Path:
-    """Set it up for the folder Mail at home; return the file that it locks."""
+    """Configure the program for the folder Mail in the home; return the file that it locks."""
     needs(program)
     mail = home.path / "Mail"
     mail.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def set_up(program: str, home: Home) -> Path:
 
 
 def found(program: str, home: Home) -> bool:
-    """Whether it finds the message "once"."""
+    """Whether the program finds the message "once"."""
     if program == "mu":
         return home.run("mu", "find", "subject:once").returncode == 0
     return home.run("notmuch", "count", "subject:once").stdout == "1\n"
@@ -67,7 +67,7 @@ def test_mail_that_is_there_is_found_when_the_server_has_rung(
 def test_mu_says_that_mu4e_has_the_index_locked(home: Home) -> None:
     command = preset_words("mu")
     set_up("mu", home)
-    # What mu4e runs as long as it is open.
+    # mu4e runs this as long as it is open.
     with home.running("mu", "server", stdin=subprocess.PIPE):
         until(lambda: "mu>" in home.said, "its first word")
         done = home.run(*command)

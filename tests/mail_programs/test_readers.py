@@ -1,4 +1,4 @@
-"""Programs that nobody has to tell: they notice what a fetcher has put there."""
+"""Programs that need no command: they notice the mail that a fetcher delivers."""
 
 import os
 import pwd
@@ -23,14 +23,14 @@ def test_it_shows_new_mail_by_itself(
 ) -> None:  # fmt: skip
     needs(program, "mbsync")
     folder = mbsync(home, mailbox)
-    assert home.run(*preset_words("mbsync")).returncode == 0  # the Maildir is there
+    assert home.run(*preset_words("mbsync")).returncode == 0  # it makes the Maildir
     home.write("muttrc", f"set folder={folder.parent}\nset spoolfile=+INBOX\nmailboxes +INBOX\n")
     run_agent("mbsync")
     with Terminal([program, "-n", "-F", f"{home.path}/muttrc"], home.environ) as terminal:
         terminal.until_shown("Msgs:0")
         mailbox.deliver("once-and-here")
         ring()
-        # It draws what has changed, and that is all that is written.
+        # The program draws only the parts of the screen that have changed.
         terminal.until(lambda _: "New:1" in terminal.drawn, "the number of new messages")
         terminal.until(lambda _: "once-and-here" in terminal.drawn, "the message")
 
@@ -50,7 +50,7 @@ def test_the_signal_that_wakes_another_program_kills_it(program: str, home: Home
 
 
 def test_an_imap_server_tells_who_waits_what_a_fetcher_has_put_there(mailbox: Mailbox) -> None:
-    """A local store, for clients that know nothing but IMAP."""
+    """A local IMAP server, for clients that read mail through IMAP only."""
     with socket.create_connection((HOST, mailbox.server.imap), PATIENCE) as connection:
         said = connection.makefile("r")
         connection.sendall(f"a login {mailbox.user} {PASSWORD}\r\nb select inbox\r\n".encode())
@@ -58,7 +58,7 @@ def test_an_imap_server_tells_who_waits_what_a_fetcher_has_put_there(mailbox: Ma
         connection.sendall(b"c idle\r\n")
         assert any(line.startswith("+") for line in said)
         inbox = mailbox.server.base / "mail" / mailbox.user
-        # As any fetcher does, a message is written in one folder and moved to another.
+        # As a fetcher does, write the message in one folder and move it to another.
         (inbox / "tmp" / "1.fetched").write_text(message("once"))
         (inbox / "tmp" / "1.fetched").chmod(0o644)
         (inbox / "tmp" / "1.fetched").rename(inbox / "new" / "1.fetched")

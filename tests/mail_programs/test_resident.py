@@ -1,4 +1,4 @@
-"""Programs that stay and are poked: what a poke does, and what becomes of one that comes early."""
+"""Programs that stay and are poked: the effect of a poke, also of one during a fetch."""
 
 import signal
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_fetchmail_forgets_a_poke_while_it_polls(home: Home, mailbox: Mailbox) -
         gate.let_go()
         until(lambda: "sleeping" in home.said, "the end of the first poll")
         assert subjects(folder) == ["first"]
-        # It says the same whether it will poll or not.
+        # fetchmail prints the same whether it will poll or not.
         assert (early.returncode, "awakened" in early.stdout) == (0, True)
         until(
             lambda: "awakened" in home.run(*command).stdout and len(subjects(folder)) == 2,

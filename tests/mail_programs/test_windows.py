@@ -1,4 +1,4 @@
-"""Mail programs with a window: told through their own socket, and never opened by us."""
+"""Mail programs with a window: the agent tells them through their socket, and opens none."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,11 +14,11 @@ class Program(NamedTuple):
     """A program with a window.
 
     Attributes:
-        name: its own, and that of its preset.
-        settings: their folder at home.
-        file: the one with its settings.
-        socket: a pattern for the path of its socket at home.
-        title: what it calls itself.
+        name: the name of the program and of its preset.
+        settings: the folder of its settings in the home.
+        file: the file with its settings.
+        socket: a pattern for the path of its socket in the home.
+        title: its own name for people.
     """
 
     name: str
@@ -33,8 +33,8 @@ PROGRAMS = [
     Program("sylpheed", ".sylpheed-2.0", "sylpheedrc", "tmp/sylpheed-*", "Sylpheed"),
 ]
 
-# Without folders they would begin with an assistant; without these settings they might
-# look for mail by themselves, and stop at a dialogue.
+# Without folders they begin with an assistant. Without these settings they may look for
+# mail by themselves, or stop at a dialogue.
 FOLDERS = """<?xml version="1.0" encoding="UTF-8"?>
 <folderlist><folder type="mh" name="Mailbox" path="Mail">
 <folderitem type="inbox" name="inbox" path="inbox"/>
@@ -52,7 +52,7 @@ def screen(home: Home) -> Iterator[None]:
 
 @pytest.fixture(params=PROGRAMS, ids=lambda program: program.name)
 def program(request: pytest.FixtureRequest, home: Home, mailbox: Mailbox) -> Program:
-    """One of them, set up for the mailbox."""
+    """One of the programs, configured for the mailbox."""
     program: Program = request.param
     needs(program.name)
     (home.path / "Mail" / "inbox").mkdir(parents=True)
@@ -77,7 +77,7 @@ def test_an_open_one_fetches_when_the_server_has_rung(
     with home.running(program.name):
         until(lambda: any(home.path.glob(program.socket)), "its socket")
         assert home.run(program.name, "--status").stdout.split() == ["0", "0", "0"]
-        del home.environ["DISPLAY"]  # a service has none
+        del home.environ["DISPLAY"]  # a service has no DISPLAY
         agent = run_agent(program.name)
         mailbox.deliver("once")
         ring()
@@ -87,6 +87,6 @@ def test_an_open_one_fetches_when_the_server_has_rung(
 
 @pytest.mark.usefixtures("screen")
 def test_one_that_is_not_open_stays_so(program: Program, home: Home) -> None:
-    done = home.run(*preset_words(program.name))  # with its window open it would not end
+    done = home.run(*preset_words(program.name))  # a program that opened its window would not end
     assert (done.returncode, done.stdout) == (0, f"0 {program.title} not running.\n")
     assert not any(home.path.glob(program.socket))

@@ -69,6 +69,6 @@ def log(directory: Path) -> str:
 
 
 def runs(pid: str) -> bool:
-    """Tell whether a process does anything any more; some containers bury nobody."""
+    """Return whether a process still runs. In some containers no process reaps the ended ones."""
     status = Path(f"/proc/{pid}/status")
     return status.exists() and "State:\tZ" not in status.read_text()
