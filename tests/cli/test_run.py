@@ -305,7 +305,7 @@ class TestFile:
         assert code == 78
         assert lines[0] == f"mailbell: {file}: others may write it"
         (last,) = lines[1:]
-        assert last.endswith(f"so nobody else may change it; chmod go-w {file}")
+        assert last.endswith(f"so no other user may change it; chmod go-w {file}")
         assert not agent.jobs
         subprocess.run(["chmod", "go-w", str(file)], check=True)  # the remedy works
         assert say() == (0, [])

@@ -74,7 +74,7 @@ def test_nobody_there_is_69(run: Run, listener: socket.socket) -> None:
     result = run("mailbell", "send", target)
     assert result.returncode == 69
     assert result.stderr == (
-        f"mailbell: tcp {target}: nobody listens there; start mailbelld there\n"
+        f"mailbell: tcp {target}: nothing listens there; start mailbelld there\n"
     )
 
 
@@ -272,7 +272,9 @@ def test_a_datagram_that_nobody_takes_is_69(
     receiver.close()
     result = run("mailbell", "send", "--udp", target)
     assert result.returncode == 69
-    assert result.stderr == f"mailbell: udp {target}: nobody listens there; start mailbelld there\n"
+    assert (
+        result.stderr == f"mailbell: udp {target}: nothing listens there; start mailbelld there\n"
+    )
 
 
 def test_a_look_up_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

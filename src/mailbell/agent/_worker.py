@@ -93,8 +93,8 @@ class Worker:
             Level.INFO, "run", job=self.job.name, cause=pending.trigger.value, count=pending.count
         )
         accounts, self._accounts = self._accounts, {}
-        everybody, self._all = self._all or not accounts, False
-        environ = self._environ(pending, () if everybody else accounts)
+        for_all, self._all = self._all or not accounts, False
+        environ = self._environ(pending, () if for_all else accounts)
         control = Control()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_in_time, control)
@@ -104,7 +104,7 @@ class Worker:
         self._pace.ended(now, ok=ok)
         if not ok:  # the next run is also for these accounts
             self._accounts = accounts | self._accounts
-            self._all = self._all or everybody
+            self._all = self._all or for_all
         if not ok and self._pace.due is not None:
             self._log.log(
                 Level.WARNING, "retry", job=self.job.name,

@@ -150,9 +150,9 @@ class _Agent:
     def _accounts(self) -> list[str]:
         """Return the accounts to subscribe to; empty: all, and `_dispatch` chooses."""
         names = sorted({name for worker in self._workers for name in worker.job.accounts})
-        everybody = any(not worker.job.accounts for worker in self._workers)
+        for_all = any(not worker.job.accounts for worker in self._workers)
         # A call has at most 4 KiB, and a name up to 64 characters.
-        return [] if everybody or len(names) > MOST_NAMES else names
+        return [] if for_all or len(names) > MOST_NAMES else names
 
     def _dispatch(self, notification: Notification) -> None:
         trigger = TRIGGERS[notification.cause]
@@ -271,5 +271,5 @@ def turns_of(jobs: Sequence[Job]) -> dict[str, trio.Lock]:
 
 def collide(one: Job, other: Job) -> bool:
     """Return whether two jobs must not overlap."""
-    everybody = not (one.accounts and other.accounts)
-    return one.lock == other.lock and (everybody or bool({*one.accounts} & {*other.accounts}))
+    for_all = not (one.accounts and other.accounts)
+    return one.lock == other.lock and (for_all or bool({*one.accounts} & {*other.accounts}))

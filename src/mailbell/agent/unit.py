@@ -157,7 +157,7 @@ def write(where: str, unit: str, *, instead: bytes | None) -> None:
     os.makedirs(folder, exist_ok=True)
     new = unit.encode()
     if present(where) not in {instead, new}:
-        raise OperatingSystemError(f"{where} has changed meanwhile", "look at it, and try again")
+        raise OperatingSystemError(f"{where} has changed meanwhile", "read it, and try again")
     descriptor, temporary = tempfile.mkstemp(prefix=f".{NAME}.", dir=folder)
     try:
         with open(descriptor, "wb") as file:

@@ -119,7 +119,7 @@ def _refuse_others(path: str, status: os.stat_result) -> None:
     if any(owned):
         remedies.append("make a copy of your own, in a folder of your own")
     raise ConfigurationError(
-        f"{path} names programs to run, so nobody else may change it",
+        f"{path} names programs to run, so no other user may change it",
         ", and ".join(remedies),
         tuple(problems),
     )

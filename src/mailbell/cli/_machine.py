@@ -175,7 +175,7 @@ def _awaited(
     except MailbellError as other:
         return _unbindable(other, f"{transport} {endpoint}")
     what = f"{error.what} yet: with listen.freebind, {transport} {endpoint} waits for it"
-    return Finding(Mark.WARN, what, "see `ip address`: nobody can call it until it comes")
+    return Finding(Mark.WARN, what, "see `ip address`: no sender can reach it before it comes")
 
 
 def _overlap(one: Endpoint, other: Endpoint) -> bool:

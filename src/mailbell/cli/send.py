@@ -105,7 +105,7 @@ def _explain(error: OSError, where: str) -> MailbellError:
             f"{where}: no answer in time", "try later, or a longer --timeout; a filter may drop it"
         )
     if isinstance(error, ConnectionRefusedError):
-        return UnavailableError(f"{where}: nobody listens there", "start mailbelld there")
+        return UnavailableError(f"{where}: nothing listens there", "start mailbelld there")
     if isinstance(error, PermissionError):
         return PrivilegeError(f"{where}: this system forbids it", "check the local firewall")
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}:
