@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,12 +62,17 @@ def test_the_package_ends_with_the_commands_exit_code(environment: dict[str, str
 
 @pytest.fixture
 def removed(environment: dict[str, str], tmp_path: Path) -> Removed:
-    """Runs a program in a folder that is removed before the program starts."""
+    """Runs an installed program in a folder that is removed before the program starts.
 
-    def run(*line: str) -> Ended:
+    Not `python -c`, which looks for modules in the current folder: when that folder is gone,
+    CPython 3.13.0 ends many imports with a SystemError of its own.
+    """
+
+    def run(program: str, *arguments: str) -> Ended:
+        line = [str(Path(sysconfig.get_path("scripts")) / program), *arguments]
         folder = tmp_path / "folder"
         folder.mkdir()
-        script = f'rmdir "$PWD" && exec {shlex.join(words(*line))}'
+        script = f'rmdir "$PWD" && exec {shlex.join(line)}'
         return ended(["sh", "-c", script], environment | {"HOME": str(tmp_path)}, folder=folder)
 
     return run
