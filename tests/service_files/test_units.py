@@ -174,9 +174,13 @@ def test_the_profile_that_the_service_asks_for_is_the_one_that_is_shipped() -> N
     assert asked == f"-{named}"
 
 
-def test_every_file_stands_in_the_wheel_as_in_the_repository() -> None:
+@pytest.mark.parametrize(
+    ("installed", "folder"), [("policy", "policy"), ("examples", "examples/configuration")]
+)
+def test_every_file_stands_in_the_wheel_as_in_the_repository(installed: str, folder: str) -> None:
     def files(folder: Path) -> dict[str, bytes]:
         found = (path for path in folder.rglob("*") if path.is_file())
         return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
-    assert files(POLICY) == files(ROOT / "policy")
+    assert len(files(ROOT / folder)) > 5
+    assert files(POLICY.parent / installed) == files(ROOT / folder)
