@@ -17,14 +17,12 @@ from mailbell.agent.folders import configuration_folder
 from mailbell.agent.preset import Preset
 from mailbell.agent.preset import parse as parse_preset
 from mailbell.cli._file import in_file
+from mailbell.configuration.reader import MAX_BYTES
 from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError, Problem
 
 __all__ = ["default_path", "load", "presets"]
 
 _T = TypeVar("_T")
-
-# The parser's limit. One byte more is read, so that the parser can see a longer file.
-_MAX_SIZE = 1024 * 1024
 
 _SUFFIX = ".toml"
 
@@ -89,7 +87,8 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             _refuse_others(path, os.fstat(file.fileno()))
-            return file.read(_MAX_SIZE + 1)
+            # One byte more than the reader accepts, so that it can refuse a longer file.
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: no such file", "create it") from error
     except OSError as error:

@@ -1,14 +1,12 @@
 """Reads the configuration file, for the daemon and for `mailbell check`."""
 
+from mailbell.configuration.reader import MAX_BYTES
 from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError, Problem
 from mailbell.listener.configuration import Configuration, Overrides, parse
 
 __all__ = ["DEFAULT_PATH", "in_file", "load", "read"]
 
 DEFAULT_PATH = "/etc/mailbell/mailbelld.toml"
-
-# The parser's limit. One byte more is read, so that the parser can see a longer file.
-_MAX_SIZE = 1024 * 1024
 
 
 def read(path: str | None) -> tuple[str, bytes | None]:
@@ -28,7 +26,8 @@ def read(path: str | None) -> tuple[str, bytes | None]:
     wanted = DEFAULT_PATH if path is None else path
     try:
         with open(wanted, "rb") as file:
-            return wanted, file.read(_MAX_SIZE + 1)
+            # One byte more than the reader accepts, so that it can refuse a longer file.
+            return wanted, file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         if path is None:
             return wanted, None

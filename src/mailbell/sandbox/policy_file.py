@@ -8,14 +8,13 @@ from typing import Final
 
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.syscalls.policy import Policy
-from mailbell.syscalls.policy_toml import parse
+from mailbell.syscalls.policy_toml import MAX_BYTES, parse
 
 __all__ = ["list_programs", "read_policy"]
 
 FOLDER: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "policy", "syscalls")
 SUFFIX: Final = ".toml"
 REINSTALL: Final = "install mailbell again: this file is part of it"
-MAX_POLICY: Final = 64 * 1024
 
 
 def list_programs() -> list[str]:
@@ -48,7 +47,7 @@ def read_policy(program: str) -> Policy:
     path = os.path.join(FOLDER, program + SUFFIX)
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_POLICY + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise OperatingSystemError(f"{path}: {error.strerror}", REINSTALL) from error
     try:
