@@ -71,6 +71,8 @@ def pytest_configure() -> None:
     A shell ignores it for what it starts in the background. That is inherited,
     and Python leaves it so; the daemon would then not end on it.
     """
+    # With it in the environment, faults of buffered output would go unnoticed.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -153,6 +153,7 @@ HOUSE: Final = (
         "cli",
         ("_openmetrics", "_text"),
         (
+            "_stderr",
             "_file",
             "_options",
             "_common",

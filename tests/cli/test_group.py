@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
 from typing import Any
 
 import click
 import pytest
 from cli.support import FakeDaemon, Run, Start, a_notification
+from cli.support import words as program
 
 from mailbell import __version__
 from mailbell.cli import _group, notify
@@ -214,3 +216,12 @@ def test_an_error_that_cannot_be_told_keeps_its_code(failing: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", Closed())
         assert failing(TemporaryError("late")) == 75
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--bogus"], 64), (["status", "--socket", "/nonexistent/s"], 69)]
+)
+def test_the_exit_code_does_not_depend_on_who_reads(words: list[str], code: int) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        done = subprocess.run(program("mailbell", *words), stderr=full, check=False)
+    assert done.returncode == code

@@ -126,7 +126,8 @@ def test_the_daemon_starts_in_a_folder_that_was_removed(tmp_path: Path) -> None:
     script = f'cd {shlex.quote(str(folder))} && rmdir "$PWD" && exec "$@"'
     toml = configuration(tmp_path)
     with started(tmp_path, toml, command=["sh", "-c", script, "sh"]) as daemon:
-        assert os.readlink(f"/proc/{daemon.pid}/cwd").endswith(" (deleted)")
+        if os.geteuid() == 0:  # the locked daemon is undumpable: no other user may look
+            assert os.readlink(f"/proc/{daemon.pid}/cwd").endswith(" (deleted)")
         ring(daemon.endpoint())
         until(lambda: daemon.counted() == {"accepted": 1})
 

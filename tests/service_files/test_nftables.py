@@ -3,6 +3,7 @@
 import json
 import re
 import select
+import shutil
 import socket
 import struct
 import time
@@ -29,6 +30,8 @@ IPV4 = ("192.0.2.2", "192.0.2.3")
 IPV6 = ("2001:db8:0:1::2", "2001:db8:0:2::2")
 NEIGHBOUR = "2001:db8:0:1::3"
 CLIENT = (*(f"{a}/24" for a in IPV4), *(f"{a}/32" for a in (*IPV6, NEIGHBOUR)))
+# An ordinary user of Debian has no sbin folder in PATH.
+NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") or "nft"
 FAMILIES = [
     pytest.param(socket.AF_INET, "192.0.2.1", *IPV4, id="ipv4"),
     pytest.param(socket.AF_INET6, "2001:db8::1", *IPV6, id="ipv6"),
@@ -41,15 +44,15 @@ def filtered(example: Path = EXAMPLE) -> Iterator[Pair]:
     require("nft")
     with namespaces(SERVER, CLIENT) as hosts:
         hosts.server.run("sh", "-c", "echo 79 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
-        hosts.server.run("nft", "--check", "--file", str(example))
+        hosts.server.run(NFT, "--check", "--file", str(example))
         for _ in "twice":  # the second load replaces the first
-            hosts.server.run("nft", "--file", str(example))
+            hosts.server.run(NFT, "--file", str(example))
         yield hosts
 
 
 def dropped(hosts: Pair, counter: str = "too_often") -> int:
     """Return the packets that the filter itself has counted."""
-    said = hosts.server.run("nft", "--json", "list", "counter", "inet", "mailbell", counter)
+    said = hosts.server.run(NFT, "--json", "list", "counter", "inet", "mailbell", counter)
     (found,) = (entry["counter"] for entry in json.loads(said)["nftables"] if "counter" in entry)
     return int(found["packets"])
 

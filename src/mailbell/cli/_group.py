@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from mailbell import __version__
+from mailbell.cli._stderr import write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
 
@@ -158,8 +159,7 @@ def _known(error: MailbellError) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    with contextlib.suppress(OSError):
-        print(one_line("mailbell", message), file=sys.stderr)
+    write_error(one_line("mailbell", message))
     return code
 
 

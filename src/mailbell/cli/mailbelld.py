@@ -15,6 +15,7 @@ from typing import NoReturn
 from mailbell import __version__
 from mailbell._sys import unneeded
 from mailbell._sys.systemd import logs_to_journal
+from mailbell.cli._stderr import write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
 
@@ -129,9 +130,7 @@ def _say(text: str) -> int:
 def _complain(message: str) -> None:
     # sd-daemon(3): "<3>" makes the line an error in the journal.
     prefix = "<3>" if logs_to_journal(os.environ) else ""
-    # If stderr cannot be written, the exit code still reports the failure.
-    with suppress(OSError):
-        print(prefix + one_line("mailbelld", message), file=sys.stderr)
+    write_error(prefix + one_line("mailbelld", message))
 
 
 def main() -> None:
