@@ -7,7 +7,7 @@ SECONDS ?= 60
 PIP_OPTIONS ?=
 # Tests that run at the same time. Most tests wait for a daemon or for the kernel, so there
 # may be more of them than cores.
-WORKERS ?= 3
+WORKERS ?= 4
 
 BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
