@@ -510,13 +510,16 @@ def test_of_what_has_ended_nothing_is_kept(place: str) -> None:
 
 def test_a_number_that_is_by_now_another_process_is_not_meant(place: str) -> None:
     """Also after a restart of the machine."""
-    ours = Session.of(os.getsid(0))
+    # A session of its own: that of the tests may belong to another process namespace.
+    runs = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
+    ours = Session.of(runs.pid)
     os.mkdir(place, 0o700)
     for other in (replace(ours, began=ours.began + 1), replace(ours, boot="another")):
         Path(place, "fetch:work").write_bytes(b"4711\n" + other.note() + b"\n")
         assert refused(place, "fetch", ["work"]) is None
     Path(place, "fetch:work").write_bytes(b"4711\n" + ours.note() + b"\n")
     assert refused(place, "fetch", ["work"])
+    runs.communicate()
 
 
 @pytest.mark.parametrize(
