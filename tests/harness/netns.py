@@ -1,4 +1,4 @@
-"""Two network namespaces with a cable between them, for tests that need real hosts.
+"""Network namespaces with a cable between them, for tests that need real hosts.
 
 A socket always belongs to the namespace in which it was made. So the test itself can
 run outside: an agent in each namespace makes sockets and passes them to the test, which
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["Namespace", "Pair", "namespaces"]
+__all__ = ["Namespace", "Pair", "another_host", "namespaces"]
 
 _PATIENCE: Final = 20.0
 
@@ -111,12 +111,42 @@ def namespaces(server: Sequence[str], client: Sequence[str]) -> Iterator[Pair]:
         yield pair
 
 
+@contextmanager
+def another_host(server: Namespace, near: Sequence[str], far: Sequence[str]) -> Iterator[Namespace]:
+    """Connect one more host to a server, with a cable of its own (`cable1` at both ends).
+
+    Args:
+        server: a host that has only one cable so far.
+        near: addresses of the server at this cable, with prefix length.
+        far: addresses of the other end.
+
+    Yields:
+        The host. It reaches all addresses of the server through the first ones of `near`.
+        The server takes every packet from it, whatever its source: it is not filtered.
+    """
+    with ExitStack() as stack:
+        host = _start_beside(stack, server)
+        _connect(Pair(server, host), near, far, "cable1")
+        for address in near:
+            family = "-6" if ":" in address else "-4"
+            host.run("ip", family, "route", "add", "default", "via", address.partition("/")[0])
+        # The kernel can drop packets whose source is behind another cable, and some
+        # distributions switch that on (rp_filter, ip-sysctl.rst).
+        server.run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done")
+        yield host
+
+
 def _make(stack: ExitStack) -> Pair:
-    # An ordinary user is root in a user namespace of their own, which both share.
+    # An ordinary user is root in a user namespace of their own, which all hosts share.
     ordinary = os.geteuid() != 0
     first = _start(stack, (), ("-U", "-r") if ordinary else (), ordinary=ordinary)
-    outer = ("nsenter", "--preserve-credentials", "-U", "-t", str(first.pid)) if ordinary else ()
-    return Pair(first, _start(stack, outer, (), ordinary=ordinary))
+    return Pair(first, _start_beside(stack, first))
+
+
+def _start_beside(stack: ExitStack, host: Namespace) -> Namespace:
+    ordinary = os.geteuid() != 0
+    outer = ("nsenter", "--preserve-credentials", "-U", "-t", str(host.pid)) if ordinary else ()
+    return _start(stack, outer, (), ordinary=ordinary)
 
 
 def _start(
@@ -153,15 +183,17 @@ def _end(agent: "subprocess.Popen[bytes]", control: socket.socket) -> None:
         agent.communicate()
 
 
-def _connect(pair: Pair, server: Sequence[str], client: Sequence[str]) -> None:
+def _connect(
+    pair: Pair, server: Sequence[str], client: Sequence[str], cable: str = "cable0"
+) -> None:
     pair.server.run(
-        "ip", "link", "add", "name", "cable0", "type", "veth",
-        "peer", "name", "cable0", "netns", str(pair.client.pid),
+        "ip", "link", "add", "name", cable, "type", "veth",
+        "peer", "name", cable, "netns", str(pair.client.pid),
     )  # fmt: skip
     for namespace, addresses in ((pair.server, server), (pair.client, client)):
         for address in addresses:
             # nodad: without it an IPv6 address cannot be used for one second.
             options = ("nodad",) if ":" in address else ()
-            namespace.run("ip", "address", "add", address, "dev", "cable0", *options)
+            namespace.run("ip", "address", "add", address, "dev", cable, *options)
         namespace.run("ip", "link", "set", "lo", "up")
-        namespace.run("ip", "link", "set", "cable0", "up")
+        namespace.run("ip", "link", "set", cable, "up")
