@@ -118,6 +118,7 @@ HOUSE: Final = (
             "_accounts",
             "_waiting",
             "_counters",
+            "_wakeups",
             "_hub",
             "_admission",
         ),

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from mailbell.core.networks import Family
 from mailbell.core.notification import Cause, Cursor, Notification, Transport
-from mailbell.listener._hub import CALLERS, MANUAL, Hub, Origin, Subscriber
+from mailbell.listener._hub import CALLERS, MANUAL, Hub, Origin
+from mailbell.listener._wakeups import Subscriber
 
 ACCOUNTS = ("a", "b", "c")
 INTERVAL = 1.0

@@ -13,8 +13,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell.interfaces.listener import Outcomes, Sandbox, Status
 from mailbell.interfaces.local_event import LocalEvent
-from mailbell.listener._hub import MANUAL, Subscriber
+from mailbell.listener._hub import MANUAL
 from mailbell.listener._local_service import LocalService, local_connections
+from mailbell.listener._wakeups import Subscriber
 
 SUBSCRIBE = {"method": "org.mailbell.Listener.Subscribe", "more": True}
 STATUS = {"method": "org.mailbell.Listener.GetStatus"}

@@ -21,7 +21,8 @@ from mailbell.interfaces.listener import (
 )
 from mailbell.interfaces.local_event import LocalEvent
 from mailbell.listener._counters import Counters
-from mailbell.listener._hub import MANUAL, Hub, Subscriber
+from mailbell.listener._hub import MANUAL, Hub
+from mailbell.listener._wakeups import Subscriber
 from mailbell.logs.journal import Journal, Level
 from mailbell.serving.varlink_server import Handlers, VarlinkServer
 
