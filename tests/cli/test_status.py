@@ -39,8 +39,34 @@ def test_a_daemon_cannot_send_the_terminal_commands(run: Run, daemon: FakeDaemon
     daemon.status["version"] = "1\x1b[2J"
     for option in ([], ["--json"], ["--prometheus"]):
         result = run("mailbell", "status", *option)
-        assert "\x1b" not in result.stdout + result.stderr
+        assert result.returncode == 65
+        assert result.stdout == ""
+        assert result.stderr == (
+            "mailbell: the daemon sent a text in status.version that is too long or not printable;"
+            " check that it is mailbelld, and has the same version\n"
+        )
+
+
+MANY = {str(number): 1 for number in range(80_000)}
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "status --prometheus", "top --once"]
+)
+@pytest.mark.parametrize("field", ["tcp", "local", "long"])
+def test_a_status_of_a_megabyte_is_not_laid_out(
+    run: Run, daemon: FakeDaemon, field: str, command: str
+) -> None:
+    """It took 15 seconds and 230 MB, and wrote 6 MB."""
+    if field == "tcp":
+        daemon.status["outcomes"] = {"tcp": MANY, "udp": {}}
+    else:
+        daemon.status["local"] = MANY if field == "local" else {"x" * 1_000_000: 1}
+    result = run("mailbell", *command.split())
     assert result.returncode == 65
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "the daemon sent " in result.stderr
 
 
 def test_a_daemon_that_speaks_nonsense_is_65(run: Run, daemon: FakeDaemon) -> None:

@@ -60,7 +60,7 @@ def test_it_ends_after_so_many(run: Run, daemon: FakeDaemon) -> None:
 
 
 def test_json_is_one_object_a_line_at_once(start: Start, daemon: FakeDaemon) -> None:
-    sent = [a_notification(), a_notification(account="\x1b\x7f\u202e")]
+    sent = [a_notification(), a_notification(account="private")]
     daemon.scripts = [sent]
     process = start("mailbell", "watch", "--json")
     assert process.stdout is not None

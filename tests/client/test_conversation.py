@@ -6,7 +6,7 @@ from harness.fake_daemon import notification, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.client._conversation import FOREVER, MAX_EPOCH, Backoff, Exchange, Follower, State
+from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
 from mailbell.client._explain import explain_connect, explain_reply
 from mailbell.core.errors import (
     DataError,
@@ -18,6 +18,7 @@ from mailbell.core.errors import (
 )
 from mailbell.core.notification import Cursor
 from mailbell.interfaces.listener import SubscribeReply
+from mailbell.interfaces.reply import MAX_EPOCH, STREAM_LIMIT
 from mailbell.varlink import REPLY_LIMIT, ServiceError, encode_reply
 
 
@@ -242,7 +243,7 @@ WRONG = UsageError("the daemon has no account 'work'")
 @pytest.mark.parametrize(
     ("error", "passes"),
     [(GONE, True), (TemporaryError("x"), True), (PrivilegeError("x"), True), (WRONG, False),
-     (DataError("x"), False)],
+     (DataError("x"), True)],
 )  # fmt: skip
 def test_it_tries_again_what_passes_for_a_daemon_that_was_there(
     found: bool, reconnect: bool, error: MailbellError, passes: bool
@@ -287,15 +288,50 @@ def test_a_call_that_the_daemon_would_not_take_is_not_tried_again() -> None:
         Follower(["x" * 64] * 100, None, 10.0, None, retry=lambda _: True)
 
 
-def test_a_cursor_that_no_call_could_hold_is_not_kept() -> None:
+@pytest.mark.parametrize(
+    ("epoch", "sequence"),
+    [("e" * (MAX_EPOCH + 1), 1), ("e", -2), ("", 1), ('"' * MAX_EPOCH, 1), ("e\n", 1), ("\xe9", 1)],
+)
+def test_a_cursor_that_no_daemon_accepts_is_not_kept(epoch: str, sequence: int) -> None:
+    """What one daemon said must not keep the next daemon from accepting the call."""
     follower = Follower(["x" * 64] * 32, None, 10.0, None, retry=lambda _: True)
     follower.connect(0.0)
-    follower.receive_untrusted(encode_reply(told("e" * (MAX_EPOCH + 1), 1), continues=True))
-    with pytest.raises(DataError, match="a cursor that is too long"):
-        follower.establish_untrusted()
-    follower.note_loss(DataError("garbage"), 1.0)
-    follower.connect(2.0)
-    follower.receive_untrusted(encode_reply(told("e" * MAX_EPOCH, 2**62), continues=True))
+    follower.receive_untrusted(encode_reply(told("good", 7), continues=True))
+    follower.establish_untrusted()
+    follower.receive_untrusted(
+        encode_reply(told(epoch, sequence, notification("x")), continues=True)
+    )
+    with pytest.raises(
+        DataError, match="the daemon sent a cursor that no daemon accepts"
+    ) as caught:
+        follower.take_untrusted()
+    follower.note_loss(caught.value, 1.0)
+    assert follower.failure is caught.value
+    assert follower.cursor == Cursor("good", 7)
+    assert b'"after":{"epoch":"good","sequence":7}' in follower.connect(2.0)
+
+
+def test_no_cursor_makes_a_call_too_long() -> None:
+    """The call is checked with the longest cursor, before a daemon has given any."""
+    with pytest.raises(UsageError, match="name fewer accounts"):
+        Follower(["x" * 64] * 59, None, 10.0, None)
+    follower = Follower(["x" * 64] * 58, None, 10.0, None)
+    follower.connect(0.0)
+    follower.receive_untrusted(encode_reply(told("e" * MAX_EPOCH, 2**63 - 1), continues=True))
     follower.establish_untrusted()
     follower.note_loss(GONE, 3.0)
     assert b'"after"' in follower.connect(4.0)
+
+
+@pytest.mark.parametrize("after", [Cursor("e" * 5000, 1), Cursor("e", -5), Cursor("e", 1 << 63)])
+def test_a_cursor_that_a_program_stored_is_looked_at_too(after: Cursor) -> None:
+    with pytest.raises(UsageError, match="`after` is no cursor"):
+        Follower([], after, 10.0, None)
+
+
+def test_an_answer_on_a_subscription_is_short() -> None:
+    follower = Follower([], None, 10.0, None)
+    follower.connect(0.0)
+    follower.receive_untrusted(b"x" * (STREAM_LIMIT + 1))
+    with pytest.raises(DataError, match="more than 16384 bytes"):
+        follower.establish_untrusted()

@@ -114,7 +114,7 @@ async def test_no_daemon(path: str, call: Callable[[Client], Awaitable[object]])
     [
         (leave, UnavailableError, "closed the connection"),
         (send(b"hello\0"), DataError, "not valid JSON"),
-        (send(b"x" * (1 << 20) + b"x"), DataError, "more than 1048576 bytes"),
+        (send(b"x" * (1 << 20) + b"x"), DataError, "a message of more than"),
         (lambda peer: peer.error(unknown_account("w")), UsageError, "account 'w'"),
         (lambda peer: peer.error(too_many_subscribers(1)), TemporaryError, "more than 1 subscr"),
     ],
@@ -272,10 +272,30 @@ async def test_without_reconnecting_the_end_is_the_end(path: str) -> None:
                 await subscription.next()
 
 
-async def test_what_reconnecting_does_not_cure(path: str) -> None:
+async def test_what_one_daemon_said_is_not_held_against_the_next(
+    path: str, autojump_clock: MockClock
+) -> None:
+    good = stream(told("e2", 0, RESYNC), asked=Subscribe(("work",), Cursor("e1", 5)))
+    for said in (
+        b"garbage\0",
+        encode_reply(told("e1", -5, notification()), continues=True),
+        encode_reply(told("e" * 5000, 6, notification()), continues=True),
+    ):
+        autojump_clock.autojump_threshold = 0.02  # the daemon is in a thread
+        with FakeDaemon(path, stream(told("e1", 5), then=send(said)), good):
+            async with Client(path) as client, await client.subscribe(["work"]) as subscription:
+                assert await anext(subscription) == RESYNC
+                assert subscription.cursor == Cursor("e2", 0)
+                assert subscription.failure is None
+
+
+async def test_garbage_is_the_end_if_asked_for(path: str) -> None:
     data = encode_reply(told("e1", 6, notification()), continues=True) + b"garbage\0"
     with FakeDaemon(path, stream(told("e1", 5), then=send(data))):
-        async with Client(path) as client, await client.subscribe() as subscription:
+        async with (
+            Client(path) as client,
+            await client.subscribe(reconnect=False) as subscription,
+        ):
             assert await anext(subscription) == notification()
             with pytest.raises(DataError):
                 await anext(subscription)

@@ -1,7 +1,6 @@
 """Runs all jobs of one agent, for notifications and for the agent's own reasons."""
 
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,13 +27,12 @@ from mailbell.client.trio import RETRIED, Client
 from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import MailbellError
 from mailbell.core.notification import Cause, Notification
+from mailbell.interfaces.reply import SOURCE
 from mailbell.logs.journal import Level
 
 __all__ = ["serve"]
 
 MOST_NAMES: Final = 32
-# The characters and the length of a numeric address, perhaps with an interface.
-SOURCE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?", re.ASCII)
 TRIGGERS: Final = {
     Cause.NETWORK: Trigger.NETWORK,
     Cause.MANUAL: Trigger.MANUAL,

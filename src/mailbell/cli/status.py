@@ -30,6 +30,7 @@ __all__ = [
 
 # More accounts than this do not help a reader. --json shows all.
 _ACCOUNTS_SHOWN = 20
+_GROUPS_SHOWN = 32
 
 
 def render(status: Status, now: float) -> RenderableType:
@@ -207,7 +208,7 @@ def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
     # The kernel may list the group itself among the others (getgroups(2)). An ordinary
     # user cannot leave its groups, so only root's group causes a warning.
     others = [group for group in sandbox.groups if group != sandbox.gid]
-    groups = f"also in {', '.join(map(str, others))}" if others else "no other groups"
+    groups = f"also in {_few(others)}" if others else "no other groups"
     identity = f"uid {sandbox.uid}, gid {sandbox.gid}, {groups}"
     yield bool(sandbox.uid and sandbox.gid and 0 not in others), "identity", identity
     held = _capabilities(sandbox.capabilities)
@@ -220,6 +221,13 @@ def sandbox_facts(sandbox: Sandbox) -> Iterable[tuple[bool, str, str]]:
     beyond = f"; left to seccomp: {uncovered}" if uncovered else ""
     in_force = sandbox.landlock_abi if sandbox.landlock_used is None else sandbox.landlock_used
     yield in_force >= 1, "landlock", landlock_version(sandbox) + beyond
+
+
+def _few(groups: Sequence[int]) -> str:
+    """Name the first groups. A user may be in 65,536 (credentials(7))."""
+    more = len(groups) - _GROUPS_SHOWN
+    named = ", ".join(map(str, groups[:_GROUPS_SHOWN]))
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def landlock_version(sandbox: Sandbox) -> str:

@@ -17,6 +17,7 @@ from mailbell.cli._common import (
 )
 from mailbell.cli._text import one_line
 from mailbell.client import Client, State, Subscription
+from mailbell.core.errors import DataError
 from mailbell.core.escape import printable
 from mailbell.core.notification import Cause, Notification
 
@@ -61,13 +62,19 @@ class _Speaker:
 
     def __init__(self) -> None:
         self._lost = False
+        self.subscription: Subscription | None = None
 
     def __call__(self, state: State) -> None:
         if state is State.CONNECTED and self._lost:
             self._say("the daemon is back")
         elif state is not State.CONNECTED and not self._lost:
-            self._say("the connection to the daemon is lost; waiting for it")
+            self._say(f"the connection to the daemon is lost{self._why()}; waiting for it")
         self._lost = state is not State.CONNECTED
+
+    def _why(self) -> str:
+        # An end of the connection needs no explanation. A broken daemon does.
+        error = self.subscription and self.subscription.failure
+        return f" ({error.what})" if isinstance(error, DataError) else ""
 
     @staticmethod
     def _say(message: str) -> None:
@@ -127,8 +134,10 @@ def command(
 ) -> None:
     """Print each notification as it comes, from now on."""
     show = json_line if as_json else describe
+    speaker = _Speaker()
     with (
         Client(socket_path) as client,
-        closing(client.subscribe(accounts, on_state=_Speaker())) as subscription,
+        closing(client.subscribe(accounts, on_state=speaker)) as subscription,
     ):
+        speaker.subscription = subscription
         _follow(subscription, show, count or inf, timeout or inf)

@@ -55,6 +55,11 @@ class Subscription(Iterator[Notification]):
         """
         return self._follower.cursor
 
+    @property
+    def failure(self) -> MailbellError | None:
+        """The error that ended the last connection or attempt; None while connected."""
+        return self._follower.failure
+
     def __enter__(self) -> Self:
         return self
 
@@ -85,7 +90,7 @@ class Subscription(Iterator[Notification]):
             UnavailableError: the connection was lost and `reconnect` is false, or the
                 subscription is closed.
             UsageError: the daemon came back without one of the accounts.
-            DataError: the program that answers is not mailbelld.
+            DataError: the program that answers is not mailbelld, and `reconnect` is false.
         """
         deadline = FOREVER if timeout is None else self._timing.monotonic() + timeout
         while not self._closed:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from mailbell.client._explain import explain_end, explain_garbage, explain_reply
 from mailbell.core.errors import (
+    DataError,
     MailbellError,
     PrivilegeError,
     TemporaryError,
@@ -17,11 +18,19 @@ from mailbell.core.errors import (
 )
 from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import LISTENER_INTERFACE, Subscribe, SubscribeReply
-from mailbell.varlink import CALL_LIMIT, Conversation, ProtocolError, Reply, Request, ServiceError
+from mailbell.interfaces.reply import MAX_EPOCH, STREAM_LIMIT, check_reply, is_cursor
+from mailbell.varlink import (
+    CALL_LIMIT,
+    REPLY_LIMIT,
+    Conversation,
+    ProtocolError,
+    Reply,
+    Request,
+    ServiceError,
+)
 
 __all__ = [
     "FOREVER",
-    "MAX_EPOCH",
     "READ_SIZE",
     "RETRIED",
     "Backoff",
@@ -42,8 +51,8 @@ because a daemon that starts binds its socket before it sets the socket's group.
 FOREVER = float("inf")
 """A deadline that never comes."""
 
-MAX_EPOCH = 256
-"""Most characters of a cursor's epoch, so that it fits into a call; mailbelld uses 16."""
+# The longest cursor that a daemon may give. A call with it must not be too long either.
+_LONGEST_CURSOR = Cursor("x" * MAX_EPOCH, (1 << 63) - 1)
 
 Retry = Callable[[MailbellError], bool]
 """Called with the error after each failure of a subscription; returns whether to try again."""
@@ -82,10 +91,18 @@ def encode_call_checked(request: Request) -> bytes:
 
 
 class Exchange:
-    """One connection to the daemon: takes bytes, gives replies, and explains each failure."""
+    """One connection to the daemon: takes bytes, gives replies, and explains each failure.
 
-    def __init__(self) -> None:
-        self._conversation = Conversation()
+    Args:
+        limit: the greatest length of a reply that is accepted, in bytes.
+        check: raises ProtocolError for parameters that the client must not keep.
+    """
+
+    def __init__(
+        self, limit: int = REPLY_LIMIT, check: Callable[[object], None] = check_reply
+    ) -> None:
+        self._conversation = Conversation(limit)
+        self._check = check
 
     def receive_untrusted(self, data: bytes) -> None:
         """Take the bytes that were read.
@@ -115,14 +132,17 @@ class Exchange:
             The parameters, and the reply that they were in.
 
         Raises:
-            MailbellError: the daemon sent an error, or bytes that are not a reply.
+            MailbellError: the daemon sent an error, bytes that are not a reply, or a reply
+                that no client should keep.
         """
         try:
-            return self._conversation.take_untrusted(kind)
+            parameters, reply = self._conversation.take_untrusted(kind)
+            self._check(parameters)
         except ServiceError as error:
             raise explain_reply(error) from None
         except ProtocolError as error:
             raise explain_garbage(error) from None
+        return parameters, reply
 
 
 class Backoff:
@@ -173,6 +193,8 @@ class Follower:
         cursor: the place of the last notification that was given to the caller.
         established: whether the daemon has answered on the present connection.
         retry_at: when to connect again, on the caller's clock in seconds; 0: at once.
+        failure: the error that ended the last connection or attempt; None: connected, or
+            there was no attempt yet.
     """
 
     def __init__(
@@ -188,20 +210,24 @@ class Follower:
         if isinstance(accounts, str):
             raise TypeError("accounts: a sequence of names, not one name")
         self._accounts = tuple(accounts)
-        # The daemon refuses a call that is too long. Another attempt cannot help.
-        encode_call_checked(Subscribe(self._accounts, after))
+        # The daemon refuses a call that is too long. Another attempt cannot help. No cursor
+        # that a daemon gives later may make the call too long.
+        encode_call_checked(Subscribe(self._accounts, _LONGEST_CURSOR))
+        if after is not None and not is_cursor(after):
+            raise UsageError("`after` is no cursor of mailbelld", "leave it out")
         self._timeout = timeout
         self._on_state = on_state
         self._reconnect = reconnect
         self._retry = retry
         self._found = False
         self._backoff = Backoff()
-        self._exchange = Exchange()
+        self._exchange = Exchange(STREAM_LIMIT)
         self._held: SubscribeReply | None = None
         self._since: float | None = None
         self.cursor = after
         self.established = False
         self.retry_at = 0.0
+        self.failure: MailbellError | None = None
 
     def connect(self, now: float) -> bytes:
         """Begin a new connection.
@@ -252,6 +278,7 @@ class Follower:
         """
         answer = self._read_untrusted()
         self.established = self._found = True
+        self.failure = None
         if answer.notification is None:
             self.cursor = answer.cursor
         else:
@@ -285,25 +312,25 @@ class Follower:
         Raises:
             MailbellError: the same error, if no other attempt must be made.
         """
+        self.failure = error
         if not self._goes_on(error):
             raise error
         was_established = self.established
         lived = 0.0 if self._since is None else now - self._since
         self.retry_at = now + self._backoff.next_delay(lived)
         self.established, self._since, self._held = False, None, None
-        self._exchange = Exchange()
+        self._exchange = Exchange(STREAM_LIMIT)
         if was_established:
             self._tell(State.LOST)
 
     def _goes_on(self, error: MailbellError) -> bool:
         if self._retry is not None:
             return self._retry(error)
-        return self._reconnect and self._found and isinstance(error, RETRIED)
+        # DataError: the next daemon is not to blame for what another program sent.
+        return self._reconnect and self._found and isinstance(error, (*RETRIED, DataError))
 
     def _read_untrusted(self) -> SubscribeReply:
         answer, reply = self._exchange.take_untrusted(SubscribeReply)
-        if len(answer.cursor.epoch) > MAX_EPOCH:
-            raise explain_garbage(ProtocolError("a cursor that is too long"))
         if not reply.continues:
             raise explain_end()
         return answer

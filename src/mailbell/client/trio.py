@@ -85,6 +85,11 @@ class Subscription(AsyncIterator[Notification]):
         """
         return self._follower.cursor
 
+    @property
+    def failure(self) -> MailbellError | None:
+        """The error that ended the last connection or attempt; None while connected."""
+        return self._follower.failure
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -9,7 +9,7 @@ from mailbell.varlink._errors import MessageTooLong
 __all__ = ["CALL_LIMIT", "REPLY_LIMIT", "Decoder"]
 
 CALL_LIMIT = 4096
-"""The greatest length of a call, in bytes. It is enough for a call that names 60 accounts."""
+"""The greatest length of a call, in bytes. It is enough for a call that names 58 accounts."""
 
 REPLY_LIMIT = 1 << 20
 """The greatest length of a reply that a client accepts, in bytes. The longest reply is a status.

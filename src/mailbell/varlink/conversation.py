@@ -13,10 +13,14 @@ _T = TypeVar("_T")
 
 
 class Conversation:
-    """The replies on one connection, for any interface."""
+    """The replies on one connection, for any interface.
 
-    def __init__(self) -> None:
-        self._decoder = Decoder(REPLY_LIMIT)
+    Args:
+        limit: the greatest length of a reply, in bytes.
+    """
+
+    def __init__(self, limit: int = REPLY_LIMIT) -> None:
+        self._decoder = Decoder(limit)
         self._fault: ProtocolError | None = None
         self._replies: deque[bytes] = deque()
 
