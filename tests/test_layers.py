@@ -134,7 +134,7 @@ HOUSE: Final = (
     Room(
         5,
         "agent",
-        ("_pace", "_sleep", "_rtnetlink", "_lines", "preset", "folders", "configuration"),
+        ("_pace", "_sleep", "_dbus", "_rtnetlink", "_lines", "preset", "folders", "configuration"),
         (
             "log",
             "_logind",

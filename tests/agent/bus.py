@@ -102,6 +102,18 @@ class Peer:
         for _ in range(2):
             self._ask(message_bus.GetId())
 
+    def written(self, message: Message, to: str) -> bytes:
+        """The bytes of a message to another connection."""
+        message.header.fields[HeaderFields.destination] = to
+        return bytes(message.serialise(next(self._connection.outgoing_serial)))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes. When this returns, the bus has passed them on."""
+        self._connection.sock.setblocking(True)
+        self._connection.sock.sendall(data)
+        for _ in range(2):
+            self._ask(message_bus.GetId())
+
     @property
     def number(self) -> str:
         """The bus's name of this connection."""

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,15 +16,17 @@ from pathlib import Path
 import pyseccomp
 import pytest
 import trio
-from agent.bus import LOGIND, Bus, Peer, owner_changed, signal, started
+from agent.bus import LOGIND, MANAGER, Bus, Peer, owner_changed, signal, started
 from harness.child import Ended, run, run_as_root
 from harness.netns import Namespace, namespaces
 from harness.sender import PATIENCE
+from jeepney import new_signal
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys.sockets import kernel_drops
-from mailbell.agent import _awake
+from mailbell.agent import _awake, _logind
 from mailbell.agent._awake import addresses, read_clocks, resumed
+from mailbell.agent._dbus import Message
 from mailbell.agent._sleep import Reading
 from mailbell.logs.journal import Journal
 
@@ -230,6 +233,75 @@ async def test_nobody_else_on_the_bus_can_tell(bus: Bus, logind: Peer) -> None:
             logind.sleep()
             logind.wake()
             await watch.until_told(1)
+
+
+async def test_nobody_else_can_answer_for_the_bus(bus: Bus) -> None:
+    """An answer is a message as any other. Only the bus itself tells who logind is."""
+    with Peer(bus) as stranger:
+        async with watching(bus.address) as watch:
+            (line,) = watch.lines  # there is no logind
+            assert line.startswith("event=sleep_watch by=clocks reason=")
+        forged = Message(":1.99", "", "", "", "", 4, (stranger.number,), None)
+        assert not _logind._is_answer(forged, 4)
+        assert _logind._is_answer(forged._replace(sender="org.freedesktop.DBus"), 4)
+
+
+class Turns:
+    """Counts how often another task got its turn."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def run(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.count += 1
+
+
+@pytest.mark.parametrize("size", [5_000, 31 << 20], ids=["5 kB", "31 MiB"])
+async def test_a_long_message_costs_neither_memory_nor_the_other_tasks(
+    bus: Bus, logind: Peer, size: int
+) -> None:
+    """Every local user may send one. It took 13 seconds and 700 MB."""
+    async with watching(bus.address) as watch:
+        with Peer(bus) as stranger:
+            (listener,) = set(stranger.others()) - {logind.number}
+            long = new_signal(MANAGER, "PrepareForSleep", "ay", (b"\xff" * size,))
+            stranger.send(long, to=listener)
+            del long
+            logind.wake()
+        turns = Turns()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turns.run)
+            tracemalloc.start()
+            try:
+                while not watch.told:
+                    await trio.lowlevel.checkpoint()
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            nursery.cancel_scope.cancel()
+    assert peak < 500_000
+    assert turns.count >= size // _logind.READ_SIZE
+
+
+async def test_a_flood_of_short_messages_leaves_the_other_tasks_their_turns(
+    bus: Bus, logind: Peer
+) -> None:
+    async with watching(bus.address) as watch:
+        with Peer(bus) as stranger:
+            (listener,) = set(stranger.others()) - {logind.number}
+            data = stranger.written(signal(False), to=listener) * 5_000
+            stranger.send_raw(data)
+            logind.wake()
+        turns = Turns()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turns.run)
+            while not watch.told:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert watch.told == 1
+    assert turns.count >= len(data) // _logind.READ_SIZE
 
 
 async def test_another_logind_is_heard_and_the_former_is_not(bus: Bus, logind: Peer) -> None:

@@ -8,34 +8,35 @@ name. The bus tells which connection that is, and when it changes.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import trio
-from jeepney import HeaderFields, MatchRule, Message, message_bus
+from jeepney import MatchRule, message_bus
+from jeepney import Message as Call
 from jeepney.auth import BEGIN, Authenticator
 from jeepney.bus import get_bus
-from jeepney.io.trio import DBusConnection
-from jeepney.wrappers import unwrap_msg
 
-__all__ = ["SYSTEM", "BusError", "Logind", "connect"]
+from mailbell.agent._dbus import Message, Reader, WireError
+
+__all__ = ["READ_SIZE", "SYSTEM", "BusError", "Logind", "connect"]
 
 SYSTEM: Final = "SYSTEM"  # jeepney's name for $DBUS_SYSTEM_BUS_ADDRESS or the usual address
 
+READ_SIZE: Final = 16 * 1024
+"""Bytes that are read before other tasks get their turn, at most."""
+
 _PATIENCE: Final = 10.0  # seconds for the bus to accept the connection
-_READ_SIZE: Final = 4096
 
 _LOGIND: Final = "org.freedesktop.login1"
 _BUS: Final = "org.freedesktop.DBus"
-_SIGNAL: Final = {
-    "type": "signal",
-    "path": "/org/freedesktop/login1",
-    "interface": "org.freedesktop.login1.Manager",
-    "member": "PrepareForSleep",
-}
-_FROM_LOGIND: Final = MatchRule(sender=_LOGIND, **_SIGNAL)
-# A message has the number of its sender's connection, never the name in the rule above.
-_FROM_ANYBODY: Final = MatchRule(**_SIGNAL)
-_NEW_OWNER: Final = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
+_PATH: Final = "/org/freedesktop/login1"
+_MANAGER: Final = "org.freedesktop.login1.Manager"
+_SIGNAL: Final = "PrepareForSleep"
+_OWNER_CHANGED: Final = "NameOwnerChanged"
+_FROM_LOGIND: Final = MatchRule(
+    type="signal", sender=_LOGIND, path=_PATH, interface=_MANAGER, member=_SIGNAL
+)
+_NEW_OWNER: Final = MatchRule(type="signal", sender=_BUS, interface=_BUS, member=_OWNER_CHANGED)
 _NEW_OWNER.add_arg_condition(0, _LOGIND)
 
 
@@ -48,7 +49,8 @@ class Logind:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._connection = DBusConnection(stream.socket)
+        self._reader = Reader()
+        self._serial = 0
         self._owner = ""
 
     def __enter__(self) -> Self:
@@ -77,11 +79,11 @@ class Logind:
         """
         with _explained():
             while True:
-                message = await self._connection.receive()
-                if _NEW_OWNER.matches(message):
-                    _, _, self._owner = message.body
-                elif _FROM_ANYBODY.matches(message) and _sender(message) == self._owner:
-                    return bool(message.body[0])
+                message = await self._receive()
+                if _is_new_owner(message):
+                    self._owner = message.texts[2]
+                elif _is_announcement(message) and message.sender == self._owner:
+                    return bool(message.truth)
 
     async def begin(self) -> None:
         """Log in, and ask for the signals."""
@@ -96,19 +98,50 @@ class Logind:
         authenticator = Authenticator()
         for line in authenticator:
             await self._stream.send_all(line)
-            data = await self._stream.receive_some(_READ_SIZE)
+            data = await self._stream.receive_some(READ_SIZE)
             if not data:
                 raise trio.EndOfChannel
             authenticator.feed(data)
         await self._stream.send_all(BEGIN)
 
-    async def _ask(self, call: Message) -> Any:
-        serial = next(self._connection.outgoing_serial)
-        await self._connection.send(call, serial=serial)
+    async def _ask(self, call: Call) -> tuple[str, ...]:
+        self._serial += 1
+        await self._stream.send_all(call.serialise(self._serial))
         while True:
-            message = await self._connection.receive()
-            if message.header.fields.get(HeaderFields.reply_serial) == serial:
-                return unwrap_msg(message)
+            message = await self._receive()
+            if _is_answer(message, self._serial):
+                if message.error:
+                    raise BusError(": ".join([message.error, *message.texts]))
+                return message.texts
+
+    async def _receive(self) -> Message:
+        """Return the next message. To read is a checkpoint also when there is much to read."""
+        while (message := self._reader.take()) is None:
+            data = await self._stream.receive_some(READ_SIZE)
+            if not data:
+                raise trio.EndOfChannel
+            self._reader.feed(data)
+        return message
+
+
+def _is_answer(message: Message, serial: int) -> bool:
+    # Another program may send an answer to a call that it never got.
+    return message.sender == _BUS and message.answers == serial
+
+
+def _is_new_owner(message: Message) -> bool:
+    return (
+        (message.sender, message.interface, message.member) == (_BUS, _BUS, _OWNER_CHANGED)
+        and len(message.texts) == 3
+        and message.texts[0] == _LOGIND
+    )
+
+
+def _is_announcement(message: Message) -> bool:
+    """Tell whether it is a signal of logind's form. Every program on the bus can send one."""
+    # A message has the number of its sender's connection, and never logind's name.
+    form = (message.path, message.interface, message.member)
+    return form == (_PATH, _MANAGER, _SIGNAL) and message.truth is not None
 
 
 async def connect(address: str = SYSTEM) -> Logind:
@@ -151,8 +184,6 @@ def _reason(error: Exception) -> str:
             return "the bus does not answer"
         case trio.EndOfChannel() | trio.BrokenResourceError():
             return "the bus went away"
+        case BusError() | WireError():
+            return str(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _sender(message: Message) -> Any:
-    return message.header.fields.get(HeaderFields.sender)
