@@ -1,29 +1,49 @@
 """While no table is full, the limiter decides exactly as an unbounded table of exact buckets does.
 
 The first bytes of an input choose rate, burst and total. After them, three bytes make one
-step: what to do, for which of eight sources, and how much time passes before it. All times
+step: what to do, for which source, and how much time passes before it. Some of the sources are
+listed, some come through a translator, and some belong to this machine. All times
 and rates are sums of powers of two, which floats hold exactly. So the model is exact, and any
 difference is a fault. A second limiter gets the same steps with thousands of sources in
 tables of eight entries, and must keep its bounds.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from ipaddress import ip_address, ip_network
 
-from mailbell.core.networks import Family
+from mailbell.core.networks import Family, Network
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import LEAKED_SHARE, PENALTY, WIDE_FACTOR, Gate, Limiter
+from mailbell.limits.gate import LEAKED_SHARE, LEAKED_TOTAL, PENALTY, Gate
+from mailbell.limits.limiter import Limiter, Senders
 
-# Two hosts of one /24, or two /64 of one /48, follow each other: they share the wide prefix.
+# At most eight prefixes of each length are strangers, and at most eight are listed.
 SOURCES = {
-    Family.IPV4: [0xC0000200 + offset for offset in (0, 1, 2, 255, 256, 257, 65536, 1 << 31)],
+    Family.IPV4: [
+        # Two hosts of one /24 follow each other: they share the wide prefix.
+        *("192.0.2.0", "192.0.2.1", "192.0.2.255", "192.0.3.0", "64.0.2.0"),
+        *("127.0.0.1", "127.9.9.9"),  # one source
+        *("203.0.113.7", "203.0.113.8"),  # the first is listed
+        *("198.51.100.16", "198.51.100.17", "198.51.100.15"),  # the first two are listed
+        *("10.1.2.3", "10.1.2.4", "10.1.3.3"),  # all are listed
+    ],
     Family.IPV6: [
-        (0x20010DB8_00000000 + offset << 64) + host
-        for host, offset in enumerate((0, 0, 1, 2, 65535, 65536, 65537, 1 << 40))
+        *("2001:db8::", "2001:db8::1", "2001:db8:0:1::", "2001:db8:1::", "2a00::"),
+        *("64:ff9b::192.0.2.0", "64:ff9b::203.0.113.7", "64:ff9b::10.1.2.3"),  # of IPv4
+        *("2001:db8:9:9::7", "2001:db8:9:9::8"),  # the first is listed
+        *("2001:db8:8:1::1", "2001:db8:8:2::1"),  # in a listed /56
+        "2600:1::1",  # in a listed /16
     ],
 }
-PREFIXES = {Family.IPV4: (32, 24), Family.IPV6: (64, 48)}
+LISTED = (
+    *("203.0.113.7", "198.51.100.16/28", "10.0.0.0/8", "0.0.0.0/0"),
+    *("2001:db8:9:9::7", "2001:db8:8::/56", "2600::/16", "::/0"),
+)
+PREFIXES = {4: ((32, 1), (24, 16)), 6: ((128, 1), (64, 4), (48, 16))}
+OF_ALL = {4: 8, 6: 16}  # a listed network that is shorter names nobody
+TRANSLATOR = ip_network("64:ff9b::/96")
 KINDS = [(transport, family) for transport in Transport for family in Family]
 
 
@@ -47,48 +67,124 @@ class ExactBucket:
         self.tokens = max(self.tokens - cost, -Fraction(self.burst))
 
 
+@dataclass(frozen=True)
+class Sender:
+    """What the limits know of a source before it sends anything."""
+
+    version: int
+    address: int
+    listed: str  # the network that names it, or ""
+
+    @classmethod
+    def of(cls, source: str) -> "Sender":
+        """Finds what a source counts as."""
+        address = ip_address(source)
+        if address in TRANSLATOR:
+            address = ip_address(int(address) & 0xFFFFFFFF)
+        containing = [
+            network
+            for network in map(ip_network, LISTED)
+            if address in network and network.prefixlen >= OF_ALL[network.version]
+        ]
+        listed = str(max(containing, key=lambda network: network.prefixlen, default=""))
+        if not listed and address in ip_network("127.0.0.0/8"):
+            address = ip_address("127.0.0.1")
+        return cls(address.version, int(address), listed)
+
+    @property
+    def has_own_bucket(self) -> bool:
+        """Whether its listed network is small enough."""
+        widest = PREFIXES[self.version][-1][0]
+        return bool(self.listed) and ip_network(self.listed).prefixlen >= widest
+
+    def buckets(self) -> list[tuple[object, int]]:
+        """Returns the names of the buckets that it pays from, and their factors."""
+        bits = PREFIXES[self.version][0][0]
+        shared: list[tuple[object, int]] = [
+            ((self.version, bool(self.listed), length, self.address >> bits - length), factor)
+            for length, factor in PREFIXES[self.version]
+        ]
+        if not self.has_own_bucket:
+            return shared
+        if ip_network(self.listed).prefixlen == bits:
+            return [(self.listed, 1)]
+        return [shared[0], (self.listed, 16)]
+
+
 class Model:
     """What `Limiter` promises, with unbounded memory."""
 
     def __init__(self, rate: Fraction, burst: int, total_rate: Fraction) -> None:
         self.rate = rate
         self.burst = burst
+        self.second = max(burst, -int(-total_rate // 1))
         self.totals = {
-            transport: ExactBucket(total_rate, max(burst, -int(-total_rate // 1)))
-            for transport in Transport
+            transport: ExactBucket(total_rate, 2 * self.second) for transport in Transport
         }
-        self.buckets: dict[tuple[Transport, Family, int, int], ExactBucket] = {}
+        self.leak_rate = total_rate * Fraction(LEAKED_TOTAL)
+        self.buckets: dict[object, ExactBucket] = {}
+        self.proven: set[object] = set()
 
-    def of_source(self, transport: Transport, family: Family, source: int) -> list[ExactBucket]:
-        """Returns the buckets of the narrow and the wide prefix."""
-        found = []
-        for length, factor in zip(PREFIXES[family], (1, WIDE_FACTOR), strict=True):
-            key = transport, family, length, source >> family.bits - length
-            bucket = ExactBucket(self.rate * factor, self.burst * factor)
-            found.append(self.buckets.setdefault(key, bucket))
-        return found
+    def bucket(self, name: object, rate: Fraction, burst: int) -> ExactBucket:
+        """Returns a bucket, which is full at first."""
+        return self.buckets.setdefault(name, ExactBucket(rate, burst))
 
-    def admit(
-        self, transport: Transport, family: Family, source: int, now: Fraction, chance: float
-    ) -> bool:
-        """Takes a token from each bucket if all of them have one."""
-        total = self.totals[transport]
-        paying = self.of_source(transport, family, source)
+    def paying(self, transport: Transport, sender: Sender) -> list[ExactBucket]:
+        """Returns the buckets of the source, the narrowest first."""
+        return [
+            self.bucket((transport, name), self.rate * factor, self.burst * factor)
+            for name, factor in sender.buckets()
+        ]
+
+    def reserve(self, transport: Transport, sender: Sender) -> Fraction:
+        """Returns how many tokens of the total it must leave."""
+        if sender.has_own_bucket:
+            return Fraction(0)
+        if sender.listed or (transport is Transport.TCP and self.place(sender) in self.proven):
+            return Fraction(self.second, 2)
+        return Fraction(self.second)
+
+    def place(self, sender: Sender) -> object:
+        """Returns the network that counts as one source once it has proven itself."""
+        shift = 64 if sender.version == 6 else 0
+        return sender.version, bool(sender.listed), sender.address >> shift
+
+    def leaks(self, transport: Transport, sender: Sender, now: Fraction, chance: float) -> bool:
+        """Decides about a datagram over the limit of its source."""
+        if transport is Transport.TCP or chance >= LEAKED_SHARE:
+            return False
+        group = sender.version, bool(sender.listed)
+        paying = [
+            self.bucket(("leak", group, sender.address), self.rate, self.burst),
+            self.bucket(("leak", group), self.leak_rate, max(1, round(self.leak_rate))),
+        ]
         if any(bucket.at(now) < 1 for bucket in paying):
-            if transport is Transport.TCP or chance >= LEAKED_SHARE:
-                return False
-            paying = []
-        if total.at(now) < 1:
+            return False
+        for bucket in paying:
+            bucket.take(Fraction(1))
+        return True
+
+    def admit(self, transport: Transport, sender: Sender, now: Fraction, chance: float) -> bool:
+        """Takes a token from each bucket if all of them have one."""
+        paying, total = self.paying(transport, sender), self.totals[transport]
+        if any(bucket.at(now) < 1 for bucket in paying):
+            return self.leaks(transport, sender, now, chance)
+        if total.at(now) < 1 + self.reserve(transport, sender):
             return False
         for bucket in [*paying, total]:
             bucket.take(Fraction(1))
         return True
 
-    def penalize(self, transport: Transport, family: Family, source: int, now: Fraction) -> None:
-        """Takes the penalty from both prefixes."""
-        for bucket in self.of_source(transport, family, source):
-            bucket.at(now)
-            bucket.take(Fraction(PENALTY))
+    def penalize(self, transport: Transport, sender: Sender, now: Fraction) -> None:
+        """Takes the penalty from the narrowest bucket."""
+        narrowest = self.paying(transport, sender)[0]
+        narrowest.at(now)
+        narrowest.take(Fraction(PENALTY))
+
+    def prove(self, transport: Transport, sender: Sender) -> None:
+        """Notes a good notification."""
+        if transport is Transport.TCP:
+            self.proven.add(self.place(sender))
 
 
 def steps(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -100,10 +196,18 @@ def steps(data: bytes) -> Iterator[tuple[int, int, int]]:
 def check_bounds(limiter: Limiter, gates: list[Gate]) -> None:
     """Checks what must be true of any limiter at any time."""
     statistics = limiter.statistics()
-    assert all(table.entries <= table.capacity == 8 for table in statistics.tables)
-    held = [slots for gate in gates for slots in gate._per_source.values()]  # noqa: SLF001 - the bound
-    assert sum(held) == statistics.connections <= statistics.connections_limit
-    assert all(1 <= slots <= limiter.connections_per_source for slots in held)
+    assert all(
+        table.entries <= table.capacity == 8
+        for table in statistics.tables
+        if not table.name.endswith("listed")
+    )
+    assert statistics.connections <= statistics.connections_limit
+    held = [
+        slots
+        for gate in gates
+        for slots in gate._strangers.places.values()  # noqa: SLF001 - the bound
+    ]
+    assert all(1 <= slots <= 2 for slots in held)
 
 
 def make(rate: Fraction, burst: int, total_rate: Fraction, chances: list[float]) -> Limiter:
@@ -118,11 +222,12 @@ def make(rate: Fraction, burst: int, total_rate: Fraction, chances: list[float])
         udp=True,
         seed=burst,
         random=lambda: chances[-1],
+        senders=Senders(tuple(map(Network.parse, LISTED))),
     )
 
 
 def check_model(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -> None:
-    """Eight sources in tables of eight entries: every decision equals the model's."""
+    """Few sources in tables of eight entries: every decision equals the model's."""
     chances = [0.0]
     limiter, model = make(rate, burst, total_rate, chances), Model(rate, burst, total_rate)
     now = Fraction(1 << 20)
@@ -130,14 +235,18 @@ def check_model(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -
         now += Fraction(wait * wait, 16)
         chances.append((action >> 5) / 8)
         transport, family = KINDS[action >> 1 & 3]
-        source = SOURCES[family][which % 8]
+        text = SOURCES[family][which % len(SOURCES[family])]
+        source, sender = int(ip_address(text)), Sender.of(text)
         gate = limiter.gate(transport, family)
-        if action & 1 and which >= 128:
+        if action & 1 and which >= 192:
+            gate.prove(source)
+            model.prove(transport, sender)
+        elif action & 1 and which >= 128:
             gate.penalize(source, float(now))
-            model.penalize(transport, family, source, now)
+            model.penalize(transport, sender, now)
         else:
             admitted = gate.admit(source, float(now))
-            assert admitted == model.admit(transport, family, source, now, chances[-1])
+            assert admitted == model.admit(transport, sender, now, chances[-1])
     assert not any(table.evicted for table in limiter.statistics().tables)
 
 
@@ -151,7 +260,8 @@ def check_crowd(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -
         now += wait - 100
         gate = gates[action >> 1 & 3]
         source = which << (action >> 3)
-        gate.admit(source, now)
+        if gate.admit(source, now):
+            gate.prove(source)
         if action & 1:
             gate.penalize(source, now)
         if which & 1 and gate.connect(source) is None:

@@ -42,6 +42,7 @@ HOUSE: Final = (
             "escape",
             "account_name",
             "networks",
+            "translation",
             "outcome",
             "notification",
             "rfc4146",
@@ -64,7 +65,7 @@ HOUSE: Final = (
             "__init__",
         ),
     ),
-    Room(2, "limits", ("gcra", "limiter")),
+    Room(2, "limits", ("gcra", "proven", "gate", "limiter")),
     Room(2, "configuration", ("values", "reader")),
     # A policy of system calls as data.
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),

@@ -27,9 +27,9 @@ from bench.namespace import IPV6_HOST, namespace
 from bench.processes import Daemon, Failed, build, configuration, cores, started
 from bench.section import Plan, Row, Section, Spread, Target
 from mailbell.client import Client
-from mailbell.core.networks import Family
+from mailbell.core.networks import Family, Network
 from mailbell.core.notification import Transport
-from mailbell.limits.limiter import Gate, Limiter
+from mailbell.limits.limiter import Gate, Limiter, Senders
 
 __all__ = ["measure"]
 
@@ -184,7 +184,7 @@ class _Heard:
         tables = [t for t in self.daemon.status().tables if t.name.startswith("udp")]
         state = "; ".join(
             f"{t.name}: {t.entries:,} of {t.capacity:,} entries in use, {t.evicted:,} gave way"
-            for t in tables if t.entries
+            for t in tables if t.entries and "/listed/" in t.name
         )  # fmt: skip
         total = f"{self.accepted + self.lost:,} datagrams: {self.accepted:,} accepted"
         return f"limits.sources = {self.sources}, {total}, {self.lost:,} lost before; {state}"
@@ -212,7 +212,8 @@ def _fill(heard: _Heard, way: _Way, many: int) -> None:
     With some seeds a few sets get more sources than they hold. The note says how many
     entries there are at the end.
     """
-    narrow = f"udp/ipv{way.version}/{32 if way.version == 4 else 64}"
+    # The configuration of the daemons lists the networks of all sources.
+    narrow = f"udp/ipv{way.version}/listed/{32 if way.version == 4 else 128}"
     known = 0
     for _ in range(_PASSES):
         before = known
@@ -277,6 +278,8 @@ class _Alone:
             udp=True,
             seed=secrets.randbits(64),
             random=random,
+            # As in the configuration of the daemons: 127.0.0.0/8 is one source if it is not listed.
+            senders=Senders((Network.parse("127.0.0.0/8"), Network.parse("2001:db8::/32"))),
         )
         self._now = 0.0
 

@@ -21,6 +21,7 @@ from bench.processes import Daemon, Load, build, configuration, started
 from bench.section import Plan, Row, Section, Spread, Target
 from mailbell.client import Client
 from mailbell.interfaces.listener import Status
+from mailbell.limits.limiter import Table
 
 __all__ = ["measure"]
 
@@ -120,8 +121,13 @@ def _notify(daemon: Daemon, host: str, sources: int, through: Sequence[str]) -> 
 
 
 def _is_full(daemon: Daemon, family: Literal["ipv4", "ipv6"]) -> bool:
-    tables = [table for table in daemon.status().tables if family in table.name]
+    tables = [table for table in _listed(daemon.status()) if family in table.name]
     return all(table.entries == table.capacity for table in tables)
+
+
+def _listed(status: Status) -> list[Table]:
+    """Return the tables that fill up: the configuration lists the networks of all sources."""
+    return [table for table in status.tables if "/listed/" in table.name]
 
 
 def _in_brackets(host: str) -> str:
@@ -163,12 +169,13 @@ def _by_package(modules: Sequence[str]) -> str:
 
 
 def _fullness(status: Status) -> Iterator[str]:
-    entries = sum(table.entries for table in status.tables)
-    capacity = sum(table.capacity for table in status.tables)
+    tables = _listed(status)
+    entries = sum(table.entries for table in tables)
+    capacity = sum(table.capacity for table in tables)
     yield (
         f"full: {status.subscribers} subscribers, {entries} of {capacity} sources "
-        f"in {len(status.tables)} tables"
+        f"in {len(tables)} of {len(status.tables)} tables"
     )
-    empty = [table.name for table in status.tables if not table.entries]
+    empty = [table.name for table in tables if not table.entries]
     if empty:
         yield f"empty, for want of a network namespace: {', '.join(empty)}"

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from cli.support import FakeDaemon, Run, a_notification, a_status, words
 from cli.terminal import Terminal
-from harness.daemon import configuration, ring, started
+from harness.daemon import LISTED, configuration, ring, started
 from rich.console import Console
 
 from mailbell.cli import top
@@ -297,7 +297,7 @@ def test_a_daemon_that_does_not_answer_any_more_is_called_silent(
 def test_the_real_daemon_is_followed_and_asked_once_a_second_at_most(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    more = '[coalesce]\ninterval = "10ms"\n'
+    more = '[coalesce]\ninterval = "10ms"\n' + LISTED
     with started(tmp_path, configuration(tmp_path, more=more)) as daemon:
         endpoint = daemon.endpoint()
         begun, connected = time.monotonic(), daemon.status().local["connected"]

@@ -36,6 +36,15 @@ def until(done: Callable[[], object], what: str = "it") -> None:
         select.select([], [], [], 0.005)
 
 
+# All of 127.0.0.0/8 is one source if it is not listed. With this account, which has the name
+# that it would have if none were declared, each of its addresses is a source of its own.
+LISTED = """
+[[account]]
+name = "default"
+sources = ["127.0.0.0/8", "::/0"]
+"""
+
+
 def configuration(
     directory: Path,
     *,

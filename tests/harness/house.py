@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from mailbell.core.networks import Family, parse_address
 from mailbell.core.notification import Notification, Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import Gate, Limiter
+from mailbell.limits.limiter import Gate, Limiter, Senders
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
 from mailbell.listener._counters import Counters
@@ -22,7 +22,10 @@ class House:
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
-        accounts = AccountMap(self.configuration.account, self.configuration.unmatched == "all")
+        translation = self.configuration.sources.translation
+        accounts = AccountMap(
+            self.configuration.account, self.configuration.unmatched == "all", translation
+        )
         self.hub = Hub(
             accounts.names, interval=1, epoch="e", started=0, on_wakeup=self.woken.append
         )
@@ -38,6 +41,7 @@ class House:
             udp=True,
             seed=1,
             random=lambda: 1.0,
+            senders=Senders(tuple(self.configuration.listed), translation),
         )
         self.admission = Admission(
             self.configuration.sources,
@@ -53,13 +57,13 @@ class House:
 
     def refusal(self, source: str, now: float = 0.0) -> Outcome | None:
         family, address = parse_address(source)
-        return self.admission.refusal(family, address, self.gate(family), now)
+        return self.admission.refusal(self.gate(family), address, now)
 
     def conclude(self, outcome: Outcome, source: str, local: str | None = None) -> Outcome:
         family, address = parse_address(source)
         called = None if local is None else parse_address(local)[1]
         return self.admission.conclude(
-            outcome, Transport.TCP, family, address, 0.0, local=called, data=b"x\r\n"
+            outcome, self.gate(family), address, 0.0, local=called, data=b"x\r\n"
         )
 
     def counted(self, transport: Transport = Transport.TCP) -> dict[Outcome, int]:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import deque
 from fractions import Fraction
 from itertools import count, islice
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fuzz.fuzz_limiter import ExactBucket
-from mailbell.limits.gcra import Bucket, BucketTable
+from mailbell.limits.gcra import Bucket, BucketTable, OwnBucket, Refused
 
 RATES = st.sampled_from([0.25, 0.5, 1.0, 4.0, 64.0])
 BURSTS = st.integers(1, 20)
@@ -83,8 +84,76 @@ def test_capacity_is_a_power_of_two(asked: int, capacity: int) -> None:
     assert arrays + len(table._hints) == 17 * capacity
 
 
-def test_key_is_the_prefix() -> None:
-    assert BucketTable(8, 8, 1, 1.0, 1).key(0xC0000219) == 0xC00002
+def test_sources_with_the_same_prefix_share_a_bucket() -> None:
+    table = BucketTable(8, 8, 1, 1.0, 1)
+    assert take(table, 0xC0000219)
+    assert not take(table, 0xC00002FF)
+    assert take(table, 0xC0000319)
+
+
+def test_prefixes_of_128_bits_are_told_apart_by_each_of_their_bits() -> None:
+    table, base = BucketTable(0, 1024, 0xFEED, 1.0, 1), 0x20010DB8 << 96 | 0x25
+    assert take(table, base)
+    for bit in range(128):
+        assert take(table, base ^ 1 << bit)
+    assert table.entries == 129
+    (base_again,) = [refused for refused in refused_of(table, base) if refused.source == base]
+    assert base_again.times == 1, "it is named by its whole address"
+
+
+def test_the_folding_of_long_prefixes_depends_on_the_seed() -> None:
+    """So an attacker cannot choose a prefix that shares a bucket with another."""
+    multipliers = {BucketTable(0, 8, seed, 1.0, 1)._fold for seed in range(1000)}
+    assert len(multipliers) > 990
+    assert all(multiplier % 2 for multiplier in multipliers)
+
+
+def take(table: BucketTable, source: int) -> bool:
+    admitted = table.test(source, 0.0)
+    if admitted:
+        table.commit(0.0)
+    return admitted
+
+
+def refused_of(table: BucketTable, source: int) -> list[Refused]:
+    assert not take(table, source)
+    return table.refused(0.0)
+
+
+@given(
+    st.sampled_from([0.5, 1.0, 4.0]),
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from(["take", "penalize"]), st.integers(0, 20)), max_size=60),
+)
+def test_a_bucket_of_ones_own_decides_as_a_table_with_one_source(
+    rate: float, burst: int, steps: list[tuple[str, int]]
+) -> None:
+    refusals: deque[OwnBucket] = deque(maxlen=4)
+    own, table, now = OwnBucket(rate, burst, refusals), BucketTable(0, 8, 1, rate, burst), 100.0
+    for what, wait in steps:
+        now += (wait - 3) / 4  # sometimes it runs backwards
+        if what == "penalize":
+            own.penalize(7, now, 4.0)
+            table.penalize(7, now, 4.0)
+            continue
+        admitted = own.test(7, now)
+        assert admitted == table.test(7, now)
+        if admitted:
+            own.commit(now)
+            table.commit(now)
+        else:
+            assert refusals[-1] is own
+        waits = [refused.wait for refused in table.refused(now)]
+        if own in refusals and own.wait(now) > 0:
+            assert [own.wait(now)] == waits
+
+
+@given(st.integers(1, 9), st.integers(0, 9))
+def test_a_reserve_is_left(burst: int, reserve: int) -> None:
+    bucket = Bucket(1.0, burst)
+    taken = sum(bucket.take(0.0, 1.0, reserve) for _ in range(20))
+    assert taken == max(0, burst - reserve)
+    assert sum(bucket.take(0.0) for _ in range(20)) == burst - taken
 
 
 def fill(table: BucketTable, keys: range, now: float, cost: int = 1) -> None:

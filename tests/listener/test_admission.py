@@ -1,6 +1,7 @@
 import pytest
 from harness.house import house
 
+from mailbell.core.networks import Family, parse_address
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 
@@ -38,7 +39,11 @@ def test_who_is_not_on_the_list_takes_no_tokens() -> None:
     it = house('[sources]\nallow = ["192.0.2.0/24"]\n[limits]\nburst = 1')
     for _ in range(5):
         it.refusal("198.51.100.1")
-    assert all(table.entries == 0 for table in it.limiter.statistics().tables)
+    assert not any(
+        table.entries
+        for table in it.limiter.statistics().tables
+        if not table.name.endswith("/listed")
+    )
 
 
 def test_an_accepted_notification_rings_and_is_counted_once() -> None:
@@ -84,3 +89,41 @@ def test_the_last_of_many_counts_although_a_limit_forbade_to_read_it() -> None:
     it.hub.tick(1.0)
     assert [n.count for n in it.woken] == [1, 1]
     assert it.counted() == {Outcome.RATE_LIMITED: 2, Outcome.ACCEPTED: 1}
+
+
+def test_a_source_that_no_account_belongs_to_proves_nothing() -> None:
+    it = house(ACCOUNTS)
+    it.conclude(Outcome.ACCEPTED, "203.0.113.1")
+    assert not it.gate(Family.IPV4).knows(parse_address("203.0.113.1")[1])
+    it.conclude(Outcome.ACCEPTED, "203.0.113.1", "198.51.100.7")
+    assert it.gate(Family.IPV4).knows(parse_address("203.0.113.1")[1])
+
+
+@pytest.mark.parametrize(
+    ("source", "outcome"),
+    [
+        ("64:ff9b::192.0.2.1", None),
+        ("2001:db8:64::192.0.2.1", None),
+        ("64:ff9b::192.0.2.66", Outcome.DENIED_SOURCE),
+        ("2001:db8:64::192.0.2.66", Outcome.DENIED_SOURCE),
+        ("64:ff9b::198.51.100.1", Outcome.UNLISTED_SOURCE),
+        ("2001:db8:65::192.0.2.1", Outcome.UNLISTED_SOURCE),
+        ("64:ff9b::203.0.113.9", None),
+        ("203.0.113.9", Outcome.UNLISTED_SOURCE),
+    ],
+)
+def test_the_lists_hold_for_ipv4_sources_behind_a_translator(
+    source: str, outcome: Outcome | None
+) -> None:
+    it = house(
+        '[sources]\nallow = ["192.0.2.0/24", "64:ff9b::203.0.113.9"]\ndeny = ["192.0.2.66"]\n'
+        'nat64 = ["2001:db8:64::/96"]'
+    )
+    assert it.refusal(source) is outcome
+
+
+def test_the_account_of_an_ipv4_source_is_found_behind_a_translator() -> None:
+    it = house(ACCOUNTS + '[[account]]\nname = "six"\nsources = ["::/0"]')
+    it.conclude(Outcome.ACCEPTED, "64:ff9b::192.0.2.25")
+    it.conclude(Outcome.ACCEPTED, "64:ff9b::192.0.2.26")
+    assert [n.account for n in it.woken] == ["work", "six"]

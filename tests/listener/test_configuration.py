@@ -333,7 +333,7 @@ def test_the_account_in_the_comment_of_the_full_example_is_right() -> None:
 def documented() -> dict[str, tuple[str, str]]:
     """Return the default and the bounds of each key, from the tables of the document."""
     text = (ROOT / "docs" / "configuration.md").read_text()
-    rows = re.findall(r"^\| `([a-z_.]+)` \| [^|]+ \| ([^|]+) \|([^|]*)\|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| [^|]+ \| ([^|]+) \|([^|]*)\|$", text, re.MULTILINE)
     return {key: (default.strip().strip("`"), bounds.strip()) for key, default, bounds in rows}
 
 

@@ -2,11 +2,10 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from mailbell.core.networks import Family
 from mailbell.core.notification import Cause, Cursor, Notification, Transport
-from mailbell.listener._hub import CALLERS, MANUAL, Hub, Origin
+from mailbell.listener._hub import MANUAL, Hub, Origin
 from mailbell.listener._wakeups import Subscriber
 
 ACCOUNTS = ("a", "b", "c")
@@ -175,12 +174,9 @@ def test_what_there_is_to_ask() -> None:
     ]
 
 
-def test_a_call_that_could_not_be_read_still_means_look_if_the_caller_is_known() -> None:
+def test_all_calls_that_could_not_be_read_count_as_one() -> None:
     hub = make_hub()
     subscriber = hub.subscribe(None, None, nothing)
-    hub.ring_unread("a", BY_TCP, now=0.0, time=1)
-    assert drain(subscriber) == []
-
     hub.ring("a", BY_TCP, now=0.0, time=1)
     drain(subscriber)
     for call in range(100):
@@ -204,20 +200,6 @@ def test_a_known_callers_unread_calls_never_wake_more_often_than_the_interval() 
     # The ticks are a hundredth apart, so that a wake-up may be late by one.
     assert all(later - earlier >= INTERVAL - 0.01 for earlier, later in pairwise(woken))
     assert 9 <= len(woken) <= 10
-
-
-def test_only_so_many_callers_are_remembered_the_first_is_forgotten_first() -> None:
-    hub = make_hub()
-    callers = [replace(BY_TCP, source=number) for number in range(CALLERS + 1)]
-    for second, caller in enumerate(callers):
-        hub.ring("a", caller, now=10.0 * second, time=1)
-    (state,) = [state for state in hub.accounts if state.name == "a"]
-    assert len(state.callers) == CALLERS
-    subscriber = hub.subscribe(None, None, nothing)
-    hub.ring_unread("a", callers[0], now=1000.0, time=1)
-    assert not subscriber.waiting
-    hub.ring_unread("a", callers[1], now=1000.0, time=1)
-    assert subscriber.waiting
 
 
 def test_that_something_was_missed_is_not_forgotten_over_something_new() -> None:

@@ -15,6 +15,7 @@ from mailbell._sys.bpf_program import MAX_INSTRUCTIONS, Program
 from mailbell.core.networks import Family, Network
 from mailbell.core.outcome import Outcome
 from mailbell.core.rfc4146 import LINE, STRICT, Terminator, parse_datagram
+from mailbell.core.translation import Translation
 from mailbell.listener._packet_filter import line_filter, merge, source_filter
 
 TOKEN = b"nm_notifyuser"
@@ -32,7 +33,22 @@ def addresses_of(net: Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return kind((net.prefix, net.length))
 
 
-def listed(family: Family, source: int, allow: Sequence[Network]) -> bool:
+def listed(
+    family: Family,
+    source: int,
+    allow: Sequence[Network],
+    translators: Sequence[str] = ("64:ff9b::/96",),
+) -> bool:
+    if family is Family.IPV6 and any(
+        ipaddress.IPv6Address(source) in ipaddress.IPv6Network(prefix) for prefix in translators
+    ):
+        return listed(Family.IPV4, source & 0xFFFFFFFF, allow) or listed_itself(
+            family, source, allow
+        )
+    return listed_itself(family, source, allow)
+
+
+def listed_itself(family: Family, source: int, allow: Sequence[Network]) -> bool:
     kind = ipaddress.IPv4Address if family is Family.IPV4 else ipaddress.IPv6Address
     return not allow or any(kind(source) in addresses_of(n) for n in allow if n.family is family)
 
@@ -82,6 +98,20 @@ def test_exactly_the_listed_sources_pass(case: tuple[list[Network], Family, int]
     allow, family, source = case
     verdict = run(source_filter(family, allow), family, source, b"")
     assert verdict == (EVERYTHING if listed(family, source, allow) else 0)
+
+
+@given(allow_and_source(), st.integers(0, 3))
+def test_behind_a_translator_exactly_the_listed_ipv4_sources_pass(
+    case: tuple[list[Network], Family, int], which: int
+) -> None:
+    allow, _, source = case
+    own = ["2001:db8:64::/96", "::/96"]
+    prefix = ["64:ff9b::", *(text.removesuffix("/96") for text in own), "2001:db8:65::"][which]
+    source = int(ipaddress.IPv6Address(prefix)) | source & 0xFFFFFFFF
+    translation = Translation(map(network, own))
+    verdict = run(source_filter(Family.IPV6, allow, translation), Family.IPV6, source, b"")
+    expected = listed(Family.IPV6, source, allow, ["64:ff9b::/96", *own])
+    assert verdict == (EVERYTHING if expected else 0)
 
 
 @given(st.lists(networks(), max_size=12))
@@ -138,6 +168,9 @@ def test_256_networks_fit(family: Family, limit: int) -> None:
     assert len(merge(allow)) == 256
     program = line_filter(family, allow, Terminator)
     assert len(program) <= limit < MAX_INSTRUCTIONS
+    mixed = [*allow[:128], *worst_case(Family.IPV4)[:128]]
+    prefixes = [Network(Family.IPV6, n << 100, 96) for n in range(1, 9)]
+    assert len(line_filter(family, mixed, Terminator, Translation(prefixes))) <= limit
     for chosen in allow:
         assert run(program, family, chosen.prefix | 1, LINE) == EVERYTHING
     assert run(program, family, 1, LINE) == 0

@@ -3,15 +3,16 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.core.networks import Family
+from mailbell.core.networks import Family, Network
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import Gate, Limiter
+from mailbell.limits.limiter import Gate, Limiter, Senders
 from mailbell.listener._waiting import Place, WaitingRoom
 from mailbell.logs.journal import Journal
 from mailbell.logs.switch import Switch
 
 ALL, EACH = 4, 2
+NAMED = 0xC0000200
 
 
 class Room:
@@ -26,6 +27,7 @@ class Room:
             udp=False,
             seed=1,
             random=lambda: 0.0,
+            senders=Senders((Network(Family.IPV4, NAMED, 30),)),
         )
         self.lines: list[str] = []
         self.room = WaitingRoom(Switch(Journal(self.lines.append, lambda: 0.0), "waiting", "tcp"))
@@ -66,6 +68,20 @@ def test_when_all_are_taken_the_longest_waiting_gives_way_whatever_its_family() 
     assert isinstance(newcomer, Place)
     assert it.ended == [1]
     assert it.limiter.statistics().connections == ALL
+
+
+def test_a_stranger_displaces_no_named_sender() -> None:
+    it = Room()
+    for name, source in enumerate((NAMED, 7, NAMED + 1, 8)):
+        it.enter(source, name)
+    for name in range(10, 20):
+        assert isinstance(it.enter(name, name), Place)
+    assert it.ended == [1, 3, *range(10, 18)]
+    for name in range(20, 30):
+        assert isinstance(it.enter(NAMED + 2 + name % 2, name), Place) == (name < 24)
+    assert it.ended == [1, 3, *range(10, 20), 0, 2]
+    assert it.enter(1) is Outcome.TOO_MANY_CONNECTIONS
+    assert len(it.room) == ALL
 
 
 def test_running_out_and_recovering_are_one_line_each() -> None:

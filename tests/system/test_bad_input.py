@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness.daemon import Daemon, configuration, started, until
+from harness.daemon import LISTED, Daemon, configuration, started, until
 from harness.sender import LINE, PATIENCE, ring, sent, unread
 from system.support import GENEROUS, loopback, rss
 
@@ -137,7 +137,7 @@ def test_any_bytes_but_the_line_on_udp(tmp_path: Path) -> None:
 
 def test_a_flood_costs_its_source_and_nobody_else(tmp_path: Path) -> None:
     """With the default limits a source of garbage is soon not read any more."""
-    with started(tmp_path, configuration(tmp_path, tcp=ONE)) as daemon:
+    with started(tmp_path, configuration(tmp_path, tcp=ONE, more=LISTED)) as daemon:
         endpoint = daemon.endpoint()
         for _ in range(100):
             assert ring(endpoint, b"garbage\r\n", "127.0.0.2") == b""
@@ -295,7 +295,8 @@ def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
 )
 def test_ten_thousand_idle_connections(tmp_path: Path, limits: str) -> None:
     """Each is closed and counted, a good sender is served meanwhile, and no memory stays in use."""
-    toml = configuration(tmp_path, tcp=ONE, more='[protocol]\ndeadline = "2s"\n' + limits)
+    more = '[protocol]\ndeadline = "2s"\n' + limits + LISTED
+    toml = configuration(tmp_path, tcp=ONE, more=more)
     with many_descriptors(10_000) as possible, started(tmp_path, toml) as daemon:
         endpoint = daemon.endpoint()
         ring(endpoint, LINE, "127.0.0.2")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.daemon import configuration, ring, started
+from harness.daemon import LISTED, configuration, ring, started
 
 # A source that was refused stays refused for longer than any test takes.
 SLOW = """
@@ -13,7 +13,7 @@ burst = 2
 
 
 def test_whoever_is_refused_is_named(tmp_path: Path) -> None:
-    with started(tmp_path, configuration(tmp_path, more=SLOW)) as daemon:
+    with started(tmp_path, configuration(tmp_path, more=SLOW + LISTED)) as daemon:
         endpoint, endpoint6 = daemon.endpoint(), daemon.endpoint(host="::1")
         assert daemon.status().limited == ()
         for last, times in ((2, 2), (3, 3), (4, 6)):
@@ -23,9 +23,9 @@ def test_whoever_is_refused_is_named(tmp_path: Path) -> None:
             ring(endpoint6)
         named = daemon.status().limited
         assert [(source.table, source.source, source.refused) for source in named] == [
-            ("tcp/ipv4/32", "127.0.0.4", 4),
-            ("tcp/ipv6/64", "::/64", 2),
-            ("tcp/ipv4/32", "127.0.0.3", 1),
+            ("tcp/ipv4/listed/32", "127.0.0.4", 4),
+            ("tcp/ipv6/128", "::1", 2),
+            ("tcp/ipv4/listed/32", "127.0.0.3", 1),
         ]
         hour = 3_600_000_000
         assert all(0 < source.wait <= hour for source in named)

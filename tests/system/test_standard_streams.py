@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.daemon import Daemon, configuration, ring, started, until
+from harness.daemon import LISTED, Daemon, configuration, ring, started, until
 from system.support import Local
 
 from mailbell.client import Client
@@ -35,7 +35,7 @@ WHICH = pytest.mark.parametrize(
 @contextmanager
 def started_without(directory: Path, closed: tuple[int, ...]) -> Iterator[Daemon]:
     command = (sys.executable, "-c", CLOSER, ",".join(map(str, closed)))
-    toml = configuration(directory, tcp=["127.0.0.1:0"], udp=["127.0.0.1:0"])
+    toml = configuration(directory, tcp=["127.0.0.1:0"], udp=["127.0.0.1:0"], more=LISTED)
     with started(directory, toml, command=command) as daemon:
         yield daemon
 

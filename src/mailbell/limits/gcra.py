@@ -27,7 +27,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-__all__ = ["Bucket", "BucketTable", "Refused"]
+__all__ = ["Bucket", "BucketTable", "OwnBucket", "Refused"]
 
 _WAYS: Final = 8
 # Reads eight floats of an array at once. It is faster than a slice of the array.
@@ -36,10 +36,12 @@ _FLOAT: Final = struct.calcsize("d")
 # The largest prime below 256. Addresses at regular distances differ in their remainder by it.
 _HINTS: Final = 251
 _MASK64: Final = (1 << 64) - 1
+_MASK128: Final = (1 << 128) - 1
 # ffff:ffff:ffff:ffff::/64 is multicast, so it is never a source. It marks a free slot.
 _FREE: Final = _MASK64
 # 2**64 divided by the golden ratio. Any large odd number would do: it spreads small seeds.
 _SPREAD: Final = 0x9E3779B97F4A7C15
+_SPREAD128: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # nearest odd number to 2**128 divided by it
 # How many refusals are remembered. The debts do not show which source asks most: a refused
 # request costs nothing, so all sources that ask without pause lack one token alike.
 _REMEMBERED: Final = 64
@@ -65,24 +67,91 @@ class Bucket:
         self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
         self._tat = -math.inf
 
-    def take(self, now: float, cost: float = 1.0) -> bool:
+    def take(self, now: float, cost: float = 1.0, reserve: float = 0.0) -> bool:
         """Take tokens, or none if there are too few.
 
         Args:
             now: monotonic time in seconds.
             cost: how many tokens; it may be a fraction.
+            reserve: how many tokens must be left, for callers that need them more.
 
         Returns:
             Whether there were enough tokens.
         """
         # Not `max`, which would halve the speed here, where every connection passes.
         tat = (self._tat if self._tat > now else now) + cost * self._increment  # noqa: FURB136
-        if tat > now + self._tolerance:
+        if tat > now + self._tolerance - reserve * self._increment:
             # `now + tolerance` is less only after time ran backwards. The bucket is then empty.
             self._tat = min(self._tat, now + self._tolerance)
             return False
         self._tat = tat
         return True
+
+
+class OwnBucket(Bucket):
+    """The bucket of one network that the operator named. No other source can displace it.
+
+    It has the methods of a `BucketTable`, which a source's other limits may have.
+
+    Args:
+        rate: tokens a second.
+        burst: the most tokens it holds.
+        refusals: gets this bucket with each refusal. Its length must be bounded.
+
+    Raises:
+        ValueError: the rate is not a positive, finite number, or the burst is below 1.
+    """
+
+    __slots__ = ("_ceiling", "_next", "_refusals")
+
+    def __init__(self, rate: float, burst: int, refusals: "deque[OwnBucket]") -> None:
+        super().__init__(rate, burst)
+        self._ceiling = 2 * burst / rate
+        self._next = -math.inf
+        self._refusals = refusals
+
+    def test(self, source: int, now: float) -> bool:
+        """Tell whether there is a token. Prepare `commit`, but take nothing yet.
+
+        Args:
+            source: an address of the network; it makes no difference which.
+            now: monotonic time in seconds.
+        """
+        del source
+        self._next = tat = max(self._tat, now) + self._increment
+        if tat <= now + self._tolerance:
+            return True
+        self._tat = min(self._tat, now + self._ceiling)  # matters only after time ran backwards
+        self._refusals.append(self)
+        return False
+
+    def commit(self, now: float) -> None:
+        """Take the token that the last call of `test` found.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        del now
+        self._tat = self._next
+
+    def penalize(self, source: int, now: float, cost: float) -> None:
+        """Take tokens that the source may not have. Its debt is at most one burst.
+
+        Args:
+            source: an address of the network; it makes no difference which.
+            now: monotonic time in seconds.
+            cost: how many tokens.
+        """
+        del source
+        self._tat = min(max(self._tat, now) + cost * self._increment, now + self._ceiling)
+
+    def wait(self, now: float) -> float:
+        """Return how many seconds pass until there is a token; not positive: there is one.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        return self._tat + self._increment - now - self._tolerance
 
 
 class Refused(NamedTuple):
@@ -109,8 +178,12 @@ class BucketTable:
     choose addresses that crowd one set. An attacker who crowds a set by chance only spends more
     tokens than the table forgets.
 
+    A prefix of more than 64 bits is first folded into 64 in the same way: the upper half of
+    its product with another secret odd number. Two prefixes that fold alike share a bucket.
+    Without the secret an attacker cannot find a prefix that folds like that of a sender.
+
     Args:
-        shift: how many low bits of a source are ignored; at most 64 bits may remain.
+        shift: how many low bits of a source are ignored; at most 128 bits may remain.
         capacity: entries it can hold; rounded up to a power of two, at least 8.
         seed: 64 random bits, secret.
         rate: tokens a second, for each prefix.
@@ -126,8 +199,8 @@ class BucketTable:
     """
 
     __slots__ = (
-        "_ceiling", "_down", "_find", "_hints", "_increment", "_index", "_key", "_keys", "_last",
-        "_multiplier", "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance",
+        "_ceiling", "_down", "_find", "_fold", "_hints", "_increment", "_index", "_key", "_keys",
+        "_last", "_multiplier", "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance",
         "capacity", "entries", "evictions",
     )  # fmt: skip
 
@@ -140,6 +213,7 @@ class BucketTable:
         self.evictions = 0
         self._shift = shift
         self._multiplier = seed * _SPREAD & _MASK64 | 1
+        self._fold = (seed + 1) * _SPREAD128 & _MASK128 | 1
         self._down = 64 - bits
         self._last = self.capacity - 1
         self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
@@ -152,17 +226,6 @@ class BucketTable:
         self._find = self._hints.find
         self._refused: deque[int] = deque(maxlen=_REMEMBERED)
         self._slot, self._key, self._tat = 0, _FREE, -math.inf
-
-    def key(self, source: int) -> int:
-        """Return the key that stands for a source.
-
-        Args:
-            source: an address as an integer.
-
-        Returns:
-            Its prefix, without the bits that are ignored.
-        """
-        return source >> self._shift
 
     def test(self, source: int, now: float) -> bool:
         """Tell whether a source has a token. Prepare `commit`, but take nothing yet.
@@ -182,7 +245,7 @@ class BucketTable:
         if tat <= now + self._tolerance:
             return True
         self._limit_wait(known, now)
-        self._refused.append(self._key)
+        self._refused.append(source >> self._shift)
         return False
 
     def commit(self, now: float) -> None:
@@ -221,8 +284,8 @@ class BucketTable:
             The sources, in no order.
         """
         found = []
-        for key, times in Counter(self._refused).items():
-            source = key << self._shift
+        for prefix, times in Counter(self._refused).items():
+            source = prefix << self._shift
             wait = self._locate(source, now) + self._increment - now - self._tolerance
             if wait > 0:
                 found.append(Refused(source, times, wait))
@@ -230,7 +293,10 @@ class BucketTable:
 
     def _locate(self, source: int, now: float) -> float:
         """Find the source's slot, or the slot it would take. Return the TAT of the source."""
-        self._key = key = source >> self._shift
+        key = source >> self._shift
+        if key > _MASK64:
+            key = (key * self._fold & _MASK128) >> 64
+        self._key = key
         # Its own slot, unless another key took it first. Nearly every call ends here.
         slot = key * self._multiplier >> self._down & self._last
         if self._keys[slot] != key:

@@ -1,8 +1,8 @@
 """The limits of each source, in memory that is bounded from the start.
 
 RFC 4146, section 5: anyone can send notifications, so a listener must protect itself. A
-source is a network, not a single address, because a sender with one address usually has more.
-The networks are IPv4 /32 and /24, IPv6 /64 and /48. The wider network has a larger allowance.
+source is an address and also the networks around it, because a sender with one address
+usually has more. The networks are IPv4 /24, IPv6 /64 and /48, with larger allowances.
 Each family and each transport has its own tables. So a flood of forged datagrams cannot make
 the daemon forget or refuse the senders that connect by TCP.
 
@@ -10,34 +10,39 @@ Each prefix has a token bucket. `mailbell.limits.gcra` also says why the table i
 set-associative, takes 17 bytes an entry and forgets the smallest TAT.
 A full table admits a new source. This is safe, because coalescing bounds the effect of
 notifications. To refuse the source instead would silence real mail servers.
+
+`mailbell.limits.gate` says what is different for sources that the configuration names.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from mailbell.core.networks import Family, Network
+from mailbell.core.networks import Family, Network, NetworkMap
 from mailbell.core.notification import Transport
-from mailbell.core.outcome import Outcome
-from mailbell.limits.gcra import Bucket, BucketTable, Refused
+from mailbell.core.translation import Translation
+from mailbell.limits.gate import LEAKED_TOTAL, Gate, Lane, Leak, Places, Total
+from mailbell.limits.gcra import Bucket, BucketTable, OwnBucket
+from mailbell.limits.proven import PER_LISTED, ProvenAddress, ProvenSources
 
-__all__ = ["Bucket", "Gate", "Limited", "Limiter", "LimiterStatistics", "Table"]
+__all__ = ["Bucket", "Gate", "Limited", "Limiter", "LimiterStatistics", "Senders", "Table"]
 
-# What invalid input costs, beyond the token for its admission. With the default burst of 10, a
-# source that sends only invalid input is admitted twice, then once in five seconds.
-PENALTY: Final = 4.0
-# The wider prefix may hold many honest senders, so its rate and burst are this many times larger.
-WIDE_FACTOR: Final = 16
-# This share of the datagrams over their source's limit is admitted. A source address is easily
-# forged, and a forger must not be able to silence a mail server by using its address. The
-# precedent is the "leak" of chrony's rate limiting.
-LEAKED_SHARE: Final = 0.25
+# The prefix lengths of the buckets that a source pays from, and how many times the allowance
+# of one source each may use. A wider prefix may hold many honest senders.
+PREFIXES: Final = {
+    Family.IPV4: ((32, 1), (24, 16)),
+    Family.IPV6: ((128, 1), (64, 4), (48, 16)),
+}
+# The networks that count as one source for its places, and for having proven itself.
+PLACES: Final = {Family.IPV4: 32, Family.IPV6: 64}
+# A network of the configuration that is larger names nobody: it is nearly everybody.
+LARGEST_LISTED: Final = {Family.IPV4: 8, Family.IPV6: 16}
 
 # How many of the refused sources are named.
 _NAMED: Final = 8
-# The lengths of the narrow and the wide prefix. Both fit in 64 bits.
-_PREFIXES: Final = {Family.IPV4: (32, 24), Family.IPV6: (64, 48)}
+# How many refusals of the sources with buckets of their own are remembered.
+_REMEMBERED: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,9 @@ class Table:
     """The state of one table of sources.
 
     Attributes:
-        name: transport, family and prefix, as in `tcp/ipv4/24`.
+        name: transport, family and prefix, as in `tcp/ipv4/24`. With `listed` before the
+            prefix: of the sources that the configuration lists. `tcp/ipv4/listed` are the
+            listed addresses and networks that have a bucket of their own.
         entries: sources it holds now.
         capacity: sources it can hold.
         evicted: sources it forgot while they were still limited.
@@ -93,117 +100,86 @@ class Limited:
     wait: int
 
 
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """What the configuration says of the senders.
+
+    Attributes:
+        listed: the networks from which notifications are expected.
+        translation: the translators through which IPv4 senders may come.
+    """
+
+    listed: tuple[Network, ...] = ()
+    translation: Translation = field(default_factory=Translation)
+
+    def by_family(self) -> dict[Family, list[Network]]:
+        """Sort the networks by family, in the form in which the limits see them."""
+        named: dict[Family, list[Network]] = {family: [] for family in Family}
+        for network in dict.fromkeys(map(self.translation.original, self.listed)):
+            if network.length >= LARGEST_LISTED[network.family]:
+                named[network.family].append(network)
+        return named
+
+
 class _PrefixTable(NamedTuple):
+    """A table of the limiter, with its place in the statistics."""
+
+    name: str
     family: Family
     length: int
     table: BucketTable
 
-    def limited(self, name: str, refused: Refused) -> Limited:
-        return Limited(
-            table=name,
-            source=str(Network(self.family, refused.source, self.length)),
-            refused=refused.times,
-            wait=round(refused.wait * 1_000_000),
+    def describe(self) -> Table:
+        table = self.table
+        return Table(
+            name=self.name,
+            entries=table.entries,
+            capacity=table.capacity,
+            evicted=table.evictions,
         )
 
+    def limited(self, now: float) -> Iterator[Limited]:
+        for refused in self.table.refused(now):
+            yield Limited(
+                table=self.name,
+                source=str(Network(self.family, refused.source, self.length)),
+                refused=refused.times,
+                wait=_microseconds(refused.wait),
+            )
 
-class Gate:
-    """The limits of one transport and family. `Limiter` makes it.
 
-    A source is always an address as an integer, and `now` is monotonic time in seconds.
-    """
+class _OwnTable:
+    """The buckets of their own that listed addresses and networks have."""
 
-    __slots__ = ("_leak", "_limiter", "_narrow", "_per_source", "_total", "_wide")
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._refusals: deque[OwnBucket] = deque(maxlen=_REMEMBERED)
+        self._names: dict[OwnBucket, Network] = {}
 
-    def __init__(
-        self,
-        limiter: "Limiter",
-        tables: tuple[BucketTable, BucketTable],
-        total: Bucket,
-        *,
-        leak: bool,
-    ) -> None:
-        self._limiter = limiter
-        self._narrow, self._wide = tables
-        self._total = total
-        self._leak = leak
-        self._per_source: dict[int, int] = {}  # never more keys than connections
+    def make(self, network: Network, rate: float, burst: int) -> OwnBucket:
+        bucket = OwnBucket(rate, burst, self._refusals)
+        self._names[bucket] = network
+        return bucket
 
-    def admit(self, source: int, now: float) -> bool:
-        """Take one token for a connection or a datagram, before any of its bytes is read.
+    def describe(self) -> Table:
+        size = len(self._names)
+        return Table(name=self.name, entries=size, capacity=size, evicted=0)
 
-        Args:
-            source: the address it comes from.
-            now: monotonic time in seconds.
+    def limited(self, now: float) -> Iterator[Limited]:
+        for bucket, times in Counter(self._refusals).items():
+            wait = bucket.wait(now)
+            if wait > 0:
+                network = self._names[bucket]
+                yield Limited(
+                    table=self.name,
+                    source=str(network),
+                    refused=times,
+                    wait=_microseconds(wait),
+                )
 
-        Returns:
-            Whether it is admitted. If so, its narrow prefix, its wide prefix and the transport's
-            total each pay one token. A refused request takes no token from any of them.
-        """
-        narrow, wide = self._narrow, self._wide
-        if not (narrow.test(source, now) and wide.test(source, now)):
-            return self._leak and self._admit_leaked(now)
-        if not self._total.take(now):
-            self._limiter.total_refused += 1
-            return False
-        narrow.commit(now)
-        wide.commit(now)
-        return True
 
-    def penalize(self, source: int, now: float) -> None:
-        """Make an admitted source pay more, because its input was invalid.
-
-        The source is never silenced for longer than two full bursts need to come back, however
-        much invalid input it sent. Its machine may be repaired, or its address may be
-        given to another machine.
-
-        Args:
-            source: the address it came from.
-            now: monotonic time in seconds.
-        """
-        self._narrow.penalize(source, now, PENALTY)
-        self._wide.penalize(source, now, PENALTY)
-
-    def connect(self, source: int) -> Outcome | None:
-        """Take a place for a connection. `disconnect` gives it back.
-
-        Args:
-            source: the address it comes from; places are counted by its narrow prefix.
-
-        Returns:
-            None if there was a place. Otherwise the limit that is reached; no place was taken.
-        """
-        limiter, key = self._limiter, self._narrow.key(source)
-        # First its own limit: a source over it must not learn that all places are taken.
-        held = self._per_source.get(key, 0)
-        if held >= limiter.connections_per_source:
-            return Outcome.TOO_MANY_FROM_SOURCE
-        if limiter.connections >= limiter.connections_limit:
-            return Outcome.TOO_MANY_CONNECTIONS
-        self._per_source[key] = held + 1
-        limiter.connections += 1
-        return None
-
-    def disconnect(self, source: int) -> None:
-        """Give a connection's place back.
-
-        Args:
-            source: the address that was given to `connect`.
-
-        Raises:
-            KeyError: the source holds no place; a bug of the caller.
-        """
-        key = self._narrow.key(source)
-        held = self._per_source.pop(key)
-        if held > 1:
-            self._per_source[key] = held - 1
-        self._limiter.connections -= 1
-
-    def _admit_leaked(self, now: float) -> bool:
-        if self._limiter.random() >= LEAKED_SHARE or not self._total.take(now):
-            return False
-        self._limiter.leaked += 1
-        return True
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 class Limiter:
@@ -222,14 +198,7 @@ class Limiter:
         seed: 64 random bits, secret; they decide which sources share a set.
         random: returns numbers evenly spread over [0, 1). It decides which datagrams are admitted
             over their source's limit.
-
-    Attributes:
-        connections: connections open now.
-        connections_limit: as given.
-        connections_per_source: as given.
-        random: as given.
-        total_refused: see `LimiterStatistics`.
-        leaked: see `LimiterStatistics`.
+        senders: what the configuration says of the senders.
 
     Raises:
         ValueError: a rate is not a positive, finite number, or a count is below 1.
@@ -247,35 +216,22 @@ class Limiter:
         udp: bool,
         seed: int,
         random: Callable[[], float],
+        senders: Senders | None = None,
     ) -> None:
-        if min(connections, connections_per_source) < 1:
-            raise ValueError("connections and connections_per_source: 1 at least")
-        self.connections = 0
-        self.connections_limit = connections
-        self.connections_per_source = connections_per_source
-        self.random = random
-        self.total_refused = 0
-        self.leaked = 0
-        self._tables: dict[str, _PrefixTable] = {}
+        self._rate, self._burst = rate, burst
+        self._total_rate = total_rate
+        self._sources, self._seed = sources, seed
+        self._random = random
+        self._places = Places(connections, connections_per_source)
+        senders = senders or Senders()
+        self._translation = senders.translation
+        self._tables: list[_PrefixTable | _OwnTable] = []
+        self._totals: list[Total] = []
+        self._leaks: list[Leak] = []
         self._gates: dict[tuple[Transport, Family], Gate] = {}
-
-        def table(transport: Transport, family: Family, length: int, factor: int) -> BucketTable:
-            made = BucketTable(family.bits - length, sources, seed, rate * factor, burst * factor)
-            self._tables[f"{transport}/ipv{family}/{length}"] = _PrefixTable(family, length, made)
-            return made
-
+        named = senders.by_family()
         for transport in Transport if udp else (Transport.TCP,):
-            total = Bucket(total_rate, max(burst, math.ceil(total_rate)))
-            for family, (narrow, wide) in _PREFIXES.items():
-                self._gates[transport, family] = Gate(
-                    self,
-                    (
-                        table(transport, family, narrow, 1),
-                        table(transport, family, wide, WIDE_FACTOR),
-                    ),
-                    total,
-                    leak=transport is Transport.UDP,
-                )
+            self._add_gates(transport, named)
 
     def gate(self, transport: Transport, family: Family) -> Gate:
         """Return the limits of a transport and family. It is always the same object.
@@ -292,19 +248,11 @@ class Limiter:
     def statistics(self) -> LimiterStatistics:
         """Return the present numbers, as a record that does not change later."""
         return LimiterStatistics(
-            tables=tuple(
-                Table(
-                    name=name,
-                    entries=table.entries,
-                    capacity=table.capacity,
-                    evicted=table.evictions,
-                )
-                for name, (_, _, table) in self._tables.items()
-            ),
-            connections=self.connections,
-            connections_limit=self.connections_limit,
-            total_refused=self.total_refused,
-            leaked=self.leaked,
+            tables=tuple(table.describe() for table in self._tables),
+            connections=self._places.taken,
+            connections_limit=self._places.limit,
+            total_refused=sum(total.refused for total in self._totals),
+            leaked=sum(leak.admitted for leak in self._leaks),
         )
 
     def limited(self, now: float) -> tuple[Limited, ...]:
@@ -317,10 +265,92 @@ class Limiter:
             At most eight sources that have no token, the most often refused first. Among equals,
             the one with the longest wait comes first.
         """
-        found = [
-            kept.limited(name, refused)
-            for name, kept in self._tables.items()
-            for refused in kept.table.refused(now)
-        ]
+        found = [source for table in self._tables for source in table.limited(now)]
         found.sort(key=lambda source: (source.refused, source.wait), reverse=True)
         return tuple(found[:_NAMED])
+
+    def _add_gates(self, transport: Transport, named: dict[Family, list[Network]]) -> None:
+        total = Total(self._total_rate, self._burst)
+        self._totals.append(total)
+        ipv4: Gate | None = None
+        for family in Family:
+            gate = Gate(
+                transport,
+                family,
+                strangers=self._lane(transport, family, total.strangers),
+                named=self._lanes(transport, family, named[family], total),
+                total=total,
+                places=self._places,
+                translation=None if ipv4 is None else self._translation,
+                ipv4=ipv4,
+            )
+            ipv4 = self._gates[transport, family] = gate
+
+    def _lane(self, transport: Transport, family: Family, reserve: float, group: str = "") -> Lane:
+        """Make the limits of sources that share tables."""
+        return Lane(
+            levels=tuple(
+                self._table(transport, family, length, factor, group)
+                for length, factor in PREFIXES[family]
+            ),
+            reserve=reserve,
+            leak=self._leak(family) if transport is Transport.UDP else None,
+            named=False,
+            shift=family.bits - PLACES[family],
+            places={},
+            proven=ProvenSources(
+                family.bits - PLACES[family], family.bits - PREFIXES[family][-1][0]
+            ),
+        )
+
+    def _lanes(
+        self, transport: Transport, family: Family, networks: list[Network], total: Total
+    ) -> NetworkMap[Lane]:
+        """Make the limits of the sources that the configuration lists."""
+        if not networks:
+            return NetworkMap(())
+        own = _OwnTable(f"{transport}/ipv{family}/listed")
+        self._tables.append(own)
+        shared = self._lane(transport, family, total.proven, "listed/")
+        return NetworkMap((network, self._own_lane(network, own, shared)) for network in networks)
+
+    def _own_lane(self, network: Network, own: _OwnTable, shared: Lane) -> Lane:
+        """Make the limits of one listed network, or choose the shared ones if it is large."""
+        (narrow, _), *_, (widest, factor) = PREFIXES[network.family]
+        if network.length < widest:
+            return shared
+        is_address = network.length == narrow
+        bucket = own.make(
+            network, *((self._rate, self._burst) if is_address else self._times(factor))
+        )
+        return Lane(
+            levels=(bucket,) if is_address else (shared.levels[0], bucket),
+            reserve=0.0,
+            leak=shared.leak,
+            named=True,
+            shift=0 if is_address else shared.shift,
+            places={} if is_address else shared.places,
+            proven=ProvenAddress()
+            if is_address
+            else ProvenSources(shared.shift, network.family.bits - network.length, PER_LISTED),
+        )
+
+    def _times(self, factor: int) -> tuple[float, int]:
+        return self._rate * factor, self._burst * factor
+
+    def _table(
+        self, transport: Transport, family: Family, length: int, factor: int, group: str
+    ) -> BucketTable:
+        made = BucketTable(family.bits - length, self._sources, self._seed, *self._times(factor))
+        name = f"{transport}/ipv{family}/{group}{length}"
+        self._tables.append(_PrefixTable(name, family, length, made))
+        return made
+
+    def _leak(self, family: Family) -> Leak:
+        length, _ = PREFIXES[family][0]
+        sources = max(1, self._sources // 4)  # only those over their limit
+        table = BucketTable(family.bits - length, sources, self._seed, self._rate, self._burst)
+        rate = self._total_rate * LEAKED_TOTAL
+        leak = Leak(table, Bucket(rate, max(1, round(rate))), self._random)
+        self._leaks.append(leak)
+        return leak

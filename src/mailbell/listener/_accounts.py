@@ -9,6 +9,7 @@ cannot guess the right one.
 from collections.abc import Iterable, Sequence
 
 from mailbell.core.networks import Address, Family, Network, NetworkMap
+from mailbell.core.translation import Translation
 from mailbell.listener.configuration import AccountSettings
 
 __all__ = ["DEFAULT", "AccountMap"]
@@ -37,6 +38,8 @@ class AccountMap:
     Args:
         accounts: the declared accounts.
         unmatched_all: whether a notification that matches no account is for all of them.
+        translation: a network of IPv4 also contains the IPv6 addresses that stand for its
+            addresses.
 
     Attributes:
         names: the names of all accounts, in the order of their declaration.
@@ -45,14 +48,23 @@ class AccountMap:
 
     __slots__ = ("_addressed", "_keyed", "_sourced", "_unmatched", "names", "needs_local_address")
 
-    def __init__(self, accounts: Sequence[AccountSettings], unmatched_all: bool) -> None:
+    def __init__(
+        self,
+        accounts: Sequence[AccountSettings],
+        unmatched_all: bool,
+        translation: Translation | None = None,
+    ) -> None:
+        translation = translation or Translation()
         self.names: tuple[str, ...] = tuple(account.name for account in accounts) or (DEFAULT,)
         self.needs_local_address: bool = any(account.addresses for account in accounts)
         self._unmatched = self.names if unmatched_all or not accounts else ()
-        self._sourced = _network_map(account for account in accounts if not account.addresses)
+        self._sourced = _network_map(
+            (account for account in accounts if not account.addresses), translation
+        )
         self._addressed = _by_address(account for account in accounts if not account.sources)
         self._keyed = _by_address_and_source(
-            account for account in accounts if account.addresses and account.sources
+            (account for account in accounts if account.addresses and account.sources),
+            translation,
         )
 
     def lookup(self, family: Family, source: int, local: int | None) -> tuple[str, ...]:
@@ -76,11 +88,14 @@ class AccountMap:
         return names or self._addressed.get(called)
 
 
-def _network_map(accounts: Iterable[AccountSettings]) -> NetworkMap[tuple[str, ...]]:
+def _network_map(
+    accounts: Iterable[AccountSettings], translation: Translation
+) -> NetworkMap[tuple[str, ...]]:
     names: dict[Network, dict[str, None]] = {}  # a dict is a set that keeps the order
     for account in accounts:
-        for network in account.sources:
-            names.setdefault(network, {})[account.name] = None
+        for written in account.sources:
+            for network in translation.both_forms(written):
+                names.setdefault(network, {})[account.name] = None
     return NetworkMap((network, tuple(members)) for network, members in names.items())
 
 
@@ -93,10 +108,10 @@ def _by_address(accounts: Iterable[AccountSettings]) -> dict[tuple[Family, int],
 
 
 def _by_address_and_source(
-    accounts: Iterable[AccountSettings],
+    accounts: Iterable[AccountSettings], translation: Translation
 ) -> dict[tuple[Family, int], NetworkMap[tuple[str, ...]]]:
     members: dict[Address, list[AccountSettings]] = {}
     for account in accounts:
         for address in account.addresses:
             members.setdefault(address, []).append(account)
-    return {address: _network_map(sharing) for address, sharing in members.items()}
+    return {address: _network_map(sharing, translation) for address, sharing in members.items()}

@@ -6,12 +6,13 @@ that is refused. Pure: it combines the limiter, the accounts and the hub, and ti
 arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from mailbell.core.networks import Family, NetworkMap
-from mailbell.core.notification import Cause, Transport
+from mailbell.core.networks import Network, NetworkMap
+from mailbell.core.notification import Cause
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import Gate
+from mailbell.core.translation import Translation
+from mailbell.limits.gate import Gate
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._counters import Counters
 from mailbell.listener._hub import Hub, Origin
@@ -26,7 +27,7 @@ ACCOUNT_OUTCOMES = frozenset({Outcome.ACCEPTED, Outcome.RATE_LIMITED})
 
 
 # To get a member of an enumeration by its name takes longer than to compare it.
-_NETWORK, _ACCEPTED = Cause.NETWORK, Outcome.ACCEPTED
+_NETWORK, _ACCEPTED, _RATE_LIMITED = Cause.NETWORK, Outcome.ACCEPTED, Outcome.RATE_LIMITED
 
 
 class Admission:
@@ -50,9 +51,9 @@ class Admission:
         journal: Journal,
         stamp: Callable[[], int],
     ) -> None:
-        self._listed = NetworkMap((network, True) for network in sources.allow)
+        self._listed = _all_forms(sources.allow, sources.translation)
         self._allows_all = not sources.allow
-        self._denied = NetworkMap((network, True) for network in sources.deny)
+        self._denied = _all_forms(sources.deny, sources.translation)
         self._denies_none = not sources.deny
         self._accounts = accounts
         self._hub = hub
@@ -65,30 +66,28 @@ class Admission:
         """Whether the choice of the account depends on the called address."""
         return self._accounts.needs_local_address
 
-    def refusal(self, family: Family, source: int, gate: Gate, now: float) -> Outcome | None:
+    def refusal(self, gate: Gate, source: int, now: float) -> Outcome | None:
         """Decide whether to read from a source.
 
         Args:
-            family: the family of the source.
+            gate: the limits of the source's transport and family. One token is taken.
             source: the address of the source, as a number.
-            gate: the limits of this family and transport. One token is taken.
             now: monotonic clock, in seconds.
 
         Returns:
             Why nothing is read from this source; None: the caller may read.
         """
-        if not self._denies_none and self._denied.lookup(family, source):
+        if not self._denies_none and self._denied.lookup(gate.family, source):
             return Outcome.DENIED_SOURCE
         # The kernel's packet filter enforces the same list; this check is the second one.
-        if not self._allows_all and not self._listed.lookup(family, source):
+        if not self._allows_all and not self._listed.lookup(gate.family, source):
             return Outcome.UNLISTED_SOURCE
         return None if gate.admit(source, now) else Outcome.RATE_LIMITED
 
     def conclude(
         self,
         outcome: Outcome,
-        transport: Transport,
-        family: Family,
+        gate: Gate,
         source: int,
         now: float,
         *,
@@ -99,8 +98,7 @@ class Admission:
 
         Args:
             outcome: how the connection or datagram ended.
-            transport: how it arrived.
-            family: the family of the source.
+            gate: the limits of its transport and family.
             source: the address of the source, as a number.
             now: monotonic clock, in seconds.
             local: the called address; None: no account depends on it.
@@ -110,22 +108,32 @@ class Admission:
             The counted outcome. An accepted notification that is for no account is
             counted as `UNKNOWN_ACCOUNT`.
         """
-        origin = Origin(_NETWORK, transport, family, source)
-        if outcome in ACCOUNT_OUTCOMES:
-            rung = self._accounts.lookup(family, source, local)
+        origin = Origin(_NETWORK, gate.transport, gate.family, source)
+        # What a stranger sends means nothing until it is read.
+        if outcome is _ACCEPTED or (outcome is _RATE_LIMITED and gate.knows(source)):
+            rung = self._accounts.lookup(gate.family, source, local)
             ring = self._hub.ring if outcome is _ACCEPTED else self._hub.ring_unread
             for account in rung:
                 ring(account, origin, now, self._stamp())
-            if outcome is _ACCEPTED and not rung:
-                outcome = Outcome.UNKNOWN_ACCOUNT
-        self._counters.count(transport, outcome)
+            if outcome is _ACCEPTED:
+                if rung:
+                    gate.prove(source)
+                else:
+                    outcome = Outcome.UNKNOWN_ACCOUNT
+        self._counters.count(gate.transport, outcome)
         if outcome is not _ACCEPTED:
             self._journal.log(
                 Level.NOTICE,
                 "refused",
                 outcome=outcome,
-                transport=transport,
+                transport=gate.transport,
                 source=origin,
                 data=data or None,
             )
         return outcome
+
+
+def _all_forms(networks: Iterable[Network], translation: Translation) -> NetworkMap[bool]:
+    return NetworkMap(
+        (network, True) for written in networks for network in translation.both_forms(written)
+    )

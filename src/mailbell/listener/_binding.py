@@ -7,16 +7,16 @@ accepted yet.
 import os
 import socket
 import stat
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mailbell._sys import bpf, credentials, sockets, systemd
 from mailbell._sys.local_socket import bind_local
 from mailbell.core.errors import ConfigurationError, OperatingSystemError, PrivilegeError
-from mailbell.core.networks import Family, Network
+from mailbell.core.networks import Family
 from mailbell.listener._packet_filter import line_filter, source_filter
-from mailbell.listener.configuration import Configuration, Listen
+from mailbell.listener.configuration import Configuration, Listen, Sources
 
 __all__ = ["Sockets", "open_sockets"]
 
@@ -185,32 +185,33 @@ def _filter(
     later. Newer kernels demand CAP_NET_ADMIN to filter a TCP socket. The daemon must not
     demand that privilege, so a refusal is not an error.
     """
-    allow, terminators = configuration.sources.allow, configuration.protocol.terminators
+    sources, terminators = configuration.sources, configuration.protocol.terminators
+    allow, translation = sources.allow, sources.translation
     refused = ""
     for sock in stream:
         try:
-            _filter_stream(sock, allow, keep=keep)
+            _filter_stream(sock, sources, keep=keep)
         except PrivilegeError as error:
             refused = str(error)
     for sock in datagram:
-        bpf.attach(sock, line_filter(_family(sock), allow, terminators))
+        bpf.attach(sock, line_filter(_family(sock), allow, terminators, translation))
         if not keep:
             bpf.lock(sock)
     return refused
 
 
-def _filter_stream(sock: socket.socket, allow: Sequence[Network], *, keep: bool) -> None:
+def _filter_stream(sock: socket.socket, sources: Sources, *, keep: bool) -> None:
     """Filter one listening socket.
 
     Args:
         sock: a listening socket of one family.
-        allow: the listed networks; empty: no filter.
+        sources: the listed networks; if `allow` is empty: no filter.
         keep: whether the service manager keeps this socket for the next run. That run may
             have another list, so the filter is not locked. In this run the policy of the
             sandbox forbids to change the filter.
     """
-    if allow:
-        bpf.attach(sock, source_filter(_family(sock), allow))
+    if sources.allow:
+        bpf.attach(sock, source_filter(_family(sock), sources.allow, sources.translation))
         if not keep:
             bpf.lock(sock)
     elif keep:

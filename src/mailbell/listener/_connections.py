@@ -37,7 +37,7 @@ DATAGRAM_BATCH = 16
 
 # To get a member of an enumeration by its name takes a noticeable part of the time of a
 # notification.
-_TCP, _ACCEPTED = Transport.TCP, Outcome.ACCEPTED
+_ACCEPTED = Outcome.ACCEPTED
 
 _FAMILIES = {
     socket.AF_INET: Family.IPV4,
@@ -101,7 +101,7 @@ class StreamListener:
         data: bytes | End | None = None
         try:
             source = int.from_bytes(socket.inet_pton(self._socket_family, address[0]))
-            outcome = self._admission.refusal(self._family, source, self._gate, now)
+            outcome = self._admission.refusal(self._gate, source, now)
             if outcome is None:
                 data = _read_untrusted(self._read, descriptor, MAX_INPUT)
                 if data == LINE and self._line_suffices:
@@ -112,7 +112,7 @@ class StreamListener:
         if outcome and not self._admission.needs_local_address:
             # Nearly every connection ends here.
             os.close(descriptor)
-            self._admission.conclude(outcome, _TCP, self._family, source, now)
+            self._admission.conclude(outcome, self._gate, source, now)
             return
         connection = adopt(descriptor, self._socket)
         try:
@@ -203,9 +203,7 @@ class StreamListener:
         if outcome in ACCOUNT_OUTCOMES and self._admission.needs_local_address:
             local = _called_address(self._family, connection)
         connection.close()
-        self._admission.conclude(
-            outcome, Transport.TCP, self._family, source, now, local=local, data=data
-        )
+        self._admission.conclude(outcome, self._gate, source, now, local=local, data=data)
 
     def _receive_untrusted(self, connection: socket.socket, receiver: Receiver) -> End | None:
         """Pass the bytes that are there to the receiver; return how the input ended, or None."""
@@ -276,14 +274,12 @@ class DatagramListener:
     def _serve_untrusted(self, taken: tuple[bytes, tuple[str, int]], now: float) -> None:
         data, address = taken
         source = _number(self._family, address[0])
-        outcome = self._admission.refusal(self._family, source, self._gate, now)
+        outcome = self._admission.refusal(self._gate, source, now)
         if outcome is None:
             outcome = parse_datagram(data, self._terminators)
             if outcome is not Outcome.ACCEPTED:
                 self._gate.penalize(source, now)
-        self._admission.conclude(
-            outcome, Transport.UDP, self._family, source, now, local=self._local, data=data
-        )
+        self._admission.conclude(outcome, self._gate, source, now, local=self._local, data=data)
 
 
 def _number(family: Family, host: str) -> int:

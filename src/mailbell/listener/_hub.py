@@ -18,9 +18,6 @@ from mailbell.listener._wakeups import Subscriber, Wakeups
 
 __all__ = ["MANUAL", "AccountState", "Hub", "Origin"]
 
-# Sources remembered for each account. An account has fewer mail servers than this.
-CALLERS = 8
-
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
     """The origin of a notification. As text it is the source's address.
@@ -55,13 +52,11 @@ class AccountState:
     """
 
     __slots__ = (
-        "callers",
         "coalescer",
         "count",
         "name",
         "number",
         "origin",
-        "remembered",
         "time",
     )
 
@@ -69,22 +64,9 @@ class AccountState:
         self.name = name
         self.number = number
         self.coalescer = Coalescer(interval)
-        # The last CALLERS sources that have notified, as a ring buffer. The family is not
-        # stored: the IPv6 address with the same number as an IPv4 address is in ::/96,
-        # which is not used.
-        self.callers: list[int] = []
-        self.remembered = 0  # how many sources were ever put into `callers`
         self.count = 0
         self.time: int | None = None
         self.origin = MANUAL
-
-
-def _remember(state: AccountState, caller: int) -> None:
-    if len(state.callers) < CALLERS:
-        state.callers.append(caller)
-    else:
-        state.callers[state.remembered % CALLERS] = caller
-    state.remembered += 1
 
 
 class Hub:
@@ -156,13 +138,10 @@ class Hub:
         Raises:
             KeyError: there is no such account.
         """
-        state = self._states[account]
-        if origin.source not in state.callers:
-            _remember(state, origin.source)
-        self._ring(state, origin, now, time)
+        self._ring(self._states[account], origin, now, time)
 
     def ring_unread(self, account: str, origin: Origin, now: float, time: int) -> None:
-        """Take a connection that a limit forbade to read, if its source has notified before.
+        """Take a connection that a limit forbade to read, of a source that is known.
 
         Without this the last notification of a busy server would be lost, because it
         arrives when the server has used up its tokens. All such connections between two
@@ -178,7 +157,7 @@ class Hub:
             KeyError: there is no such account.
         """
         state = self._states[account]
-        if origin.source in state.callers and not state.coalescer.held_back:
+        if not state.coalescer.held_back:
             self._ring(state, origin, now, time)
 
     def _ring(self, state: AccountState, origin: Origin, now: float, time: int) -> None:

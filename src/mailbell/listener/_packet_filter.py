@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from mailbell._sys.bpf_program import Instruction, Program
 from mailbell.core.networks import Family, Network
 from mailbell.core.rfc4146 import LINES, Terminator
+from mailbell.core.translation import Translation
 
 __all__ = [
     "line_filter",
@@ -60,7 +61,9 @@ _SOURCE_AT: Final = {Family.IPV4: 12, Family.IPV6: 8}
 _UDP_HEADER: Final = 8
 
 
-def source_filter(family: Family, allow: Sequence[Network]) -> Program:
+def source_filter(
+    family: Family, allow: Sequence[Network], translation: Translation | None = None
+) -> Program:
     """Build the program of a listening TCP socket.
 
     The program sees the SYN, so a source that is not listed cannot finish a handshake.
@@ -68,6 +71,7 @@ def source_filter(family: Family, allow: Sequence[Network]) -> Program:
     Args:
         family: the family of the socket. An IPv6 socket must be `IPV6_V6ONLY`.
         allow: `sources.allow`, of both families; empty: every source may connect.
+        translation: the translators through which IPv4 senders may come to an IPv6 socket.
 
     Returns:
         The program. It never tests the length.
@@ -80,13 +84,43 @@ def source_filter(family: Family, allow: Sequence[Network]) -> Program:
     for cell in range(family.bits // 32):
         offset = _NETWORK_HEADER + _SOURCE_AT[family] + 4 * cell
         program += [Instruction(_LOAD_WORD, 0, 0, offset), Instruction(_STORE_CELL, 0, 0, cell)]
-    for network in merge(network for network in allow if network.family is family):
-        program += _paragraph(_network_tests(network), _ACCEPT)
+    program += _list_filter(family, allow)
+    if family is Family.IPV6 and any(network.family is Family.IPV4 for network in allow):
+        program += _translated_filter(allow, translation or Translation())
     return (*program, _DROP)
 
 
+def _list_filter(family: Family, allow: Iterable[Network]) -> list[Instruction]:
+    """Return instructions that accept the listed networks of a family, and else go on."""
+    program = []
+    for network in merge(network for network in allow if network.family is family):
+        program += _paragraph(_network_tests(network), _ACCEPT)
+    return program
+
+
+def _translated_filter(allow: Iterable[Network], translation: Translation) -> list[Instruction]:
+    """Return instructions that accept listed IPv4 networks in the addresses of translators.
+
+    The program has each IPv4 network once, and not once for each prefix of a translator. So
+    it cannot become longer than the kernel permits.
+    """
+    # The IPv4 address is the last word of the address. It takes the place of the first.
+    embedded = [Instruction(_LOAD_CELL, 0, 0, 3), Instruction(_STORE_CELL, 0, 0, 0)]
+    listed = [*embedded, *_list_filter(Family.IPV4, allow)]
+    # Built from the last paragraph to the first: an address under a prefix jumps over the
+    # other prefixes and over the instruction for an address under none of them.
+    program = [_DROP]
+    for prefix in translation.prefixes:
+        to_listed = Instruction(_JUMP, 0, 0, len(program))
+        program = [*_paragraph(_network_tests(prefix), to_listed), *program]
+    return [*program, *listed]
+
+
 def line_filter(
-    family: Family, allow: Sequence[Network], terminators: Iterable[Terminator]
+    family: Family,
+    allow: Sequence[Network],
+    terminators: Iterable[Terminator],
+    translation: Translation | None = None,
 ) -> Program:
     """Build the program of a UDP socket: it accepts only whole lines from listed sources.
 
@@ -96,11 +130,12 @@ def line_filter(
         family: the family of the socket. An IPv6 socket must be `IPV6_V6ONLY`.
         allow: `sources.allow`, of both families; empty: every source may send.
         terminators: the permitted ends of a line.
+        translation: the translators through which IPv4 senders may come to an IPv6 socket.
 
     Returns:
         The program.
     """
-    admitted = source_filter(family, allow)
+    admitted = source_filter(family, allow, translation)
     permitted = frozenset(terminators)
     # Built from the last paragraph to the first: a good line jumps over all that follow.
     program = [_DROP, *admitted]

@@ -1,17 +1,18 @@
 """The places of connections that wait for the rest of their line.
 
 The number of places is limited, in all and for each source. If every place is taken, a
-new connection gets the place of the connection that has waited longest, and that one is
-closed. The line of a good sender arrives within a round trip, so the closed connections
-are the silent ones. An attacker who fills all places with silent connections therefore
-cannot keep good senders out. Pure: the caller brings the function that ends a wait.
+new connection gets the place of the stranger that has waited longest, and that one is
+closed. Senders that the configuration names give way only to each other. The line of a
+good sender arrives within a round trip, so the closed connections are the silent ones. An
+attacker who fills all places with silent connections therefore cannot keep good senders
+out. Pure: the caller brings the function that ends a wait.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailbell.core.outcome import Outcome
-from mailbell.limits.limiter import Gate
+from mailbell.limits.gate import Gate
 from mailbell.logs.switch import Switch
 
 __all__ = ["Place", "WaitingRoom"]
@@ -41,11 +42,20 @@ class WaitingRoom:
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-        self._places: dict[Place, None] = {}  # the one that has waited longest is first
+        # The one that has waited longest is first. Strangers are apart from the senders that
+        # the configuration names, because they must not displace these.
+        self._strangers: dict[Place, None] = {}
+        self._named: dict[Place, None] = {}
         self._full_at = 0
+
+    def __len__(self) -> int:
+        """Return how many connections wait."""
+        return len(self._strangers) + len(self._named)
 
     def enter(self, gate: Gate, source: int, end: Callable[[], None]) -> Place | Outcome:
         """Take a place; if none is free, take it from the connection that has waited longest.
+
+        A stranger takes no place from a sender that the configuration names.
 
         Args:
             gate: the limits of the connection's family.
@@ -58,27 +68,31 @@ class WaitingRoom:
         """
         full = gate.connect(source)
         if full is Outcome.TOO_MANY_CONNECTIONS:
-            self._full_at = len(self._places)
+            self._full_at = len(self)
             self._switch.off(full)
-            self._displace_one()
+            self._displace_one(gate.names(source))
             full = gate.connect(source)
-        elif 2 * len(self._places) <= self._full_at:
+        elif 2 * len(self) <= self._full_at:
             # Not at the first free place: near the limit that would log a line each time.
             self._switch.on()
         if full is not None:
             return full
         place = Place(gate, source, end)
-        self._places[place] = None
+        (self._named if gate.names(source) else self._strangers)[place] = None
         return place
 
     def leave(self, place: Place) -> None:
         """Give a place back; it is no error if another connection has got it before."""
-        if place in self._places:
-            del self._places[place]
-            place.gate.disconnect(place.source)
+        for places in (self._strangers, self._named):
+            if place in places:
+                del places[place]
+                place.gate.disconnect(place.source)
 
-    def _displace_one(self) -> None:
-        longest = next(iter(self._places), None)
+    def _displace_one(self, for_named: bool) -> None:
+        """End the longest wait: of a stranger if there is one, and of no named sender for one."""
+        longest = next(iter(self._strangers), None)
+        if longest is None and for_named:
+            longest = next(iter(self._named), None)
         if longest is not None:
             self.leave(longest)
             longest.end()

@@ -26,6 +26,7 @@ from mailbell.configuration.values import (
 )
 from mailbell.core.networks import ADDRESS_FORM, Address, Network
 from mailbell.core.rfc4146 import Terminator
+from mailbell.core.translation import Translation, TranslatorPrefix
 
 __all__ = [
     "AccountSettings",
@@ -55,6 +56,7 @@ _UNMATCHED = Meta(description='"none" or "all"')
 _BOOLEAN = Meta(description="true or false")
 _ENDPOINTS = array(64, '["0.0.0.0:79", "[::]:79"]')
 _NETWORKS = array(256, '["192.0.2.0/24", "2001:db8::/32"]')
+_PREFIXES = array(8, '["2001:db8:64::/96"]')
 _ADDRESS = Meta(description=ADDRESS_FORM)
 _RATE = between(Rate, "1/h", "1000000/s", "1/s")
 
@@ -125,10 +127,18 @@ class Sources(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         allow: only these networks; empty: all.
         deny: never these networks, even if `allow` has them.
+        nat64: prefixes of translators, in addition to the well-known 64:ff9b::/96. An
+            address under a prefix stands for the IPv4 address in it.
     """
 
     allow: Annotated[tuple[Network, ...], _NETWORKS] = ()
     deny: Annotated[tuple[Network, ...], _NETWORKS] = ()
+    nat64: Annotated[tuple[TranslatorPrefix, ...], _PREFIXES] = ()
+
+    @property
+    def translation(self) -> Translation:
+        """All translators that this machine may be behind."""
+        return Translation(self.nat64)
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,6 +213,13 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[AccountSettings, ...],
         array(10_000, '[[account]] with name = "work"'),
     ] = ()
+
+    @property
+    def listed(self) -> Iterator[Network]:
+        """All networks from which the operator expects notifications."""
+        yield from self.sources.allow
+        for account in self.account:
+            yield from account.sources
 
 
 class Overrides(Struct, frozen=True):

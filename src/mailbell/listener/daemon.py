@@ -23,7 +23,7 @@ from mailbell._sys.systemd import logs_to_journal
 from mailbell.core.clock import Clock
 from mailbell.core.notification import Notification
 from mailbell.interfaces.listener import Account, Sandbox, Status
-from mailbell.limits.limiter import Limiter
+from mailbell.limits.limiter import Limiter, Senders
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
 from mailbell.listener._connections import DatagramListener, StreamListener, describe_socket
@@ -102,7 +102,8 @@ class Daemon:
         self._started = self._clock.now()
         self._counters = Counters()
         self._due_changed = trio.Event()
-        accounts = AccountMap(configuration.account, configuration.unmatched == "all")
+        translation = configuration.sources.translation
+        accounts = AccountMap(configuration.account, configuration.unmatched == "all", translation)
         self._hub = Hub(
             accounts.names,
             interval=configuration.coalesce.interval,
@@ -123,6 +124,7 @@ class Daemon:
             udp=bool(prepared.sockets.udp),
             seed=prepared.seed,
             random=random,
+            senders=Senders(tuple(configuration.listed), translation),
         )
         self._admission = Admission(
             configuration.sources, accounts, self._hub, self._counters, journal, _boottime
