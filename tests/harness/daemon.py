@@ -33,7 +33,8 @@ def until(done: Callable[[], object], what: str = "it") -> None:
     while not done():
         if time.monotonic() > end:
             pytest.fail(f"{what} did not happen within {PATIENCE:.0f} s")
-        select.select([], [], [], 0.005)
+        # The daemon permits a user 100 connections and calls a second; a status needs two.
+        select.select([], [], [], 0.02)
 
 
 # All of 127.0.0.0/8 is one source if it is not listed. With this account, which has the name

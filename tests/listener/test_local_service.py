@@ -418,17 +418,17 @@ async def test_idle_clients_shut_nobody_out(autojump_clock: MockClock, serve: Se
         watcher = await desk.client()
         await watcher.ask(SUBSCRIBE)
         idle = []
-        for _ in range(300):
+        for _ in range(100):
             idle.append(await desk.client())
             await wait_all_tasks_blocked()  # a Unix socket's backlog does not wait
         newcomer = await desk.client()
         assert "parameters" in await newcomer.ask(STATUS)
         desk.ring()
         assert (await watcher.reply())["parameters"]["notification"]
-        assert len(idle) == 300
+        assert len(idle) == 100
 
     desk = await serve(body)
-    assert desk.events[LocalEvent.DISPLACED] >= 300 - local_connections(4)
+    assert desk.events[LocalEvent.DISPLACED] >= 100 - local_connections(4)
 
 
 async def test_subscribers_never_give_way(autojump_clock: MockClock, serve: Serve) -> None:

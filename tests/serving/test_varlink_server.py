@@ -6,6 +6,7 @@ tests/listener/test_local_service.py tries clients that misbehave, with the same
 import json
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import msgspec
 import pytest
 import trio
 from harness.without_memory import WithoutMemory
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys.sockets import PeerCredentials
 from mailbell.interfaces.local_event import LocalEvent
 from mailbell.logs.journal import Journal
-from mailbell.serving.varlink_server import Handlers, VarlinkServer
+from mailbell.serving import varlink_server
+from mailbell.serving.varlink_server import USER_RATE, Handlers, VarlinkServer
 from mailbell.varlink import Interface, Method, Service, ServiceError
 
 
@@ -73,6 +76,7 @@ class Daemon:
             count=self.events.append,
             journal=Journal(self.lines.append, lambda: 0.0),
             connections=4,
+            too_fast=ServiceError("org.example.Sums.TooFast", {}),
         )
         return self.server
 
@@ -99,7 +103,9 @@ class Caller:
 
     async def call(self, method: str, *, more: bool = False, **parameters: int) -> Any:
         message = {"method": f"org.example.Sums.{method}", "parameters": parameters, "more": more}
-        await self.stream.send_all(json.dumps(message).encode() + b"\0")
+        # A server that refuses a connection answers before it gets the call.
+        with suppress(trio.BrokenResourceError):
+            await self.stream.send_all(json.dumps(message).encode() + b"\0")
         return await self.reply()
 
     async def reply(self) -> Any:
@@ -206,3 +212,84 @@ async def test_a_caller_for_whom_there_is_no_memory_is_the_only_one_lost(
             assert "parameters" in await each.call("Add", number=1)
 
     await run(tmp_path / "socket", body)
+
+
+@pytest.fixture
+def users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The users of the next connections; the last one stays."""
+    uids = [1000]
+
+    def credentials(_: socket.socket) -> PeerCredentials:
+        return PeerCredentials(pid=1, uid=uids.pop(0) if len(uids) > 1 else uids[0], gid=1)
+
+    monkeypatch.setattr(varlink_server, "peer_credentials", credentials)
+    return uids
+
+
+async def test_a_user_that_connects_again_and_again_is_refused_and_no_other_user(
+    tmp_path: Path, users: list[int], mock_clock: MockClock
+) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        answers = []
+        for _ in range(50):
+            caller = await connect()
+            answers.append(await caller.call("Add", number=1))
+            await caller.stream.aclose()
+        # Four places: 16 connections and calls at once, so eight of each.
+        assert daemon.sum == 8
+        assert answers[7] == {"parameters": {"sum": 8}}
+        assert daemon.events.count(LocalEvent.REFUSED_USER) == 42
+        assert answers[8] == {"error": "org.example.Sums.TooFast", "parameters": {}}
+        assert "event=local_refused pid=1 uid=1000 gid=1 reason=refused_user" in daemon.lines
+
+        users[0] = 0
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 9}}
+
+        users[0] = 1000
+        mock_clock.jump(2 / USER_RATE)
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 10}}
+
+    await run(tmp_path / "s", body)
+
+
+async def test_pieces_of_a_call_count_as_calls(
+    tmp_path: Path, users: list[int], mock_clock: MockClock
+) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        caller = await connect()
+        for _ in range(16):  # the connection was one of the 16
+            await caller.stream.send_all(b" ")
+            await wait_all_tasks_blocked()
+        assert await caller.reply() == {"error": "org.example.Sums.TooFast", "parameters": {}}
+        assert await caller.reply() is None
+        assert "event=local_closed pid=1 uid=1000 gid=1 reason=user_too_fast" in daemon.lines
+
+    await run(tmp_path / "s", body)
+
+
+async def test_a_user_is_refused_who_has_gone_already(
+    tmp_path: Path, users: list[int], mock_clock: MockClock
+) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        for _ in range(30):
+            await (await connect()).stream.aclose()
+            await wait_all_tasks_blocked()
+        assert daemon.events.count(LocalEvent.REFUSED_USER) == 14
+        assert not any("failed" in line for line in daemon.lines)
+
+    await run(tmp_path / "s", body)
+
+
+async def test_a_connection_whose_user_cannot_be_told_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_: socket.socket) -> PeerCredentials:
+        raise OSError("no credentials")
+
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(varlink_server, "peer_credentials", unknown)
+            assert await (await connect()).reply() is None
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 1}}
+
+    await run(tmp_path / "s", body)

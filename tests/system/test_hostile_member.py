@@ -4,10 +4,13 @@ import os
 import signal
 import socket
 import struct
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
-from harness.daemon import PATIENCE, configuration, ring, started, until
+from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
+from system.support import LISTENER, Local
 
 from mailbell.client import Client
 from mailbell.core.notification import Cause, Cursor
@@ -69,6 +72,63 @@ def test_many_accounts_and_many_foreign_cursors_cost_little(tmp_path: Path) -> N
                 subscription.close()
     # 60 x 4000 separate notifications would take about 50 MiB.
     assert grown < 12 * 1024, grown
+
+
+def test_many_accounts_and_many_subscribers_that_do_not_read_cost_little(tmp_path: Path) -> None:
+    """A line for all accounts: each wake-up of each account is new for each subscriber."""
+    accounts = "\n".join(
+        f'[[account]]\nname = "a{n}"\nsources = ["0.0.0.0/0"]' for n in range(2000)
+    )
+    toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=accounts)
+    toml = toml.replace('group = ""', 'group = ""\nsubscribers = 401')
+    with started(tmp_path, toml) as daemon, Local(daemon.path) as reader:
+        subscribers = []
+        for _ in range(400):
+            subscribers.append(Local(daemon.path))
+            subscribers[-1].subscribe()
+        reader.subscribe()
+        endpoint = daemon.endpoint()
+        before = int(daemon.kernel_says()["VmRSS"].split()[0])
+        for line in (1, 2, 3):
+            ring(endpoint)
+            until(partial(have_woken, daemon, 2000 * line))
+        grown = int(daemon.kernel_says()["VmRSS"].split()[0]) - before
+        told: dict[str, int] = {}
+        while sum(told.values()) < 3 * 2000:
+            notification = reader.reply()["notification"]
+            told[notification["account"]] = (
+                told.get(notification["account"], 0) + notification["count"]
+            )
+        assert set(told.values()) == {3}, "the one that reads is told of every line, once"
+        for subscriber in subscribers:
+            subscriber.socket.close()
+    # One notification for each account and subscriber would take more than 150 MiB.
+    assert grown < 32 * 1024, grown
+
+
+def have_woken(daemon: Daemon, count: int) -> bool:
+    return daemon.status().wakeups >= count
+
+
+def test_a_member_that_connects_again_and_again_is_refused(tmp_path: Path) -> None:
+    """A new connection has a new limit for its calls. Its user has one for all of them."""
+    with started(tmp_path) as daemon, Local(daemon.path) as watcher:
+        watcher.subscribe()
+        endpoint = daemon.endpoint()
+        answered = refused = 0
+        for _ in range(2000):
+            with Local(daemon.path) as member, suppress(OSError, AssertionError):
+                answer = member.ask("GetStatus")
+                refused += answer == f"{LISTENER}TooFast"
+                answered += "status" in answer
+        # At once there are four for each of the 96 places, and a connection and its call are
+        # two. The others come at 50 a second.
+        assert answered < 1000, answered
+        assert refused > 0
+        # Neither the network nor a subscriber notices.
+        ring(endpoint)
+        assert watcher.reply()["notification"]["count"] == 1
+        assert any("reason=refused_user" in line for line in daemon.lines())
 
 
 def test_all_places_taken_on_many_sockets_exhausts_no_descriptors(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def events(daemon: Daemon) -> dict[str, int]:
 
 
 ENDS = {
-    "disconnected", "garbage", "too_long", "bad_call", "too_fast", "idle", "displaced", "unread",
+    "disconnected", "garbage", "too_long", "bad_call", "too_fast", "user_too_fast", "idle",
+    "displaced", "unread",
     "failed",
 }  # fmt: skip
 
@@ -81,13 +82,15 @@ def test_an_answer_that_is_an_error_is_no_reason_to_hang_up(tmp_path: Path) -> N
 
 def test_a_thousand_connections_displace_each_other_and_no_subscriber(tmp_path: Path) -> None:
     toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
+    # One user may make four connections at once for each place.
+    toml = toml.replace('group = ""', 'group = ""\nsubscribers = 240')
     with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
         watcher.subscribe()
         endpoint, before = daemon.endpoint(), events(daemon)
         memory = []
-        for number in (200, 1000):
-            # 64 subscribers and 32 others have a place; the watcher has one of them.
-            wanted = events(daemon)["displaced"] + number - 96
+        for number in (300, 700):
+            # 240 subscribers and 32 others have a place; the watcher has one of them.
+            wanted = events(daemon)["displaced"] + number - 272
             crowd = [Local(daemon.path) for _ in range(number)]
             try:
                 until(partial(have_been_displaced, daemon, wanted))
@@ -100,12 +103,13 @@ def test_a_thousand_connections_displace_each_other_and_no_subscriber(tmp_path: 
         until(partial(all_have_ended, daemon, before), "the end of each connection")
         now = events(daemon)
         assert now["refused_full"] == before["refused_full"]
+        assert now["refused_user"] == now["user_too_fast"] == 0
         assert now["failed"] == 0
         # Only the oldest of the silent connections lost their places.
         assert now["garbage"] == now["bad_call"] == now["too_fast"] == 0
         assert daemon.status().subscribers == 1
         print("RSS", memory, "KiB")
-        # The first crowd filled every place. Five times as many connections need no more
+        # The first crowd filled every place. More connections need no more
         # memory, except for what the allocator keeps.
         assert memory[1] - memory[0] < 1024
 

@@ -21,9 +21,11 @@ import trio
 from harness.certification import CERTIFICATION, TEXT, Step, certified, official, official_client
 from harness.daemon import PATIENCE
 
+from mailbell._sys.sockets import peer_credentials
 from mailbell.interfaces.listener import LISTENER_SERVICE
 from mailbell.interfaces.local_event import LocalEvent
 from mailbell.serving import _varlink_peer
+from mailbell.serving._turns import Turns
 from mailbell.serving._varlink_peer import Hangup, VarlinkPeer
 from mailbell.varlink import (
     CALL_LIMIT,
@@ -88,16 +90,24 @@ class Server:
 
     async def serve(self, connection: socket.socket) -> LocalEvent:
         """Answer one connection. Return how it ended."""
-        with connection:
-            peer = VarlinkPeer(connection)
-            try:
-                while True:
-                    call = parse_call_untrusted(await peer.next_call_untrusted())
-                    for message in self._answers(call):
-                        await peer.send(message)
-                    self.answered += 1
-            except Hangup as hangup:
-                return hangup.event
+        turns = Turns()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turns.serve)
+            with connection:
+                caller = peer_credentials(connection)
+                event = await self._answer(VarlinkPeer(connection, caller, turns, lambda: True))
+            nursery.cancel_scope.cancel()
+        return event
+
+    async def _answer(self, peer: VarlinkPeer) -> LocalEvent:
+        try:
+            while True:
+                call = parse_call_untrusted(await peer.next_call_untrusted())
+                for message in self._answers(call):
+                    await peer.send(message)
+                self.answered += 1
+        except Hangup as hangup:
+            return hangup.event
 
     def _answers(self, call: Call) -> list[bytes]:
         try:

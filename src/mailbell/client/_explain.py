@@ -116,6 +116,9 @@ def explain_reply(error: ServiceError) -> MailbellError:
         if name == "TooManySubscribers":
             what = f"the daemon accepts no more than {_quote(given.get('limit'))} subscribers"
             return TemporaryError(what, "raise `socket.subscribers`, or try again")
+        if name == "TooFast":
+            what = "the daemon refuses more calls of this user for now"
+            return TemporaryError(what, "try again later, and call less often")
     if interface == SERVICE:
         if name == "InvalidParameter":
             return UsageError(f"the daemon refuses the parameter {_quote(given.get('parameter'))}")

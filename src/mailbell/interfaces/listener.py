@@ -29,6 +29,7 @@ __all__ = [
     "Subscribe",
     "SubscribeReply",
     "Table",
+    "too_fast",
     "too_many_subscribers",
     "unknown_account",
 ]
@@ -150,6 +151,10 @@ error UnknownAccount (account: string)
 
 # All places for subscribers are taken; limit is their number.
 error TooManySubscribers (limit: int)
+
+# The programs of the caller's user connect or call too often. The daemon closes the
+# connection. Try again later.
+error TooFast ()
 """
 
 
@@ -353,6 +358,15 @@ def too_many_subscribers(limit: int) -> ServiceError:
         The error to raise.
     """
     return ServiceError(f"{LISTENER}.TooManySubscribers", {"limit": limit})
+
+
+def too_fast() -> ServiceError:
+    """Make the error for a user whose programs connect or call too often.
+
+    Returns:
+        The error to raise.
+    """
+    return ServiceError(f"{LISTENER}.TooFast", {})
 
 
 def _check_account(name: str, parameter: str) -> None:

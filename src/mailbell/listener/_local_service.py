@@ -16,6 +16,7 @@ from mailbell.interfaces.listener import (
     Status,
     Subscribe,
     SubscribeReply,
+    too_fast,
     too_many_subscribers,
     unknown_account,
 )
@@ -88,6 +89,7 @@ class LocalService:
             count=self._counters.count_local,
             journal=self._journal,
             connections=local_connections(self._max_subscribers),
+            too_fast=too_fast(),
         )
 
     def _get_status(self, _: GetStatus, __: PeerCredentials) -> GetStatusReply:

@@ -13,9 +13,10 @@ from typing import Protocol
 import trio
 
 from mailbell import varlink
-from mailbell._sys.sockets import limit_send_buffer, peer_credentials
+from mailbell._sys.sockets import PeerCredentials, limit_send_buffer
 from mailbell.interfaces.local_event import LocalEvent
 from mailbell.limits.limiter import Bucket
+from mailbell.serving._turns import CALL, REPLY, Turns
 
 __all__ = ["Hangup", "ReplySource", "VarlinkPeer"]
 
@@ -57,24 +58,36 @@ class VarlinkPeer:
 
     Args:
         connection: accepted on the local socket. The caller must close it.
+        credentials: process, user and group of the client.
+        turns: gives this client its turns among all clients.
+        may_call: takes one call from what the client's user may do; returns whether there
+            was one.
 
     Attributes:
-        credentials: process, user and group of the client.
+        credentials: as given.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        credentials: PeerCredentials,
+        turns: Turns,
+        may_call: Callable[[], bool],
+    ) -> None:
         connection.setblocking(False)
         limit_send_buffer(connection)
-        self.credentials = peer_credentials(connection)
+        self.credentials = credentials
         self._socket = connection
+        self._turns = turns
+        self._may_call = may_call
         self._decoder = varlink.Decoder(varlink.CALL_LIMIT)
         self._bucket = Bucket(CALL_RATE, CALL_BURST)
         self._calls: deque[bytes] = deque()  # bounded by the bucket
         self._changed = trio.Event()
 
     def wake(self) -> None:
-        """Make `stream` ask its source for something new."""
-        self._changed.set()
+        """Make `stream` ask its source for something new, when it is this client's turn."""
+        self._turns.ask(self._changed, REPLY)
 
     async def next_call_untrusted(self) -> bytes:
         """Return the next call, as bytes that no code has checked yet.
@@ -82,6 +95,8 @@ class VarlinkPeer:
         Raises:
             Hangup: the client has gone, is too fast, sends nothing or sends too much.
         """
+        if self._calls:
+            await self._turns.wait(CALL)
         while not self._calls:
             await self._read_calls_untrusted()
         return self._calls.popleft()
@@ -93,12 +108,16 @@ class VarlinkPeer:
             raise Hangup(LocalEvent.IDLE)
         if not data:
             raise Hangup(LocalEvent.DISCONNECTED)
+        await self._turns.wait(CALL)
         try:
             calls = self._decoder.feed_untrusted(data)
         except varlink.MessageTooLong as error:
             raise Hangup(LocalEvent.TOO_LONG) from error
         if not all(self._bucket.take(trio.current_time()) for _ in calls):
             raise Hangup(LocalEvent.TOO_FAST)
+        # A piece of a call counts as a call: it takes time too.
+        if not all(self._may_call() for _ in calls or (b"",)):
+            raise Hangup(LocalEvent.USER_TOO_FAST)
         self._calls.extend(calls)
 
     async def send(self, message: bytes) -> None:
@@ -157,14 +176,15 @@ class VarlinkPeer:
         """Send the first reply, and then one whenever the source has something new."""
         await self._send(first)
         while True:
-            while not source.waiting:
-                self._changed = trio.Event()
-                await self._changed.wait()
-            # The send buffer holds only a few replies. If the client does not read, this
-            # waits with one reply, and the source merges what happens meanwhile.
-            await self._send(_encoded(source))
+            # A source that has something already does not call `wake`.
+            self._changed = trio.Event()
             if source.waiting:
-                await trio.lowlevel.checkpoint()  # other tasks run first
+                self.wake()
+            await self._changed.wait()
+            if source.waiting:
+                # The send buffer holds only a few replies. If the client does not read, this
+                # waits with one reply, and the source merges what happens meanwhile.
+                await self._send(_encoded(source))
 
     async def _receive_untrusted(self) -> bytes:
         while True:

@@ -54,6 +54,8 @@ class Intake:
         journal: logs when the loop pauses and goes on.
         what: what the loop does, for the log: "accepting" or "receiving".
         where: the name of the socket in the log.
+        rest: seconds that the loop rests after a full batch. So whoever connects without end
+            takes only a part of a processor.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Intake:
         journal: Journal,
         what: str,
         where: str,
+        rest: float = 0.0,
     ) -> None:
         self._socket = sock
         self._take = take
         self._batch = batch
+        self._rest = rest
         self._journal = journal
         self._state = Switch(journal, what, where)
         self._where = where
@@ -82,11 +86,11 @@ class Intake:
         """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            if not self._take_batch(handle):
-                await trio.sleep(PAUSE)
+            if pause := self._take_batch(handle):
+                await trio.sleep(pause)
 
-    def _take_batch(self, handle: Callable[[Any, float], None]) -> bool:
-        """Handle everything that is ready; return False if the loop must pause."""
+    def _take_batch(self, handle: Callable[[Any, float], None]) -> float:
+        """Handle what is ready, one batch at most; return how long the loop must pause."""
         now = trio.current_time()
         take = self._take
         failed = 0
@@ -94,20 +98,21 @@ class Intake:
             try:
                 taken = take()
             except BlockingIOError:
-                break
+                self._state.on()
+                return 0.0
             except MemoryError:
                 self._state.off("ENOMEM")
-                return False
+                return PAUSE
             except OSError as error:
                 failed += 1
                 # If every call of a batch fails, the error does not belong to one peer.
                 if error.errno in _OF_ONE_PEER and failed < self._batch:
                     continue
                 self._state.off(errno.errorcode.get(error.errno or 0, "?"))
-                return False
+                return PAUSE
             try:
                 handle(taken, now)
             except Exception as error:  # one peer met a bug, or there was no memory for it
                 self._journal.log(Level.ERROR, "failed", where=self._where, error=repr(error))
         self._state.on()
-        return True
+        return self._rest

@@ -5,30 +5,55 @@ method. One task for each connection reads calls and answers them in order. A ca
 answered more than once (a stream) adds a task that waits until the client hangs up.
 
 Each client has limits: the length of a message, calls per second, the time without a
-call and the time that an answer stays unread. If every place is taken, a new client gets
-the place of the client that has held one longest without a stream, and that client is
-disconnected. So clients that only hold places cannot keep the others out.
+call and the time that an answer stays unread. Each user has a limit for the connections and
+calls of all its clients, so a client gains nothing when it connects again. All clients
+together do a bounded part of their work in one turn of the event loop (`Turns`). If every
+place is taken, a new client gets the place of the client that has held one longest without
+a stream, and that client is disconnected. So clients that only hold places cannot keep the
+others out.
 """
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import trio
 
 from mailbell import varlink
 from mailbell._sys.connections import make_socket_acceptor
-from mailbell._sys.sockets import PeerCredentials
+from mailbell._sys.sockets import PeerCredentials, peer_credentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
+from mailbell.limits.gcra import BucketTable
 from mailbell.logs.journal import Journal, Level
+from mailbell.serving._turns import Turns
 from mailbell.serving._varlink_peer import Hangup, ReplySource, VarlinkPeer
 from mailbell.serving.intake import Intake
 
-__all__ = ["BATCH", "Handlers", "ReplySource", "VarlinkServer"]
+__all__ = ["BATCH", "USER_RATE", "Handlers", "ReplySource", "VarlinkServer", "user_burst"]
 
-BATCH = 16  # connections accepted before other tasks run
+BATCH = 8  # connections accepted before other tasks run
+REST = 0.001  # seconds until more connections are accepted after a full batch
+USER_RATE = 100.0
+"""Connections and calls a second that all clients of one user may make after their burst."""
+USERS = 256  # users whose connections and calls are counted; above it the least busy is forgotten
+
+
+def user_burst(connections: int) -> int:
+    """Return how many connections and calls one user may make at once.
+
+    All of a user's clients come back at once when the daemon restarts: each connects, calls,
+    and may try a second time.
+
+    Args:
+        connections: how many connections there may be at once.
+        too_fast: the answer to a user that connects or calls too often. The connection is
+            then closed.
+    """
+    return 4 * connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +98,18 @@ class VarlinkServer:
         count: Callable[[LocalEvent], None],
         journal: Journal,
         connections: int,
+        too_fast: varlink.ServiceError,
     ) -> None:
         self._service = service
         self._handlers = handlers
         self._count = count
         self._journal = journal
         self._max_connections = connections
+        self._too_fast = varlink.encode_error(too_fast)
+        # The keys are user ids. They are no secret and the kernel gives them, so the table
+        # needs no secret seed.
+        self._users = BucketTable(0, USERS, 1, USER_RATE, user_burst(connections))
+        self._turns = Turns()
         self._connections = 0
         # Connections without a stream, the oldest first. They may lose their place.
         self._without_stream: dict[trio.CancelScope, None] = {}
@@ -89,15 +120,44 @@ class VarlinkServer:
             journal=journal,
             what="accepting",
             where="local socket",
+            rest=REST,
         )
         self._nursery: trio.Nursery  # of the connections
 
     async def serve(self) -> None:
         """Accept for ever. A client that misbehaves ends its own connection and no other."""
         async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._turns.serve)
             await self._intake.serve(self._admit)
 
     def _admit(self, connection: socket.socket, _: float) -> None:
+        try:
+            caller = peer_credentials(connection)
+            if self._may_call(caller.uid):
+                self._take_place(connection, caller)
+                return
+            self._count(LocalEvent.REFUSED_USER)
+            self._log_close("local_refused", caller, LocalEvent.REFUSED_USER)
+            self._say_too_fast(connection)
+        except BaseException:  # it has no other owner
+            connection.close()
+            raise
+        connection.close()
+
+    def _may_call(self, uid: int) -> bool:
+        """Take one connection or call from what a user may do; return whether there was one."""
+        now = trio.current_time()
+        if not self._users.test(uid, now):
+            return False
+        self._users.commit(now)
+        return True
+
+    def _say_too_fast(self, connection: socket.socket) -> None:
+        # The send buffer of a new connection is empty. A full one needs no answer any more.
+        with suppress(OSError):
+            connection.send(self._too_fast)
+
+    def _take_place(self, connection: socket.socket, caller: PeerCredentials) -> None:
         if self._connections >= self._max_connections:
             for oldest in self._without_stream:
                 oldest.cancel()
@@ -107,21 +167,17 @@ class VarlinkServer:
                 self._count(LocalEvent.REFUSED_FULL)
                 connection.close()
                 return
-        try:
-            self._nursery.start_soon(self._host, connection)
-        except MemoryError:  # it has no other owner
-            connection.close()
-            raise
+        self._nursery.start_soon(self._host, connection, caller)
         self._connections += 1
 
-    async def _host(self, connection: socket.socket) -> None:
+    async def _host(self, connection: socket.socket, caller: PeerCredentials) -> None:
         """Serve one connection from its beginning to its end, which is counted once."""
         event = LocalEvent.DISCONNECTED
         scope = trio.CancelScope()
         self._without_stream[scope] = None
         try:
             with scope:
-                event = await self._converse_untrusted(connection, scope)
+                event = await self._converse_untrusted(connection, caller, scope)
             if scope.cancelled_caught:
                 event = LocalEvent.DISPLACED
         except Exception as error:  # a bug that one client meets must not stop the others
@@ -134,26 +190,25 @@ class VarlinkServer:
             self._count(event)
 
     async def _converse_untrusted(
-        self, connection: socket.socket, scope: trio.CancelScope
+        self, connection: socket.socket, caller: PeerCredentials, scope: trio.CancelScope
     ) -> LocalEvent:
         """Answer one client until the client or the daemon ends it; return how it ended."""
         self._count(LocalEvent.CONNECTED)
-        peer = VarlinkPeer(connection)
+        may_call = partial(self._may_call, caller.uid)
+        peer = VarlinkPeer(connection, caller, self._turns, may_call)
         try:
             while True:
                 await self._answer_untrusted(peer, await peer.next_call_untrusted(), scope)
         except Hangup as hangup:
+            if hangup.event is LocalEvent.USER_TOO_FAST:
+                self._say_too_fast(connection)
             if hangup.event is not LocalEvent.DISCONNECTED:
-                who = peer.credentials
-                self._journal.log(
-                    Level.NOTICE,
-                    "local_closed",
-                    pid=who.pid,
-                    uid=who.uid,
-                    gid=who.gid,
-                    reason=hangup.event,
-                )
+                self._log_close("local_closed", caller, hangup.event)
             return hangup.event
+
+    def _log_close(self, event: str, caller: PeerCredentials, reason: LocalEvent) -> None:
+        who = {"pid": caller.pid, "uid": caller.uid, "gid": caller.gid}
+        self._journal.log(Level.NOTICE, event, **who, reason=reason)
 
     async def _answer_untrusted(
         self, peer: VarlinkPeer, message: bytes, scope: trio.CancelScope

@@ -1,0 +1,74 @@
+"""Local work in small portions, so that the network always has its turn.
+
+All clients of a local socket share the event loop with the network. Without a limit a
+thousand clients could each do their work in the same turn of the loop, and every sender
+would wait for all of them. So each piece of work first asks for a turn. A few pieces may be
+done in one turn of the loop. The others wait in order, and the loop has a short rest
+between two portions. So the local clients can use only a part of a processor together.
+"""
+
+from typing import Final, NoReturn
+
+import trio
+
+__all__ = ["CALL", "REPLY", "Turns"]
+
+REPLY: Final = 1
+"""The cost of one reply of a stream."""
+
+CALL: Final = 4
+"""The cost of one call: it is read, decoded and answered. The longest answer is a status."""
+
+_PORTION: Final = 16  # the cost of the work that may be done in one turn of the loop
+_REST: Final = 0.001  # seconds between two portions while more work waits
+
+
+class Turns:
+    """The turns of all clients of one socket."""
+
+    def __init__(self) -> None:
+        self._left = _PORTION
+        self._queue: dict[trio.Event, int] = {}
+        self._waiting = trio.Event()
+
+    async def wait(self, cost: int) -> None:
+        """Wait for a turn. It takes no time as long as little is done.
+
+        Args:
+            cost: `CALL` or `REPLY`.
+        """
+        turn = trio.Event()
+        self.ask(turn, cost)
+        try:
+            if not turn.is_set():
+                await turn.wait()
+        finally:
+            self._queue.pop(turn, None)
+
+    def ask(self, turn: trio.Event, cost: int) -> None:
+        """Set an event when it is the caller's turn, perhaps at once.
+
+        Args:
+            turn: the event.
+            cost: `CALL` or `REPLY`.
+        """
+        if self._left > 0 and not self._queue:
+            self._left -= cost
+            turn.set()
+        else:
+            self._queue[turn] = cost
+            self._waiting.set()
+
+    async def serve(self) -> NoReturn:
+        """Give the turns to those that wait, a portion at a time."""
+        while True:
+            await self._waiting.wait()
+            self._left = _PORTION
+            while self._queue and self._left > 0:
+                turn = next(iter(self._queue))
+                self._left -= self._queue.pop(turn)
+                turn.set()
+            if self._queue:
+                await trio.sleep(_REST)
+            else:
+                self._waiting = trio.Event()
