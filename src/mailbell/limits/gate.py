@@ -165,11 +165,11 @@ class Gate:
         transport: how the requests come.
         family: of the addresses that they come from.
         strangers: the limits of all sources that the configuration does not name.
-        named: the limits of the other sources.
+        named: the limits of the other sources; None: there are none.
         total: what all sources may send together.
         places: the connections of all sources.
-        translation: finds IPv4 senders behind a translator. For the gate of IPv4: None.
-        ipv4: the gate of IPv4, whose limits these senders meet; None for that gate itself.
+        translation: finds IPv4 senders behind a translator.
+        ipv4: the gate of IPv4, whose limits these senders meet; None: this gate is that gate.
 
     Attributes:
         transport: as given.
@@ -186,11 +186,11 @@ class Gate:
         family: Family,
         *,
         strangers: Lane,
-        named: NetworkMap[Lane],
+        named: NetworkMap[Lane] | None,
         total: Total,
         places: Places,
-        translation: Translation | None = None,
-        ipv4: "Gate | None" = None,
+        translation: Translation,
+        ipv4: "Gate | None",
     ) -> None:
         self.transport = transport
         self.family = family
@@ -207,16 +207,14 @@ class Gate:
         Args:
             source: the address it comes from.
         """
-        if self._translation is not None:
-            embedded = self._translation.find_ipv4(source)
-            if embedded is not None and self._ipv4 is not None:
-                return self._ipv4.choose(embedded)
-        lane = self._named.lookup(self.family, source)
-        if lane is not None:
-            return lane, source
-        if self._ipv4 is None and source >> 24 == _LOOPBACK:
-            source = _LOOPBACK_SOURCE
-        return self._strangers, source
+        if self._named is not None:
+            lane = self._named.lookup(self.family, source)
+            if lane is not None:
+                return lane, source
+        if self._ipv4 is None:
+            return self._strangers, _LOOPBACK_SOURCE if source >> 24 == _LOOPBACK else source
+        embedded = self._translation.find_ipv4(source)
+        return (self._strangers, source) if embedded is None else self._ipv4.choose(embedded)
 
     def admit(self, source: int, now: float) -> bool:
         """Take one token for a connection or a datagram, before any of its bytes is read.

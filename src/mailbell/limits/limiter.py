@@ -281,7 +281,7 @@ class Limiter:
                 named=self._lanes(transport, family, named[family], total),
                 total=total,
                 places=self._places,
-                translation=None if ipv4 is None else self._translation,
+                translation=self._translation,
                 ipv4=ipv4,
             )
             ipv4 = self._gates[transport, family] = gate
@@ -305,10 +305,10 @@ class Limiter:
 
     def _lanes(
         self, transport: Transport, family: Family, networks: list[Network], total: Total
-    ) -> NetworkMap[Lane]:
-        """Make the limits of the sources that the configuration lists."""
+    ) -> NetworkMap[Lane] | None:
+        """Make the limits of the sources that the configuration lists; None: it lists none."""
         if not networks:
-            return NetworkMap(())
+            return None
         own = _OwnTable(f"{transport}/ipv{family}/listed")
         self._tables.append(own)
         shared = self._lane(transport, family, total.proven, "listed/")
