@@ -94,6 +94,7 @@ HOUSE: Final = (
             "process",
             "landlock",
             "seccomp",
+            "trusted_path",
             "local_socket",
             "systemd",
         ),

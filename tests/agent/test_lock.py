@@ -332,6 +332,53 @@ def test_one_that_others_could_change_is_refused(place: str, make: Callable[[Pat
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def as_open_parent(top: Path) -> Path:
+    (top / "state").mkdir()
+    (top / "state").chmod(0o777)
+    return top / "state/mailbell"
+
+
+def as_open_parent_far_above(top: Path) -> Path:
+    (top / "state/a/b").mkdir(parents=True)
+    (top / "state").chmod(0o777)
+    return top / "state/a/b/mailbell"
+
+
+def as_link_above(top: Path) -> Path:
+    (top / "state/real").mkdir(parents=True)
+    (top / "state").chmod(0o777)
+    (top / "link").symlink_to("state/real")
+    return top / "link/mailbell"
+
+
+@pytest.mark.parametrize("make", [as_open_parent, as_open_parent_far_above, as_link_above])
+def test_one_below_a_folder_that_others_may_write_is_refused(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    """Another user moves it away. Then two agents hold the lock of the same name."""
+    place = make(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigurationError) as caught:
+        take(str(place), "fetch", [])
+    assert caught.value.what.startswith(f"other users may write to {tmp_path}/state, who could")
+    assert caught.value.remedy == f"chmod go-w {tmp_path}/state"
+    assert not place.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+    (tmp_path / "state").chmod(0o755)  # the remedy works
+    take(str(place), "fetch", []).close()
+
+
+def test_its_parents_are_made_for_their_owner_alone(tmp_path: Path) -> None:
+    """A umask of 0 must not make a folder that others may write."""
+    before = os.umask(0)
+    try:
+        take(str(tmp_path / "a/b/mailbell"), "fetch", []).close()
+    finally:
+        os.umask(before)
+    made = [tmp_path / "a", tmp_path / "a/b", tmp_path / "a/b/mailbell"]
+    assert [os.stat(path).st_mode & 0o777 for path in made] == [0o700] * 3
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory away")
 def test_one_of_another_user_is_refused(place: str) -> None:
     os.mkdir(place)

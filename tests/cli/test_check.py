@@ -142,6 +142,19 @@ def test_a_file_anyone_may_write_is_a_warning(
     assert f"-> chmod o-w {path}" in out
 
 
+def test_a_folder_above_the_file_that_anyone_may_write_is_a_warning(
+    configure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(configure())
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/link.toml").symlink_to(path)
+    (tmp_path / "open").chmod(0o777)
+    code, out = _check(str(tmp_path / "open/link.toml"), capsys)
+    assert code == 0
+    assert f"warn other users may write to {tmp_path}/open, who could replace" in out
+    assert f"-> chmod go-w {tmp_path}/open" in out
+
+
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_who_holds_a_port_is_named(
     configure: Any,

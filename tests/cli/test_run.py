@@ -346,12 +346,12 @@ class TestFile:
         file.chmod(0o666)
         code, lines = say()
         assert code == 78
-        assert lines[:3] == [
+        assert lines[:2] == [
             f"mailbell: {file}: it belongs to another user (uid {owner})",
             f"mailbell: {file.parent}: it belongs to another user (uid {owner})",
-            f"mailbell: {file}: others may write it",
         ]
-        assert lines[3].endswith(
+        assert lines[-2] == f"mailbell: {file}: others may write it"
+        assert lines[-1].endswith(
             f"; chmod go-w {file}, and make a copy of your own, in a folder of your own"
         )
 
@@ -361,6 +361,29 @@ class TestFile:
         assert say("--config", str(link)) == (0, [])
         file.parent.chmod(0o777)
         assert say("--config", str(link))[0] == 78
+
+    def test_a_link_in_a_folder_that_others_may_write_is_refused(
+        self, say: Say, file: Path, tmp_path: Path
+    ) -> None:
+        """Another user makes the link lead to another file."""
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open/link.toml").symlink_to(file)
+        (tmp_path / "first.toml").symlink_to("open/link.toml")
+        for path in ("open/link.toml", "first.toml"):
+            assert say("--config", str(tmp_path / path)) == (0, [])
+        (tmp_path / "open").chmod(0o777)
+        for path in ("open/link.toml", "first.toml"):
+            code, lines = say("--config", str(tmp_path / path))
+            assert (code, lines[0]) == (78, f"mailbell: {tmp_path}/open: others may write it")
+            assert lines[1].endswith(f"; chmod go-w {tmp_path}/open")
+
+    def test_a_folder_far_above_it_counts(self, say: Say, file: Path) -> None:
+        above = file.parent.parent
+        above.chmod(0o777)
+        code, lines = say()
+        assert (code, lines[0]) == (78, f"mailbell: {above}: others may write it")
+        above.chmod(0o755)
+        assert say() == (0, [])
 
     def test_it_belongs_to_nobody_else(
         self, say: Say, file: Path, monkeypatch: pytest.MonkeyPatch
@@ -419,6 +442,19 @@ class TestUnit:
             "--user --no-ask-password daemon-reload",
             f"--user --no-ask-password enable --now {unit.NAME}",
         ]
+
+    def test_a_folder_that_others_may_write_gets_no_unit(
+        self, place: Path, systemctl: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / ".config").mkdir(exist_ok=True)
+        (tmp_path / ".config").chmod(0o777)
+        assert _group.run(["run", "--install-unit", "--yes", "--", "true"]) == 78
+        assert capfd.readouterr().err == (
+            f"mailbell: other users may write to {tmp_path}/.config, who could replace {place};"
+            f" chmod go-w {tmp_path}/.config\n"
+        )
+        assert not place.exists()
+        assert not systemctl.exists()
 
     @pytest.mark.parametrize("home", [None, "", "relative", "~"])
     def test_without_a_home_folder_nothing_is_written_anywhere(

@@ -226,9 +226,23 @@ def test_a_socket_directory_that_does_not_exist_is_refused(tmp_path: Path) -> No
     require_closed(port)
 
 
-def test_a_socket_directory_anyone_may_write_to_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "a", "a/b"])
+def test_a_socket_directory_anyone_may_write_to_is_refused(tmp_path: Path, below: str) -> None:
+    """Also one far above the socket: another user could move what is below it away."""
+    unsafe = tmp_path / "unsafe"
+    (unsafe / below).mkdir(parents=True)
+    unsafe.chmod(0o777)
+    place = unsafe / below / "mailbell.sock"
+    ended = mailbelld(written(tmp_path), "--socket", str(place))
+    require(ended, 78, f"other users may write to {unsafe}, who could", f"chmod go-w {unsafe}")
+    assert not place.exists()
+
+
+def test_a_socket_directory_behind_a_link_of_another_user_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
     unsafe = tmp_path / "unsafe"
     unsafe.mkdir()
     unsafe.chmod(0o777)
-    ended = mailbelld(written(tmp_path), "--socket", str(unsafe / "mailbell.sock"))
-    require(ended, 78, f"every user may write to {unsafe}", f"chmod o-w {unsafe}")
+    (unsafe / "link").symlink_to(tmp_path / "good")
+    ended = mailbelld(written(tmp_path), "--socket", str(unsafe / "link/mailbell.sock"))
+    require(ended, 78, f"other users may write to {unsafe}, who could", f"chmod go-w {unsafe}")

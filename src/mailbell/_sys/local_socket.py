@@ -11,10 +11,12 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
 from mailbell._sys.sockets import peer_credentials
+from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.configuration.values import MAX_SOCKET_PATH
 from mailbell.core.errors import (
     ConfigurationError,
@@ -45,7 +47,9 @@ class AlreadyRunningError(OperatingSystemError):
         self.pid = pid
 
 
-def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
+def bind_local(
+    path: str, mode: int, gid: int | None, trusted: Collection[int] = ()
+) -> socket.socket:
     """Listen on a Unix socket.
 
     A dead socket at that path is replaced: one that no process listens on. Any other
@@ -55,6 +59,8 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
         path: the path of the socket, at most 107 bytes. Its directory must exist.
         mode: the permissions, for example 0o660.
         gid: the group of the socket; None: the process's own group.
+        trusted: users who may own a folder on the way to the socket, beside root and this
+            process's user.
 
     Returns:
         A listening socket: non-blocking, close-on-exec.
@@ -64,7 +70,7 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
         OperatingSystemError: another daemon listens there, or the system refuses.
         PrivilegeError: this process may not write there, or may not use that group.
     """
-    if _find_dead(path):
+    if _find_dead(path, trusted):
         _remove(path)
     # SOCK_CLOEXEC is Python's default (PEP 446).
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -85,7 +91,7 @@ def bind_local(path: str, mode: int, gid: int | None) -> socket.socket:
     return sock
 
 
-def examine_local(path: str, gid: int | None) -> None:
+def examine_local(path: str, gid: int | None, trusted: Collection[int] = ()) -> None:
     """Tell whether `bind_local` would succeed for this process, and change nothing.
 
     If a process listens there, this connects to it and closes the connection at once.
@@ -93,13 +99,14 @@ def examine_local(path: str, gid: int | None) -> None:
     Args:
         path: the path of the socket.
         gid: the group of the socket; None: the process's own group.
+        trusted: as for `bind_local`.
 
     Raises:
         ConfigurationError: as `bind_local`.
         OperatingSystemError: as `bind_local`.
         PrivilegeError: as `bind_local`.
     """
-    dead = _find_dead(path)
+    dead = _find_dead(path, trusted)
     directory = os.path.dirname(path) or "."
     try:
         _require_writable(directory)
@@ -111,10 +118,10 @@ def examine_local(path: str, gid: int | None) -> None:
         raise _explain(error, path, gid) from error
 
 
-def _find_dead(path: str) -> bool:
+def _find_dead(path: str, trusted: Collection[int]) -> bool:
     """Refuse a path that cannot be used; return whether a dead socket is there."""
     _require_usable(path)
-    _require_safe_directory(os.path.dirname(path) or ".")
+    _require_safe_directory(os.path.dirname(path) or ".", trusted)
     try:
         return _require_free_or_dead(path)
     except OSError as error:
@@ -164,10 +171,11 @@ def _require_usable(path: str) -> None:
         )
 
 
-def _require_safe_directory(directory: str) -> None:
-    """Refuse a directory in which every user could replace the socket by another one."""
+def _require_safe_directory(directory: str, trusted: Collection[int]) -> None:
+    """Refuse a directory if another user could replace the socket by another one."""
     try:
         status = os.stat(directory)
+        weaknesses = find_weaknesses(directory, trusted)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"the socket directory {directory} does not exist",
@@ -178,10 +186,10 @@ def _require_safe_directory(directory: str) -> None:
         raise _explain(error, directory) from error
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigurationError(f"{directory} is no directory", "choose another socket path")
-    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+    if weaknesses:
         raise ConfigurationError(
-            f"every user may write to {directory} and replace the socket",
-            f"chmod o-w {directory}, or choose another directory",
+            f"{weaknesses[0]}, who could replace the socket in {directory}",
+            f"{weaknesses[0].remedy}, or choose another directory with --socket",
         )
 
 

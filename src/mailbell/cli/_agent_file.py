@@ -2,7 +2,7 @@
 
 agent.toml names programs that run with all rights of the person. A user who can write the
 file has these rights too. So the file is refused if users other than the person and root
-can write it.
+can write it, or put another file in its place.
 """
 
 import os
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import TypeVar
 
+from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.agent.configuration import Job, parse
 from mailbell.agent.folders import configuration_folder
 from mailbell.agent.preset import Preset
@@ -102,12 +103,14 @@ def _unreadable(path: str, error: OSError) -> MailbellError:
 
 
 def _refuse_others(path: str, status: os.stat_result) -> None:
-    """Refuse a file that another user can write or replace."""
-    folder = os.path.dirname(os.path.realpath(path))
-    looked_at = ((path, status), (folder, os.stat(folder)))
-    owned = [_not_ours(name, found.st_uid) for name, found in looked_at]
-    open_to_others = [name for name, found in looked_at if _is_writable(found)]
-    problems = [problem for problem in owned if problem is not None]
+    """Refuse a file that another user can write or replace, also through a link on the way."""
+    weaknesses = find_weaknesses(path)[::-1]
+    owners = [(path, status.st_uid)] if status.st_uid not in {os.geteuid(), 0} else []
+    owners += [(each.path, each.owner) for each in weaknesses if each.owner is not None]
+    owned = [Problem(name, f"it belongs to another user (uid {owner})") for name, owner in owners]
+    open_to_others = [path] if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else []
+    open_to_others += [each.path for each in weaknesses if each.owner is None]
+    problems = owned.copy()
     if not open_to_others and not problems:
         return
     remedies = []
@@ -115,22 +118,10 @@ def _refuse_others(path: str, status: os.stat_result) -> None:
         names = shlex.join(open_to_others)
         problems += [Problem(name, "others may write it") for name in open_to_others]
         remedies.append(f"chmod go-w {names}")
-    if any(owned):
+    if owned:
         remedies.append("make a copy of your own, in a folder of your own")
     raise ConfigurationError(
         f"{path} names programs to run, so no other user may change it",
         ", and ".join(remedies),
         tuple(problems),
     )
-
-
-def _not_ours(path: str, owner: int) -> Problem | None:
-    if owner in {os.geteuid(), 0}:
-        return None
-    return Problem(path, f"it belongs to another user (uid {owner})")
-
-
-def _is_writable(status: os.stat_result) -> bool:
-    # inode(7): in a sticky folder only the owner of a file may replace it.
-    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-    return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) and not sticky

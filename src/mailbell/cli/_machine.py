@@ -300,7 +300,7 @@ def _local_socket(configuration: Configuration, units: _units.Units | None) -> I
         return
     yield from _unreached(path)
     try:
-        local_socket.examine_local(path, _group_of_socket(configuration))
+        local_socket.examine_local(path, _group_of_socket(configuration), _trusted(configuration))
     except local_socket.AlreadyRunningError as error:
         yield _listening(error, path)
     except MailbellError as error:
@@ -348,6 +348,16 @@ def _group_of_socket(configuration: Configuration) -> int | None:
     except MailbellError:  # another finding has reported the user or the group
         pass
     return None
+
+
+def _trusted(configuration: Configuration) -> set[int]:
+    """Return the user that the daemon becomes, if it is started as this user."""
+    if os.geteuid() != 0:
+        return set()
+    try:
+        return {_identity(configuration.listen.user).uid}
+    except MailbellError:  # another finding has reported the user
+        return set()
 
 
 def _directory(path: str) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 from rich.text import Text
 
+from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.cli import _file
 from mailbell.cli._common import show
 from mailbell.cli._machine import Finding, Mark, findings
@@ -48,11 +49,14 @@ def _permissions(path: str | None) -> Iterator[Finding]:
     name = path or _file.DEFAULT_PATH
     try:
         mode = os.stat(name).st_mode
+        weaknesses = find_weaknesses(name)
     except OSError:  # there is no file (the built-in defaults), or it was removed meanwhile
         return
     if mode & stat.S_IWOTH:
         what = f"anyone may write {name}, and choose the user that the daemon becomes"
         yield Finding(Mark.WARN, what, f"chmod o-w {name}")
+    for weakness in weaknesses:
+        yield Finding(Mark.WARN, f"{weakness}, who could replace {name}", weakness.remedy)
 
 
 def _exit_code(found: list[Finding]) -> int:

@@ -127,15 +127,16 @@ def _local(
     if given is not None:
         _require_closed_to_others(given, local.mode)
         return given, ""
+    trusted = set() if identity is None else {identity.uid}
     if not local.group:
         own = None if identity is None else identity.gid
-        return bind_local(local.path, local.mode, own), ""
+        return bind_local(local.path, local.mode, own, trusted), ""
     group = credentials.find_group_to_give(local.group)
     if group is None:
         # The socket keeps the user's own group, which the operator did not name. So the
         # group and all others get no access.
-        return bind_local(local.path, local.mode & 0o700, None), local.group
-    return bind_local(local.path, local.mode, group), ""
+        return bind_local(local.path, local.mode & 0o700, None, trusted), local.group
+    return bind_local(local.path, local.mode, group, trusted), ""
 
 
 def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
