@@ -46,7 +46,7 @@ fuzz: $(BIN)/.fuzz
 bench: $(BIN)/.bench
 	$(BIN)/python bench/run.py $(WORKLOADS)
 
-## bench-quick: as bench, in a minute and less exact
+## bench-quick: as bench, in two minutes and less exact
 bench-quick: $(BIN)/.bench
 	$(BIN)/python bench/run.py --quick $(WORKLOADS)
 

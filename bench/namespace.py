@@ -1,4 +1,4 @@
-"""A network namespace where all of 2001:db8::/32 is local, for more sources than IPv4 offers.
+"""A network namespace where whole networks are local, for more sources than 127.0.0.0/8 offers.
 
 Making it needs root. An ordinary user can make one within a user namespace, but there the
 daemon cannot change to another user.
@@ -13,15 +13,20 @@ from typing import Final
 
 from bench.processes import end
 
-__all__ = ["IPV6_HOST", "namespace"]
+__all__ = ["IPV6_HOST", "LOCAL", "namespace"]
 
 IPV6_HOST: Final = "2001:db8::1"
+LOCAL: Final = ("2001:db8::/32", "198.51.100.0/24", "64:ff9b::/96")
+"""The networks. The last one has every IPv4 address, as a translator writes it (RFC 6052)."""
 
+_ROUTES: Final = " &&\n".join(
+    f"ip {'-6' if ':' in network else '-4'} route add local {network} dev lo" for network in LOCAL
+)
 # It reports that it is ready, and keeps the namespace until it is ended.
 _SET_UP: Final = f"""
 ip link set lo up &&
 ip -6 address add {IPV6_HOST}/128 dev lo nodad &&
-ip -6 route add local 2001:db8::/32 dev lo &&
+{_ROUTES} &&
 echo ready && exec sleep infinity
 """
 _PROGRAMS: Final = ("unshare", "nsenter", "ip", "sleep")
