@@ -16,7 +16,10 @@ from harness.netns import Namespace, Pair, namespaces
 from harness.sender import PATIENCE, unread
 
 from mailbell.client import Client
+from mailbell.limits.limiter import PREFIXES, Senders
+from mailbell.listener.configuration import parse
 
+EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "configuration" / "home.toml"
 SERVER: Final = ("192.0.2.1/24", "2001:db8::1/32")
 CLIENT: Final = ("192.0.2.2/24", "2001:db8::2/32")
 PORT: Final = 7979
@@ -140,6 +143,38 @@ def datagrams(host: Namespace, source: str, count: int) -> None:
         sock.bind((source, 0))
         for _ in range(count):
             sock.sendto(LINE, ("192.0.2.1", PORT))
+
+
+def test_one_host_of_the_house_cannot_silence_this_machine_with_the_example(tmp_path: Path) -> None:
+    """`home.toml` with the network of these tests: a host can have every address of it."""
+    text = EXAMPLE.read_text()
+    limits = text[text.index("[limits]") :]
+    allow = '[sources]\nallow = ["127.0.0.1", "10.9.8.0/24"]\n'
+    with hosts() as pair, listening(pair, tmp_path, allow + limits) as daemon:
+        for last in range(1, 21):
+            flood(pair.client, [f"10.9.8.{last}"] * 10)
+        until(lambda: sum(daemon.counted().values()) == 200)
+        before = daemon.counted()["accepted"]
+        call(pair.server, "127.0.0.1")
+        assert daemon.counted()["accepted"] == before + 1
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLE.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_in_no_example_can_some_listed_sources_use_up_the_total(path: Path) -> None:
+    if path.stem == "agent":  # the agent's, which has no limits
+        return
+    found = parse(path.read_bytes())
+    named = Senders(
+        (*found.sources.allow, *(each for account in found.account for each in account.sources))
+    ).by_family()
+    shares = 0
+    for family, networks in named.items():
+        bits, (_, factor) = PREFIXES[family][0][0], PREFIXES[family][-1]
+        shares += sum(1 if network.length == bits else factor for network in networks)
+    limits = found.limits
+    assert shares * limits.rate <= limits.total_rate
+    # The bucket of the total holds what two seconds bring.
+    assert shares * limits.burst <= 2 * max(limits.burst, limits.total_rate)
 
 
 class Neighbourhood(NamedTuple):
