@@ -79,6 +79,9 @@ HOUSE: Final = (
         ("bpf_program",),
         (
             "_libc",
+            "_stat",
+            "undumpable",
+            "environment",
             "unneeded",
             "interpreter",
             "signals",

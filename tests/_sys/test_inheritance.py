@@ -1,14 +1,22 @@
 """What a process keeps of the things that it inherits."""
 
+import ctypes
+import errno
+import fcntl
 import os
 import resource
+import signal
 import socket
 from itertools import chain, combinations
+from pathlib import Path
 
 import pytest
 from harness.child import run
 
-from mailbell._sys.inheritance import close_inherited
+from mailbell._sys import inheritance
+from mailbell._sys._libc import prctl
+from mailbell._sys.inheritance import close_inherited, reset_attributes
+from mailbell.core.errors import InternalError, OperatingSystemError
 
 SUBSETS = list(chain.from_iterable(combinations((0, 1), n) for n in range(3)))
 
@@ -90,3 +98,59 @@ def test_what_a_service_manager_passes_is_kept(pid: str, count: str, kept: set[i
         return set(opened()) - {0, 1, 2}
 
     assert run(body).value == kept
+
+
+def test_no_signal_comes_at_the_death_of_the_parent() -> None:
+    def body() -> int:
+        prctl(inheritance.PR_SET_PDEATHSIG, signal.SIGKILL)
+        reset_attributes()
+        found = ctypes.c_int(-1)
+        prctl(inheritance.PR_GET_PDEATHSIG, ctypes.addressof(found))
+        return found.value
+
+    assert run(body).value == 0
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_no_signal_comes_when_a_descriptor_is_ready(whole_group: bool) -> None:
+    def body() -> tuple[int, int]:
+        os.setpgrp()
+        ours, theirs = socket.socketpair()
+        fcntl.fcntl(ours, fcntl.F_SETOWN, -os.getpgrp() if whole_group else os.getpid())
+        fcntl.fcntl(ours, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(ours, fcntl.F_SETFL, os.O_ASYNC)
+        fcntl.fcntl(theirs, fcntl.F_SETOWN, os.getppid())
+        reset_attributes()
+        theirs.send(b".")
+        return fcntl.fcntl(ours, fcntl.F_GETOWN), fcntl.fcntl(theirs, fcntl.F_GETOWN)
+
+    ended = run(body)
+    assert ended.signal is None
+    assert ended.value == (0, os.getpid())  # what another process owns stays its own
+
+
+@pytest.mark.parametrize(("before", "after"), [(60 * 10**9, 50_000_000), (10**6, 10**6)])
+def test_deadlines_are_not_made_late(before: int, after: int) -> None:
+    def body() -> str:
+        prctl(inheritance.PR_SET_TIMERSLACK, before)
+        reset_attributes()
+        return Path("/proc/self/timerslack_ns").read_text()
+
+    assert int(run(body).value) == after
+
+
+def test_a_real_time_class_that_stays_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(inheritance, "own_stat", lambda: {41: os.SCHED_FIFO})
+    with pytest.raises(InternalError, match="still in a real-time class"):
+        run_here(monkeypatch, lambda *_: None)
+    with pytest.raises(OperatingSystemError, match="remove CPUSchedulingPolicy="):
+        run_here(monkeypatch, refuse)
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, setter: object) -> None:
+    """Only the class of the scheduler: the rest would change the process of the tests."""
+    monkeypatch.setattr(os, "sched_setscheduler", setter)
+    inheritance._leave_real_time()

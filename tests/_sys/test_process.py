@@ -37,21 +37,6 @@ def test_no_new_privileges() -> None:
     assert run(inside).value == "1"
 
 
-def test_make_undumpable() -> None:
-    """Then /proc/PID belongs to root, and the process may not read its own memory there."""
-
-    def inside() -> object:
-        become_nobody()
-        process.make_undumpable()
-        try:
-            open("/proc/self/mem", "rb").close()
-        except PermissionError:
-            return os.stat("/proc/self/mem").st_uid
-        return "opened"
-
-    assert run(inside).value in {0, 65534}  # 65534 when root is not in this user namespace
-
-
 def test_deny_writable_executable() -> None:
     def inside() -> tuple[bool, bool]:
         denied = process.deny_writable_executable()
@@ -230,7 +215,6 @@ def ignoring(*_: object) -> int:
 
 STEPS = (
     process.no_new_privileges,
-    process.make_undumpable,
     process.deny_writable_executable,
 )
 
@@ -251,16 +235,35 @@ def test_a_step_without_effect_is_noticed(
         step()
 
 
-def test_a_process_that_stays_dumpable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "prctl", lambda *_: 1)
-    with pytest.raises(InternalError, match="dumpable is 1 where 0 was set"):
-        process.make_undumpable()
-
-
 def test_memory_that_stays_executable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "prctl", lambda *_: 1)
     with pytest.raises(InternalError, match="writable and executable"):
         process.deny_writable_executable()
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "wanted"),
+    [
+        ("CPU", (100, -1), (-1, -1)),
+        ("CPU", (100, 1000), (999, 1000)),
+        ("CPU", (1000, 1000), (999, 1000)),
+        ("CPU", (1, 1), (1, 1)),
+        ("FSIZE", (4096, 8192), (8192, 8192)),
+        ("AS", (1 << 33, -1), (-1, -1)),
+    ],
+)
+def test_a_soft_limit_does_not_act_later(
+    name: str, limits: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    kind: int = getattr(resource, f"RLIMIT_{name}")
+
+    def inside() -> tuple[int, int]:
+        become_nobody()
+        resource.setrlimit(kind, limits)
+        process.limit_resources(open_files=100)
+        return resource.getrlimit(kind)
+
+    assert run(inside).value == wanted
 
 
 def test_no_proc_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

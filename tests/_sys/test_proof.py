@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mailbell._sys.credentials import Identity
-from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
-from mailbell.core.errors import InternalError
+from mailbell._sys.proof import ProcessStatus, parse_status, require_locked, require_untraced
+from mailbell.core.errors import InternalError, OperatingSystemError
 
 IDENTITY = Identity("mailbell", 998, 997)
 LOCKED = ProcessStatus(
@@ -22,8 +22,10 @@ LOCKED = ProcessStatus(
     no_new_privs=True,
     seccomp=2,
     threads=1,
+    tracer=0,
 )
 TEXT = b"""Name:\tmailbelld
+TracerPid:\t4321
 Uid:\t998\t998\t998\t998
 Gid:\t997\t997\t997\t997
 Groups:\t4 24 \nThreads:\t1
@@ -46,6 +48,7 @@ def test_parse() -> None:
         effective=4,
         bounding=0x1FFFFFFFFFF,
         ambient=8,
+        tracer=4321,
     )
     assert parse_status(TEXT).capabilities == 15
 
@@ -91,6 +94,12 @@ def test_not_locked(change: dict[str, object], message: str) -> None:
     with pytest.raises(InternalError) as caught:
         require_locked(replace(LOCKED, **change), IDENTITY, dropped=True)  # type: ignore[arg-type]  # a table of fields
     assert caught.value.what == f"the process is not locked: {message}"
+
+
+def test_a_tracer_is_noticed() -> None:
+    require_untraced(LOCKED)
+    with pytest.raises(OperatingSystemError, match="process 4321 traces this one"):
+        require_untraced(replace(LOCKED, tracer=4321))
 
 
 def test_an_ordinary_user_keeps_groups_and_bounding_set() -> None:

@@ -27,6 +27,7 @@ from harness.child import Ended, run
 
 from mailbell._sys import process, seccomp
 from mailbell._sys.proof import parse_status
+from mailbell._sys.undumpable import make_undumpable
 from mailbell.sandbox.policy_file import read_policy
 
 POLICY = read_policy("mailbelld")
@@ -237,7 +238,7 @@ def test_lock_with_everything_else_in_force() -> None:
 
     def inside() -> int:
         process.no_new_privileges()
-        process.make_undumpable()
+        make_undumpable()
         process.deny_writable_executable()
         load()
         return os.getpid()

@@ -11,15 +11,32 @@ from mailbell._sys.signals import ending_signals, prepare_signals
 OTHERS = {signal.SIGKILL, signal.SIGSTOP}
 
 
-def test_blocked_signals_and_an_alarm_are_not_inherited() -> None:
-    def body() -> tuple[set[int], float]:
+def test_blocked_signals_are_not_inherited() -> None:
+    def body() -> set[int]:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OTHERS)
-        signal.setitimer(signal.ITIMER_REAL, 1000)
         prepare_signals()
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
-        return {int(number) for number in blocked}, signal.getitimer(signal.ITIMER_REAL)[0]
+        return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, set())}
 
-    assert run(body).value == (set(), 0.0)
+    assert run(body).value == set()
+
+
+@pytest.mark.parametrize("timer", [signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF])
+def test_a_timer_is_not_inherited(timer: int) -> None:
+    def body() -> tuple[float, float]:
+        signal.setitimer(timer, 1000, 1000)
+        prepare_signals()
+        return signal.getitimer(timer)
+
+    assert run(body).value == (0.0, 0.0)
+
+
+def test_what_says_that_a_program_is_broken_is_not_ignored() -> None:
+    def body() -> None:
+        signal.signal(signal.SIGABRT, signal.SIG_IGN)
+        prepare_signals()
+        os.kill(os.getpid(), signal.SIGABRT)
+
+    assert run(body).signal is signal.SIGABRT
 
 
 def test_what_a_program_hears_is_left_to_it() -> None:

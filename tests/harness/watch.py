@@ -3,7 +3,8 @@
 `MAILBELL_WATCH` in the environment of the run names a way and a directory for what
 is seen, as in "trace:/somewhere":
 
-- trace: the daemon runs under strace, which writes down its system calls;
+- trace: the daemon runs under strace, which writes down its system calls. It does not notice
+  (`harness.traced`);
 - audit: the daemon runs with an audit hook (`harness.audited`), which writes down
   what Python does after the lock.
 
@@ -23,6 +24,7 @@ __all__ = ["ALLOWED", "TRACEBACK", "Watched", "calls_after_the_lock", "events", 
            "unexpected", "watched"]  # fmt: skip
 
 MAILBELLD: Final = ("-m", "mailbell.cli.mailbelld")
+TRACED: Final = ("-P", str(Path(__file__).parent / "traced.py"))
 AUDITED: Final = ("-P", str(Path(__file__).parent / "audited.py"))
 REPORT_BYTES: Final = 1 << 18
 
@@ -76,7 +78,7 @@ def watched() -> Watched:
         "-o",
         str(report),
     )
-    return Watched(command=strace)
+    return Watched(command=strace, program=TRACED)
 
 
 def new_report(directory: Path) -> Path:

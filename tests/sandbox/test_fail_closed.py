@@ -18,6 +18,7 @@ from harness.answering import Answer, Call, Made
 from sandbox.start.attempt import Attempt, attempt
 from sandbox.start.steps import (
     FAILURES,
+    GET_PDEATHSIG,
     HARMLESS,
     LIES,
     STEPS,
@@ -158,8 +159,9 @@ def test_a_status_that_is_wrong_in_one_line_ends_it(
     (right,) = (line for line in lines if line.startswith(f"{name}:"))
     wrong = "" if value is None else f"{name}:\t{value}\n"
     text = "".join(wrong if line == right else line for line in lines).encode()
+    code = 71 if "traces" in complaint else 70
     case = Case(
-        "lock", name, 70, (complaint,), who=who, before=(file_says("/proc/self/status", text),)
+        "lock", name, code, (complaint,), who=who, before=(file_says("/proc/self/status", text),)
     )
     require_not_started(start(tmp_path, case), case)
     record_property("sandbox: start-up failures tried", 1)
@@ -175,7 +177,7 @@ LOCKING: Final = {
 # The kernel writes the answers of these calls into memory, which a false answer cannot do.
 INTO_MEMORY: Final = (
     Call("capget"), Call("getresuid"), Call("getresgid"), Call("getgroups"),
-    Call("prlimit64", ((2, 0),)),
+    Call("prlimit64", ((2, 0),)), Call("prctl", ((0, GET_PDEATHSIG),)),
 )  # fmt: skip
 # The calls that open, ask and wait, as in any program. A call in neither list is a new one: it
 # belongs in the first list, or in this one if it has nothing to do with the lock.
@@ -187,7 +189,7 @@ ORDINARY: Final = {
     "socket", "socketpair", "bind", "listen", "connect", "getsockname", "getsockopt", "setsockopt",
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
     "getpid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getrandom", "clock_gettime",
-    "futex", "setitimer", "rt_sigaction", "rt_sigprocmask",
+    "personality", "futex", "setitimer", "rt_sigaction", "rt_sigprocmask",
 }  # fmt: skip
 
 

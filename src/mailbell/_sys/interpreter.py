@@ -2,7 +2,8 @@
 
 By environment variables the operator can make CPython or the dynamic linker generate machine
 code, write files, or take memory in a way that no policy permits. The kernel would kill the
-locked process for that, perhaps only under load. So this module refuses to start.
+locked process for that, perhaps only under load. So this module refuses to start. It also
+refuses a process whose memory lies at addresses that anybody knows.
 """
 
 import ctypes
@@ -10,11 +11,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from mailbell._sys._libc import libc
 from mailbell.core.errors import OperatingSystemError
 
 __all__ = ["require_lockable"]
 
 MIMALLOC_2_1: Final = 210
+
+# linux/personality.h. execve(2) keeps them, and they have had their effect already.
+_ASK: Final = 0xFFFFFFFF
+_NO_RANDOM_ADDRESSES: Final = 0x0040000
+_PAGE_AT_ZERO: Final = 0x0100000
+_EXECUTABLE_DATA: Final = 0x0400000
+_WEAK: Final = _NO_RANDOM_ADDRESSES | _PAGE_AT_ZERO | _EXECUTABLE_DATA
 
 
 def require_lockable(environ: Mapping[str, str]) -> None:
@@ -45,8 +54,15 @@ def _unfit(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "CPython's compiler at run time", "unset PYTHON_JIT"
     if sys.flags.inspect:
         yield "CPython's prompt at the end", "unset PYTHONINSPECT, or leave -i out"
+    if _personality() & _WEAK:
+        yield "memory at addresses that are known", "start it without setarch or a debugger"
     if environ.get("LD_DEBUG") and environ.get("LD_DEBUG_OUTPUT"):
         yield "the dynamic linker's log in a file", "unset LD_DEBUG_OUTPUT"
+
+
+def _personality() -> int:
+    """Return the bits of personality(2); 0: the service manager forbids even to ask."""
+    return max(0, int(libc.personality(ctypes.c_ulong(_ASK))))
 
 
 def _tells(where: object, name: str) -> bool:

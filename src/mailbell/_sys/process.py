@@ -19,7 +19,6 @@ __all__ = [
     "adopts_orphans",
     "deny_writable_executable",
     "limit_resources",
-    "make_undumpable",
     "no_new_privileges",
     "preload_libgcc",
     "require_memory_can_grow",
@@ -28,8 +27,6 @@ __all__ = [
 ]
 
 # linux/prctl.h
-PR_GET_DUMPABLE: Final = 3
-PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_GET_NO_NEW_PRIVS: Final = 39
 PR_GET_CHILD_SUBREAPER: Final = 37
@@ -44,6 +41,7 @@ _preloaded: list[ctypes.CDLL] = []
 # the largest tables and all connections take.
 MAX_DATA: Final = 1 << 30
 KIB: Final = 1024
+LAST_SECOND: Final = 1  # of processor time
 # The memory that tries the allocator: pairs of a number of blocks and their size in bytes.
 # CPython serves smaller blocks from memory that it keeps, so they would try nothing. The
 # last block is so long that glibc keeps nothing of it for later (mallopt(3),
@@ -66,21 +64,6 @@ def no_new_privileges() -> None:
     else:
         raise InternalError("no_new_privs can be taken back")
     _expect("no_new_privs", prctl(PR_GET_NO_NEW_PRIVS), 1)
-
-
-def make_undumpable() -> None:
-    """Forbid core dumps, and that other processes trace this one or read its memory.
-
-    Call it after the last change of ids, because that change resets the attribute.
-
-    Source: PR_SET_DUMPABLE(2const), ptrace(2).
-
-    Raises:
-        OperatingSystemError: the kernel refused.
-        InternalError: the kernel holds another value.
-    """
-    _prctl("dumpable", PR_SET_DUMPABLE, 0)
-    _expect("dumpable", prctl(PR_GET_DUMPABLE), 0)
 
 
 def deny_writable_executable() -> bool:
@@ -118,7 +101,9 @@ def limit_resources(open_files: int) -> None:
     `open_files` files. It may take one gibibyte of data more than it has now, so that the
     daemon runs out of memory before the machine does.
 
-    The limit on file sizes stays: zero would break a log that goes to a file.
+    A hard limit is the operator's, and stays. A soft limit on processor time, on the size
+    of files or on addresses is not: it would only act later. So it becomes the hard limit.
+    If the processor time is limited, one second is left for an end in order.
 
     Args:
         open_files: the highest descriptor that the process may have, plus one.
@@ -140,11 +125,25 @@ def limit_resources(open_files: int) -> None:
                 f"remove Limit{name}= from the unit, or the `ulimit` that set it",
             ) from error
         _expect(f"RLIMIT_{name}", resource.getrlimit(kind)[1], limit)
+    for name in ("AS", "CPU", "FSIZE"):
+        _raise_soft_limit(name)
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 1))
     except ValueError:  # Python raises this for EPERM here
         return
     raise PrivilegeError("resource limits can be raised again", "drop CAP_SYS_RESOURCE first")
+
+
+def _raise_soft_limit(name: str) -> None:
+    kind: int = getattr(resource, f"RLIMIT_{name}")
+    soft, hard = resource.getrlimit(kind)
+    wanted = hard
+    if name == "CPU" and hard > LAST_SECOND:
+        # At the soft limit the kernel sends SIGXCPU, at the hard one SIGKILL: setrlimit(2).
+        wanted = hard - LAST_SECOND
+    if soft != wanted:
+        resource.setrlimit(kind, (wanted, hard))
+        _expect(f"soft RLIMIT_{name}", resource.getrlimit(kind)[0], wanted)
 
 
 def _at_most(permitted: int, wanted: int) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailbell._sys.credentials import Identity
-from mailbell.core.errors import InternalError
+from mailbell.core.errors import InternalError, OperatingSystemError
 
-__all__ = ["ProcessStatus", "parse_status", "require_locked"]
+__all__ = ["ProcessStatus", "parse_status", "require_locked", "require_untraced"]
 
 # linux/seccomp.h: SECCOMP_MODE_FILTER
 SECCOMP_FILTER: Final = 2
@@ -32,6 +32,7 @@ class ProcessStatus:
         no_new_privs: whether execve(2) can grant no privilege any more.
         seccomp: 0 none, 1 strict, 2 filter.
         threads: how many threads the process has.
+        tracer: the process that traces this one; 0: none that this one could know of.
     """
 
     uids: tuple[int, ...]
@@ -45,6 +46,7 @@ class ProcessStatus:
     no_new_privs: bool
     seccomp: int
     threads: int
+    tracer: int
 
     @property
     def capabilities(self) -> int:
@@ -85,6 +87,7 @@ def parse_status(text: bytes) -> ProcessStatus:
             no_new_privs=bool(int(lines[b"NoNewPrivs"])),
             seccomp=int(lines[b"Seccomp"]),
             threads=int(lines[b"Threads"]),
+            tracer=int(lines[b"TracerPid"]),
         )
     except (KeyError, ValueError) as error:
         raise InternalError(f"/proc/self/status is not understood: {error!r}") from error
@@ -119,3 +122,23 @@ def require_locked(status: ProcessStatus, identity: Identity, *, dropped: bool) 
     ]
     if wrong:
         raise InternalError(f"the process is not locked: {'; '.join(wrong)}")
+
+
+def require_untraced(status: ProcessStatus) -> None:
+    """Make sure that no process has attached to this one.
+
+    A tracer reads and changes everything in its process, also after the lock. A process that
+    is not dumpable gets no new tracer, so the answer stays true.
+
+    Args:
+        status: what the kernel says, read after the process became undumpable.
+
+    Raises:
+        OperatingSystemError: a process has attached, and could control the locked program.
+    """
+    if status.tracer:
+        raise OperatingSystemError(
+            f"process {status.tracer} traces this one and would control it, also when it is locked",
+            "start it without strace or a debugger; to keep all other processes of its user out,"
+            " start it as root or by a service manager",
+        )

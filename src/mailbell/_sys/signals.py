@@ -39,11 +39,16 @@ _BROKEN: Final = (
 _JOB_CONTROL: Final = (signal.SIGTSTP, signal.SIGCONT)
 _FORCED: Final = (signal.SIGKILL, signal.SIGSTOP)
 
+_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
 _KEPT: Final = frozenset({*_ENDING, *_OF_TERMINALS, *_BROKEN, *_JOB_CONTROL, *_FORCED})
 
 
 def prepare_signals(*, handled: Iterable[signal.Signals] = ()) -> None:
-    """Unblock every signal, and ignore those that mean nothing to the program.
+    """Stop every timer, unblock every signal, and ignore those that mean nothing to the program.
+
+    execve(2) keeps timers, blocked and pending signals, and which signals are ignored. A
+    pending signal takes effect now, before the program is ready, or is discarded.
 
     Unless the program handles SIGCHLD it is ignored too. Then the kernel leaves no zombie of a
     process that this one has adopted, as the first process of a container does.
@@ -51,9 +56,14 @@ def prepare_signals(*, handled: Iterable[signal.Signals] = ()) -> None:
     Args:
         handled: the signals that the program handles, now or later.
     """
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    for timer in _TIMERS:
+        signal.setitimer(timer, 0)
     for number in signal.valid_signals() - _KEPT - set(handled):
         signal.signal(number, signal.SIG_IGN)
+    for number in _BROKEN:
+        # Otherwise a broken program could go on: abort(3) first raises SIGABRT.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

@@ -2,19 +2,20 @@
 
 Every module that is imported here stays in the locked process. So argparse and click are
 not used, and parts of libraries that the daemon does not need are not loaded.
+
+Until `main` has made the process undumpable, every process of the same user can attach to
+it. So what takes long to import is imported after that.
 """
 
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 from mailbell import __version__
-from mailbell._sys import unneeded
-from mailbell._sys.systemd import logs_to_journal
+from mailbell._sys.undumpable import make_undumpable
 from mailbell.cli._stderr import write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
@@ -64,35 +65,55 @@ def run(words: Sequence[str]) -> int:
         The exit code. Messages are on stderr.
     """
     # Imported late: `main` first replaces modules that the libraries would load for nothing.
+    import traceback
+
+    from mailbell._sys.systemd import logs_to_journal
     from mailbell.cli import _file, _options
     from mailbell.listener import daemon
 
+    # "<3>" makes a line an error in the journal (sd-daemon(3)). The environment says whether
+    # standard error leads there, and the daemon forgets its environment.
+    complain = _Complainer("<3>" if logs_to_journal(os.environ) else "")
     try:
         options = _options.read(words)
         if options.help:
-            return _say(_HELP.format(default=_file.DEFAULT_PATH))
+            return _say(_HELP.format(default=_file.DEFAULT_PATH), complain)
         if options.version:
-            return _say(f"mailbelld {__version__}")
+            return _say(f"mailbelld {__version__}", complain)
         daemon.run(_file.load(options.config, options.overrides()))
     except MailbellError as error:
-        return _known(error)
+        return _known(error, complain)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # a bug in mailbelld, and reported as one
         if _lacks_memory(error):
-            _end_without_memory()
+            _end_without_memory(complain)
         with suppress(OSError):
             traceback.print_exc()
-        _complain(f"this is a bug in mailbelld: {type(error).__name__}: {error}; please report it")
+        complain(f"this is a bug in mailbelld: {type(error).__name__}: {error}; please report it")
         return 70
     return 0
 
 
-def _known(error: MailbellError) -> int:
+class _Complainer:
+    """Writes messages about errors, each as one line.
+
+    Args:
+        prefix: what each line begins with.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+
+    def __call__(self, message: str) -> None:
+        write_error(self._prefix + one_line("mailbelld", message))
+
+
+def _known(error: MailbellError, complain: _Complainer) -> int:
     if isinstance(error, ConfigurationError):
         for problem in error.problems:
-            _complain(str(problem))
-    _complain(str(error))
+            complain(str(problem))
+    complain(str(error))
     return error.exit_code
 
 
@@ -105,16 +126,16 @@ def _lacks_memory(error: BaseException | None) -> bool:
     )
 
 
-def _end_without_memory() -> NoReturn:
+def _end_without_memory(complain: _Complainer) -> NoReturn:
     """Report it and end the process at once: an orderly end would need memory too."""
-    _complain(
+    complain(
         "there is no more memory; raise LimitDATA= and MemoryMax= of the unit, or lower"
         " limits.sources, limits.connections and socket.subscribers"
     )
     os._exit(os.EX_OSERR)
 
 
-def _say(text: str) -> int:
+def _say(text: str, complain: _Complainer) -> int:
     """Print a text on stdout; return the exit code."""
     try:
         print(text, flush=True)
@@ -122,19 +143,19 @@ def _say(text: str) -> int:
         # Otherwise the interpreter tries to write again when it ends.
         sys.stdout = None
         if error.errno != errno.EPIPE:  # the reader of a pipe may end early
-            _complain(f"standard output: {error.strerror}")
+            complain(f"standard output: {error.strerror}")
         return os.EX_OSERR
     return 0
 
 
-def _complain(message: str) -> None:
-    # sd-daemon(3): "<3>" makes the line an error in the journal.
-    prefix = "<3>" if logs_to_journal(os.environ) else ""
-    write_error(prefix + one_line("mailbelld", message))
-
-
 def main() -> None:
     """Run `mailbelld` and end the process with its exit code."""
+    try:
+        make_undumpable()
+    except MailbellError as error:
+        sys.exit(_known(error, _Complainer()))
+    from mailbell._sys import unneeded
+
     unneeded.replace_unneeded()
     sys.exit(run(sys.argv[1:]))
 

@@ -15,7 +15,7 @@ import trio
 
 from mailbell import __version__
 from mailbell._sys import signals
-from mailbell._sys.inheritance import close_inherited
+from mailbell._sys.inheritance import close_inherited, reset_attributes
 from mailbell._sys.interpreter import require_lockable
 from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.sockets import kernel_drops
@@ -58,6 +58,7 @@ def run(configuration: Configuration) -> None:
     with step("close inherited"):
         require_lockable(os.environ)
         close_inherited(os.environ, os.getpid())
+        reset_attributes()
         signals.prepare_signals()
     journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
     prepared = prepare(configuration, os.environ)

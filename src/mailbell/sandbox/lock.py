@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mailbell._sys import credentials, landlock, process, seccomp
-from mailbell._sys.proof import ProcessStatus, parse_status, require_locked
+from mailbell._sys.environment import forget_environment
+from mailbell._sys.proof import ProcessStatus, parse_status, require_locked, require_untraced
+from mailbell._sys.undumpable import make_undumpable
 from mailbell.core.errors import InternalError, OperatingSystemError
 from mailbell.syscalls.policy import Policy
 
@@ -140,12 +142,13 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         MailbellError: a step failed, or it could be undone.
     """
     process.preload_libgcc()
+    forget_environment()
     if confinement.identity is not None:
         credentials.empty_bounding_set()
         credentials.become(confinement.identity)
     credentials.clear_capabilities()
     process.no_new_privileges()
-    process.make_undumpable()  # a change of user resets this attribute, so it comes later
+    make_undumpable()  # a change of user resets this attribute, so it comes later
     writable_executable_denied = process.deny_writable_executable()
     process.limit_resources(open_files=confinement.open_files)
     process.require_single_task()
@@ -187,6 +190,7 @@ def _prove(confinement: Confinement) -> ProcessStatus:
     """Read what the kernel says about this process, and try what must be forbidden."""
     status = parse_status(os.read(confinement.status_file, MAX_STATUS))
     os.close(confinement.status_file)
+    require_untraced(status)
     dropped = confinement.identity is not None
     require_locked(status, confinement.identity or confinement.started_as, dropped=dropped)
     # Landlock is proven already. It does not cover these two: only the filter refuses them.

@@ -20,6 +20,7 @@ from sandbox.attacks.catalogue import number
 
 from mailbell._sys import bpf, credentials, landlock, process, seccomp
 from mailbell._sys._libc import syscall
+from mailbell._sys.undumpable import make_undumpable
 from mailbell.core.errors import PrivilegeError
 from mailbell.sandbox.policy_file import FOLDER
 from mailbell.syscalls.policy_toml import parse
@@ -130,7 +131,7 @@ def _become_the_user() -> None:
         credentials.become(NOBODY)
     credentials.clear_capabilities()
     process.no_new_privileges()
-    process.make_undumpable()
+    make_undumpable()
 
 
 def _limit() -> None:

@@ -21,6 +21,7 @@ from sandbox.start.surroundings import (
     SOMEBODY,
     Surrounding,
     capabilities_that_stay,
+    dying_with_its_parent,
     file_says,
     groups,
     inheriting_a_capability,
@@ -30,17 +31,29 @@ from sandbox.start.surroundings import (
     process_limit,
 )
 
-__all__ = ["FAILURES", "HARMLESS", "LIES", "STEPS", "TOLERATED", "WRONG_STATUS", "Case", "Who"]
+__all__ = [
+    "FAILURES",
+    "GET_PDEATHSIG",
+    "HARMLESS",
+    "LIES",
+    "STEPS",
+    "TOLERATED",
+    "WRONG_STATUS",
+    "Case",
+    "Who",
+]
 
 # docs/architecture.md, "The lock".
+SHIELD: Final = "undumpable"
 CLOSE: Final = "close inherited"
 DROP: Final = "drop privileges"
 LOOP: Final = "start event loop"
 REFUSED_TO_DROP: Final = f"cannot start ({DROP})"
-STEPS: Final = (CLOSE, "prepare", DROP, LOOP, "lock", "ready")
+STEPS: Final = (SHIELD, CLOSE, "prepare", DROP, LOOP, "lock", "ready")
 
 # linux/prctl.h
 CAPBSET_READ, CAPBSET_DROP, CAP_AMBIENT, CAP_AMBIENT_CLEAR_ALL = 23, 24, 47, 4
+SET_PDEATHSIG, GET_PDEATHSIG = 1, 2
 GET_DUMPABLE, SET_DUMPABLE, SET_NO_NEW_PRIVS, GET_NO_NEW_PRIVS = 3, 4, 38, 39
 SET_MDWE, GET_MDWE = 65, 66
 # asm-generic/socket.h, linux/landlock.h, linux/seccomp.h
@@ -123,6 +136,13 @@ def loaded_from(name: str) -> str:
         return next(line.split()[-1] for line in maps if name.partition(".so")[0] in line)
 
 
+_SHIELD: Final = (
+    case(SHIELD, "dumpable", 71, "dumpable: ", SANDBOX,
+         answers=refused(errno.EINVAL, "prctl", {0: SET_DUMPABLE}, nth=1)),
+    case(SHIELD, "dumpable is not told", 71, "dumpable: ",
+         answers=refused(errno.EINVAL, "prctl", {0: GET_DUMPABLE}, nth=1)),
+)  # fmt: skip
+
 _SHED: Final = (
     case(CLOSE, "no /dev/null", 71, "cannot start (close inherited)", "/dev/null",
          before=no_openable_file("/dev/null")),
@@ -132,6 +152,10 @@ _SHED: Final = (
          before=no_folder("/proc")),
     case(CLOSE, "an alarm stays set", 71, "cannot start (close inherited)", OTHERWISE,
          answers=refused(errno.EPERM, "setitimer")),
+    case(CLOSE, "the death of the parent", 71, "PDEATHSIG: ", SANDBOX,
+         answers=refused(errno.EINVAL, "prctl", {0: SET_PDEATHSIG})),
+    case(CLOSE, "the death of the parent is not told", 71, "cannot start (close inherited)",
+         answers=refused(errno.EINVAL, "prctl", {0: GET_PDEATHSIG})),
     case(CLOSE, "signals stay blocked", 71, "cannot start (close inherited)", OTHERWISE,
          answers=refused(errno.EPERM, "rt_sigprocmask", {0: 2})),
 )  # fmt: skip
@@ -234,9 +258,9 @@ _PROCESS: Final = (
     case(DROP, "no_new_privs is not told", 71, REFUSED_TO_DROP,
          answers=refused(errno.EINVAL, "prctl", {0: GET_NO_NEW_PRIVS})),
     case(DROP, "dumpable", 71, "dumpable: ", SANDBOX,
-         answers=refused(errno.EINVAL, "prctl", {0: SET_DUMPABLE})),
-    case(DROP, "dumpable is not told", 71, REFUSED_TO_DROP,
-         answers=refused(errno.EINVAL, "prctl", {0: GET_DUMPABLE})),
+         answers=refused(errno.EINVAL, "prctl", {0: SET_DUMPABLE}, nth=2)),
+    case(DROP, "dumpable is not told", 71, "dumpable: ",
+         answers=refused(errno.EINVAL, "prctl", {0: GET_DUMPABLE}, nth=2)),
     case(DROP, "memory protection", 71, "memory protection: ", SANDBOX,
          answers=refused(errno.EPERM, "prctl", {0: SET_MDWE})),
     case(DROP, "memory protection is not told", 71, REFUSED_TO_DROP, mdwe=True,
@@ -348,7 +372,8 @@ _LOCK: Final = (
 )  # fmt: skip
 
 FAILURES: Final = (
-    *_SHED, *_POLICY, *_NETWORK, *_LOCAL, *_REST, *_IDS, *_PROCESS, *_LANDLOCK, *_LOOP, *_LOCK
+    *_SHIELD, *_SHED, *_POLICY, *_NETWORK, *_LOCAL, *_REST, *_IDS, *_PROCESS, *_LANDLOCK, *_LOOP,
+    *_LOCK
 )  # fmt: skip
 
 # A line of `/proc/self/status` that is wrong: its content, and the complaint about it. None: the
@@ -365,8 +390,20 @@ WRONG_STATUS: Final = (
     ("NoNewPrivs", "0", "no_new_privs is False, not True", Who.ANYBODY),
     ("Seccomp", "0", "seccomp is 0, not 2", Who.ANYBODY),
     ("Threads", "2", "threads is 2, not 1", Who.ANYBODY),
+    ("TracerPid", "4321", "process 4321 traces this one", Who.ANYBODY),
+    ("TracerPid", None, "/proc/self/status is not understood", Who.ANYBODY),
     ("Seccomp", None, "/proc/self/status is not understood", Who.ANYBODY),
 )
+
+_LIES_OF_SHIELD: Final = (
+    case(SHIELD, "dumping is forbidden", 70, "dumpable is 1 where 0 was set",
+         answers=lies("prctl", {0: SET_DUMPABLE})),
+    case(SHIELD, "dumping is permitted", 70, "dumpable is 1 where 0 was set",
+         answers=lies("prctl", {0: GET_DUMPABLE}, result=1)),
+    case(CLOSE, "the death of the parent is nothing", 70, "PDEATHSIG is 12 where 0 was set",
+         who=Who.USER, before=dying_with_its_parent(),
+         answers=lies("prctl", {0: SET_PDEATHSIG})),
+)  # fmt: skip
 
 # A step, or an attempt to undo one, that the kernel falsely reports as done.
 _LIES_OF_IDS: Final = (
@@ -403,11 +440,8 @@ _LIES_OF_PROCESS: Final = (
     case(DROP, "no_new_privs is set and found", 71, "Landlock refused", "must be set first",
          who=Who.USER, answers=(lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1}),
                                 lies("prctl", {0: GET_NO_NEW_PRIVS}, result=1))),
-    # For an ordinary user: if root starts it, the change of user has already done this.
-    case(DROP, "dumping is forbidden", 70, "dumpable is 1 where 0 was set", who=Who.USER,
-         answers=lies("prctl", {0: SET_DUMPABLE})),
     case(DROP, "dumping is permitted", 70, "dumpable is 1 where 0 was set",
-         answers=lies("prctl", {0: GET_DUMPABLE}, result=1)),
+         answers=lies("prctl", {0: GET_DUMPABLE}, result=1, nth=2)),
     case(DROP, "memory is protected", 70, "memory protection is 0 where 1 was set", mdwe=True,
          answers=lies("prctl", {0: SET_MDWE})),
     case(DROP, "memory was never protected", 70, "memory protection is 0", mdwe=True,
@@ -446,7 +480,7 @@ _LIES_OF_LOCK: Final = (
          answers=lies("read", {2: STATUS_BYTES})),
 )  # fmt: skip
 
-LIES: Final = (*_LIES_OF_IDS, *_LIES_OF_PROCESS, *_LIES_OF_LOCK)
+LIES: Final = (*_LIES_OF_SHIELD, *_LIES_OF_IDS, *_LIES_OF_PROCESS, *_LIES_OF_LOCK)
 
 # What the daemon does not rely on, and what it logs then.
 _UNCOVERED: Final = 'event=uncovered what="'

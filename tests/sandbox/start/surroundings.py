@@ -8,6 +8,7 @@ import ctypes
 import functools
 import os
 import resource
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "Surrounding",
     "as_an_ordinary_user",
     "capabilities_that_stay",
+    "dying_with_its_parent",
     "file_says",
     "groups",
     "inheriting_a_capability",
@@ -40,6 +42,7 @@ MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x40000
 
 # linux/prctl.h, linux/securebits.h, linux/capability.h
+PR_SET_PDEATHSIG: Final = 1
 PR_SET_SECUREBITS: Final = 28
 SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 PR_CAP_AMBIENT: Final = 47
@@ -167,3 +170,8 @@ def inheriting_a_capability() -> Surrounding:
         _checked(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0))
 
     return surround
+
+
+def dying_with_its_parent() -> Surrounding:
+    """The starting program wanted a signal for it at the end of its parent."""
+    return lambda _: _checked(libc.prctl(PR_SET_PDEATHSIG, signal.SIGUSR2, 0, 0, 0))
