@@ -47,7 +47,8 @@ def forget_environment() -> None:
     known = [*posix.environ.items(), *os.environb.items()]
     for value in _values_of_the_c_library():
         ctypes.memset(value, 0, libc.strlen(value))
-    os.environ.clear()
+    for name in list(os.environb):  # `clear` would make a string of each value, a new copy
+        del os.environb[name]
     posix.environ.clear()
     libc.clearenv()  # what Python did not know: an entry without "=", and a second one of a name
     ctypes.memset(start, 0, end - start)
