@@ -124,6 +124,7 @@ HOUSE: Final = (
             "_waiting",
             "_counters",
             "_wakeups",
+            "_account_state",
             "_hub",
             "_admission",
         ),

@@ -1,11 +1,12 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell.core.networks import Family
 from mailbell.core.notification import Cause, Cursor, Notification, Transport
-from mailbell.listener._hub import MANUAL, Hub, Origin
+from mailbell.listener._hub import MANUAL, PORTION, Hub, Origin
 from mailbell.listener._wakeups import Subscriber
 
 ACCOUNTS = ("a", "b", "c")
@@ -282,3 +283,167 @@ def test_counts_told_to_one_subscriber_add_up(script: list[tuple[str, str, float
     hub.tick(now + INTERVAL)
     told += sum(n.count for n in drain(subscriber))
     assert told == rung == sum(state.count for state in hub.accounts)
+
+
+MANY = tuple(f"m{number}" for number in range(150))
+SOME = MANY[::3]
+ALONE = MANY[3]  # in both groups
+GROUPS = {"many": MANY, "some": SOME, "alone": (ALONE,), "few": MANY[:5]}
+
+
+class Clocked:
+    """A hub whose `tick` runs at every time that it asks for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.rung: dict[str, list[float]] = {name: [] for name in MANY}
+        self.woken: dict[str, list[tuple[float, int]]] = {name: [] for name in MANY}
+        self.hub = Hub(MANY, interval=INTERVAL, epoch="now", started=0, on_wakeup=self._woken)
+
+    def _woken(self, notification: Notification) -> None:
+        self.woken[notification.account].append((self.now, notification.count))
+
+    def go_on(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (due := self.hub.next_due) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.hub.tick(self.now)
+        self.now = end
+
+    def ring(self, accounts: tuple[str, ...]) -> None:
+        for account in accounts:
+            self.rung[account].append(self.now)
+        if accounts == (ALONE,):
+            self.hub.ring(ALONE, MANUAL, self.now, 0)
+        else:
+            self.hub.ring_all(accounts, BY_TCP, self.now, 0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["many", "some", "alone", "few"]), st.floats(0, 0.7)),
+        max_size=30,
+    )
+)
+def test_accounts_that_ring_together_keep_the_promises_of_each(
+    script: list[tuple[str, float]],
+) -> None:
+    """Every notification is followed by a wake-up within an interval; wake-ups keep their
+    distance; each notification is counted once. Also for accounts in several groups."""
+    it = Clocked()
+    for group, delay in script:
+        it.ring(GROUPS[group])
+        it.go_on(delay)
+    it.go_on(2 * INTERVAL)
+    assert it.hub.next_due is None
+    for name in MANY:
+        rung, woken = it.rung[name], it.woken[name]
+        assert sum(count for _, count in woken) == len(rung)
+        times = [time for time, _ in woken]
+        assert all(later >= earlier + INTERVAL for earlier, later in pairwise(times))
+        for time in rung:
+            assert any(time <= then <= time + INTERVAL for then in times)
+
+
+def test_a_line_for_many_accounts_is_rung_in_portions() -> None:
+    it = Clocked()
+    it.ring(MANY)
+    assert not any(it.woken.values()), "the sender does not wait for it"
+    portions = []
+    while it.hub.tick(0.0):
+        portions.append(sum(map(len, it.woken.values())))
+    assert portions == [PORTION, 2 * PORTION]
+    assert all(woken == [(0.0, 1)] for woken in it.woken.values())
+
+
+def test_two_groups_take_turns() -> None:
+    it = Clocked()
+    it.ring(MANY)
+    it.ring(SOME)
+    it.hub.tick(0.0)
+    it.hub.tick(0.0)
+    # Both have had a portion. The accounts of both groups are woken once for both.
+    assert {woken[0][1] for woken in it.woken.values() if woken} == {1, 2}
+
+
+def test_accounts_with_many_subscribers_make_a_portion_smaller() -> None:
+    it = Clocked()
+    for _ in range(64):
+        it.hub.subscribe(MANY[:20], None, nothing)
+    it.ring(MANY)
+    it.hub.tick(0.0)
+    assert sum(map(len, it.woken.values())) == -(-PORTION // 5)
+
+
+def test_a_refused_call_costs_the_same_for_one_account_and_for_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = Clocked()
+    it.ring(MANY)
+    it.go_on(0.1)
+    monkeypatch.setattr(it.hub, "_ring", lambda *_: pytest.fail("an account was rung"))
+    for _ in range(10_000):
+        it.hub.ring_all_unread(MANY, BY_TCP, it.now, 0)
+    assert it.hub.next_due == INTERVAL
+    assert len(it.hub._due) == 1
+    monkeypatch.undo()
+    it.go_on(INTERVAL)
+    assert all([count for _, count in woken] == [1, 1] for woken in it.woken.values())
+
+
+def test_a_refused_call_is_not_lost_for_few_accounts_either() -> None:
+    it = Clocked()
+    it.ring(MANY[:5])
+    for _ in range(100):
+        it.hub.ring_all_unread(MANY[:5], BY_TCP, 0.5, 0)
+    it.go_on(INTERVAL)
+    assert [[count for _, count in it.woken[name]] for name in MANY[:5]] == [[1, 1]] * 5
+
+
+def test_many_wake_ups_that_are_due_at_once_are_delivered_in_portions() -> None:
+    it = Clocked()
+    for _ in range(2):
+        for name in MANY:
+            it.hub.ring(name, MANUAL, 0.0, 0)
+    before = sum(map(len, it.woken.values()))
+    assert it.hub.tick(INTERVAL)
+    assert sum(map(len, it.woken.values())) == before + PORTION
+    while it.hub.tick(INTERVAL):
+        pass
+    assert sum(map(len, it.woken.values())) == 2 * len(MANY)
+
+
+def test_a_round_that_takes_longer_than_the_interval_goes_on_and_leaves_no_account_out() -> None:
+    it = Clocked()
+    it.ring(MANY)
+    it.hub.tick(0.0)
+    it.now = INTERVAL
+    it.ring(MANY)
+    it.go_on(0)
+    assert all(sum(count for _, count in woken) == 2 for woken in it.woken.values())
+    assert [len(it.woken[name]) for name in (MANY[0], MANY[-1])] == [2, 1]
+
+
+def test_a_round_that_began_before_its_tick_does_not_begin_again() -> None:
+    it = Clocked()
+    for now in (0.0, 0.5, 1.5):  # the tick of 1.0 is late
+        it.now = now
+        it.ring(MANY)
+    it.go_on(10 * INTERVAL)
+    assert all(sum(count for _, count in woken) == 3 for woken in it.woken.values())
+    assert all(len(woken) == 1 for woken in it.woken.values())
+
+
+def test_the_source_of_a_wake_up_is_that_of_the_last_notification() -> None:
+    hub = Hub(MANY, interval=INTERVAL, epoch="now", started=0)
+    subscriber = hub.subscribe([ALONE], None, nothing)
+    hub.ring_all(MANY, BY_TCP, 0.0, 1)
+    hub.ring(ALONE, MANUAL, 0.0, 2)
+    (told,) = drain(subscriber)
+    assert (told.cause, told.count, told.time) == (Cause.MANUAL, 2, 2)
+    hub.ring(ALONE, MANUAL, 0.5, 3)
+    hub.ring_all(MANY, BY_TCP, 0.5, 4)
+    while hub.next_due is not None:
+        hub.tick(INTERVAL)
+    (told,) = drain(subscriber)
+    assert (told.cause, told.count, told.time) == (Cause.NETWORK, 2, 4)

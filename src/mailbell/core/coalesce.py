@@ -48,16 +48,17 @@ class Coalescer:
         """When the caller must call `tick` next; None while nothing is held back."""
         return self.next if self.held_back else None
 
-    def ring(self, now: float) -> int:
-        """Note one accepted notification.
+    def ring(self, now: float, count: int = 1) -> int:
+        """Note accepted notifications.
 
         Args:
             now: monotonic time in seconds.
+            count: how many came at this moment.
 
         Returns:
             How many notifications to deliver now, in one wake-up. 0: held back until `due`.
         """
-        self.held_back += 1
+        self.held_back += count
         if now < self.next <= now + self._interval:
             return 0  # as `tick` would return; under a flood this short way counts
         return self.tick(now)

@@ -96,7 +96,10 @@ def _network_map(
         for written in account.sources:
             for network in translation.both_forms(written):
                 names.setdefault(network, {})[account.name] = None
-    return NetworkMap((network, tuple(members)) for network, members in names.items())
+    # Networks of the same accounts share one tuple: the hub knows a group by this object.
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}
+    found = ((network, tuple(members)) for network, members in names.items())
+    return NetworkMap((network, same.setdefault(group, group)) for network, group in found)
 
 
 def _by_address(accounts: Iterable[AccountSettings]) -> dict[tuple[Family, int], tuple[str, ...]]:

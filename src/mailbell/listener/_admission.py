@@ -112,9 +112,8 @@ class Admission:
         # What a stranger sends means nothing until it is read.
         if outcome is _ACCEPTED or (outcome is _RATE_LIMITED and gate.knows(source)):
             rung = self._accounts.lookup(gate.family, source, local)
-            ring = self._hub.ring if outcome is _ACCEPTED else self._hub.ring_unread
-            for account in rung:
-                ring(account, origin, now, self._stamp())
+            ring = self._hub.ring_all if outcome is _ACCEPTED else self._hub.ring_all_unread
+            ring(rung, origin, now, self._stamp())
             if outcome is _ACCEPTED:
                 if rung:
                     gate.prove(source)

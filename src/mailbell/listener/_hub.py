@@ -6,67 +6,24 @@ each subscriber must still get. No other part of the daemon waits for a subscrib
 times are arguments, and a subscriber is woken through a plain function.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from math import inf
+from typing import Final
 
-import msgspec
-
-from mailbell.core.coalesce import Coalescer
-from mailbell.core.networks import Family, format_address
-from mailbell.core.notification import Cause, Cursor, Notification, Transport
+from mailbell.core.notification import Cause, Cursor, Notification
+from mailbell.listener._account_state import MANUAL, AccountState, Group, Origin
 from mailbell.listener._wakeups import Subscriber, Wakeups
 
 __all__ = ["MANUAL", "AccountState", "Hub", "Origin"]
 
-
-class Origin(msgspec.Struct, frozen=True, gc=False):
-    """The origin of a notification. As text it is the source's address.
-
-    Attributes:
-        cause: network or manual.
-        transport: how it arrived; None: a local program sent it by `Notify`.
-        family: the family of the source; None: a local program sent it by `Notify`.
-        source: the address of the source, as a number.
-    """
-
-    cause: Cause
-    transport: Transport | None = None
-    family: Family | None = None
-    source: int = 0
-
-    def __str__(self) -> str:
-        return "" if self.family is None else format_address(self.family, self.source)
-
-
-MANUAL = Origin(Cause.MANUAL)
-
-
-class AccountState:
-    """The state of one account. Its size is bounded, whatever arrives.
-
-    Attributes:
-        name: the account's name.
-        number: its place among all accounts.
-        count: how many notifications all its wake-ups stood for.
-        time: the stamp of the last notification; None: there was none.
-    """
-
-    __slots__ = (
-        "coalescer",
-        "count",
-        "name",
-        "number",
-        "origin",
-        "time",
-    )
-
-    def __init__(self, name: str, number: int, interval: float) -> None:
-        self.name = name
-        self.number = number
-        self.coalescer = Coalescer(interval)
-        self.count = 0
-        self.time: int | None = None
-        self.origin = MANUAL
+# Accounts that a notification rings at once. More are rung in rounds (`Group`).
+FEW: Final = 8
+# How much `tick` does at most: accounts that it visits, and those with a wake-up that is due.
+PORTION: Final = 64
+# Subscribers that name an account and cost as much as one account more in a portion.
+_LISTENERS: Final = 16
 
 
 class Hub:
@@ -106,7 +63,13 @@ class Hub:
         # Accounts that wait for a trailing wake-up, as a heap by time. If the wake-up
         # happens earlier, its entry stays until its time and then does nothing. Two
         # entries of one account are an interval apart, so the heap stays small.
-        self._due: list[tuple[float, str]] = []
+        # A negative number is a group's (`~number`), which then begins a round.
+        self._due: list[tuple[float, int]] = []
+        self._interval = interval
+        self._groups: list[Group] = []
+        # By the identity of the names, because to hash 10,000 names takes long.
+        self._group_of: dict[int, Group] = {}
+        self._rounds: deque[Group] = deque()
 
     @property
     def cursor(self) -> Cursor:
@@ -160,31 +123,133 @@ class Hub:
         if not state.coalescer.held_back:
             self._ring(state, origin, now, time)
 
-    def _ring(self, state: AccountState, origin: Origin, now: float, time: int) -> None:
-        state.origin, state.time = origin, time
-        count = state.coalescer.ring(now)
-        if count:
-            self._wake_up(state, count)
-        elif state.coalescer.held_back == 1:  # the first one since the last wake-up
-            heappush(self._due, (state.coalescer.next, state.name))
-            self._on_due()
+    def ring_all(self, accounts: tuple[str, ...], origin: Origin, now: float, time: int) -> None:
+        """Take one notification for several accounts. For many the cost is that for one.
+
+        Args:
+            accounts: accounts of this hub. For the same accounts it must be the same object
+                each time, because the hub keeps it.
+            origin: the origin of the notification.
+            now: monotonic clock, in seconds.
+            time: when it arrived, as a stamp.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        if len(accounts) <= FEW:
+            for account in accounts:
+                self._ring(self._states[account], origin, now, time)
+        else:
+            self._ring_group(self._group(accounts), origin, now, time)
+
+    def ring_all_unread(
+        self, accounts: tuple[str, ...], origin: Origin, now: float, time: int
+    ) -> None:
+        """Do the same for a connection that a limit forbade to read: see `ring_unread`.
+
+        Args:
+            accounts: as for `ring_all`.
+            origin: the origin of the connection.
+            now: monotonic clock, in seconds.
+            time: when it arrived, as a stamp.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        if len(accounts) <= FEW:
+            for account in accounts:
+                self.ring_unread(account, origin, now, time)
+            return
+        group = self._group(accounts)
+        if not group.coalescer.held_back:
+            self._ring_group(group, origin, now, time)
+
+    def _group(self, accounts: tuple[str, ...]) -> Group:
+        group = self._group_of.get(id(accounts))
+        if group is None:
+            members = [self._states[account] for account in accounts]
+            group = Group(len(self._groups), accounts, members, self._interval)
+            self._groups.append(group)
+            self._group_of[id(accounts)] = group
+        return group
+
+    def _ring_group(self, group: Group, origin: Origin, now: float, time: int) -> None:
+        group.note(origin, time)
+        if group.coalescer.ring(now):
+            self._begin_round(group)
+        elif group.coalescer.held_back == 1:
+            self._push(group.coalescer.next, ~group.number)
+
+    def _begin_round(self, group: Group) -> None:
+        if not group.left:
+            self._rounds.append(group)
+        group.begin_round()
+        self._on_due()
+
+    def _ring(
+        self, state: AccountState, origin: Origin, now: float, time: int, count: int = 1
+    ) -> None:
+        state.note(origin, time)
+        released = state.coalescer.ring(now, count)
+        if released:
+            self._wake_up(state, released)
+        elif state.coalescer.held_back == count:  # the first one since the last wake-up
+            self._push(state.coalescer.next, state.number)
+
+    def _push(self, due: float, number: int) -> None:
+        heappush(self._due, (due, number))
+        self._on_due()
 
     @property
     def next_due(self) -> float | None:
         """When `tick` must run next: monotonic clock, in seconds; None: no wake-up waits."""
+        if self._rounds:
+            return -inf
         return self._due[0][0] if self._due else None
 
-    def tick(self, now: float) -> None:
-        """Deliver every trailing wake-up that is due.
+    def tick(self, now: float) -> bool:
+        """Deliver the trailing wake-ups that are due, and go on with the rounds: one portion.
 
         Args:
             now: monotonic clock, in seconds.
+
+        Returns:
+            Whether there is more to do at once. The caller lets other tasks run first.
         """
-        while self._due and self._due[0][0] <= now:
-            state = self._states[heappop(self._due)[1]]
-            count = state.coalescer.tick(now)
-            if count:
-                self._wake_up(state, count)
+        left = PORTION
+        while left > 0 and self._due and self._due[0][0] <= now:
+            left -= self._release(heappop(self._due)[1], now)
+        left = PORTION
+        while left > 0 and self._rounds:
+            left -= self._visit(self._rounds[0], now)
+            if not self._rounds[0].left:
+                self._rounds.popleft()
+        self._rounds.rotate(-1)  # another group is first in the next portion
+        due = self.next_due
+        return due is not None and due <= now
+
+    def _release(self, number: int, now: float) -> int:
+        """Deliver what was held back until now; return what it cost."""
+        if number < 0:
+            group = self._groups[~number]
+            if group.coalescer.tick(now):
+                self._begin_round(group)
+            return 1
+        state = self._all[number]
+        count = state.coalescer.tick(now)
+        if count:
+            self._wake_up(state, count)
+        return self._cost(state)
+
+    def _visit(self, group: Group, now: float) -> int:
+        """Ring the next account of a round; return what it cost."""
+        state, count = group.visit()
+        if count:
+            self._ring(state, group.origin, now, group.time, count)
+        return self._cost(state)
+
+    def _cost(self, state: AccountState) -> int:
+        return 1 + self._wakeups.listeners(state.number) // _LISTENERS
 
     def subscribe(
         self, accounts: Iterable[str] | None, after: Cursor | None, wake: Callable[[], None]
@@ -216,6 +281,8 @@ class Hub:
         return Notification(state.name, Cause.RESYNC, 0, None, None, self._time_of(stamp))
 
     def _wake_up(self, state: AccountState, count: int) -> None:
+        # Nothing that came before this wake-up may wait for another one.
+        count += state.fetch()
         state.count += count
         notification = Notification(
             account=state.name,

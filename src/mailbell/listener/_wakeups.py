@@ -93,6 +93,14 @@ class Wakeups:
             if not subscriber.waiting:
                 subscriber.rouse(place)
 
+    def listeners(self, number: int) -> int:
+        """Return how many subscribers name an account.
+
+        Args:
+            number: the number of the account.
+        """
+        return len(self._listeners[number])
+
     def told(self, number: int, count: int) -> Notification:
         """Return the last wake-up of an account, as one that stands for several.
 

@@ -41,6 +41,9 @@ __all__ = ["Daemon", "run"]
 
 # A status is one message, so the number of accounts in it is limited.
 ACCOUNTS_SHOWN = 256
+# Seconds between two portions of wake-ups while more are due. So a line for 10,000 accounts
+# takes only a part of the processor, and every sender has its turn meanwhile.
+PORTION_REST = 0.001
 # Seconds between two signs of life at least. With a shorter time, which a unit may ask for,
 # the daemon would do nothing else.
 SHORTEST_WATCHDOG = 0.01
@@ -263,7 +266,8 @@ class Daemon:
             self._due_changed = trio.Event()
             with trio.move_on_at(inf if due is None else due):
                 await self._due_changed.wait()
-            self._hub.tick(trio.current_time())
+            if self._hub.tick(trio.current_time()):
+                await trio.sleep(PORTION_REST)
 
     async def _feed_watchdog(self) -> None:
         notifier = self._prepared.notifier
