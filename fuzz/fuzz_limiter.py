@@ -202,12 +202,9 @@ def check_bounds(limiter: Limiter, gates: list[Gate]) -> None:
         if not table.name.endswith("listed")
     )
     assert statistics.connections <= statistics.connections_limit
-    held = [
-        slots
-        for gate in gates
-        for slots in gate._strangers.places.values()  # noqa: SLF001 - the bound
-    ]
-    assert all(1 <= slots <= 2 for slots in held)
+    for gate in gates:
+        for places in gate._strangers.places:  # noqa: SLF001 - the bound
+            assert all(1 <= held <= 2 * places.factor for held in places.held.values())
 
 
 def make(rate: Fraction, burst: int, total_rate: Fraction, chances: list[float]) -> Limiter:

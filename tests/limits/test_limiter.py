@@ -256,7 +256,7 @@ def test_ipv4_senders_behind_a_translator_are_ipv4_senders() -> None:
     assert not limiter.gate(TCP, V4).admit(HOST, 100.0)
     assert gate.admit(0x64FF9B << 96 | HOST + 1, 100.0)
     assert gate.connect(0x64FF9B << 96 | HOST) is None
-    assert limiter.gate(TCP, V4)._strangers.places == {HOST: 1}
+    assert limiter.gate(TCP, V4)._strangers.places[0].held == {HOST: 1}
     assert gate.names(0x64FF9B << 96 | 0xC6336401), "listed in the form of the translator"
     assert limiter.gate(TCP, V4).names(0xC6336401)
 
@@ -325,13 +325,13 @@ def test_connections() -> None:
     limiter = make(connections=5)
     gate, other = limiter.gate(TCP, V4), limiter.gate(TCP, V6)
     assert [gate.connect(HOST) for _ in range(4)] == [None] * 3 + [Outcome.TOO_MANY_FROM_SOURCE]
-    assert [other.connect(NETWORK + i) for i in range(3)] == [
+    assert [other.connect(NETWORK) for _ in range(3)] == [
         *(None, None),
         Outcome.TOO_MANY_CONNECTIONS,
     ]
     assert limiter.statistics().connections == limiter.statistics().connections_limit == 5
     gate.disconnect(HOST)
-    assert other.connect(NETWORK + 9) is None
+    assert other.connect(NETWORK) is None
     assert other.connect(NETWORK + (1 << 64)) is Outcome.TOO_MANY_CONNECTIONS
     for _ in range(2):
         gate.disconnect(HOST)
@@ -339,6 +339,27 @@ def test_connections() -> None:
         gate.disconnect(HOST)
     assert limiter.statistics().connections == 3
     assert other.connect(NETWORK) is Outcome.TOO_MANY_FROM_SOURCE
+
+
+def test_the_places_of_an_address_are_not_those_of_its_neighbours() -> None:
+    gate = make(connections=100).gate(TCP, V6)
+    taken = [gate.connect(NETWORK + i // 3) for i in range(13)]
+    assert taken == [None] * 12 + [Outcome.TOO_MANY_FROM_SOURCE], "a /64 has four times as many"
+    assert gate.connect(NETWORK | 1 << 64) is None
+    for i in range(12):
+        gate.disconnect(NETWORK + i // 3)
+    assert gate.connect(NETWORK + 99) is None
+
+
+@pytest.mark.parametrize("written", ["2001:db8::7", "2001:db8::/64"])
+def test_a_named_sender_has_its_places_whatever_its_neighbours_hold(written: str) -> None:
+    gate = make(connections=100, senders=listed(written)).gate(TCP, V6)
+    for i in range(40):
+        gate.connect(NETWORK + 0x100 + i)
+    assert [gate.connect(NETWORK + 7) for _ in range(4)] == [
+        *[None] * 3,
+        Outcome.TOO_MANY_FROM_SOURCE,
+    ]
 
 
 def test_statistics_is_a_record() -> None:

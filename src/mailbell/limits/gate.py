@@ -20,7 +20,7 @@ from mailbell.core.translation import Translation
 from mailbell.limits.gcra import Bucket, BucketTable
 from mailbell.limits.proven import Proven
 
-__all__ = ["Gate", "Lane", "Leak", "Level", "Places", "Total"]
+__all__ = ["Gate", "Lane", "Leak", "Level", "Places", "SourcePlaces", "Total"]
 
 # What invalid input costs, beyond the token for its admission. With the default burst of 10, a
 # source that sends only invalid input is admitted twice, then once in five seconds.
@@ -132,6 +132,49 @@ class Places:
         self.taken = 0
 
 
+class SourcePlaces:
+    """The open connections of each source, or of each network of one length.
+
+    Args:
+        shift: how many low bits of a source are ignored.
+        factor: how many times the places of one source each may have.
+
+    Attributes:
+        shift: as given.
+        factor: as given.
+        held: places by source; never more keys than connections.
+    """
+
+    __slots__ = ("factor", "held", "shift")
+
+    def __init__(self, shift: int, factor: int) -> None:
+        self.shift, self.factor = shift, factor
+        self.held: dict[int, int] = {}
+
+    def take(self, source: int) -> None:
+        """Count one place more.
+
+        Args:
+            source: an address.
+        """
+        key = source >> self.shift
+        self.held[key] = self.held.get(key, 0) + 1
+
+    def give_back(self, source: int) -> None:
+        """Count one place less.
+
+        Args:
+            source: an address.
+
+        Raises:
+            KeyError: the source holds no place; a bug of the caller.
+        """
+        key = source >> self.shift
+        held = self.held.pop(key)
+        if held > 1:
+            self.held[key] = held - 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lane:
     """The limits that certain sources of a transport and family meet.
@@ -142,8 +185,7 @@ class Lane:
         leak: admits datagrams over the limit; None: nothing does.
         named: whether the configuration names these sources one by one, or in a network no
             larger than a wide one.
-        shift: how many low bits of a source are ignored for its places.
-        places: open connections by source; never more keys than connections.
+        places: the open connections of each source, and of the network around it.
         proven: those of these sources that have proven themselves.
     """
 
@@ -151,8 +193,7 @@ class Lane:
     reserve: float
     leak: Leak | None
     named: bool
-    shift: int
-    places: dict[int, int]
+    places: tuple[SourcePlaces, ...]
     proven: Proven
 
 
@@ -296,14 +337,15 @@ class Gate:
             None if there was a place. Otherwise the limit that is reached; no place was taken.
         """
         lane, source = self.choose(source)
-        key, places = source >> lane.shift, self._places
+        places = self._places
         # First its own limit: a source over it must not learn that all places are taken.
-        held = lane.places.get(key, 0)
-        if held >= places.per_source:
-            return Outcome.TOO_MANY_FROM_SOURCE
+        for each in lane.places:
+            if each.held.get(source >> each.shift, 0) >= each.factor * places.per_source:
+                return Outcome.TOO_MANY_FROM_SOURCE
         if places.taken >= places.limit:
             return Outcome.TOO_MANY_CONNECTIONS
-        lane.places[key] = held + 1
+        for each in lane.places:
+            each.take(source)
         places.taken += 1
         return None
 
@@ -317,10 +359,8 @@ class Gate:
             KeyError: the source holds no place; a bug of the caller.
         """
         lane, source = self.choose(source)
-        key = source >> lane.shift
-        held = lane.places.pop(key)
-        if held > 1:
-            lane.places[key] = held - 1
+        for each in lane.places:
+            each.give_back(source)
         self._places.taken -= 1
 
     def _admit_proven(self, lane: Lane, source: int, now: float) -> bool:

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from mailbell.core.networks import Family, Network, NetworkMap
 from mailbell.core.notification import Transport
 from mailbell.core.translation import Translation
-from mailbell.limits.gate import LEAKED_TOTAL, Gate, Lane, Leak, Places, Total
+from mailbell.limits.gate import LEAKED_TOTAL, Gate, Lane, Leak, Places, SourcePlaces, Total
 from mailbell.limits.gcra import Bucket, BucketTable, OwnBucket
 from mailbell.limits.proven import PER_LISTED, ProvenAddress, ProvenSources
 
@@ -34,8 +34,11 @@ PREFIXES: Final = {
     Family.IPV4: ((32, 1), (24, 16)),
     Family.IPV6: ((128, 1), (64, 4), (48, 16)),
 }
-# The networks that count as one source for its places, and for having proven itself.
-PLACES: Final = {Family.IPV4: 32, Family.IPV6: 64}
+# The prefix lengths for which connections are counted, and how many times the places of one
+# source each may have.
+PLACES: Final = {Family.IPV4: ((32, 1),), Family.IPV6: ((128, 1), (64, 4))}
+# The networks that count as one source once it has proven itself.
+PROVEN: Final = {Family.IPV4: 32, Family.IPV6: 64}
 # A network of the configuration that is larger names nobody: it is nearly everybody.
 LARGEST_LISTED: Final = {Family.IPV4: 8, Family.IPV6: 16}
 
@@ -296,10 +299,11 @@ class Limiter:
             reserve=reserve,
             leak=self._leak(family) if transport is Transport.UDP else None,
             named=False,
-            shift=family.bits - PLACES[family],
-            places={},
+            places=tuple(
+                SourcePlaces(family.bits - length, factor) for length, factor in PLACES[family]
+            ),
             proven=ProvenSources(
-                family.bits - PLACES[family], family.bits - PREFIXES[family][-1][0]
+                family.bits - PROVEN[family], family.bits - PREFIXES[family][-1][0]
             ),
         )
 
@@ -319,6 +323,7 @@ class Limiter:
         (narrow, _), *_, (widest, factor) = PREFIXES[network.family]
         if network.length < widest:
             return shared
+        bits = network.family.bits
         is_address = network.length == narrow
         bucket = own.make(
             network, *((self._rate, self._burst) if is_address else self._times(factor))
@@ -328,11 +333,11 @@ class Limiter:
             reserve=0.0,
             leak=shared.leak,
             named=True,
-            shift=0 if is_address else shared.shift,
-            places={} if is_address else shared.places,
+            # Of a network too: its neighbours are not strangers, and have places of their own.
+            places=(SourcePlaces(0, 1),) if is_address else shared.places[:1],
             proven=ProvenAddress()
             if is_address
-            else ProvenSources(shared.shift, network.family.bits - network.length, PER_LISTED),
+            else ProvenSources(bits - PROVEN[network.family], bits - network.length, PER_LISTED),
         )
 
     def _times(self, factor: int) -> tuple[float, int]:
