@@ -21,12 +21,13 @@ from harness.sender import PATIENCE, sent, unread
 from harness.tracee import mappings
 from system.support import GENEROUS, Local, loopback, rss
 
-ACCOUNTS: Final = 1000
+ACCOUNTS: Final = 10_000
+NOTIFIED: Final = 1000  # accounts that get a notification
 SUBSCRIBERS: Final = 250
 WAITING: Final = 250
-# KiB, at least. An idle daemon has 24 MiB. Some allocators keep what they took at the start
-# and use that first.
-GROWN: Final = 44 * 1024
+# KiB, at least. An idle daemon with so many accounts has 40 MiB. Some allocators keep what
+# they took at the start and use that first.
+GROWN: Final = 60 * 1024
 AGAIN: Final = 8 * 1024  # KiB, at most, that a second time of the same takes
 
 JEMALLOC: Final = "libjemalloc.so.2"
@@ -76,12 +77,12 @@ def installed(environ: Mapping[str, str]) -> dict[str, str]:
 
 def many_accounts() -> str:
     one = '[[account]]\nname = "account-{0}"\nsources = ["{1}"]\n'
-    return "".join(one.format(number, caller) for number, caller in enumerate(callers()))
+    return "".join(one.format(number, caller) for number, caller in enumerate(callers(ACCOUNTS)))
 
 
-def callers() -> list[str]:
-    """An address for each account."""
-    return [address for first in range(1, 1 + ACCOUNTS // 250) for address in loopback(first)]
+def callers(number: int) -> list[str]:
+    """An address for each of so many accounts."""
+    return [address for first in range(1, 1 + number // 250) for address in loopback(first)]
 
 
 @contextmanager
@@ -92,9 +93,9 @@ def loaded(daemon: Daemon, endpoint: tuple[str, int]) -> Iterator[None]:
             local = stack.enter_context(Local(daemon.path))
             local.call("Subscribe", {"after": {"epoch": "another", "sequence": 1}}, more=True)
             local.reply()
-        for source in callers():
+        for source in callers(NOTIFIED):
             ring(endpoint, source=source)
-        for source in callers()[:WAITING]:
+        for source in callers(WAITING):
             stack.enter_context(sent(endpoint, LINE[:5], source))
         until(lambda: daemon.status().connections == WAITING)
         assert daemon.status().accounts_total == ACCOUNTS
