@@ -88,6 +88,7 @@ class Run:
         self.control = Control()
         self.lines: list[bytes] = []
         self.reactions: dict[bytes, Callable[[], object]] = {}
+        self.stuck: Callable[[], None] = lambda: None
 
     def on(self, line: bytes, reaction: Callable[[], object]) -> None:
         """Call a function as soon as the command prints this."""
@@ -113,4 +114,5 @@ class Run:
                 control=self.control,
                 running=Running(),
                 kill_after=kill_after,
+                stuck=self.stuck,
             )

@@ -12,6 +12,7 @@ import pytest
 import trio
 from agent.commands import Run, forgotten, python
 from harness import child
+from harness.sender import PATIENCE
 
 from mailbell.agent._child import start
 
@@ -91,13 +92,11 @@ def test_it_has_the_standard_ones_also_when_we_have_not(missing: tuple[int, ...]
         saved = os.dup(2)
         for number in missing:
             os.close(number)
-        command = start(python(code), os.environ)
-        said = b""
-        while data := os.read(command.output, 1024):
-            said += data
+        command = start(python(code), os.environ, kill_after=PATIENCE)
+        trio.run(command.listen)
+        assert (command.code, command.signal, command.problem) == (0, None, "")
+        said = os.read(command.output, 1024)
         os.close(command.output)
-        os.waitid(os.P_PIDFD, command.watch, os.WEXITED | os.WNOWAIT)
-        assert command.close() == (0, None)
         os.dup2(saved, 2)
         return said
 

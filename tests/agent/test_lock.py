@@ -468,7 +468,7 @@ def test_all_that_is_missing_on_the_way_is_made(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from mailbell.agent._lock import take
-from mailbell.agent._session import Running
+from mailbell.agent._session import Running, Session
 place, accounts, leader = sys.argv[1:]
 turn = take(place, "fetch", accounts.split())
 running = Running(turn.note)
@@ -487,7 +487,7 @@ if command == 0:
         signal.pause()
 os.close(writer)
 told = os.read(reader, 100)
-with running.during(command):
+with running.during(Session.of(command)):
     if leader == "gone":
         os.waitpid(command, 0)
     print(told.decode(), end="", flush=True)
@@ -583,7 +583,7 @@ def test_a_command_that_could_not_be_ended_is_known_after_the_agent(place: str) 
     turn = take(place, "fetch", ["work"])
     running = Running(turn.note)
     stays = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
-    with running.during(stays.pid):
+    with running.during(Session.of(stays.pid)):
         pass
     turn.close()
     error = refused(place, "fetch", ["work"])

@@ -1,6 +1,5 @@
 """Commands that succeed, that fail, and that do not end when asked."""
 
-import errno
 import os
 import resource
 import signal
@@ -8,9 +7,9 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import pyseccomp
 import pytest
 import trio
 from agent.commands import Run, forgotten, python, runs, state
@@ -19,7 +18,7 @@ from harness.daemon import until
 from harness.sender import PATIENCE
 from trio.testing import wait_all_tasks_blocked
 
-from mailbell.agent import _process
+from mailbell.agent import _keeper, _process
 from mailbell.agent._lines import MAX_OUTPUT
 from mailbell.agent._process import Control
 
@@ -202,21 +201,6 @@ async def test_children_left_behind_are_asked_first() -> None:
     assert once.lines[1:] == [b"bye"]
 
 
-async def test_while_children_are_ended_their_number_stays_taken() -> None:
-    """Otherwise the kernel might give the number of the session to another process."""
-    once = Run()
-    prepare = """
-    command = os.getppid()
-    def tell():
-        with open(f"/proc/{command}/stat") as file:
-            say(file.read().rpartition(") ")[2][:1])
-        os._exit(0)
-    on_sigterm(tell)
-    """
-    await once(python(LEAVE.replace("    {prepare}", prepare)))
-    assert once.lines[1:] == [b"Z"]
-
-
 async def test_a_child_that_is_about_to_end_is_not_left_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -233,7 +217,7 @@ async def test_a_child_that_is_about_to_end_is_not_left_over(
 async def test_a_child_that_has_ended_and_was_forgotten_is_not_left_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_process, "GRACE", 0.0)
+    monkeypatch.setattr(_process, "GRACE", PATIENCE)
     ended = await Run()(
         python("""
             if os.fork() == 0:
@@ -245,7 +229,7 @@ async def test_a_child_that_has_ended_and_was_forgotten_is_not_left_over(
 
 
 @pytest.mark.parametrize("does", ["hang()", "while True: say('x' * 99)"])
-async def test_a_daemon_it_starts_lives_on_and_holds_nobody_up(does: str) -> None:
+async def test_a_daemon_it_starts_is_ended_too(does: str) -> None:
     """For example ssh with ControlPersist, which keeps the pipe."""
     once = Run()
     ended = await once(
@@ -262,12 +246,8 @@ async def test_a_daemon_it_starts_lives_on_and_holds_nobody_up(does: str) -> Non
             os.read(reader, 1)
         """)
     )
-    assert (ended.code, ended.left_over) == (0, False)
-    daemon = int(once.lines[0])
-    if does == "hang()":
-        assert runs(daemon)
-        os.kill(daemon, signal.SIGTERM)
-    until(lambda: not runs(daemon), "the end of the daemon")  # its output is not read
+    assert (ended.code, ended.left_over) == (0, True)
+    assert not runs(int(once.lines[0]))
 
 
 async def test_what_is_asked_while_children_are_ended_concerns_only_them() -> None:
@@ -419,34 +399,65 @@ async def test_when_cancelled_before_it_begins_nothing_is_started(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be of less right than the command")
+class Weak(_keeper._Keeper):
+    """A keeper that may signal nothing, as if the command ran under sudo."""
+
+    def run(self) -> None:
+        os.setresuid(65534, 65534, 65534)
+        super().run()
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: to be of less right than the command"
+)
+
+
+@needs_root
 def test_when_cancelled_a_command_that_cannot_be_ended_is_left() -> None:
     """For example a program under sudo, or a process that waits for a dead file server."""
 
     async def stop() -> int:
         once = Run()
         with trio.CancelScope() as scope:
-
-            def react() -> None:
-                os.setresuid(65534, 65534, 0)
-                scope.cancel()
-
-            once.on(b"ready", react)
+            once.on(b"ready", scope.cancel)
             await once(python("say(os.getpid()); say('ready'); hang()"), kill_after=0.0)
         return int(once.lines[0])
 
     def inside() -> bool:
         _process.KILLED_WITHIN = SOON
+        _keeper._Keeper = Weak  # type: ignore[misc]
         pid = trio.run(stop)
-        os.setresuid(0, 0, 0)
         alive = runs(pid)
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        os.wait()  # the keeper ends now
         return alive
 
     ended = child.run(inside)
     assert ended.error is None
     assert ended.value is True
+
+
+@needs_root
+def test_while_something_cannot_be_ended_the_run_is_not_over() -> None:
+    """So no other run of the same job begins."""
+
+    def inside() -> tuple[bool, list[bytes], int]:
+        _process.KILLED_WITHIN = SOON
+        _keeper._Keeper = Weak  # type: ignore[misc]
+        once = Run()
+
+        def kill() -> None:
+            once.lines.append(b"stuck")
+            os.kill(int(once.lines[0]), signal.SIGKILL)
+
+        once.stuck = kill
+        code = "child(lambda: (os.setsid(), say(os.getpid())))"
+        ended = trio.run(partial(once, python(code), kill_after=0.0))
+        return ended.left_over, once.lines[1:], runs(int(once.lines[0]))
+
+    ended = child.run(inside)
+    assert ended.error is None
+    assert ended.value == (True, [b"stuck"], False)
 
 
 # --- when the system has no resources left ------------------------------------------
@@ -506,21 +517,3 @@ def test_without_descriptors_to_look_with_what_is_left_is_ended_all_the_same() -
     ended = child.run(inside)
     assert ended.error is None
     until(lambda: not runs(int(ended.value)), "the end of the child")
-
-
-def test_a_command_that_the_system_does_not_let_us_watch_is_not_run() -> None:
-    """For example in a container whose filter is older than pidfd_open(2)."""
-
-    def inside() -> str:
-        refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-        refused.add_rule(pyseccomp.ERRNO(errno.EPERM), "pidfd_open")
-        refused.load()
-        ended = trio.run(Run(), python("hang()"))
-        assert not forgotten()
-        with pytest.raises(ChildProcessError):  # there is no running child either
-            os.waitpid(-1, os.WNOHANG)
-        return ended.problem
-
-    ended = child.run(inside)
-    assert ended.error is None
-    assert ended.value == f"{sys.executable}: Operation not permitted"

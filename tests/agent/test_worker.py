@@ -30,6 +30,7 @@ class Commands:
     seconds: float = 3.0
     codes: list[int] = field(default_factory=list)  # the exit codes of the next runs; then 0
     obeys: str = "terminate"
+    sticks: bool = False  # whether something is left that SIGKILL does not end
     runs: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
     environ: list[Mapping[str, str]] = field(default_factory=list)
     at_once: int = 0
@@ -43,6 +44,7 @@ class Commands:
         control: Control,
         running: Running,
         kill_after: float,
+        stuck: Callable[[], None],
     ) -> Ended:
         assert not len(running)
         assert kill_after == Timing().kill_after
@@ -55,6 +57,8 @@ class Commands:
         with trio.move_on_after(self.seconds):
             await told.wait()
         self.at_once -= 1
+        if self.sticks:
+            stuck()
         timed_out = told.is_set()
         code = self.codes.pop(0) if self.codes else 0
         return Ended(code=code, seconds=self.seconds, timed_out=timed_out)
@@ -262,6 +266,18 @@ async def test_a_run_that_takes_too_long_is_ended_and_has_failed(
     assert ("event=run_killed job=mail" in log.lines) == (obeys == "kill")
     await trio.sleep(30)
     assert commands.starts == [1.0, until + 30]
+
+
+async def test_what_cannot_be_ended_is_said(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    commands.sticks = True
+    log = Lines()
+    worker = Worker(FETCH, log, trio.Lock(), Running())
+    nursery.start_soon(worker.serve)
+    worker.ring(Trigger.NETWORK, count=1)
+    await trio.sleep(10)
+    assert "event=run_stuck job=mail program=fetch" in log.lines
 
 
 async def test_jobs_that_share_a_turn_wait_for_each_other(

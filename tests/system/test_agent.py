@@ -141,39 +141,6 @@ def test_under_nohup_it_survives_the_terminal(tmp_path: Path, daemon: Daemon) ->
         assert running.poll() is None
 
 
-# Writes down its process id, and runs until a signal ends it.
-HANG: Final = """
-import os, signal, sys
-with open(sys.argv[1], "w") as file:
-    file.write(f"{os.getpid()}\\n")
-while True:
-    signal.pause()
-"""
-
-
-def test_killed_outright_it_leaves_the_lock_to_nobody_before_its_command_has_ended(
-    tmp_path: Path, daemon: Daemon
-) -> None:
-    note = tmp_path / "note"
-    with agent(daemon, tmp_path, command=(sys.executable, "-c", HANG, str(note))) as running:
-        ring(daemon.endpoint())
-        until(lambda: note.exists() and note.read_text().endswith("\n"))
-        running.kill()
-        running.wait(PATIENCE)
-    command = int(note.read_text())
-    second = subprocess.run(
-        [*program("mailbell", "run"), "--socket", str(daemon.path), "--", "true"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE,
-    )  # fmt: skip
-    assert second.returncode == 75
-    assert f"process {command}, which an earlier mailbell run started" in second.stderr
-    os.kill(command, signal.SIGKILL)
-    until(lambda: not runs(str(command)))
-    with agent(daemon, tmp_path):
-        ring(daemon.endpoint())
-        until(lambda: ["end"] in words(tmp_path))
-
-
 UNUSABLE: Final = {
     "gone": {"NOTIFY_SOCKET": "/no/such/socket"},
     "relative": {"NOTIFY_SOCKET": "notify"},

@@ -120,6 +120,17 @@ def has_run(directory: Path, times: int) -> bool:
     return log(directory).count("event=ran ") == times
 
 
+def test_the_agent_also_buries_what_no_command_has_left(tmp_path: Path, daemon: Daemon) -> None:
+    with agent(daemon, tmp_path, through=CONTAINER) as running:
+        pid = first_of(running)
+        enter(pid)
+        until(lambda: children(pid) == {}, "the end of the last process")
+        ring(daemon.endpoint())
+        until(lambda: "event=ran " in log(tmp_path))
+        os.kill(pid, signal.SIGTERM)
+        assert running.wait(PATIENCE) == 0
+
+
 def test_what_means_nothing_does_not_end_the_first_process(tmp_path: Path, daemon: Daemon) -> None:
     with agent(daemon, tmp_path, through=CONTAINER) as running:
         pid = first_of(running)
@@ -140,14 +151,19 @@ if os.fork() == 0:
 """
 
 
+def enter(pid: int) -> None:
+    """Leave some processes behind in the container of a process."""
+    into = ["nsenter", f"--pid=/proc/{pid}/ns/pid"]
+    if os.geteuid() != 0:
+        into += [f"--user=/proc/{pid}/ns/user", "--preserve-credentials"]
+    for _ in range(5):
+        subprocess.run([*into, sys.executable, "-c", ENTER], check=True)
+
+
 def test_the_daemon_keeps_nothing_of_what_it_adopts_and_ends_in_order(tmp_path: Path) -> None:
     with started(tmp_path, command=CONTAINER) as made:
         pid = first_of(made.process)
-        into = ["nsenter", f"--pid=/proc/{pid}/ns/pid"]
-        if os.geteuid() != 0:
-            into += [f"--user=/proc/{pid}/ns/user", "--preserve-credentials"]
-        for _ in range(5):
-            subprocess.run([*into, sys.executable, "-c", ENTER], check=True)
+        enter(pid)
         until(lambda: children(pid) == {}, "the end of the last process")
         assert made.status().pid == 1
         os.kill(pid, signal.SIGTERM)

@@ -1,33 +1,44 @@
-"""Starts a command as a process in a session of its own, and ends the whole session.
+"""Starts a command, through a keeper, and hears from the keeper how it ends.
 
-The session contains all processes that the command starts, also those that a shell script
-puts into process groups of their own. Only a process that makes itself a daemon leaves it.
+The keeper ends everything that descends from the command. If the keeper itself is
+killed, the kernel gives the agent its children, because the agent adopts orphans too.
+Then this module ends them in the same way.
 
-`subprocess` is not used, for two reasons. First, the command would inherit which signals
-are ignored or blocked in the agent, and a command that ignores SIGTERM can only be killed.
-Second, `subprocess` takes the status of a process as soon as the process ends. The kernel
-may then give the number of the process, which is also the number of its session, to
-another process. The agent would end that process instead of what the command left behind.
+`subprocess` is not used: the command would inherit which signals are ignored or blocked
+in the agent, and a command that ignores SIGTERM can only be killed.
 """
 
 import errno
 import os
 import shutil
 import signal
+import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from mailbell.agent._session import members, processes
+import trio
+
+from mailbell._sys.process import adopts_orphans
+from mailbell.agent._descendants import Descendants
+from mailbell.agent._keeper import ASK, KILL, keep
+from mailbell.agent._processes import numbers, read
+from mailbell.agent._session import Session
 from mailbell.core.errors import OperatingSystemError
 from mailbell.core.escape import printable
 
 __all__ = ["Child", "reap_adopted", "start"]
 
 _SHOWN: Final = 100  # characters of a path in a message
+_MESSAGE: Final = 256  # bytes; all that a keeper says
 
-# The numbers of the processes that `start` has made and `close` has not released.
-_commands: set[int] = set()
+# Seconds between two looks at what a killed keeper has left; the pause grows.
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.25
+
+# The numbers of the keepers that `start` has made and that are not reaped.
+_keepers: set[int] = set()
 
 # The system's error, its meaning, and the remedy.
 _PROBLEMS: Final = {
@@ -43,65 +54,137 @@ _PROBLEMS: Final = {
 
 
 class Child:
-    """A command that runs; `start` makes it.
-
-    The kernel gives its number to no other process before `close`, so signals reach only
-    this command.
+    """A command with all that descends from it; `start` makes it.
 
     Attributes:
-        pid: the number of the process, of its group and of its session.
-        watch: a descriptor that is readable when the process has ended.
         output: a descriptor to read the command's output from. The owner closes it.
+        session: the command's session; None until `started`.
+        problem: why there is no command, or no keeper any more, and the remedy; else empty.
+        code: the exit status of the command; None if it has none.
+        signal: the signal that ended the command; None if none did.
+        started: the command has started, or cannot be started.
+        ended: the command has ended, or cannot be started, or has no keeper any more.
+        none_left: nothing is left of the command, and the keeper ends.
     """
 
-    def __init__(self, pid: int, watch: int, output: int) -> None:
-        self.pid = pid
-        self.watch = watch
+    def __init__(self, program: str, keeper: int, channel: int, output: int) -> None:
+        self._program = program
+        self._keeper = keeper
+        self._channel = channel
+        self._began = began.began if (began := read(keeper)) else 0
+        self._left: Descendants | None = None  # after the end of a keeper that was killed
+        self._kills = False
+        self._watched = trio.Event()  # the keeper has nothing more to do, or was killed
         self.output = output
-        _commands.add(pid)
+        self.session: Session | None = None
+        self.problem = ""
+        self.code: int | None = None
+        self.signal: int | None = None
+        self.started = trio.Event()
+        self.ended = trio.Event()
+        self.none_left = trio.Event()
+        _keepers.add(keeper)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to every process of the session, also to stopped processes.
+    async def listen(self) -> None:
+        """Hear from the keeper until it ends. When this is cancelled, the keeper goes on alone.
 
-        Args:
-            number: the signal.
+        A keeper without an agent does what an agent would do: it asks, and then it kills.
         """
-        for group in {self.pid, *(group for _, group in members(self.pid))}:
-            # The group has ended, or belongs to another user, such as a program under sudo.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
-                os.killpg(group, signal.SIGCONT)
+        said = b""
+        async with trio.lowlevel.FdStream(self._channel) as channel:
+            try:
+                while data := await channel.receive_some(_MESSAGE):
+                    *lines, said = (said + data).split(b"\n")
+                    for line in lines:
+                        word, *values = line.decode().split()
+                        self._told(word, [int(value) for value in values])
+            except trio.BrokenResourceError:  # the keeper was killed with a message unread
+                pass
+            finally:
+                self._channel = -1
+        self._reap()
 
-    def lives(self) -> bool:
-        """Return whether a process of the session runs. One that has ended does not count."""
-        return any(True for _ in members(self.pid))
+    def ask(self) -> None:
+        """Send SIGTERM to the command and all that descends from it, also to stopped processes."""
+        self._tell(ASK)
+        if self._left:
+            self._left.ask(set())
 
-    def close(self) -> tuple[int | None, int | None]:
-        """Release the number of the process, unless the process cannot be ended.
+    def kill(self) -> None:
+        """End the command and all that descends from it, until nothing is left."""
+        self._kills = True
+        self._tell(KILL)
 
-        Returns:
-            The exit status and None, or None and the signal that ended the process. Both
-            are None if the process has not ended.
-        """
-        # This ends processes that were started after the last look at the session.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        result = os.waitid(os.P_PIDFD, self.watch, os.WEXITED | os.WNOHANG)
-        os.close(self.watch)
-        _commands.discard(self.pid)
-        if result is None:
-            return None, None
-        status = result.si_status
-        return (status, None) if result.si_code == os.CLD_EXITED else (None, status)
+    async def wait_for_the_last(self) -> None:
+        """Wait until neither the command nor a descendant of it is left."""
+        await self._watched.wait()
+        pause = _FIRST_PAUSE
+        while self._left and not self.none_left.is_set():
+            self._look(self._left)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _look(self, left: Descendants) -> None:
+        """Look once. A process that moved during the look has left one to reap behind it."""
+        found = left.end() if self._kills else any(True for _ in left.look())
+        reaped = reap_adopted()
+        if not (found or reaped):
+            self.none_left.set()
+
+    def _told(self, word: str, values: Sequence[int]) -> None:
+        match word, values:
+            case "started", [number, began]:
+                self.session = Session.known(number, began)
+            case "failed", [number]:
+                self.problem = str(_explain(self._program, OSError(number, os.strerror(number))))
+                self.ended.set()
+            case "exited", [number]:
+                self.code = number
+                self.ended.set()
+            case "killed", [number]:
+                self.signal = number
+                self.ended.set()
+            case "none", []:
+                self.none_left.set()
+                self._watched.set()
+        self.started.set()
+
+    def _tell(self, order: bytes) -> None:
+        if self._channel >= 0:
+            # One that was stopped would not hear it.
+            with suppress(OSError):
+                os.kill(self._keeper, signal.SIGCONT)
+                os.write(self._channel, order)
+
+    def _reap(self) -> None:
+        """Note the end of the keeper, and that what it has left is now the agent's."""
+        os.waitpid(self._keeper, 0)
+        _keepers.discard(self._keeper)
+        if not self.none_left.is_set() and not self.problem:
+            self.problem = f"{_shown(self._program)}: the process that watches it was killed"
+            self._left = Descendants(_keepers, self._began) if adopts_orphans() else None
+        if self._left is None:
+            self.none_left.set()
+        self.started.set()
+        self.ended.set()
+        self._watched.set()
 
 
-def start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
+def start(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    locks: Sequence[int] = (),
+    kill_after: float,
+) -> Child:
     """Start a command without a shell and without input. It inherits no signals or descriptors.
 
     Args:
         argv: the program and its arguments. A program without a slash is looked for
             in PATH.
         environ: the whole environment of the command, with the PATH to search.
+        locks: descriptors that stay open until nothing of the command is left.
+        kill_after: seconds from SIGTERM to SIGKILL if this process ends before the command.
 
     Returns:
         The child. Its standard output and standard error come from one descriptor.
@@ -112,37 +195,73 @@ def start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         # The agent has inherited this. The kernel would not keep the status of a child.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    path = argv[0]
     try:
-        return _start(argv, environ)
+        words, variables = _checked(argv, environ)
+        path = _find(argv[0], environ.get("PATH", os.defpath))
+        return _start(path, words, variables, locks, kill_after)
     except OSError as error:
-        raise _explain(argv[0], error) from error
-    except ValueError as error:  # CPython refuses what execve(2) cannot take
+        raise _explain(path, error) from error
+    except ValueError as error:
         raise OperatingSystemError(
             f"{_shown(argv[0])}: {error}, in an argument or in the environment", "remove it"
         ) from error
 
 
-def reap_adopted() -> None:
+def reap_adopted() -> int:
     """Reap each process that has ended and whose only parent is now this process.
 
-    In a container, processes that a command leaves behind become children of the first
-    process. If that does not reap them, they keep their places in the kernel's table.
+    What a killed keeper leaves behind becomes a child of the agent. In a container, so does
+    everything that loses its parent. If the agent does not reap these processes, they keep
+    their places in the kernel's table.
+
+    Returns:
+        How many were reaped.
     """
-    for pid in processes():
-        if pid not in _commands:
+    reaped = 0
+    for pid in numbers():
+        if pid not in _keepers:
             with suppress(ChildProcessError):  # it is not our child
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+                reaped += os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
+    return reaped
 
 
-def _start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
-    # This is opened first, so it has the lowest of the three numbers. So the dup2 calls
-    # overwrite no descriptor that is still needed, even if standard streams are missing.
+def _checked(
+    argv: Sequence[str], environ: Mapping[str, str]
+) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Return what execve(2) takes; raise ValueError for what it cannot take."""
+    words = [os.fsencode(word) for word in argv]
+    variables = {os.fsencode(name): os.fsencode(text) for name, text in environ.items()}
+    if any(b"\0" in text for text in (*words, *variables, *variables.values())):
+        raise ValueError("embedded null byte")
+    if any(b"=" in name for name in variables):
+        raise ValueError("illegal environment variable name")
+    return words, variables
+
+
+def _start(
+    path: str,
+    words: list[bytes],
+    variables: Mapping[bytes, bytes],
+    locks: Sequence[int],
+    kill_after: float,
+) -> Child:
+    # This is opened first, so it has the lowest of the numbers. So the dup2 calls of the
+    # keeper overwrite no descriptor that is still needed, even if standard streams are missing.
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         output, writer = os.pipe()
         try:
-            pid = _spawn(argv, environ, null, writer)
-            return Child(pid, _watch(pid), output)
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                keeper = _fork()
+                if keeper == 0:
+                    keep(
+                        os.fsencode(path), words, variables,
+                        streams=(null, writer), channel=theirs.fileno(), held=locks,
+                        kill_after=kill_after,
+                    )  # fmt: skip
+                return Child(path, keeper, ours.detach(), output)
         except BaseException:
             os.close(output)
             raise
@@ -152,21 +271,19 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> Child:
         os.close(null)
 
 
-def _spawn(argv: Sequence[str], environ: Mapping[str, str], null: int, writer: int) -> int:
-    _keep_what_was_inherited()
-    return os.posix_spawn(
-        _find(argv[0], environ.get("PATH", os.defpath)),
-        list(argv),
-        environ,
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, null, 0),
-            (os.POSIX_SPAWN_DUP2, writer, 1),
-            (os.POSIX_SPAWN_DUP2, writer, 2),
-        ],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=signal.valid_signals(),
-    )
+def _fork() -> int:
+    """Fork with all signals blocked, which stay blocked in the child."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    pid = -1
+    try:
+        with warnings.catch_warnings():
+            # CPython 3.12 warns when there are threads. The keeper takes no lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        return pid
+    finally:
+        if pid != 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _find(program: str, path: str) -> str:
@@ -177,26 +294,6 @@ def _find(program: str, path: str) -> str:
             f"{_shown(program)}: not found in PATH", "install it, or give its full path"
         )
     return found or program
-
-
-def _keep_what_was_inherited() -> None:
-    """Close the inherited descriptors of this process in each command.
-
-    The kernel closes the descriptors that Python opened, because Python marks them.
-    """
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the descriptor of the listing is closed already
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                os.set_inheritable(int(name), False)
-
-
-def _watch(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:  # no descriptor is left: a command that cannot be watched must not run
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
 
 
 def _explain(program: str, error: OSError) -> OperatingSystemError:

@@ -11,10 +11,11 @@ files:
 The names of locks and accounts contain no colon. The agent that holds a file exclusively
 writes its process id into it. Another agent reads the id for its message.
 
-An agent that is killed cannot end its commands. The kernel releases its locks, although
-the commands may still fetch. So each agent also writes the sessions of its commands into
-its files. No agent takes a lock while a process runs in a session that an earlier holder
-has written down.
+After an agent was killed, the keepers of its commands hold its locks until they have ended
+all that the commands have started. If a keeper was killed too, the kernel releases the
+lock, although a command may still fetch. So each agent also writes the sessions of its
+commands into its files. No agent takes a lock while a process runs in a session that an
+earlier holder has written down.
 """
 
 import errno
@@ -47,8 +48,8 @@ _MAX_SIZE: Final = 64 * 1024  # bytes; enough for the sessions of a thousand com
 class Turn:
     """The exclusive right to fetch. `take` and `take_all` make it.
 
-    It ends with `close`, or with the process. A program that the process executes does
-    not get it.
+    It ends with `close`, or with the process, and with each keeper of a command that still
+    holds `descriptors`. A program that the process executes does not get it.
     """
 
     def __init__(self) -> None:
@@ -77,6 +78,11 @@ class Turn:
             os.close(descriptor)
         while self._shared:
             os.close(self._shared.pop())
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The open files with the locks."""
+        return (*self._exclusive, *self._shared)
 
     def note(self, sessions: Collection[Session]) -> None:
         """Write the sessions of the running commands into the lock files.
@@ -122,6 +128,8 @@ class Turn:
             _require_nothing_left(place, name)
         except BlockingIOError:
             os.close(descriptor)
+            if _holder(place, name) is None:
+                _require_nothing_left(place, name)
             return False
         except BaseException:
             os.close(descriptor)

@@ -1,12 +1,13 @@
 """One run of one command, from its start to the end of its last process.
 
 The caller decides how long a run may take (`Control`). This module ends the run, also when
-the agent itself must end. In every case no process stays behind in the command's session,
-and a command cannot stop the agent from going on.
+the agent itself must end. A run is over when nothing is left of all that descends from
+the command. So the next run of the job cannot meet it. What cannot be ended delays the
+next run of this job, and no other job.
 """
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,9 +30,6 @@ GRACE = 0.5
 KILLED_WITHIN = 2.0
 # From the end of the command to the end of its output, if another process holds the pipe.
 LAST_WORDS = 0.5
-# Between two looks at the session; the pause grows.
-_FIRST_PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +43,7 @@ class Ended:
         problem: why the command could not be started, and the remedy; else empty.
         seconds: how long the command ran.
         dropped: the number of bytes of its output that were not passed on.
-        left_over: whether the agent ended processes that were left in the session.
+        left_over: whether the agent ended processes that the command left behind.
     """
 
     code: int | None = None
@@ -81,10 +79,12 @@ async def run(
     control: Control,
     running: Running,
     kill_after: float = KILL_AFTER,
+    stuck: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Run a command until no process of it is left.
+    """Run a command until no process that descends from it is left.
 
-    To cancel this ends the command too, in at most `kill_after` and three seconds.
+    To cancel this ends the command too, in at most `kill_after` and three seconds. What
+    cannot be ended in this time is left to the command's keeper, which goes on trying.
 
     Args:
         argv: the program and its arguments.
@@ -95,56 +95,85 @@ async def run(
         running: records the session of the command.
         kill_after: seconds from SIGTERM to SIGKILL when `control` does not decide: after
             a cancellation, and for processes that the command leaves behind.
+        stuck: called when SIGKILL has not ended all processes, before a wait without limit.
 
     Returns:
         How the run ended. A command that cannot be started raises no exception.
     """
     await trio.lowlevel.checkpoint()  # if this is cancelled already, the command does not start
     try:
-        child = start(argv, environ)
+        child = start(argv, environ, locks=running.locks, kill_after=kill_after)
     except OperatingSystemError as error:
         return Ended(problem=str(error))
-    with running.during(child.pid):
-        return await _Run(child, output, kill_after).until_ended(control)
+    return await _Run(child, output, running, kill_after, stuck).until_ended(control)
 
 
 class _Run:
-    def __init__(self, child: Child, output: Callable[[bytes], None], kill_after: float) -> None:
+    def __init__(
+        self,
+        child: Child,
+        output: Callable[[bytes], None],
+        running: Running,
+        kill_after: float,
+        stuck: Callable[[], None],
+    ) -> None:
         self._child = child
         self._lines = Lines(output)
+        self._running = running
         self._kill_after = kill_after
+        self._stuck = stuck
         self._began = trio.current_time()
         self._seconds: float | None = None  # known when the command has ended
         self._timed_out = False
         self._left_over = False
-        # The output is read to its end, also after a cancellation. Otherwise the command
-        # could wait for a reader and not end.
+        # The output and the keeper are read to their end, also after a cancellation. Otherwise
+        # the command could wait for a reader and not end.
         self._reading = trio.CancelScope(shield=True)
+        self._hearing = trio.CancelScope(shield=True)
         self._read_all = trio.Event()
 
     async def until_ended(self, control: Control) -> Ended:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read)
-                nursery.start_soon(self._obey, control.terminating, signal.SIGTERM)
-                nursery.start_soon(self._obey, control.killing, signal.SIGKILL)
-                try:
-                    await self._command_ended()
-                finally:
-                    with trio.CancelScope(shield=True):
-                        await self._clear_up()
-                    self._reading.cancel()
-                    nursery.cancel_scope.cancel()
-        finally:
-            code, killer = self._child.close()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hear)
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._obey, control.terminating, self._child.ask)
+            nursery.start_soon(self._obey, control.killing, self._child.kill)
+            try:
+                await self._until_nothing_is_left()
+            finally:
+                self._reading.cancel()
+                if not self._child.none_left.is_set():
+                    self._hearing.cancel()
+            nursery.cancel_scope.cancel()
         return Ended(
-            code=code,
-            signal=killer,
+            code=self._child.code,
+            signal=self._child.signal,
             timed_out=self._timed_out,
+            problem=self._child.problem,
             seconds=self._seconds or 0.0,
             dropped=self._lines.dropped,
             left_over=self._left_over,
         )
+
+    async def _until_nothing_is_left(self) -> None:
+        with ExitStack() as noted:
+            try:
+                await self._child.started.wait()
+                self._began = trio.current_time()
+                if self._child.session:
+                    noted.enter_context(self._running.during(self._child.session))
+                await self._child.ended.wait()
+                self._seconds = trio.current_time() - self._began
+            finally:
+                with trio.CancelScope(shield=True):
+                    gone = await self._clear_up()
+            if not gone:
+                self._stuck()
+                await self._child.wait_for_the_last()
+
+    async def _hear(self) -> None:
+        with self._hearing:
+            await self._child.listen()
 
     async def _read(self) -> None:
         with self._reading:
@@ -154,34 +183,34 @@ class _Run:
         self._lines.finish()
         self._read_all.set()
 
-    async def _obey(self, asked: trio.Event, number: signal.Signals) -> None:
+    async def _obey(self, asked: trio.Event, end: Callable[[], None]) -> None:
         await asked.wait()
         if self._seconds is None:
             self._timed_out = True
-        self._child.signal(number)
+        end()
 
-    async def _command_ended(self) -> None:
-        await trio.lowlevel.wait_readable(self._child.watch)
-        self._seconds = trio.current_time() - self._began
+    async def _clear_up(self) -> bool:
+        """End what descends from the command, and wait shortly for the output.
 
-    async def _clear_up(self) -> None:
-        """End the processes that are left in the session, and wait shortly for the output."""
-        # Either this run was cancelled, or a process of the session outlives the command.
-        if self._seconds is None or not await self._gone_within(GRACE):
+        Returns:
+            Whether nothing is left.
+        """
+        # Either this run was cancelled, or a descendant outlives the command.
+        gone = self._seconds is not None and await self._gone_within(GRACE)
+        if not gone:
             self._left_over = True
-            self._child.signal(signal.SIGTERM)
-            if not await self._gone_within(self._kill_after):
-                self._child.signal(signal.SIGKILL)
-                await self._gone_within(KILLED_WITHIN)
-        # A process that has left the session may hold the pipe without a limit.
+            self._child.ask()
+            gone = await self._gone_within(self._kill_after)
+        if not gone:
+            self._child.kill()
+            gone = await self._gone_within(KILLED_WITHIN)
+        # A process that could not be ended may hold the pipe without a limit.
         with trio.move_on_after(LAST_WORDS):
             await self._read_all.wait()
+        return gone
 
     async def _gone_within(self, seconds: float) -> bool:
-        pause = _FIRST_PAUSE
         with trio.move_on_after(seconds):
-            while self._child.lives():
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+            await self._child.wait_for_the_last()
             return True
         return False

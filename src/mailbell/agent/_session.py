@@ -1,18 +1,20 @@
-"""The session of a command: all processes that it started, except those that became daemons.
+"""The session of a command, as a note for later agents.
 
-The agent ends the session of a command when the command has ended. An agent that is killed
-(SIGKILL, no memory left) cannot do this. So the agent writes each session down while a
-process of it may run. The next agent looks whether one still runs.
+A command's keeper ends all that the command has started. It also does so when the agent
+was killed, and holds the locks meanwhile. But the keeper can be killed too. So the agent
+writes each session down while a process of it may run. The next agent looks whether one
+still runs.
 """
 
-import os
 import re
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
-__all__ = ["Running", "Session", "members", "processes"]
+from mailbell.agent._processes import processes, read
+
+__all__ = ["Running", "Session"]
 
 _NOTE: Final = re.compile(rb"([1-9][0-9]{0,9}) ([0-9]{1,20}) ([0-9a-f-]{0,36})", re.ASCII)
 _BOOT: Final = "/proc/sys/kernel/random/boot_id"
@@ -43,7 +45,17 @@ class Session:
         Returns:
             The session. All of it is known, unless /proc cannot be read.
         """
-        return cls(pid, _began(pid), _boot())
+        return cls.known(pid, _began(pid))
+
+    @classmethod
+    def known(cls, pid: int, began: int) -> Self:
+        """Describe a session of which the first process may have ended.
+
+        Args:
+            pid: the number of the process that has made it.
+            began: when that process began; 0: not known.
+        """
+        return cls(pid, began, _boot())
 
     @classmethod
     def read(cls, line: bytes) -> Self | None:
@@ -64,7 +76,8 @@ class Session:
         """
         if self.boot != _boot() or self._is_another():
             return None
-        pids = [pid for pid, _ in members(self.number)]
+        members = (each for each in processes() if each.session == self.number)
+        pids = [each.number for each in members if each.lives]
         return self.number if self.number in pids else next(iter(pids), None)
 
     def _is_another(self) -> bool:
@@ -78,10 +91,19 @@ class Running:
 
     Args:
         tell: called with all sessions after each change.
+        locks: the descriptors of the agent's locks, which each keeper holds too.
+
+    Attributes:
+        locks: see above.
     """
 
-    def __init__(self, tell: Callable[[Collection[Session]], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Collection[Session]], None] = lambda _: None,
+        locks: Sequence[int] = (),
+    ) -> None:
         self._tell = tell
+        self.locks = locks
         self._sessions: dict[int, Session] = {}
 
     def __len__(self) -> int:
@@ -89,54 +111,25 @@ class Running:
         return len(self._sessions)
 
     @contextmanager
-    def during(self, pid: int) -> Iterator[None]:
+    def during(self, session: Session) -> Iterator[None]:
         """Include a session during the block, and longer if a process cannot be ended.
 
         Args:
-            pid: the number of the process that has made it.
+            session: the session.
         """
-        self._sessions[pid] = Session.of(pid)
+        self._sessions[session.number] = session
         self._tell(self._sessions.values())
         try:
             yield
         finally:
-            if self._sessions[pid].left() is None:
-                del self._sessions[pid]
+            if session.left() is None:
+                del self._sessions[session.number]
             self._tell(self._sessions.values())
 
 
-def members(session: int) -> Iterator[tuple[int, int]]:
-    """Yield each running process of a session, with the number of its group.
-
-    Args:
-        session: the number of the session.
-    """
-    for pid in processes():
-        with suppress(OSError):  # the process has ended
-            if os.getsid(pid) == session and _stat(pid)[0] not in {b"Z", b"X"}:
-                yield pid, os.getpgid(pid)
-
-
-def processes() -> list[int]:
-    """Return the number of each process; empty if no descriptor is left to read /proc."""
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
-
-
 def _began(pid: int) -> int:
-    try:
-        return int(_stat(pid)[19])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _stat(pid: int) -> list[bytes]:
-    """Return the fields of proc_pid_stat(5) from the third, the state of the process, on."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        # The name in parentheses may contain any bytes.
-        return file.read().rpartition(b") ")[2].split()
+    process = read(pid)
+    return process.began if process else 0
 
 
 def _boot() -> str:

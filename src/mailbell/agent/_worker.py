@@ -136,6 +136,9 @@ class Worker:
         def output(line: bytes) -> None:
             self._log.output(self.job.name, line)
 
+        def stuck() -> None:
+            self._log.log(Level.WARNING, "run_stuck", job=self.job.name, program=argv[0])
+
         ended = await run(
             argv,
             environ,
@@ -143,6 +146,7 @@ class Worker:
             control=control,
             running=self._running,
             kill_after=self.job.timing.kill_after,
+            stuck=stuck,
         )
         ok = ended.code in ok_codes and not ended.timed_out
         level = Level.INFO if ok else Level.WARNING

@@ -57,7 +57,9 @@ async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
         take_all(state_folder(os.environ), wanted) as turn,
         closing(Notifier(os.environ, os.getpid())) as notifier,
     ):
-        await _Agent(jobs, Client(path), log, notifier, Running(turn.note)).serve()
+        await _Agent(
+            jobs, Client(path), log, notifier, Running(turn.note, turn.descriptors)
+        ).serve()
 
 
 class _Agent:

@@ -72,7 +72,7 @@ SystemCallErrorNumber=EPERM
 # A core file would contain passwords.
 LimitCORE=0
 # This bounds a command that starts processes without end. It is enough for a mail program
-# with a window that a poke has started.
+# with a window.
 TasksMax=512
 
 # These lines are left out, because they would break mail programs:

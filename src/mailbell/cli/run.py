@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from mailbell._sys.orphans import adopt_orphans
 from mailbell._sys.signals import prepare_signals
 from mailbell.agent.configuration import DEFAULTS, Job, from_options
 from mailbell.agent.preset import Preset
@@ -267,6 +268,8 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
     from mailbell.agent.serve import serve
 
     prepare_signals(handled=[signal.SIGCHLD])
+    # What a command leaves behind comes to this process if the command's keeper is killed.
+    adopt_orphans()
     try:
         trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
     except BaseExceptionGroup as group:

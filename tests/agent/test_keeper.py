@@ -1,0 +1,246 @@
+"""Nothing gets away from the keeper of a command: real processes that try to."""
+
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyseccomp
+import pytest
+import trio
+from agent.commands import Run, forgotten, python, runs
+from agent.runaways import RUNAWAYS, comet, is_free, needs_compiler, runaway
+from harness import child
+from harness.daemon import until
+from harness.sender import PATIENCE
+
+from mailbell.agent import _process
+from mailbell.agent._child import start
+
+# Seconds from SIGTERM to SIGKILL, for commands that ignore SIGTERM.
+SOON = 0.1
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check that no descriptor is left, and no process that has ended and was not reaped."""
+    monkeypatch.setattr(_process, "GRACE", 0.05)
+    monkeypatch.setattr(_process, "KILLED_WITHIN", PATIENCE)  # for machines that are slow
+    before = os.listdir("/proc/self/fd")
+    yield
+    assert os.listdir("/proc/self/fd") == before
+    assert not forgotten()
+
+
+# --- what runs away ------------------------------------------------------------------
+
+
+@needs_compiler
+@pytest.mark.parametrize("how", ["", "s"], ids=["groups", "sessions"])
+@pytest.mark.parametrize(
+    ("links", "hop"), [(1, 0), (1, 10), (1, 100), (1, 1000), (5, 0), (20, 1000)]
+)
+async def test_a_chain_that_moves_on_is_caught(
+    tmp_path: Path, hop: int, how: str, links: int
+) -> None:
+    """Each link lives for some microseconds, which is less than one look takes."""
+    note = tmp_path / "note"
+    argv = [comet(tmp_path), str(note), "20", str(hop), str(links), *how]
+    ended = await Run()(argv, kill_after=SOON)
+    assert is_free(note)
+    assert (ended.code, ended.left_over) == (0, True)
+
+
+@pytest.mark.parametrize("name", RUNAWAYS)
+async def test_nothing_gets_away(tmp_path: Path, name: str) -> None:
+    note = tmp_path / "note"
+    ended = await Run()(runaway(name, note), kill_after=SOON)
+    assert is_free(note)
+    assert (ended.code, ended.left_over) == (4, True)
+
+
+@pytest.mark.parametrize("name", RUNAWAYS)
+async def test_nor_when_the_agent_ends_the_run(tmp_path: Path, name: str) -> None:
+    note = tmp_path / "note"
+    once = Run()
+    with trio.CancelScope() as scope:
+        once.on(b"ready", scope.cancel)
+        argv = runaway(name, note)
+        await once(
+            [*argv[:4], argv[4].replace("sys.exit(4)", "say('ready'); hang()"), *argv[5:]],
+            kill_after=SOON,
+        )
+    assert scope.cancelled_caught
+    assert is_free(note)
+
+
+# Ends its child in the moment when it ends itself.
+BOTH_END = """
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    os.close(writer)
+    os.read(reader, 1)
+    os._exit(0)
+"""
+
+
+async def test_one_that_ends_with_the_command_is_not_left_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_process, "GRACE", PATIENCE)  # for machines that are slow
+    for _ in range(20):
+        ended = await Run()(python(BOTH_END))
+        assert (ended.code, ended.left_over) == (0, False)
+
+
+async def test_of_two_commands_each_has_what_is_its_own() -> None:
+    """What one leaves in other sessions ends with it, and what the other has stays."""
+    first, second = Run(), Run()
+    went_on = []
+    leave = "child(lambda: (os.setsid(), say(os.getpid())))\n"
+
+    async def end_the_first() -> None:
+        ended = await first(python(leave + "sys.exit(4)"))
+        assert (ended.code, ended.left_over) == (4, True)
+        went_on.append(runs(int(second.lines[0])))
+        second.control.terminate()
+
+    async with trio.open_nursery() as nursery:
+        second.on(b"ready", lambda: nursery.start_soon(end_the_first))
+        ended = await second(python(leave + "say('ready'); hang()"))
+    assert went_on == [True]
+    assert ended.signal == signal.SIGTERM
+    assert not runs(int(first.lines[0]))
+    assert not runs(int(second.lines[0]))
+
+
+async def test_what_ends_during_a_run_is_reaped() -> None:
+    once = Run()
+    ended = await once(
+        python("""
+            def parent(pid):
+                with open(f"/proc/{pid}/stat") as file:
+                    return int(file.read().rpartition(") ")[2].split()[1])
+            for _ in range(50):
+                if os.fork() == 0:
+                    if os.fork() == 0:
+                        os.setsid()
+                    os._exit(0)
+                os.wait()
+            left = ["?"]
+            while left:
+                left = []
+                for name in filter(str.isdecimal, os.listdir("/proc")):
+                    try:
+                        if parent(name) == os.getppid() and int(name) != os.getpid():
+                            left.append(name)
+                    except OSError:
+                        pass
+            say("none")
+        """)
+    )
+    assert (ended.code, ended.left_over, once.lines) == (0, False, [b"none"])
+
+
+# --- what the keeper is --------------------------------------------------------------
+
+
+async def test_it_has_its_own_session_and_nothing_of_the_agents() -> None:
+    """So Ctrl-C and Ctrl-Z in the agent's terminal do not reach it."""
+    secret = os.open(os.devnull, os.O_RDONLY)
+    once = Run()
+    try:
+        await once(
+            python("""
+                keeper = os.getppid()
+                say(os.getsid(keeper) == keeper)
+                say(open(f"/proc/{keeper}/comm").read().strip())
+                place = f"/proc/{keeper}/fd"
+                files = [os.readlink(f"{place}/{name}") for name in os.listdir(place)]
+                say(sorted({name.partition(":")[0] for name in files}))
+                say(sum(name == os.devnull for name in files))
+            """)
+        )
+    finally:
+        os.close(secret)
+    # Three streams that lead nowhere; its connection to the agent; what wakes it.
+    assert once.lines == [b"True", b"mailbell-keeper", b"['/dev/null', 'pipe', 'socket']", b"3"]
+
+
+async def test_no_signal_but_sigkill_ends_it() -> None:
+    once = Run()
+    ended = await once(
+        python("""
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                os.kill(os.getppid(), number)
+            child(os.setsid)
+            sys.exit(4)
+        """)
+    )
+    assert (ended.code, ended.left_over, ended.problem) == (4, True, "")
+
+
+async def test_one_that_was_stopped_goes_on_when_the_run_is_ended() -> None:
+    once = Run()
+    once.on(b"ready", once.control.terminate)
+    ended = await once(python("os.kill(os.getppid(), signal.SIGSTOP); say('ready'); hang()"))
+    assert (ended.signal, ended.timed_out) == (signal.SIGTERM, True)
+
+
+def test_where_no_pidfd_can_be_had_all_is_ended_the_same(tmp_path: Path) -> None:
+    """For example in a container whose filter is older than pidfd_open(2)."""
+    note = tmp_path / "note"
+
+    def inside() -> bool:
+        refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        refused.add_rule(pyseccomp.ERRNO(errno.EPERM), "pidfd_open")
+        refused.load()
+        return trio.run(
+            partial(Run(), runaway("another who adopts", note), kill_after=SOON)
+        ).left_over
+
+    ended = child.run(inside)
+    assert ended.error is None
+    assert ended.value is True
+    assert is_free(note)
+
+
+# --- without an agent -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sessions", "stopped", "they restart each other"])
+def test_when_the_agent_is_killed_the_keeper_ends_all_the_same(tmp_path: Path, name: str) -> None:
+    note, lock = tmp_path / "note", tmp_path / "lock"
+
+    def inside() -> None:
+        held = os.open(lock, os.O_RDONLY | os.O_CREAT)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = start(runaway(name, note), os.environ, locks=[held], kill_after=SOON)
+
+        async def be_killed() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(command.listen)
+                await command.ended.wait()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        trio.run(be_killed)
+
+    assert child.run(inside).signal == signal.SIGKILL
+    until(lambda: is_free(lock), "the end of the keeper")
+    assert is_free(note)
+
+
+def test_the_command_does_not_hold_what_the_keeper_holds(tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_RDONLY | os.O_CREAT)
+    try:
+        code = "say(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
+        command = start(python(code), os.environ, locks=[lock], kill_after=PATIENCE)
+        trio.run(command.listen)
+        assert os.read(command.output, 100) == b"[0, 1, 2]\n"
+        os.close(command.output)
+    finally:
+        os.close(lock)
