@@ -112,7 +112,7 @@ HOUSE: Final = (
         4,
         "client",
         ("_explain", "_conversation"),
-        ("_path", "_connect", "_channel", "_blocking", "trio", "__init__"),
+        ("_path", "_trust", "_connect", "_channel", "_blocking", "trio", "__init__"),
     ),
     # mailbelld
     Room(

@@ -140,6 +140,12 @@ def test_the_path_is_passed_on_as_it_was(search: str) -> None:
     assert environment == f"PATH={search}".encode().partition(b"\n")[0]
 
 
+def test_the_daemons_user_is_passed_on_if_it_is_set() -> None:
+    text = unit.text(["/mailbell"], "/bin", "a b%")
+    assert 'Environment=PATH=/bin "MAILBELL_DAEMON_USER=a b%%"' in settings_of(text)
+    assert "MAILBELL_DAEMON_USER" not in UNIT
+
+
 def test_words_that_need_no_quotes_have_none() -> None:
     assert f'ExecStart={sys.executable} run "--then=notmuch new" -- mbsync' in settings_of(UNIT)
 

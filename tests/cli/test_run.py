@@ -443,6 +443,16 @@ class TestUnit:
             f"--user --no-ask-password enable --now {unit.NAME}",
         ]
 
+    def test_the_unit_trusts_the_daemons_user_that_the_person_named(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MAILBELL_DAEMON_USER", "bell")
+        assert _group.run(["run", "--install-unit", "--yes", "--", "true"]) == 0
+        lines = place.read_text().splitlines()
+        assert any(
+            re.fullmatch(r"Environment=.* MAILBELL_DAEMON_USER=bell", line) for line in lines
+        )
+
     def test_a_folder_that_others_may_write_gets_no_unit(
         self, place: Path, systemctl: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:

@@ -133,7 +133,7 @@ def test_a_loss_and_its_end_are_said_in_words() -> None:
     view.turn(State.CONNECTED, NOW - 1)
     assert "\nconnected again, 1 s ago; lost so far: 1\n" in _text(view)
     view.silent = True
-    assert "\nSILENT: no good answer of the daemon;" in _text(view)
+    assert "\nSILENT: the daemon does not answer;" in _text(view)
     view.turn(State.LOST, NOW)
     assert "\nLOST 0 s ago;" in _text(view)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from harness.ordinary import NOBODY
 from harness.sender import LINE, PATIENCE, ring
 from harness.watch import watched
 
@@ -80,7 +81,8 @@ class Daemon:
         return self.process.pid
 
     def status(self) -> Status:
-        with Client(str(self.path)) as client:
+        # Some tests start it as the user nobody, who is not the one who asks.
+        with Client(str(self.path), daemon_user=str(NOBODY)) as client:
             return client.status()
 
     def endpoint(self, transport: str = "tcp", host: str = "127.0.0.1") -> tuple[str, int]:

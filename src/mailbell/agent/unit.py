@@ -91,12 +91,13 @@ WantedBy=default.target
 """
 
 
-def text(words: Sequence[str], search: str) -> str:
+def text(words: Sequence[str], search: str, daemon_user: str = "") -> str:
     """Return the text of the unit.
 
     Args:
         words: the agent's command line; the first word is an absolute path.
         search: the value of PATH for the agent and its commands.
+        daemon_user: the value of MAILBELL_DAEMON_USER; empty: it is not set.
 
     Returns:
         The text of the file.
@@ -104,8 +105,12 @@ def text(words: Sequence[str], search: str) -> str:
     program, *rest = words
     # systemd replaces variables in arguments, and not in the program's path (systemd.service(5)).
     arguments = [_quoted(word).replace("$", "$$") for word in rest]
+    variables = [f"PATH={search}"]
+    if daemon_user:
+        variables.append(f"MAILBELL_DAEMON_USER={daemon_user}")
     return _TEMPLATE.format(
-        command=" ".join([_quoted(program), *arguments]), environment=_quoted(f"PATH={search}")
+        command=" ".join([_quoted(program), *arguments]),
+        environment=" ".join(map(_quoted, variables)),
     )
 
 

@@ -41,6 +41,8 @@ Completion: put the line of your shell into its start-up file.
 \b
 The local socket is --socket, else $MAILBELL_SOCKET, else
 /run/mailbell/mailbell.sock, else $XDG_RUNTIME_DIR/mailbell/mailbell.sock.
+Root, you or the user mailbell must have started what listens there; another
+user than mailbell is $MAILBELL_DAEMON_USER.
 
 \b
 Exit codes: 0 done, 64 usage, 65 bad data, 69 no daemon or no host,

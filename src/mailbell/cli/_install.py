@@ -35,7 +35,7 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
     from mailbell.agent import unit as user_unit
 
     where = os.path.join(configuration_folder(os.environ), "systemd", "user", user_unit.NAME)
-    unit = user_unit.text([_program(), "run", *_socket(socket_path), *line], _search())
+    unit = user_unit.text([_program(), "run", *_socket(socket_path), *line], _search(), _user())
     _require_safe_way(where)
     before = user_unit.present(where)
     _show(unit, before, where)
@@ -73,6 +73,10 @@ def _socket(path: str | None) -> list[str]:
     # The service manager does not have this variable.
     told = path or os.environ.get("MAILBELL_SOCKET")
     return [f"--socket={absolute(told)}"] if told else []
+
+
+def _user() -> str:
+    return os.environ.get("MAILBELL_DAEMON_USER", "")
 
 
 def _search() -> str:

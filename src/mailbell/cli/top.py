@@ -25,7 +25,7 @@ from mailbell.cli.status import (
 )
 from mailbell.cli.watch import how
 from mailbell.client import Client, State, Subscription
-from mailbell.core.errors import DataError, PrivilegeError, TemporaryError, UnavailableError
+from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
 from mailbell.core.escape import printable
 from mailbell.core.notification import Notification
 from mailbell.interfaces.listener import Account, Sandbox, Status
@@ -168,9 +168,7 @@ def _connection(view: View, now: float) -> Text:
         what = f"LOST {passed} ago; waiting for the daemon; below is its last status"
         return Text(what, style="bold red")
     if view.silent:
-        return Text(
-            "SILENT: no good answer of the daemon; the status below is old", style="bold red"
-        )
+        return Text("SILENT: the daemon does not answer; the status below is old", style="bold red")
     if view.lost:
         return Text(f"connected again, {passed} ago; lost so far: {view.lost}", style="yellow")
     return Text("connected", style="green")
@@ -261,8 +259,8 @@ def _gather(subscription: Subscription, view: View) -> None:
 def _ask(client: Client, view: View) -> None:
     try:
         view.status, view.asked = client.status(), Moment.now()
-    except (UnavailableError, TemporaryError, PrivilegeError, DataError):
-        # The daemon is away or starts, or another program answers. The subscription finds out.
+    except (UnavailableError, TemporaryError, PrivilegeError):
+        # The daemon is away or starts. The subscription finds out which.
         view.silent = True
     else:
         view.silent, view.fresh = False, True

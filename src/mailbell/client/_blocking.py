@@ -192,15 +192,23 @@ class Client(Located):
             time that it connects, and so finds the daemon at any of them.
         timeout: how long to wait for the daemon's answer to a call, in seconds.
         timing: the clock.
+        daemon_user: a user whose daemon is trusted, beside root's and that of this process's
+            user: a name or a number. None: $MAILBELL_DAEMON_USER, or else `mailbell`.
 
     Attributes:
         timeout: how long to wait for the daemon's answer to a call, in seconds.
     """
 
     def __init__(
-        self, path: str | None = None, *, timeout: float = 10.0, timing: Timing = _REAL
+        self,
+        path: str | None = None,
+        *,
+        timeout: float = 10.0,
+        timing: Timing = _REAL,
+        daemon_user: str | None = None,
     ) -> None:
         super().__init__(path)
+        self._daemon_user = daemon_user
         self.timeout = timeout
         self._timing = timing
         self._subscriptions: set[Subscription] = set()
@@ -230,7 +238,8 @@ class Client(Located):
         Raises:
             UnavailableError: no daemon runs.
             TemporaryError: the daemon did not answer in time.
-            PrivilegeError: this process may not connect to the daemon.
+            PrivilegeError: this process may not connect to the daemon, or another user's
+                process answers.
             DataError: the program that answers is not mailbelld.
         """
         return self._call(GetStatus(), GetStatusReply).status
@@ -248,7 +257,8 @@ class Client(Located):
             UsageError: the daemon has no such account.
             UnavailableError: no daemon runs.
             TemporaryError: the daemon did not answer in time.
-            PrivilegeError: this process may not connect to the daemon.
+            PrivilegeError: this process may not connect to the daemon, or another user's
+                process answers.
             DataError: the program that answers is not mailbelld.
         """
         return self._call(Notify(account), NotifyReply).cursor
@@ -284,7 +294,8 @@ class Client(Located):
             UsageError: the daemon does not have one of the accounts.
             TemporaryError: the daemon has no room for a subscriber, or did not answer in
                 time.
-            PrivilegeError: this process may not connect to the daemon.
+            PrivilegeError: this process may not connect to the daemon, or another user's
+                process answers.
             DataError: the program that answers is not mailbelld.
         """
         follower = Follower(
@@ -309,7 +320,7 @@ class Client(Located):
         return exchange.take_untrusted(kind)[0]
 
     def _open(self) -> Channel:
-        connected, self._found = connect(self.places)
+        connected, self._found = connect(self.places, self._daemon_user)
         return Channel(connected, self._timing.monotonic)
 
     def _forget(self, subscription: Subscription) -> None:

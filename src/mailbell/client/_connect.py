@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mailbell._sys.local_listener import listens
 from mailbell.client._explain import explain_connect
 from mailbell.client._path import SYSTEM_PATH
+from mailbell.client._trust import require_trusted
 
 __all__ = ["connect"]
 
@@ -14,13 +15,14 @@ __all__ = ["connect"]
 _NOTHING_LISTENS = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
 
 
-def connect(places: Sequence[str]) -> tuple[socket.socket, str]:
+def connect(places: Sequence[str], daemon_user: str | None = None) -> tuple[socket.socket, str]:
     """Connect to the daemon at the first place where it listens.
 
     This does not wait: the kernel accepts or refuses the connection at once (unix(7)).
 
     Args:
         places: paths of sockets, in the order in which they are tried.
+        daemon_user: a user whose daemon is trusted, as for `require_trusted`.
 
     Returns:
         A connected socket, which is non-blocking, and its path.
@@ -28,13 +30,14 @@ def connect(places: Sequence[str]) -> tuple[socket.socket, str]:
     Raises:
         UnavailableError: no daemon listens at any place.
         TemporaryError: a daemon listens, and its queue is full.
-        PrivilegeError: this process may not connect to the daemon.
+        PrivilegeError: this process may not connect to the daemon, or another user's process
+            listens. Nothing was sent to that process, and nothing was read.
         UsageError: a place cannot be the path of a socket.
     """
     failures: dict[str, OSError] = {}
     for path in places:
         try:
-            return _connect_to(path), path
+            return _connect_to_trusted(path, daemon_user), path
         except OSError as error:
             failures[path] = error
             # A daemon listens here and is too busy. The caller does not mean a daemon at
@@ -43,6 +46,16 @@ def connect(places: Sequence[str]) -> tuple[socket.socket, str]:
                 break
     cut_off = {path for path, error in failures.items() if _is_cut_off(path, error)}
     raise explain_connect(failures, cut_off, system=SYSTEM_PATH)
+
+
+def _connect_to_trusted(path: str, daemon_user: str | None) -> socket.socket:
+    sock = _connect_to(path)
+    try:
+        require_trusted(sock, daemon_user)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _connect_to(path: str) -> socket.socket:

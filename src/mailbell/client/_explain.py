@@ -15,6 +15,7 @@ from mailbell.interfaces.listener import LISTENER
 from mailbell.varlink import SERVICE, ProtocolError, ServiceError
 
 __all__ = [
+    "UntrustedError",
     "explain_connect",
     "explain_end",
     "explain_garbage",
@@ -30,6 +31,24 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EAGAIN}
 _SOCKET_UNIT = "mailbelld-local.socket"
 
 _LONGEST = 80  # characters of one value in an error
+
+
+# The kernel shows this user instead of all users that a user namespace does not have.
+_OVERFLOW = 65534
+
+
+class UntrustedError(PermissionError):
+    """A process of another user listens at the socket's path.
+
+    Args:
+        uid: the user.
+        trusted: the name or the number of the user whose daemon would be trusted.
+    """
+
+    def __init__(self, uid: int, trusted: str) -> None:
+        super().__init__(errno.EPERM, "another user listens there")
+        self.uid = uid
+        self.trusted = trusted
 
 
 def explain_connect(
@@ -67,10 +86,21 @@ def _cut_off(path: str, system: str) -> UnavailableError:
 
 
 def _refused(path: str, error: OSError) -> MailbellError:
+    if isinstance(error, UntrustedError):
+        return _untrusted(path, error)
     if error.errno == errno.EAGAIN:
         return TemporaryError(f"the daemon at {path} is too busy to answer", "try again")
     remedy = "join the group that owns the socket, then log in again"
     return PrivilegeError(f"no permission to connect to {path}", remedy)
+
+
+def _untrusted(path: str, error: UntrustedError) -> PrivilegeError:
+    who = f"user {error.uid}"
+    if error.uid == _OVERFLOW:
+        who += ", which may be any user outside of this user namespace"
+    what = f"the process that listens at {path} belongs to {who}; trusted are root, you and"
+    what += f" {error.trusted}"
+    return PrivilegeError(what, f"if it is your daemon, set MAILBELL_DAEMON_USER={error.uid}")
 
 
 def _absent(failures: Mapping[str, OSError], system: str) -> UnavailableError:

@@ -208,10 +208,15 @@ class Client(Located):
             time that it connects, and so finds the daemon at any of them.
         timeout: how long to wait for the daemon's answer to a call, in seconds. It is
             also an attribute.
+        daemon_user: a user whose daemon is trusted, beside root's and that of this process's
+            user: a name or a number. None: $MAILBELL_DAEMON_USER, or else `mailbell`.
     """
 
-    def __init__(self, path: str | None = None, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, path: str | None = None, *, timeout: float = 10.0, daemon_user: str | None = None
+    ) -> None:
         super().__init__(path)
+        self._daemon_user = daemon_user
         self.timeout = timeout
         self._subscriptions: set[Subscription] = set()
 
@@ -308,7 +313,7 @@ class Client(Located):
 
     async def _open(self) -> _Channel:
         await trio.lowlevel.checkpoint()
-        connected, self._found = connect(self.places)
+        connected, self._found = connect(self.places, self._daemon_user)
         return _Channel(connected)
 
     def _forget(self, subscription: Subscription) -> None:
