@@ -208,7 +208,7 @@ def test_the_number_of_one_who_had_all_and_was_killed_is_not_named(place: str) -
 
 def test_without_a_number_the_message_has_none(place: str) -> None:
     with take(place, "fetch", ["work"]), open(f"{place}/fetch:work", "w") as file:
-        for text in ("", "no number\n", "-1\n", "0\n", "12", "99999999999\n"):
+        for text in ("", "no number\n", "-1\n", "0\n", "99999999999\n"):
             file.seek(0)
             file.truncate()
             file.write(text)
@@ -591,3 +591,35 @@ def test_a_command_that_could_not_be_ended_is_known_after_the_agent(place: str) 
     assert f"process {stays.pid}, which" in error.what
     stays.communicate()
     assert refused(place, "fetch", ["work"]) is None
+
+
+# Takes the lock, leaves a process that holds it as a keeper does, and ends. That process is in
+# no session that is noted. It ends with its input.
+LEFT = """
+import os, sys
+from mailbell.agent._lock import take
+turn = take(sys.argv[1], "fetch", sys.argv[2].split())
+if os.fork() == 0:
+    sys.stdin.read()
+else:
+    print(os.getpid(), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("accounts", ["", "work"])
+def test_what_only_a_keeper_still_watches_keeps_the_lock(place: str, accounts: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEFT, place, accounts],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    pid = process.stdout.readline().strip()
+    process.wait(PATIENCE)
+    error = refused(place, "fetch", accounts.split())
+    assert error
+    assert error.what.startswith(f"what an earlier mailbell run (pid {pid}) has started still runs")
+    process.stdin.close()
+    process.stdout.close()
+    until(lambda: refused(place, "fetch", accounts.split()) is None)

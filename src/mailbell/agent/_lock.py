@@ -128,8 +128,7 @@ class Turn:
             _require_nothing_left(place, name)
         except BlockingIOError:
             os.close(descriptor)
-            if _holder(place, name) is None:
-                _require_nothing_left(place, name)
+            _require_a_living_holder(place, name)
             return False
         except BaseException:
             os.close(descriptor)
@@ -313,15 +312,34 @@ def _taken_of_all(place: int, lock: str) -> TemporaryError:
 
 def _holder(place: int, name: str) -> int | None:
     """Return the process that holds a file; None if that is unknown or out of date."""
+    pid = _noted(place, name)
+    return pid if pid and _lives(pid) else None
+
+
+def _noted(place: int, name: str) -> int | None:
+    """Return the process that has written its number into a file."""
     first = next(iter(_read(place, name)), b"")
-    if not _PID.fullmatch(first):
-        return None
-    pid = int(first)
+    return int(first) if _PID.fullmatch(first) else None
+
+
+def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError:  # the process has ended, or the number is now another user's process
-        return None
-    return pid
+        return False
+    return True
+
+
+def _require_a_living_holder(place: int, name: str) -> None:
+    """Say what is still there of a holder that was killed and whose lock is still held."""
+    pid = _noted(place, name)
+    if pid is None or _lives(pid):
+        return
+    _require_nothing_left(place, name)
+    raise TemporaryError(
+        f"what an earlier mailbell run (pid {pid}) has started still runs under the lock {name}",
+        "wait until its mailbell-keeper has ended it",
+    )
 
 
 def _require_nothing_left(place: int, name: str) -> None:
