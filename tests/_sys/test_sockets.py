@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from harness.ports import free_port
@@ -84,6 +85,18 @@ def test_a_udp_socket_is_bound_and_not_shared(loopback: Endpoint) -> None:
         taken = Endpoint(loopback.family, loopback.host, sock.getsockname()[1])
         with pytest.raises(OperatingSystemError, match=f"is taken by .*, pid {os.getpid()};"):
             sockets.bind_udp(taken)
+
+
+def test_datagrams_wait_in_a_queue_as_large_as_this_user_may_make_it(loopback: Endpoint) -> None:
+    limit = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    wanted = sockets._RECEIVE_BUFFER
+    with sockets.bind_udp(loopback) as sock:
+        size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    # socket(7): the kernel doubles the value. CAP_NET_ADMIN, which some containers keep from
+    # root, lifts the limit.
+    assert size in {2 * wanted, 2 * min(wanted, limit)}
+    if os.geteuid() != 0:
+        assert size == 2 * min(wanted, limit)
 
 
 @pytest.mark.skipif(not IPV6, reason="no IPv6 here")

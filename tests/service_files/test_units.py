@@ -11,7 +11,7 @@ import pytest
 from harness.sender import PATIENCE
 from service_files.units import POLICY, SYSTEMD, Unit, read, require, words_of
 
-from mailbell._sys import systemd
+from mailbell._sys import sockets, systemd
 from mailbell.cli._file import DEFAULT_PATH
 from mailbell.client._path import SYSTEM_PATH
 from mailbell.core.errors import ConfigurationError
@@ -114,6 +114,8 @@ def test_they_are_the_endpoints_of_the_default_configuration() -> None:
     assert endpoints(udp, "ListenDatagram") == configured
     for unit in (tcp, udp):
         assert unit.value("Socket.BindIPv6Only") == "ipv6-only"
+    # systemd.unit(5): M is 1024 times 1024.
+    assert udp.value("Socket.ReceiveBuffer") == f"{sockets._RECEIVE_BUFFER >> 20}M"
 
 
 def test_the_local_socket_is_that_of_the_default_configuration() -> None:

@@ -4,6 +4,8 @@ No test depends on time. Where a rate matters it is one an hour, so no token com
 tokens come back, more of them can only help the good senders.
 """
 
+import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +20,10 @@ from harness.sender import PATIENCE, unread
 from mailbell.client import Client
 from mailbell.limits.limiter import PREFIXES, Senders
 from mailbell.listener.configuration import parse
+
+pytestmark = pytest.mark.unwatched(
+    "trace", "audit", reason="floods cause no call of the daemon that other tests do not cause"
+)
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "configuration" / "home.toml"
 SERVER: Final = ("192.0.2.1/24", "2001:db8::1/32")
@@ -136,6 +142,28 @@ def test_datagrams_with_one_forged_source_leave_others_their_share(
         assert refused == 0
         # The forged source's own sender is still heard now and then.
         assert daemon.status().leaked > 0
+
+
+def test_a_burst_of_forged_datagrams_does_not_push_one_out_of_the_kernels_queue(
+    tmp_path: Path,
+) -> None:
+    """The queue is one for all sources. The daemon is held up while 450 datagrams come."""
+    toml = configuration(
+        tmp_path, tcp=["127.0.0.1:0"], udp=["127.0.0.1:0"], more=account("127.0.0.3")
+    )
+    with started(tmp_path, toml) as daemon:
+        target = daemon.endpoint("udp")
+        os.kill(daemon.pid, signal.SIGSTOP)
+        try:
+            for source, count in (("127.0.0.2", 450), ("127.0.0.3", 1)):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.bind((source, 0))
+                    for _ in range(count):
+                        sock.sendto(LINE, target)
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
+        until(lambda: sum(daemon.counted("udp").values()) == 451)
+        assert daemon.counted("udp")["accepted"] == 1
 
 
 def datagrams(host: Namespace, source: str, count: int) -> None:
