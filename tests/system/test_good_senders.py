@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ import pytest
 from harness.daemon import LINE, Daemon, configuration, started, until
 from harness.netns import Namespace, Pair, namespaces
 from harness.sender import PATIENCE, unread
+from system.support import GENEROUS
 
 from mailbell.client import Client
 from mailbell.limits.limiter import PREFIXES, Senders
@@ -246,6 +247,40 @@ def test_garbage_of_neighbours_does_not_silence_a_sender_that_never_rang(
         before = daemon.counted().get("accepted", 0)
         call(pair.client, around.sender)
         assert daemon.counted().get("accepted", 0) == before + 1
+
+
+@pytest.mark.parametrize("named", ["by address", "by network", "not at all"])
+@pytest.mark.parametrize("which", NEIGHBOURHOODS)
+def test_a_sender_that_takes_two_packets_gets_a_place_beside_silent_neighbours(
+    tmp_path: Path, which: str, named: str
+) -> None:
+    """A line that comes whole needs no place. The rest of this one comes later."""
+    around = NEIGHBOURHOODS[which]
+    sources = {
+        "by address": [around.sender],
+        "by network": [around.network],
+        "not at all": ["0.0.0.0/0", "::/0"],
+    }[named]
+    with (
+        hosts() as pair,
+        listening(pair, tmp_path, GENEROUS + account(*sources)) as daemon,
+        ExitStack() as stack,
+    ):
+        if ":" in around.sender:
+            add(pair.client, [around.sender, *around.neighbours])
+        for neighbour in around.neighbours:
+            for _ in range(10):  # two more than one source may have
+                sock = stack.enter_context(connected(pair.client, neighbour))
+                with suppress(ConnectionError):
+                    sock.sendall(LINE[:3])
+        until(lambda: daemon.counted().get("too_many_from_source") == 2 * len(around.neighbours))
+        taken = daemon.status().connections
+        with connected(pair.client, around.sender) as sock:
+            sock.sendall(LINE[:3])
+            until(lambda: daemon.status().connections == taken + 1)
+            sock.sendall(LINE[3:])
+            assert unread(sock) == b""
+        assert daemon.counted()["accepted"] == 1
 
 
 @pytest.mark.parametrize("named", ["by address", "by network", "not at all"])
