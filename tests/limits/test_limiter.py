@@ -258,7 +258,22 @@ def test_ipv4_senders_behind_a_translator_are_ipv4_senders() -> None:
     assert gate.connect(0x64FF9B << 96 | HOST) is None
     assert limiter.gate(TCP, V4)._strangers.places[0].held == {HOST: 1}
     assert gate.names(0x64FF9B << 96 | 0xC6336401), "listed in the form of the translator"
-    assert limiter.gate(TCP, V4).names(0xC6336401)
+
+
+@pytest.mark.parametrize("around", ["2001:db8::/32", "2001:db8:64::/48", "2001:db8:64::/64"])
+def test_a_listed_network_around_a_translator_makes_no_stranger_behind_it_named(
+    around: str,
+) -> None:
+    prefix = Network.parse("2001:db8:64::/96")
+    senders = Senders((Network.parse(around), Network.parse("192.0.2.25")), Translation([prefix]))
+    gate = make(senders=senders).gate(TCP, V6)
+    assert not gate.names(prefix.prefix | NETWORK_V4)
+    assert gate.names(prefix.prefix | HOST)
+    assert gate.names(Network.parse(around).prefix | 1 << 40) is (around != "2001:db8::/32")
+    for i in range(100):
+        while gate.admit(prefix.prefix | NETWORK_V4 | i, 100.0):
+            pass
+    assert [gate.admit(prefix.prefix | HOST, 100.0) for _ in range(5)] == [*[True] * 4, False]
 
 
 def test_a_named_sender_is_never_forgotten() -> None:
@@ -271,6 +286,17 @@ def test_a_named_sender_is_never_forgotten() -> None:
         gate.prove(HOST & ~0xFF | other & 0xFF)
     assert gate.knows(HOST)
     assert all(gate.knows(0xC6336400 + host) for host in range(256))
+
+
+@pytest.mark.parametrize("written", ["2001:db8:a::/48", "2001:db8:a::/56", "2001:db8:a::/64"])
+def test_no_source_of_a_named_network_is_forgotten(written: str) -> None:
+    gate = make(senders=listed(written)).gate(TCP, V6)
+    good = NETWORK | 0xA << 80 | 0x25
+    assert not gate.knows(good)
+    gate.prove(good)
+    for other in range(1 << 16):
+        gate.prove(NETWORK | 0xA << 80 | other << 64)
+    assert gate.knows(good)
 
 
 def test_who_is_known() -> None:

@@ -248,14 +248,18 @@ class Gate:
         Args:
             source: the address it comes from.
         """
+        if self._ipv4 is not None:
+            # First: a listed network of IPv6 may contain the prefix of the translator.
+            embedded = self._translation.find_ipv4(source)
+            if embedded is not None:
+                return self._ipv4.choose(embedded)
         if self._named is not None:
             lane = self._named.lookup(self.family, source)
             if lane is not None:
                 return lane, source
-        if self._ipv4 is None:
-            return self._strangers, _LOOPBACK_SOURCE if source >> 24 == _LOOPBACK else source
-        embedded = self._translation.find_ipv4(source)
-        return (self._strangers, source) if embedded is None else self._ipv4.choose(embedded)
+        if self._ipv4 is None and source >> 24 == _LOOPBACK:
+            source = _LOOPBACK_SOURCE
+        return self._strangers, source
 
     def admit(self, source: int, now: float) -> bool:
         """Take one token for a connection or a datagram, before any of its bytes is read.

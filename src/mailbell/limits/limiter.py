@@ -24,7 +24,7 @@ from mailbell.core.notification import Transport
 from mailbell.core.translation import Translation
 from mailbell.limits.gate import LEAKED_TOTAL, Gate, Lane, Leak, Places, SourcePlaces, Total
 from mailbell.limits.gcra import Bucket, BucketTable, OwnBucket
-from mailbell.limits.proven import PER_LISTED, ProvenAddress, ProvenSources
+from mailbell.limits.proven import PER_LISTED, Proven, ProvenNetwork, ProvenSources
 
 __all__ = ["Bucket", "Gate", "Limited", "Limiter", "LimiterStatistics", "Senders", "Table"]
 
@@ -323,7 +323,6 @@ class Limiter:
         (narrow, _), *_, (widest, factor) = PREFIXES[network.family]
         if network.length < widest:
             return shared
-        bits = network.family.bits
         is_address = network.length == narrow
         bucket = own.make(
             network, *((self._rate, self._burst) if is_address else self._times(factor))
@@ -335,9 +334,7 @@ class Limiter:
             named=True,
             # Of a network too: its neighbours are not strangers, and have places of their own.
             places=(SourcePlaces(0, 1),) if is_address else shared.places[:1],
-            proven=ProvenAddress()
-            if is_address
-            else ProvenSources(bits - PROVEN[network.family], bits - network.length, PER_LISTED),
+            proven=_proven(network),
         )
 
     def _times(self, factor: int) -> tuple[float, int]:
@@ -359,3 +356,16 @@ class Limiter:
         leak = Leak(table, Bucket(rate, max(1, round(rate))), self._random)
         self._leaks.append(leak)
         return leak
+
+
+def _proven(network: Network) -> Proven:
+    """Make the memory of a named network, which never forgets one of its sources.
+
+    There are too many sources to remember each of a large IPv6 network. All of it is named,
+    so the network counts as one.
+    """
+    bits = PROVEN[network.family] - network.length
+    if bits <= 0 or 1 << bits > PER_LISTED:
+        return ProvenNetwork()
+    of_family = network.family.bits
+    return ProvenSources(of_family - PROVEN[network.family], of_family - network.length, PER_LISTED)

@@ -9,11 +9,12 @@ configuration names has a memory of its own, which strangers cannot use.
 from collections import OrderedDict
 from typing import Final, Protocol
 
-__all__ = ["Proven", "ProvenAddress", "ProvenSources"]
+__all__ = ["Proven", "ProvenNetwork", "ProvenSources"]
 
 NETWORKS: Final = 1024  # wide networks that are remembered
 PER_NETWORK: Final = 8  # narrow networks remembered of each
-PER_LISTED: Final = 256  # of each network that the configuration names: all of a /24
+# Of each network that the configuration names: all of an IPv4 /24 or an IPv6 /56.
+PER_LISTED: Final = 256
 
 
 class Proven(Protocol):
@@ -26,8 +27,8 @@ class Proven(Protocol):
         """Remember a source that has sent a good notification."""
 
 
-class ProvenAddress:
-    """Remembers whether the one address that it is for has sent a good notification."""
+class ProvenNetwork:
+    """Remembers whether a good notification came from one address or network as a whole."""
 
     __slots__ = ("_proven",)
 
@@ -41,7 +42,7 @@ class ProvenAddress:
         """Remember it.
 
         Args:
-            source: the address.
+            source: the address, or one of the network.
         """
         del source
         self._proven = True
