@@ -58,14 +58,21 @@ class Hook:
         self._reporting = False
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self._locked and event == "open" and arguments[0] == "/":
-            # The proof that the filter is loaded (`mailbell.sandbox.lock`): the last step.
+        if not self._locked and event == "open" and _is_proof(*arguments):
             self._locked = True
             event = "begins"
         if self._locked and not self._reporting and event not in HARMLESS:
             self._reporting = True  # the next calls make events themselves
             self._report.add(described(event, arguments))
             self._reporting = False
+
+
+def _is_proof(path: object, _: object, flags: object) -> bool:
+    """Tell the proof that the filter is loaded (`mailbell.sandbox.lock`), which is the last step.
+
+    The walk to the local socket's folder begins at the root folder too, with O_NOFOLLOW.
+    """
+    return path == "/" and isinstance(flags, int) and not flags & os.O_NOFOLLOW
 
 
 def described(event: str, arguments: tuple[object, ...]) -> str:
