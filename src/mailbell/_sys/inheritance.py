@@ -117,8 +117,10 @@ def reset_attributes() -> None:
         InternalError: the kernel holds another value.
     """
     _live_on_without_a_parent()
-    for descriptor in _opened():
-        if libc.fcntl(descriptor, F_GETOWN) in {os.getpid(), -os.getpid()}:
+    for descriptor in list(_opened()):
+        # For the first process of a container -1 is its own group, and also the error.
+        is_open = os.path.exists(f"/proc/self/fd/{descriptor}")
+        if is_open and libc.fcntl(descriptor, F_GETOWN) in {os.getpid(), -os.getpid()}:
             check(libc.fcntl(descriptor, F_SETOWN, 0))
     if own_stat()[_POLICY] in _REAL_TIME:
         _leave_real_time()
