@@ -1,9 +1,10 @@
 """Forty configured senders while everybody else floods, all kinds of floods at once.
 
 Each sender rings five times, once a minute or more often in a quicker plan, and once more
-without floods. A sample is the time from its `connect()` until the daemon has closed. A notification is delivered if a
-subscriber is told of it. A sender that a limit refuses can be told of all the same; such refusals
-have a target of their own. A refused neighbour in the /64 of a sender can be told of too.
+without floods. A sample is the time from its `connect()` until the daemon has closed. A
+notification is delivered if a subscriber is told of it. A sender that a limit refuses can be
+told of all the same; such refusals have a target of their own. A refused neighbour in the /64 of
+a sender can be told of too.
 
 Around the senders there are, until the end:
 
@@ -12,7 +13,7 @@ Around the senders there are, until the end:
 - neighbours of the senders, in the same /64, /24 and /48: 1 to 16 lines of garbage a second each;
 - eight addresses of one /64 that ring an account which other senders share;
 - strangers behind the same translator (NAT64) as some of the senders;
-- members of the local socket's group who reconnect as fast as they can, or never read.
+- members of the local socket's group who reconnect 500 times a second, or never read.
 
 The daemon has its default limits and one core. Everything else has the other core, the senders
 before the floods. So a flood may be slower than it is meant to be; the notes say how fast it was.
