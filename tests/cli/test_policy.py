@@ -28,7 +28,7 @@ def test_json_has_every_call_once_with_its_reason(run: Run) -> None:
 def test_ioctl_is_shown_with_its_condition_and_its_refusal(run: Run) -> None:
     record = json.loads(run("mailbell", "policy", "mailbelld", "--json").stdout)
     (ioctl,) = (entry for entry in record["calls"] if entry["call"] == "ioctl")
-    assert ioctl["conditions"] == ["args.1 = FIONBIO"]
+    assert ioctl["conditions"] == ["args.1 = FIONBIO", "args.0 & 0x7fff is not SHARED"]
     assert ioctl["otherwise"] == "ENOTTY"
 
 

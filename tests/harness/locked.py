@@ -13,23 +13,25 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.child import Ended, run
 from harness.daemon import configuration
 
 from mailbell.listener import daemon
 from mailbell.listener.configuration import parse
-from mailbell.syscalls.policy import Policy
+from mailbell.syscalls.policy import Numbers, Policy
 
 __all__ = ["locked"]
+
+SEVERAL: Final = "SHARED"  # the placeholder that stands for several numbers
 
 # As in sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3): meant for whoever runs us.
 FROM_A_SERVICE_MANAGER: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "JOURNAL_STREAM")
 
 
 def locked(
-    function: Callable[[Mapping[str, int]], object], *, before: Callable[[], object] | None = None
+    function: Callable[[Mapping[str, Any]], object], *, before: Callable[[], object] | None = None
 ) -> Ended:
     """Run a function in a child that is locked in as the daemon is.
 
@@ -44,7 +46,7 @@ def locked(
 
 def _locked(
     directory: Path,
-    function: Callable[[Mapping[str, int]], object],
+    function: Callable[[Mapping[str, Any]], object],
     before: Callable[[], object] | None,
 ) -> object:
     returned: list[object] = []
@@ -71,7 +73,11 @@ def _forget_the_tests() -> None:
         os.environ.pop(name, None)
 
 
-def _placeholders(policy: Policy) -> dict[str, int]:
-    values = [v for entry in policy.entries for c in entry.conditions for v in c.values]
-    bound = {v.text: v.number for v in values if v.text in policy.placeholders}
-    return {"SELF": os.getpid(), **{name: n for name, n in bound.items() if n is not None}}
+def _placeholders(policy: Policy) -> dict[str, Numbers]:
+    found: dict[str, set[int]] = {}
+    for entry in policy.entries:
+        for value in (value for c in entry.conditions for value in c.values):
+            if value.text in policy.placeholders and value.number is not None:
+                found.setdefault(value.text, set()).add(value.number)
+    single = {name: min(numbers) for name, numbers in found.items() if name != SEVERAL}
+    return {**single, "SELF": os.getpid(), SEVERAL: tuple(sorted(found.get(SEVERAL, ())))}

@@ -56,6 +56,7 @@ import gc
 policy = next(one for one in gc.get_objects() if type(one).__name__ == "Locked").policy
 values = [v for entry in policy.entries for c in entry.conditions for v in c.values]
 outcome = {v.text: v.number for v in values if v.text in policy.placeholders and v.number}
+outcome["SHARED"] = tuple({v.number for v in values if v.text == "SHARED"})
 """
 
 # Everything stays referenced, because a socket object that is freed closes the daemon's descriptor.

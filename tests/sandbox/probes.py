@@ -47,7 +47,7 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
     "epoll_wait": (NONE, BUFFER, 1),
     # descriptors
     "close": (NONE,),
-    "ioctl": (NONE, 0, BUFFER),
+    "ioctl": (NONE, 0, 0),  # from nowhere: a process without the filter changes nothing
     "preadv2": (NONE, BUFFER, 0, 0, 0, 0),
     "read": (0, BUFFER),
     "write": (0, BUFFER),
@@ -125,7 +125,10 @@ def _probes(entry: Entry, call: str) -> Iterator[Probe]:
         held = Probe(call, args, entry.action, entry.otherwise)
         yield held
         for condition in _judged(entry):
-            yield from _one_bit_off(held, entry, condition.argument)
+            if condition.negated:
+                yield from _excluded(held, condition)
+            else:
+                yield from _one_bit_off(held, entry, condition.argument)
 
 
 def _judged(entry: Entry) -> list[Condition]:
@@ -137,9 +140,10 @@ def _judged(entry: Entry) -> list[Condition]:
 def _permitted(conditions: Sequence[Condition], base: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yield every combination of the values of the conditions."""
     padded = (*base, *(0,) * (ARGUMENTS - len(base)))
-    for numbers in product(*(sorted(condition.numbers) for condition in conditions)):
+    named = [condition for condition in conditions if not condition.negated]
+    for numbers in product(*(sorted(condition.numbers) for condition in named)):
         args = list(padded)
-        for condition, number in zip(conditions, numbers, strict=True):
+        for condition, number in zip(named, numbers, strict=True):
             args[condition.argument] = args[condition.argument] & ~condition.mask | number
         yield tuple(args)
 
@@ -159,12 +163,20 @@ def _one_bit_off(held: Probe, entry: Entry, at: int) -> Iterator[Probe]:
             yield Probe(held.call, tuple(args), held.other, held.answer, at)
 
 
+def _excluded(held: Probe, condition: Condition) -> Iterator[Probe]:
+    """Yield each value that the argument must not have, which kills. The base has another one."""
+    for number in sorted(condition.numbers):
+        args = list(held.args)
+        args[condition.argument] = number
+        yield Probe(held.call, tuple(args), KILL, held.answer, condition.argument)
+
+
 def _mask_of(conditions: Sequence[Condition], at: int) -> int:
     return next((each.mask for each in conditions if each.argument == at), 0)
 
 
 def _hold(conditions: Sequence[Condition], args: Sequence[int]) -> bool:
-    return all(args[each.argument] & each.mask in each.numbers for each in conditions)
+    return all(each.holds(args) for each in conditions)
 
 
 def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:

@@ -65,7 +65,7 @@ def locked(state: int, port: int, then: Callable[[Locked], object]) -> Ended:
             identity=NOBODY if ROOT else None,
             open_files=64,
             status_file=open_status(),
-            descriptors={"STATE": state},
+            descriptors={"STATE": state, "SHARED": (0, 1, 2)},
             connect_to=frozenset({port}),
         )
         return then(lock(drop_privileges(confinement)))
@@ -135,7 +135,7 @@ def test_a_descriptor_that_the_policy_does_not_declare_stops_the_start(tmp_path:
             identity=None,
             open_files=64,
             status_file=open_status(),
-            descriptors={"STATE": 3},
+            descriptors={"STATE": 3, "SHARED": (0, 1, 2)},
         )
         return lock(drop_privileges(confinement))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyseccomp
 import pytest
@@ -28,7 +28,7 @@ from sandbox.probes import Probe, probes, unprobed
 
 from mailbell._sys import seccomp
 from mailbell.sandbox.policy_file import FOLDER
-from mailbell.syscalls.policy import ALLOW, KILL, Policy
+from mailbell.syscalls.policy import ALLOW, KILL, Numbers, Policy
 from mailbell.syscalls.policy_toml import parse
 
 RecordProperty = Callable[[str, object], None]
@@ -37,7 +37,12 @@ TEXT: Final = Path(FOLDER, "mailbelld.toml").read_text()
 POLICY: Final = parse(TEXT.encode())
 # Numbers for processes that have only the filter. No process has this number or one that
 # differs in one bit, so a broken filter harms no process. Above PID_MAX_LIMIT, linux/threads.h.
-ELSEWHERE: Final = {"SELF": 0x3FFF0000, "STATUS": 98, "WAKEUP": 99}
+ELSEWHERE: Final[dict[str, Numbers]] = {
+    "SELF": 0x3FFF0000,
+    "STATUS": 98,
+    "WAKEUP": 99,
+    "SHARED": (0, 1, 2, 97),
+}
 
 X32: Final = 0x40000000  # asm/unistd.h: __X32_SYSCALL_BIT
 DEAD: Final = -int(signal.SIGSYS)
@@ -57,12 +62,12 @@ def number(call: str) -> int:
 NUMBERS: Final = {call: number(call) for entry in POLICY.entries for call in entry.calls}
 
 
-def made(numbers: Mapping[str, int]) -> list[Probe]:
+def made(numbers: Mapping[str, Any]) -> list[Probe]:
     """The probes of all calls that this architecture has."""
     return [probe for probe in probes(POLICY.bind(numbers)) if NUMBERS[probe.call] >= 0]
 
 
-def deadly(numbers: Mapping[str, int]) -> list[Probe]:
+def deadly(numbers: Mapping[str, Any]) -> list[Probe]:
     return [probe for probe in made(numbers) if probe.answer == KILL]
 
 
@@ -79,11 +84,12 @@ def rule_of(probe: Probe) -> tuple[str, int | None]:
 
 def harmless_signals() -> None:
     """Let signals to the process itself end nothing, so that an answer can be seen."""
-    signal.signal(signal.SIGABRT, signal.SIG_IGN)
+    # To ignore it would not last: the daemon gives it its default action again.
+    signal.signal(signal.SIGABRT, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def answers(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
+def answers(numbers: Mapping[str, Any]) -> list[tuple[Probe, int]]:
     found = []
     for probe in made(numbers):
         if probe.answer != KILL:
@@ -93,7 +99,7 @@ def answers(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
     return found
 
 
-def answers_of_the_kernel(numbers: Mapping[str, int]) -> list[tuple[Probe, int]]:
+def answers_of_the_kernel(numbers: Mapping[str, Any]) -> list[tuple[Probe, int]]:
     """Make the same calls, with the same descriptors, in a process that may make them."""
     harmless_signals()
     os.dup2(2, numbers["WAKEUP"])
@@ -149,7 +155,7 @@ def returned_from_a_handler() -> bool:
     def before() -> None:
         signal.signal(signal.SIGABRT, lambda number, _: came.append(number))
 
-    def inside(numbers: Mapping[str, int]) -> list[int]:
+    def inside(numbers: Mapping[str, Any]) -> list[int]:
         ask((NUMBERS["tgkill"], (numbers["SELF"], numbers["SELF"], signal.SIGABRT, 0, 0, 0)))
         return came
 
@@ -188,7 +194,7 @@ def test_each_condition_kills_in_a_process_locked_by_the_daemon(
 ) -> None:
     rules = {rule_of(probe) for probe in deadly(ELSEWHERE)}
 
-    def inside(rule: tuple[str, int | None], numbers: Mapping[str, int]) -> int:
+    def inside(rule: tuple[str, int | None], numbers: Mapping[str, Any]) -> int:
         # The last is the highest bit; no two process numbers differ in it.
         *_, last = (probe for probe in deadly(numbers) if rule_of(probe) == rule)
         return ask(call_of(last))

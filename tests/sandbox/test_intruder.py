@@ -55,7 +55,10 @@ def answer(policy: Policy, attack: Attack) -> Action:
 
 
 SAID: Final = {
-    attack.name: answer(POLICY.bind({"SELF": 2, "STATUS": 7, "WAKEUP": 12}), aimed(attack, NOWHERE))
+    attack.name: answer(
+        POLICY.bind({"SELF": 2, "STATUS": 7, "WAKEUP": 12, "SHARED": range(6)}),
+        aimed(attack, NOWHERE),
+    )
     for attack in ATTACKS
 }
 DEADLY: Final = [attack for attack in ATTACKS if SAID[attack.name] == KILL]

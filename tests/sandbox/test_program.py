@@ -27,6 +27,7 @@ from sandbox.program.cases import (
     permitted,
 )
 from sandbox.program.decisions import Decisions, words
+from sandbox.program.reading import Numbers
 from sandbox.program.running import filters_of
 from sandbox.program.subject import (
     AARCH64,
@@ -46,6 +47,7 @@ from sandbox.program.subject import (
 from mailbell.syscalls.policy import ALLOW
 
 STDERR = 2
+FIONBIO = 0x5421  # asm-generic/ioctls.h
 
 
 @pytest.fixture(
@@ -155,11 +157,15 @@ def test_the_program_in_force_is_the_one_evaluated(
 ) -> None:
     with started(tmp_path) as daemon:
         (code,) = filters_of(daemon.pid)
-        status, wakeup = descriptors_permitted_by(code)
+        status, wakeup, shared = descriptors_judged_by(code)
         assert os.readlink(f"/proc/{daemon.pid}/fd/{wakeup}").startswith("socket:")
         ring(daemon.endpoint())  # being looked at has not changed it
         until(lambda: daemon.counted() == {"accepted": 1})
-    placeholders = {"SELF": daemon.pid, "STATUS": status, "WAKEUP": wakeup}
+        assert all(os.path.exists(f"/proc/{daemon.pid}/fd/{each}") for each in shared)
+        assert len(shared) == 3 + 3  # the standard streams, TCP of both families, local
+    placeholders: dict[str, Numbers] = {
+        "SELF": daemon.pid, "STATUS": status, "WAKEUP": wakeup, "SHARED": shared,
+    }  # fmt: skip
     subject = native_with(placeholders, tmp_path)
     assert subject.code == code
     tally = Tally(subject)
@@ -167,15 +173,17 @@ def test_the_program_in_force_is_the_one_evaluated(
     tally.publish(record_property)
 
 
-def descriptors_permitted_by(code: bytes) -> tuple[int, int]:
-    """What a filter lets its process read, and write to in addition to standard error."""
+def descriptors_judged_by(code: bytes) -> tuple[int, int, tuple[int, ...]]:
+    """What a filter lets its process read, write to beside standard error, and not change."""
     decisions = Decisions(decoded(code))
 
-    def permitted_to(call: str) -> set[int]:
+    def permitted_to(call: str, *more: int) -> set[int]:
         number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call)
-        asked = {fd: words(NATIVE, number, (fd, *ZEROES[1:])) for fd in range(4096)}
+        rest = (*more, *ZEROES)[: len(ZEROES) - 1]
+        asked = {fd: words(NATIVE, number, (fd, *rest)) for fd in range(4096)}
         return {fd for fd, data in asked.items() if decisions.answer(data) == returned(ALLOW)}
 
     (status,) = permitted_to("read")
     (wakeup,) = permitted_to("write") - {STDERR}
-    return status, wakeup
+    shared = set(range(4096)) - permitted_to("ioctl", FIONBIO)
+    return status, wakeup, tuple(sorted(shared))

@@ -1,5 +1,7 @@
 """The two meanings of a policy never differ."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,9 +53,10 @@ small = st.integers(0, 9)
 
 @st.composite
 def conditions(draw: st.DrawFn, argument: int) -> Condition:
-    return condition(
+    made = condition(
         argument, *draw(st.lists(small | registers, min_size=1, max_size=3)), mask=draw(masks)
     )
+    return replace(made, negated=draw(st.booleans()))
 
 
 @st.composite
@@ -212,8 +215,31 @@ class TestPlaceholders:
         with pytest.raises(InternalError, match="no placeholder WRONG"):
             self.made.bind({"WRONG": 1})
 
+    def test_one_may_stand_for_several_numbers_or_none(self) -> None:
+        bound = self.made.bind({"FD": (9, 1 << 32 | 11), "SELF": ()})
+        assert [n for n in range(100) if bound.answer("one", (n, 0, 0, 0, 0, 0)) == ALLOW] == [
+            2,
+            9,
+            11,
+        ]
+        assert bound.unbound == frozenset()
+
+
+def test_all_but_some_values() -> None:
+    other = replace(condition(0, 2, 5, mask=0xF), negated=True)
+    made = policy(entry(condition(1, 7), other, otherwise=EPERM))
+    answers = {n: made.answer("one", (n, 7, 0, 0, 0, 0)) for n in (0, 1, 2, 3, 4, 5, 6, 18, LOW)}
+    # It kills, although the paragraph has an "else".
+    assert [n for n, answer in answers.items() if answer == KILL] == [2, 5, 18]
+    assert set(answers.values()) == {ALLOW, KILL}
+    assert made.answer("one", (2, 8, 0, 0, 0, 0)) == EPERM
+    assert len(made.rules()) <= made.entries[0].size == 32 + 2 * 4
+
 
 def test_text_for_people() -> None:
+    assert str(replace(condition(0, 7, 8), negated=True)) == "args.0 is not 7 or 8"
+    several = Condition(0, LOW, (Value("FD", None),)).bind({"FD": (3, 4)})
+    assert str(several) == "args.0 = FD"
     assert str(condition(1, 7, 8)) == "args.1 = 7 or 8"
     assert str(condition(1, 7, mask=ALL_BITS)) == "args.1 = 7"
     assert str(condition(2, 0, mask=4)) == "args.2 & 0x4 = 0"

@@ -19,7 +19,7 @@ answer = "ENOSYS"
 reason = "newer"
 """
 LOW = (1 << 32) - 1
-ALLOW_KEYS = "args, calls, else, reason, unused, within"
+ALLOW_KEYS = "args, calls, else, except, reason, unused, within"
 
 
 def read(body: str) -> Policy:
@@ -165,7 +165,7 @@ def test_too_many_rules() -> None:
         ),
         (
             'calls = ["read"]\nreason = "x"\nelse = "EPERM"',
-            ["allow[0].else: needs args: without args it has no effect"],
+            ["allow[0].else: needs args or except: without them it has no effect"],
         ),
         (
             'calls = ["read"]\nreason = "x"\nargs = 1',
@@ -244,6 +244,27 @@ def test_a_placeholder_may_be_inside_or_outside() -> None:
     assert made.unbound == {"FD"}
     assert made.bind({"FD": 7}).answer("read", (7, 0, 0, 0, 0, 0)) == ALLOW
     assert made.bind({"FD": 7}).answer("read", (1, 0, 0, 0, 0, 0)) == KILL
+
+
+def test_values_that_an_argument_must_not_have() -> None:
+    made = parse(
+        b'placeholders = { FD = "descriptors" }\n'
+        + HEAD.encode()
+        + b'[[allow]]\ncalls = ["ioctl"]\nargs.1 = [7]\nexcept.0 = [2, "FD"]\n'
+        + b'else = "ENOTTY"\nreason = "because"'
+    )
+    (one,) = made.entries
+    assert [(each.argument, each.negated) for each in one.conditions] == [(1, False), (0, True)]
+    bound = made.bind({"FD": (4, 5)})
+    answers = [bound.answer("ioctl", (n, 7, 0, 0, 0, 0)) for n in range(7)]
+    assert [n for n, answer in enumerate(answers) if answer == ALLOW] == [0, 1, 3, 6]
+
+
+def test_an_argument_cannot_be_named_and_excluded() -> None:
+    text = 'calls = ["open"]\nreason = "x"\nargs.0 = [1]\nexcept.0 = [2]'
+    assert body_problems(f"[[allow]]\n{text}") == [
+        "allow[0].except.0: has args or within for the same argument: leave it out of their values"
+    ]
 
 
 @pytest.mark.parametrize("answer", ['"EAGAIN"', '"EINTR"', '"kill"', "13", "[]"])

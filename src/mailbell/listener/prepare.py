@@ -16,6 +16,7 @@ from mailbell.serving.varlink_server import BATCH
 __all__ = ["Prepared", "descriptors_needed", "prepare"]
 
 PROGRAM: Final = "mailbelld"
+STANDARD_STREAMS: Final = (0, 1, 2)
 # Descriptors beside those of waiting connections: standard streams, epoll, wake-up
 # sockets, /proc/self/status, the service manager, a connection that needs no wait, and
 # local connections that have lost their place and are about to be closed.
@@ -71,8 +72,19 @@ def prepare(configuration: Configuration, environ: MutableMapping[str, str]) -> 
             identity=identity,
             open_files=descriptors_needed(configuration, len(sockets.tcp) + len(sockets.udp)),
             status_file=open_status(),
+            descriptors={"SHARED": _shared(sockets)},
         ),
     )
+
+
+def _shared(opened: Sockets) -> tuple[int, ...]:
+    """Return the descriptors whose open files other processes may share.
+
+    Whoever started the daemon has the standard streams, and a service manager the sockets
+    that it passed. A change of such a file would stay when the daemon has ended.
+    """
+    sockets = (*opened.tcp, *opened.udp, opened.local)
+    return (*STANDARD_STREAMS, *(sock.fileno() for sock in sockets))
 
 
 def descriptors_needed(configuration: Configuration, listening: int) -> int:

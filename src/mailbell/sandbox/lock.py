@@ -21,7 +21,7 @@ from mailbell._sys.environment import forget_environment
 from mailbell._sys.proof import ProcessStatus, parse_status, require_locked, require_untraced
 from mailbell._sys.undumpable import make_undumpable
 from mailbell.core.errors import InternalError, OperatingSystemError
-from mailbell.syscalls.policy import Policy
+from mailbell.syscalls.policy import Numbers, Policy
 
 __all__ = [
     "Confinement",
@@ -48,9 +48,9 @@ class Confinement:
         open_files: how many descriptors the program may need at once.
         status_file: `/proc/self/status`, opened by `open_status`. `lock` reads it once,
             after the filter is loaded, and closes it.
-        descriptors: numbers of further descriptors, by the names that the conditions of
-            the policy use. The policy must declare each name. `lock` adds `STATUS` and
-            `WAKEUP`.
+        descriptors: numbers of further descriptors, one or several, by the names that the
+            conditions of the policy use. The policy must declare each name. `lock` adds
+            `STATUS` and `WAKEUP`.
         connect_to: TCP ports that the program may connect to. Landlock forbids all
             other ports from version 4 on; earlier versions do not know TCP.
         started_as: the user that this process runs as now.
@@ -60,7 +60,7 @@ class Confinement:
     identity: credentials.Identity | None
     open_files: int
     status_file: int
-    descriptors: Mapping[str, int] = field(default_factory=dict)
+    descriptors: Mapping[str, Numbers] = field(default_factory=dict)
     connect_to: frozenset[int] = frozenset()
     started_as: credentials.Identity = field(default_factory=credentials.current_identity)
 

@@ -12,7 +12,7 @@ A call that no rule matches kills the process. The arguments that a filter sees 
 registers of 64 bits, never the memory they point to: see seccomp(2).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
@@ -27,6 +27,7 @@ __all__ = [
     "Condition",
     "Entry",
     "Match",
+    "Numbers",
     "Policy",
     "Rule",
     "Unknown",
@@ -35,6 +36,9 @@ __all__ = [
 
 ARGUMENTS: Final = 6
 ALL_BITS: Final = (1 << 64) - 1
+
+Numbers = int | Collection[int]
+"""What a placeholder stands for: one number, or each of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,13 @@ class Condition:
         mask: the bits that are compared. The kernel reads an `int` argument as 32 bits and
             the filter sees 64. So most masks have 32 bits; pointers and lengths have 64.
         values: the accepted values.
+        negated: whether these are the values that are not accepted, and all others are.
     """
 
     argument: int
     mask: int
     values: tuple[Value, ...]
+    negated: bool = False
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -167,42 +173,57 @@ class Condition:
             args: the six argument registers, unsigned.
 
         Returns:
-            Whether the masked argument is one of the values.
+            Whether the masked argument is one of the values; if negated, none of them.
 
         Raises:
             InternalError: a placeholder has not been filled.
         """
-        return args[self.argument] & self.mask in self.numbers
+        return (args[self.argument] & self.mask in self.numbers) != self.negated
 
     def met(self) -> tuple[Match, ...]:
         """Return disjoint matches that together cover all arguments that meet the condition."""
-        return tuple(Match(self.argument, self.mask, number) for number in sorted(self.numbers))
+        return self._others() if self.negated else self._named()
 
     def unmet(self) -> tuple[Match, ...]:
         """Return disjoint matches that together cover all arguments that do not meet it."""
+        return self._named() if self.negated else self._others()
+
+    @property
+    def most_met(self) -> int:
+        """How many matches `met` returns at most, if each placeholder is one number."""
+        return len(self.values) * (self.mask.bit_count() if self.negated else 1)
+
+    def _named(self) -> tuple[Match, ...]:
+        return tuple(Match(self.argument, self.mask, number) for number in sorted(self.numbers))
+
+    def _others(self) -> tuple[Match, ...]:
         pairs = _cover_others(self.numbers, self.mask)
         return tuple(Match(self.argument, mask, value) for mask, value in pairs)
 
-    def bind(self, values: Mapping[str, int]) -> "Condition":
+    def bind(self, values: Mapping[str, Numbers]) -> "Condition":
         """Fill placeholders.
 
         Args:
-            values: numbers by placeholder; those not named stay unfilled.
+            values: a number, or several, by placeholder; those not named stay unfilled.
 
         Returns:
             The same condition with the named placeholders filled.
         """
 
-        def filled(value: Value) -> Value:
+        def filled(value: Value) -> Iterator[Value]:
             if value.number is not None or value.text not in values:
-                return value
-            return Value(value.text, values[value.text] & self.mask)
+                yield value
+                return
+            found = values[value.text]
+            for number in (found,) if isinstance(found, int) else found:
+                yield Value(value.text, number & self.mask)
 
-        return replace(self, values=tuple(map(filled, self.values)))
+        return replace(self, values=tuple(one for value in self.values for one in filled(value)))
 
     def __str__(self) -> str:
         masked = "" if self.mask in {ALL_BITS, ALL_BITS >> 32} else f" & {self.mask:#x}"
-        return f"args.{self.argument}{masked} = {' or '.join(value.text for value in self.values)}"
+        names = " or ".join(dict.fromkeys(value.text for value in self.values))
+        return f"args.{self.argument}{masked} {'is not' if self.negated else '='} {names}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +232,8 @@ class Entry:
 
     Attributes:
         calls: the names of the system calls it is about.
-        conditions: all of them must hold; there is at most one for each argument.
+        conditions: all of them must hold; there is at most one for each argument. The negated
+            ones stand last. If only a negated one does not hold, the call kills.
         action: what the calls get if all conditions hold.
         otherwise: what they get with any other arguments.
         reason: the reason in words.
@@ -243,8 +265,10 @@ class Entry:
         """
         if not all(condition.holds(args) for condition in self.within):
             return KILL
-        held = all(condition.holds(args) for condition in self.conditions)
-        return self.action if held else self.otherwise
+        for condition in self.conditions:
+            if not condition.holds(args):
+                return KILL if condition.negated else self.otherwise
+        return self.action
 
     def rules(self, call: str) -> Iterator[Rule]:
         """Yield the same answers as disjoint rules. A call that must kill has no rule.
@@ -259,7 +283,7 @@ class Entry:
         for condition in self.within:
             held = _combine(held, condition.met())
         for condition in self.conditions:
-            if self.otherwise != KILL:
+            if self.otherwise != KILL and not condition.negated:
                 for matches in _combine(held, condition.unmet()):
                     yield Rule(call, self.otherwise, matches)
             held = _combine(held, condition.met())
@@ -268,11 +292,11 @@ class Entry:
     @property
     def size(self) -> int:
         """The number of rules that each call of this entry takes, or more."""
-        total, held = 0, prod(len(condition.values) for condition in self.within)
+        total, held = 0, prod(condition.most_met for condition in self.within)
         for condition in self.conditions:
-            if self.otherwise != KILL:
+            if self.otherwise != KILL and not condition.negated:
                 total += held * len(condition.values) * condition.mask.bit_count()
-            held *= len(condition.values)
+            held *= condition.most_met
         return total + held
 
 
@@ -332,11 +356,11 @@ class Policy:
             if value.number is None
         )
 
-    def bind(self, values: Mapping[str, int]) -> "Policy":
+    def bind(self, values: Mapping[str, Numbers]) -> "Policy":
         """Fill placeholders.
 
         Args:
-            values: numbers by placeholder; those not named stay unfilled.
+            values: a number, or several, by placeholder; those not named stay unfilled.
 
         Returns:
             The same policy with the named placeholders filled.

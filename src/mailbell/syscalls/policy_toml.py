@@ -10,6 +10,7 @@ import codecs
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any, Final, NoReturn
 
@@ -179,8 +180,11 @@ class _Reader:
 
     def _entry(self, path: str, kind: str, table: dict[str, Any]) -> Entry:
         kinds = "unused" if kind == "allow" else "answer"
-        self._keys(path, table, {"calls", "args", "within", "else", "reason", kinds})
-        conditions = self._conditions(f"{path}.args", table.get("args", {}))
+        self._keys(path, table, {"calls", "args", "except", "within", "else", "reason", kinds})
+        named = self._conditions(f"{path}.args", table.get("args", {}))
+        excluded = self._conditions(f"{path}.except", table.get("except", {}))
+        # Last: the complement of few values takes many rules, and each takes all the others.
+        conditions = (*named, *(replace(condition, negated=True) for condition in excluded))
         within = self._conditions(f"{path}.within", table.get("within", {}))
         entry = Entry(
             calls=self._names(f"{path}.calls", table.get("calls")),
@@ -192,10 +196,16 @@ class _Reader:
             within=within,
         )
         if "else" in table and not conditions:
-            self._problem(f"{path}.else", "needs args: without args it has no effect")
+            self._problem(f"{path}.else", "needs args or except: without them it has no effect")
         if within and "else" not in table:
             self._problem(f"{path}.within", "needs else: write the conditions under args")
-        self._check_within(path, conditions, within)
+        for condition in excluded:
+            if condition.argument in {each.argument for each in (*named, *within)}:
+                self._problem(
+                    f"{path}.except.{condition.argument}",
+                    "has args or within for the same argument: leave it out of their values",
+                )
+        self._check_within(path, named, within)
         if entry.action == entry.otherwise != KILL:
             self._problem(f"{path}.else", "is the same as answer: leave args and else out")
         if entry.size > MAX_RULES:

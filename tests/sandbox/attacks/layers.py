@@ -155,7 +155,7 @@ def compile_filters() -> None:
 def _compiled() -> seccomp.Filter:
     """The daemon's filter. SELF is no process, because no attack is on the attacker itself."""
     text = Path(FOLDER, "mailbelld.toml").read_bytes()
-    policy = parse(text).bind({"SELF": 0, "STATUS": 99, "WAKEUP": 2})
+    policy = parse(text).bind({"SELF": 0, "STATUS": 99, "WAKEUP": 2, "SHARED": range(3)})
     return seccomp.compile_policy(policy)
 
 

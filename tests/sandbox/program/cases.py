@@ -44,7 +44,7 @@ def around(value: int) -> Iterator[int]:
 
 def permitted(paragraph: Paragraph) -> Iterator[Args]:
     """Every combination of permitted values, with each filling of the other bits."""
-    choices = [sorted(condition.permitted) for condition in paragraph.judged]
+    choices = [sorted(condition.examples) for condition in paragraph.judged]
     for filling, chosen in product(FILLINGS, product(*choices)):
         yield _filled(paragraph.judged, chosen, filling)
 
@@ -55,6 +55,8 @@ def near(paragraph: Paragraph) -> Iterator[Args]:
         yield met
         for condition in paragraph.judged:
             yield from _with(met, condition, around(met[condition.argument]))
+            for value in condition.forbidden:
+                yield from _with(met, condition, around(value))
 
 
 def arguments(paragraph: Paragraph) -> Iterator[Args]:
@@ -72,7 +74,11 @@ def _two_bits_off(value: int) -> Iterator[int]:
 
 
 def _few(condition: Condition) -> list[int]:
-    close = {value ^ bit for value in condition.permitted for bit in (0, 1, 4, 1 << 31)}
+    close = {
+        value ^ bit
+        for value in condition.permitted | condition.forbidden
+        for bit in (0, 1, 4, 1 << 31)
+    }
     return sorted({value & condition.bits for value in close | {0, ALL}})
 
 

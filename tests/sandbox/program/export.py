@@ -4,8 +4,10 @@ For an interpreter of another architecture. It runs in an emulator of processes,
 seccomp(2) to ask. `test_program` starts it.
 
     export.py POLICY NAME=NUMBER ...
+    export.py POLICY NAME=(NUMBER, NUMBER) ...
 """
 
+import ast
 import sys
 from pathlib import Path
 
@@ -20,7 +22,10 @@ NEWEST_API = 6
 
 def main() -> None:
     path, *placeholders = sys.argv[1:]
-    values = {name: int(number) for name, _, number in (one.partition("=") for one in placeholders)}
+    values = {
+        name: ast.literal_eval(meant)
+        for name, _, meant in (one.partition("=") for one in placeholders)
+    }
     pyseccomp.set_api(NEWEST_API)
     policy = parse(Path(path).read_bytes()).bind(values)
     sys.stdout.buffer.write(seccomp.compile_policy(policy).program)

@@ -9,13 +9,15 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-__all__ = ["GENERIC_CALLS", "NATIVE_CALLS", "Condition", "Paragraph", "Reading"]
+__all__ = ["GENERIC_CALLS", "NATIVE_CALLS", "Condition", "Numbers", "Paragraph", "Reading"]
+
+Numbers = int | tuple[int, ...]  # what a placeholder stands for
 
 NATIVE_CALLS: Final = "#include <asm/unistd.h>"
 # arch/arm64/include/uapi/asm/unistd.h: the generic table, with these.
@@ -51,11 +53,28 @@ KILL: Final = "SECCOMP_RET_KILL_PROCESS"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """For one argument: the bits that are compared, and the accepted values."""
+    """For one argument: the bits that are compared, and the accepted values.
+
+    Attributes:
+        argument: its number.
+        bits: those that are compared.
+        permitted: the values that are accepted; empty: all but the forbidden ones.
+        forbidden: the values that are not accepted.
+    """
 
     argument: int
     bits: int
     permitted: frozenset[int]
+    forbidden: frozenset[int] = frozenset()
+
+    def holds(self, args: Sequence[int]) -> bool:
+        value = args[self.argument] & self.bits
+        return value not in self.forbidden if self.forbidden else value in self.permitted
+
+    @property
+    def examples(self) -> frozenset[int]:
+        """Accepted values; of a condition that forbids values, two of the others."""
+        return self.permitted or frozenset({self.bits, 1 << 10}) - self.forbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +129,14 @@ class Reading:
             return self.softly if number in self.newer else self.kill
         if not _hold(paragraph.within, args):
             return self.kill
-        return paragraph.met if _hold(paragraph.conditions, args) else paragraph.unmet
+        if not _hold((each for each in paragraph.conditions if not each.forbidden), args):
+            return paragraph.unmet
+        return paragraph.met if _hold(paragraph.conditions, args) else self.kill
 
     @staticmethod
-    def of(text: bytes, placeholders: Mapping[str, int], unistd: str, directory: Path) -> "Reading":
+    def of(
+        text: bytes, placeholders: Mapping[str, Numbers], unistd: str, directory: Path
+    ) -> "Reading":
         """Read a policy.
 
         Args:
@@ -154,31 +177,40 @@ def _audit_names() -> list[str]:
 
 
 def _hold(conditions: Iterable[Condition], args: Sequence[int]) -> bool:
-    return all(args[each.argument] & each.bits in each.permitted for each in conditions)
+    return all(each.holds(args) for each in conditions)
 
 
-def _paragraph(kind: str, one: dict[str, Any], meanings: Mapping[str, int]) -> Paragraph:
+def _paragraph(kind: str, one: dict[str, Any], meanings: Mapping[str, Numbers]) -> Paragraph:
     def conditions(key: str) -> tuple[Condition, ...]:
         forms = one.get(key, {}).items()
         return tuple(_condition(int(argument), form, meanings) for argument, form in forms)
 
+    def answer(word: str) -> int:
+        meaning = meanings[word]
+        assert isinstance(meaning, int)
+        return meaning
+
+    forbidden = (replace(each, permitted=frozenset(), forbidden=each.permitted)
+                 for each in conditions("except"))  # fmt: skip
     return Paragraph(
-        conditions=conditions("args"),
-        met=meanings[ALLOW if kind == "allow" else _error(one["answer"])],
-        unmet=meanings[_error(one["else"]) if "else" in one else KILL],
+        conditions=(*conditions("args"), *forbidden),
+        met=answer(ALLOW if kind == "allow" else _error(one["answer"])),
+        unmet=answer(_error(one["else"]) if "else" in one else KILL),
         within=conditions("within"),
     )
 
 
-def _condition(argument: int, form: Any, meanings: Mapping[str, int]) -> Condition:
-    def number(value: int | str) -> int:
-        return value if isinstance(value, int) else meanings[value]
+def _condition(argument: int, form: Any, meanings: Mapping[str, Numbers]) -> Condition:
+    def numbers(value: int | str) -> tuple[int, ...]:
+        found = value if isinstance(value, int) else meanings[value]
+        return (found,) if isinstance(found, int) else found
 
     form = form if isinstance(form, dict) else {"equals": form}
     equals = form["equals"] if isinstance(form["equals"], list) else [form["equals"]]
     width = (1 << form.get("width", 32)) - 1
-    bits = number(form.get("mask", width)) & width
-    return Condition(argument, bits, frozenset(number(value) & width for value in equals))
+    (mask,) = numbers(form.get("mask", width))
+    meant = frozenset(number & width for value in equals for number in numbers(value))
+    return Condition(argument, mask & width, meant)
 
 
 def _error(name: str) -> str:
@@ -190,7 +222,8 @@ def _words(table: dict[str, Any]) -> Iterator[str]:
     yield _error(table["unknown"]["answer"])
     for one in (*table["allow"], *table["deny"]):
         yield from (_error(one[key]) for key in ("answer", "else") if key in one)
-        for form in (*one.get("args", {}).values(), *one.get("within", {}).values()):
+        tables = (one.get(key, {}) for key in ("args", "except", "within"))
+        for form in (form for table in tables for form in table.values()):
             parts = [form["equals"], form.get("mask")] if isinstance(form, dict) else [form]
             for part in parts:
                 values = part if isinstance(part, list) else [part]

@@ -20,7 +20,7 @@ import pytest
 from harness.bpf import Code
 from sandbox.program.cases import Args
 from sandbox.program.decisions import Decisions, words
-from sandbox.program.reading import GENERIC_CALLS, NATIVE_CALLS, Reading
+from sandbox.program.reading import GENERIC_CALLS, NATIVE_CALLS, Numbers, Reading
 
 import mailbell
 from mailbell._sys import seccomp
@@ -46,7 +46,9 @@ __all__ = [
 Publish = Callable[[str, object], None]
 
 FILE: Final = Path(FOLDER, "mailbelld.toml")
-PLACEHOLDERS: Final = {"SELF": 4321, "STATUS": 7, "WAKEUP": 11}
+PLACEHOLDERS: Final[dict[str, Numbers]] = {
+    "SELF": 4321, "STATUS": 7, "WAKEUP": 11, "SHARED": (0, 1, 2, 3, 4, 9),
+}  # fmt: skip
 # linux/audit.h
 X86_64: Final = 0xC000003E
 AARCH64: Final = 0xC00000B7
@@ -134,7 +136,7 @@ def native(directory: Path) -> Subject:
     return native_with(PLACEHOLDERS, directory)
 
 
-def native_with(placeholders: dict[str, int], directory: Path) -> Subject:
+def native_with(placeholders: dict[str, Numbers], directory: Path) -> Subject:
     policy = _policy(placeholders)
     code = seccomp.compile_policy(policy).program
     reading = Reading.of(FILE.read_bytes(), placeholders, NATIVE_CALLS, directory)
@@ -156,7 +158,7 @@ def emulated(directory: Path) -> Subject:
     return Subject(AARCH64, _compiled_there(), _policy(PLACEHOLDERS), _generic(directory))
 
 
-def _policy(placeholders: dict[str, int]) -> Policy:
+def _policy(placeholders: dict[str, Numbers]) -> Policy:
     return parse(FILE.read_bytes()).bind(placeholders)
 
 
@@ -180,7 +182,7 @@ def _compiled_there() -> bytes:
     done = subprocess.run(
         [
             emulator, "-L", AARCH64_ROOT, python, "-B", HERE / "export.py", FILE,
-            *(f"{name}={number}" for name, number in PLACEHOLDERS.items()),
+            *(f"{name}={meant}" for name, meant in PLACEHOLDERS.items()),
         ],
         env={"PYTHONPATH": ":".join(map(str, modules))},
         check=False, capture_output=True, timeout=300,
