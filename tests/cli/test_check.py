@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from harness.ports import free_port
 
 from mailbell._sys import credentials, landlock, local_socket, seccomp, sockets
 from mailbell._sys.port_holder import Holder
-from mailbell.cli import _group, _machine, _units, mailbelld
+from mailbell._sys.trusted_path import Weakness, find_weaknesses
+from mailbell.cli import _group, _machine, _units, check, mailbelld
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.core.networks import Family
@@ -30,6 +31,7 @@ from mailbell.interfaces.listener import GetStatus, GetStatusReply
 
 _SAFE = 0o755
 _real_geteuid = os.geteuid
+_USER = os.geteuid()
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +58,18 @@ def taken() -> Iterator[dict[str, socket.socket]]:
 
 def _lowest_free_port() -> int:
     return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+@pytest.fixture(autouse=True)
+def own_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some tests change the user that the program sees. The test's folders stay trusted."""
+
+    def find(path: str, trusted: Collection[int] = ()) -> tuple[Weakness, ...]:
+        return find_weaknesses(path, {*trusted, _USER})
+
+    monkeypatch.setattr(local_socket, "find_weaknesses", find)
+    monkeypatch.setattr(check, "find_weaknesses", find)
+    monkeypatch.setenv("MAILBELL_DAEMON_USER", str(_USER))
 
 
 @pytest.fixture

@@ -119,3 +119,18 @@ def test_a_daemon_that_restarts_is_waited_for(run: Run, daemon: FakeDaemon) -> N
         "mailbell: the connection to the daemon is lost; waiting for it",
         "mailbell: the daemon is back",
     ]
+
+
+def test_a_daemon_that_is_broken_is_told_and_waited_for(run: Run, daemon: FakeDaemon) -> None:
+    daemon.scripts = [[a_notification(count=-1)], [a_notification(account="later")]]
+    result = run("mailbell", "watch", "--count", "2")
+    assert result.returncode == 0
+    assert [line.split()[1:3] for line in result.stdout.splitlines()] == [
+        ["work", "look"],
+        ["later", "tcp"],
+    ]
+    broken = "the daemon sent a negative number in notification.count"
+    assert result.stderr.splitlines() == [
+        f"mailbell: the connection to the daemon is lost ({broken}); waiting for it",
+        "mailbell: the daemon is back",
+    ]
