@@ -449,3 +449,24 @@ def test_a_file_with_ten_thousand_accounts_is_read_and_one_more_is_refused() -> 
     most = "".join(row.format(number) for number in range(10_000))
     assert len(parse(most.encode()).account) == 10_000
     assert problem_paths(most + row.format(10_000)) == ["account"]
+
+
+def test_combinations_of_sources_and_addresses_are_bounded() -> None:
+    def account(name: str, sources: int, addresses: int) -> str:
+        networks = ",\n".join(f'"10.{i // 256}.{i % 256}.1"' for i in range(sources))
+        called = ",\n".join(f'"2001:db8::{i:x}"' for i in range(1, addresses + 1))
+        return f'[[account]]\nname = "{name}"\nsources = [{networks}]\naddresses = [{called}]\n'
+
+    parse(account("a", 256, 256).encode())
+    parse((account("a", 256, 256) + account("b", 200, 160)).encode())
+    parse((account("a", 256, 256) + account("b", 256, 0)).encode())
+    with pytest.raises(ConfigurationError) as caught:
+        parse((account("a", 256, 256) + account("b", 256, 135)).encode())
+    (problem,) = caught.value.problems
+    assert problem.path == "account"
+    assert problem.message.startswith("200192 combinations of sources, addresses and")
+    nat64 = '[sources]\nnat64 = ["2001:db8:64::/96", "2001:db8:65::/96"]\n'
+    parse((nat64 + account("a", 256, 195)).encode())
+    with pytest.raises(ConfigurationError) as caught:
+        parse((nat64 + account("a", 256, 196)).encode())
+    assert caught.value.problems[0].message.startswith("200704 combinations")
