@@ -36,7 +36,7 @@ only_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-
 
 def load() -> None:
     """Put the daemon's filter in force. The descriptor for the proof is not used here."""
-    seccomp.compile_policy(POLICY.bind({"STATUS": 99, "WAKEUP": 2})).load()
+    seccomp.compile_policy(POLICY.bind({"STATUS": 99, "WAKEUP": 2, "SHARED": range(3)})).load()
 
 
 def locked(function: Callable[[], object]) -> Ended:
@@ -96,7 +96,9 @@ def test_nothing_of_libseccomp_is_left_to_be_called_later() -> None:
     """Some versions of Python keep a function's arguments alive until the function returns."""
 
     def inside() -> tuple[bool, bool]:
-        compiled = seccomp.compile_policy(POLICY.bind({"STATUS": 99, "WAKEUP": 2}))
+        compiled = seccomp.compile_policy(
+            POLICY.bind({"STATUS": 99, "WAKEUP": 2, "SHARED": range(3)})
+        )
         held = weakref.ref(compiled._compiled)
         before = held() is not None
         compiled.load()
@@ -152,7 +154,7 @@ def test_the_kernel_confirms_it() -> None:
 
 def _confirmed() -> object:
     status = os.open("/proc/self/status", os.O_RDONLY)
-    seccomp.compile_policy(POLICY.bind({"STATUS": status, "WAKEUP": 2})).load()
+    seccomp.compile_policy(POLICY.bind({"STATUS": status, "WAKEUP": 2, "SHARED": range(3)})).load()
     return parse_status(os.read(status, 16384))
 
 
@@ -170,7 +172,9 @@ def test_every_thread_is_bound() -> None:
             pass
         status = os.open(f"/proc/self/task/{other}/status", os.O_RDONLY)
         before = os.pread(status, 16384, 0)
-        seccomp.compile_policy(POLICY.bind({"STATUS": status, "WAKEUP": 2})).load()
+        seccomp.compile_policy(
+            POLICY.bind({"STATUS": status, "WAKEUP": 2, "SHARED": range(3)})
+        ).load()
         return before, os.read(status, 16384)
 
     ended = run(inside)

@@ -12,6 +12,7 @@ import ctypes.util
 import errno
 import os
 import socket
+from functools import cached_property
 from typing import Any, Final
 
 from mailbell._sys._libc import ANOTHER_SANDBOX, syscall
@@ -73,16 +74,18 @@ _pyseccomp: Final = _import_pyseccomp()
 
 
 class Filter:
-    """A compiled filter.
-
-    Attributes:
-        program: the program for the kernel, an array of `struct sock_filter` in the byte
-            order of this machine.
-    """
+    """A compiled filter. libseccomp writes its program when that is asked for or loaded."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled: Any = compiled
-        self.program: Final = _export(compiled)
+
+    @cached_property
+    def program(self) -> bytes:
+        """The program for the kernel: `struct sock_filter`s in the byte order of this machine.
+
+        Ask for it before the filter is loaded.
+        """
+        return _export(self._compiled)
 
     @property
     def instructions(self) -> int:
@@ -139,7 +142,9 @@ def _remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0, "see what the system lacks, and try again")
 
 
-def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
+def compile_policy(
+    policy: Policy, architecture: str | None = None, *, measured: bool = True
+) -> Filter:
     """Compile a policy; nothing is in force yet.
 
     The placeholder `SELF` becomes the id of this process. All other placeholders must be
@@ -150,6 +155,9 @@ def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
         architecture: one of `mailbell.syscalls.call_numbers.ARCHITECTURES`; None: this
             machine's. For another one libseccomp goes by the names of calls. So it cannot
             compile the rules for unknown calls, which have no names.
+        measured: whether the length of the program is checked here. To write the program
+            takes longest, and to load it writes it once more. The kernel refuses one that is
+            too long.
 
     Returns:
         The filter, ready to be loaded on a machine of that architecture.
@@ -177,7 +185,7 @@ def compile_policy(policy: Policy, architecture: str | None = None) -> Filter:
             "it needs libseccomp 2.5 or later",
         ) from error
     found = Filter(compiled)
-    if found.instructions > MAX_INSTRUCTIONS:
+    if measured and found.instructions > MAX_INSTRUCTIONS:
         raise ConfigurationError(
             f"policy of {policy.program}: {found.instructions} instructions, "
             f"the kernel takes {MAX_INSTRUCTIONS}",
