@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["SET", "inheriting"]
+__all__ = ["CHILD", "SET", "inheriting"]
+
+CHILD: Final = "inherited"  # the name of the process that is "a child"
 
 # linux/prctl.h, linux/securebits.h, linux/personality.h
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK, PR_MCE_KILL, PR_SET_SECUREBITS = 1, 29, 33, 28
@@ -79,6 +81,8 @@ def _owner_of_standard_error() -> None:
 def _child() -> None:
     """A process that the daemon did not start. It ends with the daemon at the latest."""
     if os.fork() == 0:
+        with open("/proc/self/comm", "w") as name:
+            name.write(CHILD)
         os.closerange(0, 100)
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)()
         signal.pause()
@@ -106,7 +110,7 @@ SET: Final[dict[str, Callable[[], object]]] = {
     "order of being killed without memory": _write("oom_score_adj", "321"),
     "soft limit of processor time": _limit("CPU", 100),
     "limit of processor time": _limit("CPU", 1000, 1000),
-    "soft limit of file size": _limit("FSIZE", 4096),
+    "soft limit of file size": _limit("FSIZE", 1 << 30),
     "soft limit of addresses": _limit("AS", 1 << 33),
     "soft limit of the stack": _limit("STACK", 1 << 18),
     "limit of pending signals": _limit("SIGPENDING", 0, 0),
