@@ -2,26 +2,41 @@
 
 from collections import Counter
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell.serving._turns import CALL, REPLY, Turns
 
+Done = tuple[int, int]  # the turn of the loop, and which piece of work
 
-async def work(turns: Turns, cost: int, number: int, done: list[tuple[float, int]]) -> None:
+
+class Loop(trio.abc.Instrument):
+    """Counts the turns of the event loop."""
+
+    turn = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        del timeout
+        self.turn += 1
+
+
+async def work(turns: Turns, cost: int, loop: Loop, number: int, done: list[Done]) -> None:
     await turns.wait(cost)
-    done.append((trio.current_time(), number))
+    done.append((loop.turn, number))
 
 
-async def do(cost: int, pieces: int) -> list[tuple[float, int]]:
-    """Do pieces of work that are all ready at the same moment; return when each was done."""
-    turns, done = Turns(), list[tuple[float, int]]()
+async def do(cost: int, pieces: int) -> list[Done]:
+    """Do pieces of work that are all ready at the same moment; return the turn of each."""
+    turns, done, loop = Turns(), list[Done](), Loop()
+    trio.lowlevel.add_instrument(loop)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(turns.serve)
         async with trio.open_nursery() as working:
             for number in range(pieces):
-                working.start_soon(work, turns, cost, number, done)
+                working.start_soon(work, turns, cost, loop, number, done)
         nursery.cancel_scope.cancel()
+    trio.lowlevel.remove_instrument(loop)
     assert sorted(number for _, number in done) == list(range(pieces))
     return done
 
@@ -35,31 +50,32 @@ async def test_little_work_waits_for_nothing() -> None:
 async def test_of_much_work_only_a_portion_is_done_before_the_loop_rests(
     autojump_clock: MockClock,
 ) -> None:
-    at = Counter(time for time, _ in await do(REPLY, 1000))
-    portions = list(at.values())
-    # At first one portion without waiting, and then the first one of those that waited.
-    assert portions[0] == 32
-    assert set(portions[1:-1]) == {16}
+    began = trio.current_time()
+    in_turn = Counter(turn for turn, _ in await do(REPLY, 1000))
+    # One portion without waiting, and then those that waited.
+    assert max(in_turn.values()) == 16
+    assert len(in_turn) == 63
+    assert trio.current_time() - began == pytest.approx(15 * 0.001), "a rest after four portions"
 
 
 async def test_calls_are_fewer(autojump_clock: MockClock) -> None:
-    at = Counter(time for time, _ in await do(CALL, 100))
-    assert max(at.values()) == 8
-    assert list(at.values())[1] == 4
+    in_turn = Counter(turn for turn, _ in await do(CALL, 100))
+    assert max(in_turn.values()) == 4
 
 
 async def test_those_that_wait_get_their_turns_in_order(autojump_clock: MockClock) -> None:
-    turns, done = Turns(), list[tuple[float, int]]()
+    turns, done = Turns(), list[Done]()
     async with trio.open_nursery() as nursery:
         for number in range(60):
-            nursery.start_soon(work, turns, REPLY, number, done)
+            nursery.start_soon(work, turns, REPLY, Loop(), number, done)
             await wait_all_tasks_blocked()
         assert len(done) == 16
         nursery.start_soon(turns.serve)
         while len(done) < 60:
+            before = len(done)
             await trio.sleep(0.01)
+            assert {n for _, n in done[before:]} == set(range(before, len(done)))
         nursery.cancel_scope.cancel()
-    assert [number for _, number in sorted(done)] == list(range(60))  # sorted by time
 
 
 async def test_one_that_gives_up_takes_no_turn(autojump_clock: MockClock) -> None:

@@ -235,19 +235,19 @@ async def test_a_user_that_connects_again_and_again_is_refused_and_no_other_user
             caller = await connect()
             answers.append(await caller.call("Add", number=1))
             await caller.stream.aclose()
-        # Four places: 16 connections and calls at once, so eight of each.
-        assert daemon.sum == 8
-        assert answers[7] == {"parameters": {"sum": 8}}
-        assert daemon.events.count(LocalEvent.REFUSED_USER) == 42
-        assert answers[8] == {"error": "org.example.Sums.TooFast", "parameters": {}}
+        # Four places: 32 connections and calls at once, so 16 of each.
+        assert daemon.sum == 16
+        assert answers[15] == {"parameters": {"sum": 16}}
+        assert daemon.events.count(LocalEvent.REFUSED_USER) == 34
+        assert answers[16] == {"error": "org.example.Sums.TooFast", "parameters": {}}
         assert "event=local_refused pid=1 uid=1000 gid=1 reason=refused_user" in daemon.lines
 
         users[0] = 0
-        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 9}}
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 17}}
 
         users[0] = 1000
         mock_clock.jump(2 / USER_RATE)
-        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 10}}
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 18}}
 
     await run(tmp_path / "s", body)
 
@@ -257,7 +257,7 @@ async def test_pieces_of_a_call_count_as_calls(
 ) -> None:
     async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
         caller = await connect()
-        for _ in range(16):  # the connection was one of the 16
+        for _ in range(32):  # the connection was one of the 32
             await caller.stream.send_all(b" ")
             await wait_all_tasks_blocked()
         assert await caller.reply() == {"error": "org.example.Sums.TooFast", "parameters": {}}
@@ -271,10 +271,10 @@ async def test_a_user_is_refused_who_has_gone_already(
     tmp_path: Path, users: list[int], mock_clock: MockClock
 ) -> None:
     async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
-        for _ in range(30):
+        for _ in range(50):
             await (await connect()).stream.aclose()
             await wait_all_tasks_blocked()
-        assert daemon.events.count(LocalEvent.REFUSED_USER) == 14
+        assert daemon.events.count(LocalEvent.REFUSED_USER) == 18
         assert not any("failed" in line for line in daemon.lines)
 
     await run(tmp_path / "s", body)

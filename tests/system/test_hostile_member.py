@@ -121,7 +121,7 @@ def test_a_member_that_connects_again_and_again_is_refused(tmp_path: Path) -> No
                 answer = member.ask("GetStatus")
                 refused += answer == f"{LISTENER}TooFast"
                 answered += "status" in answer
-        # At once there are four for each of the 96 places, and a connection and its call are
+        # At once there are eight for each of the 96 places, and a connection and its call are
         # two. The others come at 50 a second.
         assert answered < 1000, answered
         assert refused > 0

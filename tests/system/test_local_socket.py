@@ -82,7 +82,7 @@ def test_an_answer_that_is_an_error_is_no_reason_to_hang_up(tmp_path: Path) -> N
 
 def test_a_thousand_connections_displace_each_other_and_no_subscriber(tmp_path: Path) -> None:
     toml = configuration(tmp_path, tcp=ONE, more=GENEROUS)
-    # One user may make four connections at once for each place.
+    # One user may make eight connections at once for each place.
     toml = toml.replace('group = ""', 'group = ""\nsubscribers = 240')
     with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
         watcher.subscribe()

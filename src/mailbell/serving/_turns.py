@@ -3,8 +3,8 @@
 All clients of a local socket share the event loop with the network. Without a limit a
 thousand clients could each do their work in the same turn of the loop, and every sender
 would wait for all of them. So each piece of work first asks for a turn. A few pieces may be
-done in one turn of the loop. The others wait in order, and the loop has a short rest
-between two portions. So the local clients can use only a part of a processor together.
+done in one turn of the loop. The others wait in order. If there is always more work, there
+is a short rest now and then. So the local clients leave a part of the processor to others.
 """
 
 from typing import Final, NoReturn
@@ -20,7 +20,8 @@ CALL: Final = 4
 """The cost of one call: it is read, decoded and answered. The longest answer is a status."""
 
 _PORTION: Final = 16  # the cost of the work that may be done in one turn of the loop
-_REST: Final = 0.001  # seconds between two portions while more work waits
+_PORTIONS: Final = 4  # portions until a rest, while more work waits
+_REST: Final = 0.001  # seconds
 
 
 class Turns:
@@ -37,11 +38,13 @@ class Turns:
         Args:
             cost: `CALL` or `REPLY`.
         """
+        if self._left > 0 and not self._queue:
+            self._left -= cost
+            return
         turn = trio.Event()
         self.ask(turn, cost)
         try:
-            if not turn.is_set():
-                await turn.wait()
+            await turn.wait()
         finally:
             self._queue.pop(turn, None)
 
@@ -61,14 +64,19 @@ class Turns:
 
     async def serve(self) -> NoReturn:
         """Give the turns to those that wait, a portion at a time."""
+        portions = 0
         while True:
-            await self._waiting.wait()
+            if not self._queue:
+                portions = 0
+                self._waiting = trio.Event()
+                await self._waiting.wait()
             self._left = _PORTION
             while self._queue and self._left > 0:
                 turn = next(iter(self._queue))
                 self._left -= self._queue.pop(turn)
                 turn.set()
-            if self._queue:
-                await trio.sleep(_REST)
+            portions += 1
+            if portions % _PORTIONS:
+                await trio.lowlevel.checkpoint()
             else:
-                self._waiting = trio.Event()
+                await trio.sleep(_REST)

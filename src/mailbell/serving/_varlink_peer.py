@@ -176,15 +176,14 @@ class VarlinkPeer:
         """Send the first reply, and then one whenever the source has something new."""
         await self._send(first)
         while True:
-            # A source that has something already does not call `wake`.
-            self._changed = trio.Event()
             if source.waiting:
-                self.wake()
-            await self._changed.wait()
-            if source.waiting:
-                # The send buffer holds only a few replies. If the client does not read, this
-                # waits with one reply, and the source merges what happens meanwhile.
-                await self._send(_encoded(source))
+                await self._turns.wait(REPLY)
+            else:
+                self._changed = trio.Event()
+                await self._changed.wait()
+            # The send buffer holds only a few replies. If the client does not read, this
+            # waits with one reply, and the source merges what happens meanwhile.
+            await self._send(_encoded(source))
 
     async def _receive_untrusted(self) -> bytes:
         while True:

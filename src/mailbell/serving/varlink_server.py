@@ -45,15 +45,15 @@ USERS = 256  # users whose connections and calls are counted; above it the least
 def user_burst(connections: int) -> int:
     """Return how many connections and calls one user may make at once.
 
-    All of a user's clients come back at once when the daemon restarts: each connects, calls,
-    and may try a second time.
+    All of a user's clients come back at once when the daemon restarts: each connects and
+    calls, and may try several times.
 
     Args:
         connections: how many connections there may be at once.
         too_fast: the answer to a user that connects or calls too often. The connection is
             then closed.
     """
-    return 4 * connections
+    return 8 * connections
 
 
 @dataclass(frozen=True, slots=True)
