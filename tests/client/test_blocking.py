@@ -42,7 +42,7 @@ from mailbell.interfaces.listener import (
     too_many_subscribers,
     unknown_account,
 )
-from mailbell.varlink import encode_reply
+from mailbell.varlink import encode_error, encode_reply
 from mailbell.varlink._errors import invalid_parameter
 
 RESYNC = notification(cause=Cause.RESYNC)
@@ -426,6 +426,8 @@ BROKEN = [
     encode_reply(told("e1", -5, notification()), continues=True),
     encode_reply(told("e" * 5000, 6, notification()), continues=True),
     encode_reply(told("e1", 6, notification("../\n")), continues=True),
+    encode_error(invalid_parameter("accounts")),
+    encode_error(unknown_account("another")),
 ]
 
 
@@ -447,6 +449,19 @@ def test_what_one_daemon_said_is_not_held_against_the_next(path: str, said: byte
         assert subscription.cursor == Cursor("e2", 0)
         subscription.close()
     assert [type(failure) for failure in failures] == [DataError, type(None)]
+
+
+@pytest.mark.parametrize("said", BROKEN, ids=range(len(BROKEN)))
+def test_what_another_program_answers_at_once_is_not_held_against_the_next(
+    path: str, said: bytes
+) -> None:
+    time = FakeTime()
+    good = stream(told("e2", 0, RESYNC), asked=Subscribe(("work",), Cursor("e1", 5)))
+    scenes = [stream(told("e1", 5), then=leave), stream(then=send(said)), good]
+    with FakeDaemon(path, *scenes), Client(path, timing=time.timing) as client:
+        subscription = client.subscribe(["work"])
+        assert next(subscription) == RESYNC
+        subscription.close()
 
 
 def test_what_came_before_the_garbage_counts(path: str) -> None:

@@ -109,6 +109,7 @@ def test_a_source_that_no_account_belongs_to_proves_nothing() -> None:
         ("64:ff9b::198.51.100.1", Outcome.UNLISTED_SOURCE),
         ("2001:db8:65::192.0.2.1", Outcome.UNLISTED_SOURCE),
         ("64:ff9b::203.0.113.9", None),
+        ("2001:db8:64::203.0.113.9", Outcome.UNLISTED_SOURCE),
         ("203.0.113.9", Outcome.UNLISTED_SOURCE),
     ],
 )
@@ -120,6 +121,22 @@ def test_the_lists_hold_for_ipv4_sources_behind_a_translator(
         'nat64 = ["2001:db8:64::/96"]'
     )
     assert it.refusal(source) is outcome
+
+
+@pytest.mark.parametrize(
+    ("written", "source"),
+    [
+        ("127.0.0.1", "64:ff9b::127.0.0.1"),
+        ("127.0.0.1", "2001:db8:64::127.0.0.1"),
+        ("192.168.1.7", "64:ff9b::192.168.1.7"),
+        ("10.0.0.0/8", "64:ff9b::10.1.2.3"),
+    ],
+)
+def test_an_address_that_the_kernel_keeps_out_comes_in_by_no_other_form(
+    written: str, source: str
+) -> None:
+    it = house(f'[sources]\nallow = ["{written}"]\nnat64 = ["2001:db8:64::/96"]')
+    assert it.refusal(source) is Outcome.UNLISTED_SOURCE
 
 
 def test_the_account_of_an_ipv4_source_is_found_behind_a_translator() -> None:

@@ -96,11 +96,19 @@ class Exchange:
     Args:
         limit: the greatest length of a reply that is accepted, in bytes.
         check: raises ProtocolError for parameters that the client must not keep.
+        accepted: see the attribute.
+
+    Attributes:
+        accepted: the accounts of the call, if a daemon has accepted it; None: none has.
     """
 
     def __init__(
-        self, limit: int = REPLY_LIMIT, check: Callable[[object], None] = check_reply
+        self,
+        limit: int = REPLY_LIMIT,
+        check: Callable[[object], None] = check_reply,
+        accepted: Sequence[str] | None = None,
     ) -> None:
+        self.accepted = accepted
         self._conversation = Conversation(limit)
         self._check = check
 
@@ -139,7 +147,7 @@ class Exchange:
             parameters, reply = self._conversation.take_untrusted(kind)
             self._check(parameters)
         except ServiceError as error:
-            raise explain_reply(error) from None
+            raise explain_reply(error, self.accepted) from None
         except ProtocolError as error:
             raise explain_garbage(error) from None
         return parameters, reply
@@ -278,6 +286,7 @@ class Follower:
         """
         answer = self._read_untrusted()
         self.established = self._found = True
+        self._exchange.accepted = self._accounts
         self.failure = None
         if answer.notification is None:
             self.cursor = answer.cursor
@@ -319,7 +328,8 @@ class Follower:
         lived = 0.0 if self._since is None else now - self._since
         self.retry_at = now + self._backoff.next_delay(lived)
         self.established, self._since, self._held = False, None, None
-        self._exchange = Exchange(STREAM_LIMIT)
+        accepted = self._accounts if self._found else None
+        self._exchange = Exchange(STREAM_LIMIT, accepted=accepted)
         if was_established:
             self._tell(State.LOST)
 

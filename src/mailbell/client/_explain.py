@@ -128,11 +128,13 @@ def _unusable(path: str, error: OSError) -> UsageError:
     )
 
 
-def explain_reply(error: ServiceError) -> MailbellError:
+def explain_reply(error: ServiceError, accepted: Collection[str] | None = None) -> MailbellError:
     """Explain the daemon's error reply.
 
     Args:
         error: the error that the daemon sent. Its values are escaped in the message.
+        accepted: the accounts of this call, if a daemon has accepted it before; None: none
+            has. Of an accepted call only these accounts may have become wrong.
 
     Returns:
         The error to raise.
@@ -140,7 +142,7 @@ def explain_reply(error: ServiceError) -> MailbellError:
     interface, _, name = error.name.rpartition(".")
     given = error.parameters
     if interface == LISTENER:
-        if name == "UnknownAccount":
+        if name == "UnknownAccount" and (accepted is None or given.get("account") in accepted):
             what = f"the daemon has no account {_quote(given.get('account'))}"
             return UsageError(what, "`mailbell status` lists the accounts")
         if name == "TooManySubscribers":
@@ -150,7 +152,7 @@ def explain_reply(error: ServiceError) -> MailbellError:
             what = "the daemon refuses more calls of this user for now"
             return TemporaryError(what, "try again later, and call less often")
     if interface == SERVICE:
-        if name == "InvalidParameter":
+        if name == "InvalidParameter" and accepted is None:
             return UsageError(f"the daemon refuses the parameter {_quote(given.get('parameter'))}")
         if name == "PermissionDenied":
             return PrivilegeError("the daemon does not permit this")
