@@ -152,7 +152,8 @@ def started(
         command: what to run it through, as in `nsenter ...`.
         environ: added to its environment.
         descriptors: passed on to it.
-        program: what the interpreter runs instead; it ends as the daemon.
+        program: what the interpreter runs instead; it ends as the daemon. It is not traced:
+            it would notice (`harness.traced`).
     """
     watch = watched()
     file = directory / "mailbelld.toml"
@@ -164,7 +165,7 @@ def started(
         notify_path.chmod(0o666)  # the daemon may run as another user
         process = subprocess.Popen(
             [
-                *command, *watch.command,
+                *command, *(() if program else watch.command),
                 sys.executable, *(program or watch.program), "--config", str(file),
             ],
             stdin=subprocess.DEVNULL,
