@@ -91,6 +91,21 @@ def test_the_last_of_many_counts_although_a_limit_forbade_to_read_it() -> None:
     assert it.counted() == {Outcome.RATE_LIMITED: 2, Outcome.ACCEPTED: 1}
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [Outcome.RATE_LIMITED, Outcome.TOO_MANY_CONNECTIONS, Outcome.TOO_MANY_FROM_SOURCE],
+)
+def test_each_limit_leaves_the_last_notification_of_a_known_sender(limit: Outcome) -> None:
+    it = house()
+    it.conclude(limit, "192.0.2.25")
+    assert it.woken == []
+    it.conclude(Outcome.ACCEPTED, "192.0.2.25")
+    it.conclude(limit, "192.0.2.25")
+    it.hub.tick(1.0)
+    assert len(it.woken) == 2
+    assert it.counted() == {limit: 2, Outcome.ACCEPTED: 1}
+
+
 def test_a_source_that_no_account_belongs_to_proves_nothing() -> None:
     it = house(ACCOUNTS)
     it.conclude(Outcome.ACCEPTED, "203.0.113.1")

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ NAMED = 0xC0000200
 
 
 class Room:
-    def __init__(self) -> None:
+    def __init__(self, named: Sequence[str] = ("192.0.2.0/30",)) -> None:
         self.limiter = Limiter(
             rate=1,
             burst=1,
@@ -27,7 +28,7 @@ class Room:
             udp=False,
             seed=1,
             random=lambda: 0.0,
-            senders=Senders((Network(Family.IPV4, NAMED, 30),)),
+            senders=Senders(tuple(map(Network.parse, named))),
         )
         self.lines: list[str] = []
         self.room = WaitingRoom(Switch(Journal(self.lines.append, lambda: 0.0), "waiting", "tcp"))
@@ -82,6 +83,21 @@ def test_a_stranger_displaces_no_named_sender() -> None:
     assert it.ended == [1, 3, *range(10, 20), 0, 2]
     assert it.enter(1) is Outcome.TOO_MANY_CONNECTIONS
     assert len(it.room) == ALL
+
+
+def test_one_named_network_displaces_no_sender_of_another() -> None:
+    it = Room(("192.0.2.0/30", "198.51.100.7"))
+    good = it.enter(0xC6336407, 77)
+    for name in range(10):
+        assert isinstance(it.enter(NAMED + name % 4, name), Place)
+    assert it.ended == list(range(7))
+    assert isinstance(good, Place)
+    it.room.leave(good)
+    before = len(it.ended)
+    for name in (78, 79):
+        it.enter(0xC6336407, name)
+    assert len(it.ended) == before + 1
+    assert it.limiter.statistics().connections == len(it.room) == ALL
 
 
 def test_running_out_and_recovering_are_one_line_each() -> None:

@@ -329,7 +329,19 @@ class Gate:
         Args:
             source: the address it comes from.
         """
-        return self.choose(source)[0].named
+        return self.party(source) is not None
+
+    def party(self, source: int) -> Lane | None:
+        """Return what is the same for all sources of one named address or network.
+
+        Args:
+            source: the address it comes from.
+
+        Returns:
+            Their limits; None: the configuration does not name the source.
+        """
+        lane, _ = self.choose(source)
+        return lane if lane.named else None
 
     def connect(self, source: int) -> Outcome | None:
         """Take a place for a connection. `disconnect` gives it back.

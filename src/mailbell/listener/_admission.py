@@ -21,13 +21,17 @@ from mailbell.logs.journal import Journal, Level
 
 __all__ = ["ACCOUNT_OUTCOMES", "Admission"]
 
-# Outcomes that reach an account. A limited connection reaches it too, because it may
-# carry the last notification of a burst (`Hub.ring_unread`).
-ACCOUNT_OUTCOMES = frozenset({Outcome.ACCEPTED, Outcome.RATE_LIMITED})
+# Outcomes of connections that a limit forbade to read to their end. One may carry the last
+# notification of a burst (`Hub.ring_unread`).
+_UNREAD = frozenset(
+    {Outcome.RATE_LIMITED, Outcome.TOO_MANY_CONNECTIONS, Outcome.TOO_MANY_FROM_SOURCE}
+)
+# Outcomes that reach an account.
+ACCOUNT_OUTCOMES = frozenset({Outcome.ACCEPTED, *_UNREAD})
 
 
 # To get a member of an enumeration by its name takes longer than to compare it.
-_NETWORK, _ACCEPTED, _RATE_LIMITED = Cause.NETWORK, Outcome.ACCEPTED, Outcome.RATE_LIMITED
+_NETWORK, _ACCEPTED = Cause.NETWORK, Outcome.ACCEPTED
 
 
 class Admission:
@@ -110,7 +114,7 @@ class Admission:
         """
         origin = Origin(_NETWORK, gate.transport, gate.family, source)
         # What a stranger sends means nothing until it is read.
-        if outcome is _ACCEPTED or (outcome is _RATE_LIMITED and gate.knows(source)):
+        if outcome is _ACCEPTED or (outcome in _UNREAD and gate.knows(source)):
             rung = self._accounts.lookup(gate.family, source, local)
             ring = self._hub.ring_all if outcome is _ACCEPTED else self._hub.ring_all_unread
             ring(rung, origin, now, self._stamp())

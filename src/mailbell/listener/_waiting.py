@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailbell.core.outcome import Outcome
-from mailbell.limits.gate import Gate
+from mailbell.limits.gate import Gate, Lane
 from mailbell.logs.switch import Switch
 
 __all__ = ["Place", "WaitingRoom"]
@@ -45,17 +45,19 @@ class WaitingRoom:
         # The one that has waited longest is first. Strangers are apart from the senders that
         # the configuration names, because they must not displace these.
         self._strangers: dict[Place, None] = {}
-        self._named: dict[Place, None] = {}
+        # By the named address or network, so that none of them displaces the others.
+        self._named: dict[Lane, dict[Place, None]] = {}
         self._full_at = 0
 
     def __len__(self) -> int:
         """Return how many connections wait."""
-        return len(self._strangers) + len(self._named)
+        return len(self._strangers) + sum(map(len, self._named.values()))
 
     def enter(self, gate: Gate, source: int, end: Callable[[], None]) -> Place | Outcome:
         """Take a place; if none is free, take it from the connection that has waited longest.
 
-        A stranger takes no place from a sender that the configuration names.
+        A stranger takes no place from a sender that the configuration names. Such a sender
+        takes it from a stranger, or else from the named network that holds most places.
 
         Args:
             gate: the limits of the connection's family.
@@ -70,7 +72,7 @@ class WaitingRoom:
         if full is Outcome.TOO_MANY_CONNECTIONS:
             self._full_at = len(self)
             self._switch.off(full)
-            self._displace_one(gate.names(source))
+            self._displace_one(for_named=gate.names(source))
             full = gate.connect(source)
         elif 2 * len(self) <= self._full_at:
             # Not at the first free place: near the limit that would log a line each time.
@@ -78,21 +80,33 @@ class WaitingRoom:
         if full is not None:
             return full
         place = Place(gate, source, end)
-        (self._named if gate.names(source) else self._strangers)[place] = None
+        self._among(place)[place] = None
         return place
 
     def leave(self, place: Place) -> None:
         """Give a place back; it is no error if another connection has got it before."""
-        for places in (self._strangers, self._named):
-            if place in places:
-                del places[place]
-                place.gate.disconnect(place.source)
+        places = self._among(place)
+        if place in places:
+            del places[place]
+            place.gate.disconnect(place.source)
+            self._forget_empty(place)
 
-    def _displace_one(self, for_named: bool) -> None:
+    def _among(self, place: Place) -> dict[Place, None]:
+        """Return the places that this one belongs to."""
+        party = place.gate.party(place.source)
+        return self._strangers if party is None else self._named.setdefault(party, {})
+
+    def _forget_empty(self, place: Place) -> None:
+        party = place.gate.party(place.source)
+        if party is not None and not self._named[party]:
+            del self._named[party]
+
+    def _displace_one(self, *, for_named: bool) -> None:
         """End the longest wait: of a stranger if there is one, and of no named sender for one."""
-        longest = next(iter(self._strangers), None)
-        if longest is None and for_named:
-            longest = next(iter(self._named), None)
+        candidates = self._strangers
+        if not candidates and for_named and self._named:
+            candidates = max(self._named.values(), key=len)
+        longest = next(iter(candidates), None)
         if longest is not None:
             self.leave(longest)
             longest.end()
