@@ -6,13 +6,16 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.lingering import needs_refusal, pass_to
 from harness.ordinary import let_in
 
 from mailbell._sys import local_socket
 from mailbell._sys.local_socket import AlreadyRunningError, bind_local, examine_local
+from mailbell._sys.sockets import PeerCredentials, peer_credentials
 from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
@@ -124,6 +127,29 @@ def test_a_live_socket_is_left_alone(place: Path, full: bool) -> None:
             bind_local(str(place), 0o600, None)
         assert caught.value.exit_code == 71
         assert place.lstat().st_ino == inode
+
+
+@needs_refusal
+@pytest.mark.parametrize("probe", [bind_local, examine_local])
+def test_who_listens_cannot_delay_the_probe(
+    place: Path, monkeypatch: pytest.MonkeyPatch, probe: Callable[..., object]
+) -> None:
+    """The probe closes a connection that it never reads, with all descriptors in it."""
+    taken = []
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(place))
+        live.listen()
+
+        def look(sock: socket.socket) -> PeerCredentials:
+            with live.accept()[0] as connection:
+                taken.append(pass_to(connection))
+            return peer_credentials(sock)
+
+        monkeypatch.setattr(local_socket, "peer_credentials", look)
+        words = (0o600, None) if probe is bind_local else (None,)
+        with pytest.raises(AlreadyRunningError):
+            probe(str(place), *words)
+    assert taken == [False]
 
 
 def test_a_datagram_socket_is_left_alone(place: Path) -> None:

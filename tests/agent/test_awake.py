@@ -18,6 +18,7 @@ import pytest
 import trio
 from agent.bus import LOGIND, MANAGER, Bus, Peer, owner_changed, signal, started
 from harness.child import Ended, run, run_as_root
+from harness.lingering import needs_refusal, pass_to
 from harness.netns import Namespace, namespaces
 from harness.sender import PATIENCE
 from jeepney import new_signal
@@ -411,6 +412,19 @@ async def test_a_bus_that_does_not_answer_is_not_waited_for(
             mock_clock.jump(5)
             await watch.until_told(1)
     assert watch.lines == ['event=sleep_watch by=clocks reason="the bus does not answer"']
+
+
+@needs_refusal
+async def test_a_descriptor_on_the_bus_is_refused(tmp_path: Path) -> None:
+    """To close it could take hours, in which the agent would start no command."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen()
+        async with watching(f"unix:path={tmp_path}/bus", lines=0) as watch:
+            await settled()
+            with listener.accept()[0] as bus:
+                assert not pass_to(bus)
+            await watch.until_logged(1)
 
 
 async def test_what_goes_wrong_in_telling_is_not_taken_for_the_bus(bus: Bus, logind: Peer) -> None:

@@ -3,13 +3,14 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 from harness.fake_daemon import STATUS, FakeDaemon, Peer, answer, notification, stream, told
+from harness.lingering import needs_refusal, pass_to
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys import local_listener
@@ -18,7 +19,8 @@ from mailbell.client._connect import connect
 from mailbell.client.trio import Client as TrioClient
 from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cause
-from mailbell.interfaces.listener import GetStatus, GetStatusReply
+from mailbell.interfaces.listener import GetStatus, GetStatusReply, Status, too_fast
+from mailbell.varlink import encode_error
 
 RESYNC = notification(cause=Cause.RESYNC)
 
@@ -241,3 +243,58 @@ def test_a_daemon_that_starts_while_it_is_looked_for_is_not_cut_off(
     with pytest.raises(UnavailableError, match="no daemon at"):
         connect([path])
     daemons[0].close()
+
+
+async def ask_with_trio(path: str) -> Status:
+    async with TrioClient(path) as client:
+        return await client.status()
+
+
+ASK = [lambda path: Client(path).status(), lambda path: trio.run(ask_with_trio, path)]
+both = pytest.mark.parametrize("ask", ASK, ids=["blocking", "trio"])
+
+
+@needs_refusal
+@both
+def test_a_descriptor_that_takes_long_to_close_is_refused(
+    tmp_path: Path, ask: Callable[[str], Status]
+) -> None:
+    """The client would have to close it, whatever its deadline is."""
+    taken = []
+
+    def scene(peer: Peer) -> None:
+        taken.append(pass_to(peer.connection))
+        answer(GetStatus(), GetStatusReply(STATUS))(peer)
+
+    path = str(tmp_path / "s")
+    with FakeDaemon(path, scene):
+        assert ask(path) == STATUS
+    assert taken == [False]
+
+
+@both
+def test_why_a_call_is_refused_is_read_also_after_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], Status]
+) -> None:
+    """The daemon has answered and closed before the client sends: the kernel says EPIPE."""
+    path = str(tmp_path / "s")
+    with listening(path) as daemon:
+
+        def refuse(_: socket.socket, __: str | None) -> None:
+            with daemon.accept()[0] as connection:
+                connection.send(encode_error(too_fast()))
+
+        monkeypatch.setattr(_connect, "require_trusted", refuse)
+        with pytest.raises(TemporaryError, match="refuses more calls of this user"):
+            ask(path)
+
+
+@both
+def test_an_end_without_a_word_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], Status]
+) -> None:
+    path = str(tmp_path / "s")
+    with listening(path) as daemon:
+        monkeypatch.setattr(_connect, "require_trusted", lambda *_: daemon.accept()[0].close())
+        with pytest.raises(UnavailableError, match="the daemon closed the connection"):
+            ask(path)

@@ -73,17 +73,21 @@ STATUS = Status(
 
 
 class Peer:
-    """The daemon's end of one connection."""
+    """The daemon's end of one connection.
+
+    Attributes:
+        connection: the connection itself.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+        self.connection = connection
         self._decoder = Decoder(CALL_LIMIT)
 
     def method(self) -> Request:
         """Waits for the next call."""
         messages: list[bytes] = []
         while not messages:
-            data = self._connection.recv(4096)
+            data = self.connection.recv(4096)
             assert data, "the client left without a call"
             messages = self._decoder.feed_untrusted(data)
         (message,) = messages
@@ -100,12 +104,12 @@ class Peer:
     def send(self, data: bytes) -> None:
         """Sends any bytes; the client may leave before it has read them all."""
         with suppress(BrokenPipeError, ConnectionResetError):
-            self._connection.sendall(data)
+            self.connection.sendall(data)
 
     def wait_closed(self) -> None:
         """Waits until the client hangs up."""
         with suppress(ConnectionResetError):
-            while self._connection.recv(4096):
+            while self.connection.recv(4096):
                 pass
 
 

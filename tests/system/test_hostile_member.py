@@ -3,52 +3,23 @@
 import os
 import signal
 import socket
-import struct
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import pytest
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
+from harness.lingering import needs_refusal, pass_to
 from system.support import LISTENER, Local
 
 from mailbell.client import Client
 from mailbell.core.notification import Cause, Cursor
 
-SO_PASSRIGHTS = 83
 
-
-def kernel_can_refuse_descriptors() -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
-        except OSError:
-            return False
-        return True
-
-
-def lingering() -> socket.socket:
-    """Make a descriptor whose last close takes as long as its owner wants: here eight seconds."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        sock = socket.create_connection(listening.getsockname())
-        peer, _ = listening.accept()
-    peer.detach()  # it never reads; the kernel closes it when the process ends
-    sock.setblocking(False)
-    with pytest.raises(BlockingIOError):  # noqa: PT012 - until the peer's receive window is full
-        while True:
-            sock.send(b"x" * 65536)
-    sock.setblocking(True)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 8))
-    return sock
-
-
+@needs_refusal
 def test_a_descriptor_in_a_message_is_refused_and_cannot_stop_the_daemon(tmp_path: Path) -> None:
-    if not kernel_can_refuse_descriptors():
-        pytest.skip("SO_PASSRIGHTS needs Linux 6.16: SECURITY.md says so")
     with started(tmp_path) as daemon, socket.socket(socket.AF_UNIX) as member:
         member.connect(str(daemon.path))
-        with lingering() as slow, pytest.raises(PermissionError):
-            socket.send_fds(member, [b"x"], [slow.fileno()])
+        assert not pass_to(member)
         ring(daemon.endpoint())
         until(lambda: daemon.counted() == {"accepted": 1})
 

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
-from mailbell._sys.sockets import peer_credentials
+from mailbell._sys.sockets import peer_credentials, refuse_descriptors
 from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.configuration.values import MAX_SOCKET_PATH
 from mailbell.core.errors import (
@@ -222,6 +222,7 @@ def _remove(path: str) -> None:
 def _require_dead(path: str) -> None:
     """Refuse a socket on which a process listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        refuse_descriptors(probe)  # who listens there could delay the close of the probe
         code = probe.connect_ex(path)
         # unix(7): for the side that connects, the credentials of the process that
         # called listen(2).

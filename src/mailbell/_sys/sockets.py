@@ -267,10 +267,11 @@ def refuse_descriptors(sock: socket.socket) -> bool:
 
     The process that reads a message must close the descriptors in it. To close some of
     them takes as long as their owner likes: a TCP connection with the linger option, a file
-    of a network file system that hangs. Accepted sockets inherit this option.
+    of a network file system that hangs. The peer's call that passes one fails with EPERM.
 
     Args:
-        sock: the listening Unix socket.
+        sock: a listening Unix socket, whose accepted sockets inherit the option, or a Unix
+            socket that is not connected yet.
 
     Returns:
         Whether the kernel knows the option.

@@ -5,6 +5,7 @@ interface name. So a signal counts only if it comes from the connection that own
 name. The bus tells which connection that is, and when it changes.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,6 +17,7 @@ from jeepney import Message as Call
 from jeepney.auth import BEGIN, Authenticator
 from jeepney.bus import get_bus
 
+from mailbell._sys.sockets import refuse_descriptors
 from mailbell.agent._dbus import Message, Reader, WireError
 
 __all__ = ["READ_SIZE", "SYSTEM", "BusError", "Logind", "connect"]
@@ -157,13 +159,29 @@ async def connect(address: str = SYSTEM) -> Logind:
         BusError: there is no bus, or the bus has no logind.
     """
     with _explained(), trio.fail_after(_PATIENCE):
-        logind = Logind(await trio.open_unix_socket(get_bus(address)))
+        logind = Logind(await _open(get_bus(address)))
         try:
             await logind.begin()
         except BaseException:
             logind.close()
             raise
         return logind
+
+
+async def _open(path: str) -> trio.SocketStream:
+    sock = trio.socket.from_stdlib_socket(_unconnected())
+    try:
+        await sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
+
+
+def _unconnected() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    refuse_descriptors(sock)  # logind's signals have none
+    return sock
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailbell.client._conversation import FOREVER, READ_SIZE
-from mailbell.client._explain import explain_end
 
 __all__ = ["Channel", "Timing"]
 
@@ -39,13 +38,15 @@ class Channel:
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of the bytes.
 
+        It is no error here if the daemon has closed the connection: `receive` returns what
+        the daemon said before, and then the end.
+
         Args:
             data: the bytes.
             deadline: a time of this channel's clock, in seconds; `FOREVER` for none.
 
         Raises:
             TimeoutError: the socket did not take all of the bytes in time.
-            UnavailableError: the daemon closed the connection.
         """
         self._wait_until(deadline)
         try:
@@ -53,8 +54,8 @@ class Channel:
             self._socket.sendall(data, socket.MSG_NOSIGNAL)
         except (TimeoutError, BlockingIOError):
             raise TimeoutError from None
-        except OSError:
-            raise explain_end() from None
+        except OSError:  # the daemon may have said why; the caller reads that next
+            return
 
     def receive(self, deadline: float) -> bytes:
         """Wait for bytes.

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 
 from mailbell._sys.local_listener import listens
+from mailbell._sys.sockets import refuse_descriptors
 from mailbell.client._explain import explain_connect
 from mailbell.client._path import SYSTEM_PATH
 from mailbell.client._trust import require_trusted
@@ -63,6 +64,8 @@ def _connect_to(path: str) -> socket.socket:
     try:
         # A blocking connect would wait for room in the daemon's queue, without a deadline.
         sock.setblocking(False)
+        # Before the connection: what is sent on it could have descriptors at once.
+        refuse_descriptors(sock)
         sock.connect(path)
     except BaseException:
         sock.close()

@@ -27,7 +27,7 @@ from mailbell.client._conversation import (
     State,
     encode_call_checked,
 )
-from mailbell.client._explain import explain_end, explain_silence
+from mailbell.client._explain import explain_silence
 from mailbell.client._path import Located
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
@@ -46,12 +46,13 @@ class _Channel:
         self._socket = trio.socket.from_stdlib_socket(connected)
 
     async def send(self, data: bytes) -> None:
+        """Send all of the bytes. If the daemon has closed, `receive` tells what it said before."""
         try:
             while data:
                 sent = await self._socket.send(data, socket.MSG_NOSIGNAL)
                 data = data[sent:]
-        except OSError:
-            raise explain_end() from None
+        except OSError:  # the daemon may have said why; the caller reads that next
+            return
 
     async def receive(self) -> bytes:
         """Return the next bytes; empty when the connection ended for any reason."""
