@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.lingering import needs_refusal, pass_to
@@ -16,6 +17,7 @@ from harness.ordinary import let_in
 from mailbell._sys import local_socket
 from mailbell._sys.local_socket import AlreadyRunningError, bind_local, examine_local
 from mailbell._sys.sockets import PeerCredentials, peer_credentials
+from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.core.errors import (
     ConfigurationError,
     MailbellError,
@@ -266,6 +268,27 @@ def test_a_directory_anyone_may_write_to(tmp_path: Path, place: Path) -> None:
     assert caught.value.exit_code == 78
     tmp_path.chmod(0o1777)
     bind_local(str(place), 0o600, None).close()
+
+
+def test_a_directory_that_comes_and_goes_is_refused(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sticky folder another user removes it while it is looked at, and makes it again."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x").chmod(0o777)
+
+    def find(*words: Any, **more: Any) -> Any:
+        (tmp_path / "x").rename(tmp_path / "away")
+        try:
+            return find_weaknesses(*words, **more)
+        finally:
+            (tmp_path / "away").rename(tmp_path / "x")
+
+    monkeypatch.setattr(local_socket, "find_weaknesses", find)
+    with pytest.raises(ConfigurationError, match="x does not exist"):
+        bind_local(str(tmp_path / "x/s"), 0o600, None)
+    assert list((tmp_path / "x").iterdir()) == []
 
 
 @pytest.mark.parametrize("directory_mode", [0o000, 0o500])

@@ -10,7 +10,7 @@ import pytest
 from harness.child import run, run_as_root
 from harness.ordinary import NOBODY, let_in
 
-from mailbell._sys.trusted_path import Weakness, find_weaknesses
+from mailbell._sys.trusted_path import Weakness, find_weaknesses, make_folders
 
 
 def found(path: Path | str, *trusted: int) -> list[str]:
@@ -122,6 +122,40 @@ def test_links_in_a_circle_are_an_error(top: Path) -> None:
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
         find_weaknesses(str(top / "a"))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("path", ["missing", "missing/x", "file/x", "link"])
+def test_who_needs_the_whole_path_is_told_where_it_ends(top: Path, path: str) -> None:
+    (top / "file").touch()
+    (top / "link").symlink_to("nothing")
+    assert found(top / path) == []
+    with pytest.raises((FileNotFoundError, NotADirectoryError)):
+        find_weaknesses(str(top / path), whole=True)
+    assert find_weaknesses(str(top / "file"), whole=True) == ()
+    top.chmod(0o777)
+    assert find_weaknesses(str(top / path), whole=True) == (Weakness(str(top), None),)
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o077])
+def test_folders_are_made_for_their_owner_alone(top: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        make_folders(str(top / "a/b"))
+        make_folders(str(top / "a/b"))
+    finally:
+        os.umask(before)
+    assert [(top / each).stat().st_mode & 0o777 for each in ("a", "a/b")] == [0o700] * 2
+    (top / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        make_folders(str(top / "file/a"))
+
+
+def test_a_relative_folder_is_made_in_the_current_one(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(top)
+    make_folders("a/b")
+    assert (top / "a/b").is_dir()
 
 
 def test_no_descriptor_is_left(top: Path) -> None:

@@ -21,6 +21,8 @@ from harness.sender import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailbell._sys.trusted_path import make_folders
+from mailbell.agent import _lock
 from mailbell.agent._lock import Turn, take, take_all
 from mailbell.agent._session import Running, Session
 from mailbell.agent.folders import state_folder
@@ -366,6 +368,22 @@ def test_one_below_a_folder_that_others_may_write_is_refused(
     assert len(os.listdir("/proc/self/fd")) == before
     (tmp_path / "state").chmod(0o755)  # the remedy works
     take(str(place), "fetch", []).close()
+
+
+def test_a_folder_that_another_user_makes_first_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was missing when the agent looked, and is there when the agent makes the rest."""
+    tmp_path.chmod(0o1777)
+
+    def make(path: str) -> None:
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x").chmod(0o777)
+        make_folders(path)
+
+    monkeypatch.setattr(_lock, "make_folders", make)
+    with pytest.raises(ConfigurationError, match=f"other users may write to {tmp_path}/x, who"):
+        take(str(tmp_path / "x/state/mailbell"), "fetch", [])
 
 
 def test_its_parents_are_made_for_their_owner_alone(tmp_path: Path) -> None:

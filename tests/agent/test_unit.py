@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_files.units import require
 
+from mailbell._sys.trusted_path import make_folders
 from mailbell.agent import unit
 from mailbell.agent._pace import Timing
-from mailbell.core.errors import OperatingSystemError
+from mailbell.core.errors import ConfigurationError, OperatingSystemError
 
 MANAGER = Path("/usr/lib/systemd/systemd")
 UNIT = unit.text([sys.executable, "run", "--then=notmuch new", "--", "mbsync"], "/usr/bin:/bin")
@@ -182,6 +183,33 @@ def test_a_first_unit_is_written_with_the_folders_it_needs(place: Path) -> None:
     assert unit.present(str(place)) == UNIT.encode()
     assert place.stat().st_mode & 0o777 == 0o644
     assert os.listdir(place.parent) == [unit.NAME]
+
+
+def test_its_folders_are_good_for_the_next_installation(place: Path) -> None:
+    """With the umask 002 of a private group others could write to them, by the group."""
+    before = os.umask(0o002)
+    try:
+        unit.write(str(place), "new", instead=None)
+    finally:
+        os.umask(before)
+    unit.require_safe_way(str(place))
+    unit.require_safe_way(str(place), whole=True)
+
+
+def test_a_folder_that_another_user_makes_first_gets_no_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o1777)
+
+    def make(path: str) -> None:
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x").chmod(0o777)
+        make_folders(path)
+
+    monkeypatch.setattr(unit, "make_folders", make)
+    with pytest.raises(ConfigurationError, match=f"other users may write to {tmp_path}/x, who"):
+        unit.write(str(tmp_path / "x/systemd/user/u.service"), "new", instead=None)
+    assert list((tmp_path / "x").rglob("*.service")) == []
 
 
 def test_one_that_was_seen_is_replaced(place: Path) -> None:

@@ -64,8 +64,10 @@ def _lowest_free_port() -> int:
 def own_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some tests change the user that the program sees. The test's folders stay trusted."""
 
-    def find(path: str, trusted: Collection[int] = ()) -> tuple[Weakness, ...]:
-        return find_weaknesses(path, {*trusted, _USER})
+    def find(
+        path: str, trusted: Collection[int] = (), *, whole: bool = False
+    ) -> tuple[Weakness, ...]:
+        return find_weaknesses(path, {*trusted, _USER}, whole=whole)
 
     monkeypatch.setattr(local_socket, "find_weaknesses", find)
     monkeypatch.setattr(check, "find_weaknesses", find)

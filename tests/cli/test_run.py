@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness import child
 from harness.sender import PATIENCE
 
 import mailbell.agent.serve
+from mailbell._sys.trusted_path import Way, examine_way
 from mailbell.agent import unit
 from mailbell.agent._pace import Timing
 from mailbell.agent.configuration import Job
@@ -398,6 +400,35 @@ class TestFile:
         code, lines = say()
         assert code == 78
         assert lines[0] == f"mailbell: {file}: it belongs to another user (uid {owner})"
+
+    def test_a_folder_that_comes_and_goes_is_refused(
+        self, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a sticky folder another user may make it between the look and the opening."""
+        tmp_path.chmod(0o1777)
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x").chmod(0o777)
+        (tmp_path / "x/agent.toml").write_text(SAYS)
+
+        def examine(path: str) -> Way:
+            (tmp_path / "x").rename(tmp_path / "away")
+            try:
+                return examine_way(path)
+            finally:
+                (tmp_path / "away").rename(tmp_path / "x")
+
+        monkeypatch.setattr(_agent_file, "examine_way", examine)
+        code, lines = say("--config", str(tmp_path / "x/agent.toml"))
+        assert code == 78
+        assert "agent.toml was made or moved while it was looked at" in lines[0]
+
+    def test_a_file_without_a_name_is_a_file(self, agent: Agent, say: Say) -> None:
+        """A shell may put a here-document into a file that it has removed."""
+        with tempfile.TemporaryFile() as file:
+            file.write(SAYS.encode())
+            file.flush()
+            assert say("--config", f"/dev/fd/{file.fileno()}") == (0, [])
+        assert agent.jobs[0].command == ("true",)
 
     def test_a_pipe_is_a_file(self, agent: Agent, say: Say) -> None:
         reader, writer = os.pipe()

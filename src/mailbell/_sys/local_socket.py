@@ -175,7 +175,7 @@ def _require_safe_directory(directory: str, trusted: Collection[int]) -> None:
     """Refuse a directory if another user could replace the socket by another one."""
     try:
         status = os.stat(directory)
-        weaknesses = find_weaknesses(directory, trusted)
+        weaknesses = find_weaknesses(directory, trusted, whole=True)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"the socket directory {directory} does not exist",

@@ -7,20 +7,26 @@ caller names. No other user may write to a folder, unless it is sticky: there on
 a name may change it, inode(7).
 
 The rule has no exception for a private group. A group may get members later, and the group's
-permissions are also those of a POSIX access control list (acl(5)).
+permissions are also those of a POSIX access control list (acl(5)). Group 0 is a group as any
+other: in a container every user may be its member.
 
-If nothing is found, no other user can change what the path means, also not between this walk
-and the use of the path. The owner of the root folder is trusted: who owns it decides all. In a
-user namespace this may be the overflow user, which stands for all users of the outside.
+If nothing is found on the whole way, no other user can change what the path means, also not
+between this walk and the use of the path. This does not hold where the walk ended early. In a
+sticky folder another user may make the missing name. So a caller that needs the whole path asks
+for it, and a caller that makes folders looks again after that.
+
+The owner of the root folder is trusted: who owns it decides all. In a user namespace this may be
+the overflow user, which stands for all users of the outside.
 """
 
 import errno
 import os
 import stat
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-__all__ = ["Weakness", "find_weaknesses"]
+__all__ = ["Way", "Weakness", "examine_way", "find_weaknesses", "make_folders"]
 
 _MOST_LINKS: Final = 40  # as many as the kernel follows, path_resolution(7)
 _OPEN: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,29 +57,82 @@ class Weakness(NamedTuple):
         return f"choose a folder of your own, or `chown root {self.path}`"
 
 
-def find_weaknesses(path: str, trusted: Collection[int] = ()) -> tuple[Weakness, ...]:
+class Way(NamedTuple):
+    """What was found on the way to a path.
+
+    Attributes:
+        weaknesses: the weak places, beginning at the root folder.
+        missing: the error at the first name that does not exist; None: all of them exist.
+    """
+
+    weaknesses: tuple[Weakness, ...]
+    missing: OSError | None
+
+
+def find_weaknesses(
+    path: str, trusted: Collection[int] = (), *, whole: bool = False
+) -> tuple[Weakness, ...]:
     """Look at every folder and link on the way to a path.
 
     Args:
-        path: the path. If it is a folder, that is looked at too; another file is not. The walk
-            ends where the path does not exist.
+        path: the path. If it is a folder, that is looked at too; another file is not.
         trusted: users who may change the path, beside root and this process's user.
+        whole: whether all of the path must exist. If not, the walk ends where it does not.
 
     Returns:
         What was found, beginning at the root folder.
 
     Raises:
+        OSError: this process may not look at a folder, or there are too many links. With
+            `whole`, also a name that does not exist, if nothing else was found.
+    """
+    way = examine_way(path, trusted)
+    if whole and way.missing is not None and not way.weaknesses:
+        raise way.missing
+    return way.weaknesses
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and its missing parents, for this user alone, whatever the umask is.
+
+    Another user may have made one of them meanwhile. So the caller looks at the whole way then.
+
+    Args:
+        path: the path of the folder.
+
+    Raises:
+        OSError: a folder cannot be made.
+    """
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent or "."):
+        make_folders(parent)
+    with suppress(FileExistsError):
+        os.mkdir(path, mode=0o700)
+
+
+def examine_way(path: str, trusted: Collection[int] = ()) -> Way:
+    """Look at every folder and link on the way to a path, as far as it exists.
+
+    Args:
+        path: as for `find_weaknesses`.
+        trusted: as for `find_weaknesses`.
+
+    Returns:
+        What was found.
+
+    Raises:
         OSError: this process may not look at a folder, or there are too many links.
     """
+    missing = None
     walk = _Walk({0, os.geteuid(), os.stat("/").st_uid, *trusted})
     try:
         walk.begin()
         walk.follow(path if path.startswith("/") else os.path.join(os.getcwd(), path))
-    except (FileNotFoundError, NotADirectoryError):
-        pass
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = error
     finally:
         walk.close()
-    return tuple(dict.fromkeys(walk.found))
+    return Way(tuple(dict.fromkeys(walk.found)), missing)
 
 
 class _Walk:

@@ -28,7 +28,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from mailbell._sys.trusted_path import find_weaknesses
+from mailbell._sys.trusted_path import find_weaknesses, make_folders
 from mailbell.agent._session import Session
 from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import (
@@ -214,8 +214,11 @@ def _merged(wanted: Iterable[tuple[str, Collection[str]]]) -> dict[str, frozense
 
 def _open_directory(path: str) -> int:
     """Open the directory, or make it. Refuse a directory that other users could change."""
-    _require_safe_way(os.path.dirname(path), path)
-    _make(path)
+    parent = os.path.dirname(path)
+    _require_safe_way(parent, path)
+    make_folders(path)
+    # Again: in a sticky folder another user may have made one of the missing folders first.
+    _require_safe_way(parent, path, whole=True)
     place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _require_ours(os.fstat(place), path)
@@ -225,26 +228,17 @@ def _open_directory(path: str) -> int:
     return place
 
 
-def _require_safe_way(parent: str, path: str) -> None:
+def _require_safe_way(parent: str, path: str, *, whole: bool = False) -> None:
     """Refuse it if another user could put another directory in its place.
 
     Two agents would have two directories, and both would fetch.
     """
-    weaknesses = find_weaknesses(parent)
+    weaknesses = find_weaknesses(parent, whole=whole)
     if weaknesses:
         raise ConfigurationError(
             f"{weaknesses[0]}, who could replace the folder of the locks, {path}",
             weaknesses[0].remedy,
         )
-
-
-def _make(path: str) -> None:
-    """Make the directory and its missing parents, for this user alone, whatever the umask is."""
-    parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        _make(parent)
-    with suppress(FileExistsError):
-        os.mkdir(path, mode=0o700)
 
 
 def _require_ours(status: os.stat_result, path: str) -> None:

@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from typing import Final
 
-from mailbell.core.errors import OperatingSystemError
+from mailbell._sys.trusted_path import find_weaknesses, make_folders
+from mailbell.core.errors import ConfigurationError, OperatingSystemError
 
-__all__ = ["NAME", "enable", "present", "text", "write"]
+__all__ = ["NAME", "enable", "present", "require_safe_way", "text", "write"]
 
 NAME: Final = "mailbell-agent.service"
 
@@ -146,6 +147,24 @@ def present(where: str) -> bytes | None:
         return None
 
 
+def require_safe_way(where: str, *, whole: bool = False) -> None:
+    """Refuse a folder in which another user could replace the unit, which names a program.
+
+    Args:
+        where: the path of the unit.
+        whole: whether its folder must exist, and a link at the path does not matter, because
+            `write` replaces it.
+
+    Raises:
+        ConfigurationError: another user could replace it.
+        OSError: the folder does not exist, or this process may not look at it.
+    """
+    weaknesses = find_weaknesses(os.path.dirname(where) if whole else where, whole=whole)
+    if weaknesses:
+        what = f"{weaknesses[0]}, who could replace {where}"
+        raise ConfigurationError(what, weaknesses[0].remedy)
+
+
 def write(where: str, unit: str, *, instead: bytes | None) -> None:
     """Write the unit, either all of it or nothing.
 
@@ -156,10 +175,13 @@ def write(where: str, unit: str, *, instead: bytes | None) -> None:
 
     Raises:
         OperatingSystemError: the unit has other content by now. It is not replaced.
+        ConfigurationError: another user could replace the unit.
         OSError: the unit cannot be written.
     """
     folder = os.path.dirname(where)
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
+    # In a sticky folder another user may have made one of the missing folders first.
+    require_safe_way(where, whole=True)
     new = unit.encode()
     if present(where) not in {instead, new}:
         raise OperatingSystemError(f"{where} has changed meanwhile", "read it, and try again")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import TypeVar
 
-from mailbell._sys.trusted_path import find_weaknesses
+from mailbell._sys.trusted_path import Way, examine_way
 from mailbell.agent.configuration import Job, parse
 from mailbell.agent.folders import configuration_folder
 from mailbell.agent.preset import Preset
@@ -86,8 +86,10 @@ def _parsed(read: Callable[[bytes], _T], data: bytes, name: str) -> _T:
 
 def _read(path: str) -> bytes:
     try:
+        # Before it is opened: then no other user can lead the path to another file.
+        way = examine_way(path)
         with open(path, "rb") as file:
-            _refuse_others(path, os.fstat(file.fileno()))
+            _refuse_others(path, os.fstat(file.fileno()), way)
             # One byte more than the reader accepts, so that it can refuse a longer file.
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
@@ -102,9 +104,9 @@ def _unreadable(path: str, error: OSError) -> MailbellError:
     return ConfigurationError(f"{path}: {error.strerror}", "name a regular file")
 
 
-def _refuse_others(path: str, status: os.stat_result) -> None:
+def _refuse_others(path: str, status: os.stat_result, way: Way) -> None:
     """Refuse a file that another user can write or replace, also through a link on the way."""
-    weaknesses = find_weaknesses(path)[::-1]
+    weaknesses = way.weaknesses[::-1]
     owners = [(path, status.st_uid)] if status.st_uid not in {os.geteuid(), 0} else []
     owners += [(each.path, each.owner) for each in weaknesses if each.owner is not None]
     owned = [Problem(name, f"it belongs to another user (uid {owner})") for name, owner in owners]
@@ -112,6 +114,7 @@ def _refuse_others(path: str, status: os.stat_result) -> None:
     open_to_others += [each.path for each in weaknesses if each.owner is None]
     problems = owned.copy()
     if not open_to_others and not problems:
+        _refuse_newcomer(path, status, way)
         return
     remedies = []
     if open_to_others:
@@ -125,3 +128,13 @@ def _refuse_others(path: str, status: os.stat_result) -> None:
         ", and ".join(remedies),
         tuple(problems),
     )
+
+
+def _refuse_newcomer(path: str, status: os.stat_result, way: Way) -> None:
+    """Refuse a file that was not there when the way to it was looked at.
+
+    A pipe of the shell has no name, and neither has a file that was removed (/dev/fd/3).
+    """
+    if way.missing is not None and stat.S_ISREG(status.st_mode) and status.st_nlink:
+        what = f"{path} was made or moved while it was looked at"
+        raise ConfigurationError(what, "see who has made it, and try again")

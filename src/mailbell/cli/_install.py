@@ -9,7 +9,6 @@ from typing import Final
 
 import click
 
-from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.agent.folders import configuration_folder
 from mailbell.cli._common import absolute
 from mailbell.core.errors import ConfigurationError, UsageError
@@ -36,7 +35,7 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
 
     where = os.path.join(configuration_folder(os.environ), "systemd", "user", user_unit.NAME)
     unit = user_unit.text([_program(), "run", *_socket(socket_path), *line], _search(), _user())
-    _require_safe_way(where)
+    user_unit.require_safe_way(where)
     before = user_unit.present(where)
     _show(unit, before, where)
     if not sure:
@@ -49,14 +48,6 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
         f"Its state:    systemctl --user status {user_unit.NAME}\n"
         "To run it also while you are logged out:   loginctl enable-linger"
     )
-
-
-def _require_safe_way(where: str) -> None:
-    """Refuse a folder in which another user could replace the unit, which names a program."""
-    weaknesses = find_weaknesses(where)
-    if weaknesses:
-        what = f"{weaknesses[0]}, who could replace {where}"
-        raise ConfigurationError(what, weaknesses[0].remedy)
 
 
 def _program() -> str:
