@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.access_list import has_access_list, let_user_in_by_default
+from harness.child import run
 from harness.lingering import needs_refusal, pass_to
 from harness.ordinary import let_in
 
 from mailbell._sys import local_socket
-from mailbell._sys.local_socket import AlreadyRunningError, bind_local, examine_local
+from mailbell._sys.local_socket import (
+    AlreadyRunningError,
+    bind_local,
+    examine_local,
+    require_safe_passed,
+)
 from mailbell._sys.sockets import PeerCredentials, peer_credentials
 from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.core.errors import (
@@ -24,6 +31,8 @@ from mailbell.core.errors import (
     OperatingSystemError,
     PrivilegeError,
 )
+
+STRANGER = 12345
 
 
 @pytest.fixture
@@ -95,6 +104,99 @@ def test_a_group_it_may_not_give_leaves_nothing_behind(
         bind_local(str(place), 0o660, 12345)
     assert not place.exists()
     assert os.listdir("/proc/self/fd") == descriptors
+
+
+def test_an_access_control_list_of_the_folder_lets_nobody_in(tmp_path: Path, place: Path) -> None:
+    """acl(5): a new file gets the folder's default list, which may name any user."""
+    let_user_in_by_default(tmp_path, STRANGER)
+    with bind_local(str(place), 0o660, None):
+        assert not has_access_list(place)
+        assert mode_of(place) == 0o660
+        if os.geteuid() == 0:
+            let_in(tmp_path)
+            assert isinstance(run(lambda: connect_as(STRANGER, place)).error, PermissionError)
+
+
+def connect_as(uid: int, path: Path) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+
+
+@pytest.mark.parametrize("how", ["refused", "without effect"])
+def test_a_list_that_cannot_be_removed_is_an_error(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def remove(*_: object) -> None:
+        if how == "refused":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    let_user_in_by_default(tmp_path, STRANGER)
+    monkeypatch.setattr(os, "removexattr", remove)
+    with pytest.raises(PrivilegeError, match="no permission to make the socket"):
+        bind_local(str(place), 0o660, None)
+    assert not place.exists()
+
+
+def passed(place: Path, mode: int = 0o660) -> socket.socket:
+    """Make a socket as a service manager does."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(place))
+    place.chmod(mode)
+    sock.listen()
+    return sock
+
+
+def test_a_passed_socket_is_looked_at(tmp_path: Path, place: Path) -> None:
+    with passed(place):
+        require_safe_passed(str(place), 0o660)
+        require_safe_passed(str(place), 0o666)
+        with pytest.raises(ConfigurationError, match=r"mode 0660, socket.mode is 0600; write Sock"):
+            require_safe_passed(str(place), 0o600)
+        tmp_path.chmod(0o777)
+        with pytest.raises(ConfigurationError, match="who could replace the socket in"):
+            require_safe_passed(str(place), 0o660)
+        tmp_path.chmod(0o755)
+        place.unlink()
+        with pytest.raises(ConfigurationError, match=f"local socket is not at {place}; restart"):
+            require_safe_passed(str(place), 0o660)
+        place.touch()
+        with pytest.raises(ConfigurationError, match="has mode"):
+            require_safe_passed(str(place), 0o777)
+
+
+def test_a_passed_socket_has_no_access_control_list(tmp_path: Path, place: Path) -> None:
+    let_user_in_by_default(tmp_path, STRANGER)
+    with passed(place):
+        assert has_access_list(place)
+        with pytest.raises(ConfigurationError, match="has an access control list, which may let"):
+            require_safe_passed(str(place), 0o777)
+
+
+def test_whether_a_passed_socket_has_a_list_must_be_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "getxattr", refuse)
+    with passed(place), pytest.raises(OperatingSystemError, match="let the service call lgetxattr"):
+        require_safe_passed(str(place), 0o660)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_in_a_sticky_folder_the_owner_could_replace_a_passed_socket(
+    tmp_path: Path, place: Path
+) -> None:
+    with passed(place):
+        os.chown(place, STRANGER, STRANGER)
+        require_safe_passed(str(place), 0o660)
+        tmp_path.chmod(0o1777)
+        with pytest.raises(ConfigurationError, match=f"belongs to user {STRANGER}, who could"):
+            require_safe_passed(str(place), 0o660)
+        require_safe_passed(str(place), 0o660, {STRANGER})
 
 
 def test_a_dead_socket_is_replaced(place: Path) -> None:

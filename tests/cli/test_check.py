@@ -306,9 +306,14 @@ def test_to_look_at_a_socket_that_starts_the_daemon_does_not_start_it(
         live.bind(place)
         live.listen()
         live.setblocking(False)
+        os.chmod(place, 0o666)
+        refused = _check(path, capsys)
+        os.chmod(place, 0o660)
         code, out = _check(path, capsys)
         with pytest.raises(BlockingIOError):
             live.accept()
+    assert refused[0] == 78
+    assert "SocketMode=0660" in refused[1]
     assert code == 0
     assert f"ok   {place} is held by the service manager for mailbelld (local.socket)\n" in out
 

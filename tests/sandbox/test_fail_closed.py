@@ -185,7 +185,7 @@ ORDINARY: Final = {
     "openat", "read", "write", "lseek", "newfstatat", "fstat", "readlink", "readlinkat",
     "getdents64", "preadv2", "ioctl", "fcntl",
     "dup", "dup2", "dup3", "umask", "chmod", "fchmodat", "chown",
-    "fchownat", "getcwd",
+    "fchownat", "removexattr", "getxattr", "lgetxattr", "getcwd",
     "socket", "socketpair", "bind", "listen", "connect", "getsockname", "getsockopt", "setsockopt",
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
     "getpid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getrandom", "clock_gettime",

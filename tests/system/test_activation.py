@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Semaphore
 
 import pytest
+from harness.access_list import let_user_in_by_default
 from harness.activation import listening, passing
 from harness.daemon import LINE, Daemon, configuration, ring, started, until
 from harness.ordinary import NOBODY, as_nobody
@@ -66,6 +67,26 @@ def test_a_passed_local_socket_that_lets_everybody_in_is_refused(tmp_path: Path)
 def test_a_passed_local_socket_without_a_path_is_refused(tmp_path: Path) -> None:
     with listening(socket.AF_UNIX, socket.SOCK_STREAM, f"\0mailbell-{os.getpid()}") as local:
         assert "write ListenStream= with a path" in refused(tmp_path, "local", local)
+
+
+def test_a_passed_local_socket_in_a_folder_of_all_users_is_refused(tmp_path: Path) -> None:
+    """Another user could put a socket of its own at the path, and answer subscribers."""
+    (tmp_path / "open").mkdir()
+    path = tmp_path / "open" / "s"
+    with listening(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as local:
+        path.chmod(0o660)
+        (tmp_path / "open").chmod(0o777)
+        said = refused(tmp_path, "local", local)
+    assert f"other users may write to {tmp_path}/open, who could replace the socket" in said
+
+
+def test_a_passed_local_socket_with_an_access_control_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "listed").mkdir()
+    let_user_in_by_default(tmp_path / "listed", 12345)
+    path = tmp_path / "listed" / "s"
+    with listening(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as local:
+        path.chmod(0o660)
+        assert "has an access control list" in refused(tmp_path, "local", local)
 
 
 def test_a_passed_wildcard_datagram_socket_cannot_serve_accounts_by_address(

@@ -25,9 +25,11 @@ from mailbell.core.errors import (
     PrivilegeError,
 )
 
-__all__ = ["AlreadyRunningError", "bind_local", "examine_local"]
+__all__ = ["AlreadyRunningError", "bind_local", "examine_local", "require_safe_passed"]
 
 _BACKLOG: Final = 128
+_ACCESS_LIST: Final = "system.posix_acl_access"  # acl(5), xattr(7)
+_NO_LIST: Final = {errno.ENODATA, errno.EOPNOTSUPP}
 _GROUP_MAP: Final = "/proc/self/gid_map"  # user_namespaces(7)
 
 
@@ -116,6 +118,72 @@ def examine_local(path: str, gid: int | None, trusted: Collection[int] = ()) -> 
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     except OSError as error:
         raise _explain(error, path, gid) from error
+
+
+def require_safe_passed(path: str, mode: int, trusted: Collection[int] = ()) -> None:
+    """Refuse a socket that a service manager made, if others could connect to it or replace it.
+
+    Args:
+        path: the path of the socket.
+        mode: the permissions that it may have at most, for example 0o660.
+        trusted: as for `bind_local`. They may also own the socket.
+
+    Raises:
+        ConfigurationError: others could connect, or another user could replace it.
+        OperatingSystemError: the system does not tell.
+        PrivilegeError: this process may not look at a folder on the way.
+    """
+    directory = os.path.dirname(path) or "."
+    _require_safe_directory(directory, trusted)
+    try:
+        status = os.lstat(path)
+        sticky = os.stat(directory).st_mode & stat.S_ISVTX
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"the service manager's local socket is not at {path}",
+            "restart its socket unit; if the service has a root folder of its own, write a path"
+            " that is the same for both",
+        ) from error
+    except OSError as error:
+        raise _explain(error, path) from error
+    if sticky and status.st_uid not in {0, os.geteuid(), *trusted}:
+        raise ConfigurationError(
+            f"{path} belongs to user {status.st_uid}, who could replace it in that folder",
+            "write ListenStream= with a path in another folder in its unit",
+        )
+    _require_mode(path, status, mode)
+
+
+def _require_mode(path: str, status: os.stat_result, mode: int) -> None:
+    found = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISSOCK(status.st_mode) or found & ~mode & 0o777:
+        raise ConfigurationError(
+            f"{path} has mode {found:04o}, socket.mode is {mode:04o}",
+            f"write SocketMode={mode:04o} and SocketGroup= in its unit",
+        )
+    try:
+        has_list = _has_access_list(path)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"cannot tell whether {path} has an access control list: {error.strerror}",
+            "let the service call lgetxattr (SystemCallFilter=)",
+        ) from error
+    if has_list:
+        raise ConfigurationError(
+            f"{path} has an access control list, which may let more users connect",
+            f"setfacl --remove-default {os.path.dirname(path)}, and restart its socket unit",
+        )
+
+
+def _has_access_list(path: str) -> bool:
+    """Tell whether a file permits more than its mode shows. A link is not followed."""
+    try:
+        os.getxattr(path, _ACCESS_LIST, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LIST:
+            return False
+        raise
+    return True
 
 
 def _find_dead(path: str, trusted: Collection[int]) -> bool:
@@ -257,12 +325,28 @@ def _grant(path: str, mode: int, gid: int | None) -> None:
         # fchmod and fchown refuse an O_PATH descriptor. Its name in /proc leads to
         # the same inode (proc_pid_fd(5)).
         same = f"/proc/self/fd/{descriptor}"
+        _remove_access_list(same)
         # The group first: `mode` may permit more than the former group may have.
         if gid is not None:
             os.chown(same, -1, gid)
         os.chmod(same, mode)
     finally:
         os.close(descriptor)
+
+
+def _remove_access_list(path: str) -> None:
+    """Remove the list that a new file gets from its folder (a default ACL, acl(5)).
+
+    It names users and groups. `chmod` sets its mask, and they may then connect.
+    """
+    try:
+        os.removexattr(path, _ACCESS_LIST)
+        os.getxattr(path, _ACCESS_LIST)
+    except OSError as error:
+        if error.errno in _NO_LIST:
+            return
+        raise
+    raise PermissionError(errno.EPERM, "its access control list cannot be removed")
 
 
 def _explain(error: OSError, path: str, gid: int | None = None) -> MailbellError:

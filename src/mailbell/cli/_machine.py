@@ -295,8 +295,7 @@ def _local_socket(configuration: Configuration, units: _units.Units | None) -> I
         if not os.path.lexists(path):
             yield from _unreached(path)
             return
-        # A connection, to see which process listens, would start the daemon.
-        yield _ok(f"{path} is held by the service manager for mailbelld ({unit})")
+        yield _passed(configuration, unit)
         return
     yield from _unreached(path)
     try:
@@ -308,6 +307,18 @@ def _local_socket(configuration: Configuration, units: _units.Units | None) -> I
     else:
         yield _ok(f"the local socket {path} can be made")
         yield from _directory(os.path.dirname(path))
+
+
+def _passed(configuration: Configuration, unit: str) -> Finding:
+    """Judge a socket of the service manager. The service runs as the daemon's user."""
+    path = configuration.socket.path
+    # A connection, to see which process listens, would start the daemon.
+    return _tried(
+        f"{path} is held by the service manager for mailbelld ({unit})",
+        lambda: local_socket.require_safe_passed(
+            path, configuration.socket.mode, _daemon_user(configuration)
+        ),
+    )
 
 
 def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
@@ -352,8 +363,10 @@ def _group_of_socket(configuration: Configuration) -> int | None:
 
 def _trusted(configuration: Configuration) -> set[int]:
     """Return the user that the daemon becomes, if it is started as this user."""
-    if os.geteuid() != 0:
-        return set()
+    return _daemon_user(configuration) if os.geteuid() == 0 else set()
+
+
+def _daemon_user(configuration: Configuration) -> set[int]:
     try:
         return {_identity(configuration.listen.user).uid}
     except MailbellError:  # another finding has reported the user

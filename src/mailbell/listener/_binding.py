@@ -6,13 +6,12 @@ accepted yet.
 
 import os
 import socket
-import stat
 from collections.abc import MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mailbell._sys import bpf, credentials, sockets, systemd
-from mailbell._sys.local_socket import bind_local
+from mailbell._sys.local_socket import bind_local, require_safe_passed
 from mailbell.core.errors import ConfigurationError, OperatingSystemError, PrivilegeError
 from mailbell.core.networks import Family
 from mailbell.listener._packet_filter import line_filter, source_filter
@@ -124,10 +123,10 @@ def _local(
 ) -> tuple[socket.socket, str]:
     """Return the local socket, and the group that it could not be given to; "": none."""
     local = configuration.socket
-    if given is not None:
-        _require_closed_to_others(given, local.mode)
-        return given, ""
     trusted = set() if identity is None else {identity.uid}
+    if given is not None:
+        require_safe_passed(_path_of(given), local.mode, trusted)
+        return given, ""
     if not local.group:
         own = None if identity is None else identity.gid
         return bind_local(local.path, local.mode, own, trusted), ""
@@ -139,23 +138,15 @@ def _local(
     return bind_local(local.path, local.mode, group, trusted), ""
 
 
-def _require_closed_to_others(sock: socket.socket, mode: int) -> None:
-    """Refuse a local socket that lets more users connect than `socket.mode` permits.
-
-    By default a service manager lets every user connect.
-    """
+def _path_of(sock: socket.socket) -> str:
+    """Return the path of a passed local socket. Without one, every user could connect."""
     path = sock.getsockname()
     if not isinstance(path, str) or not path:
         raise ConfigurationError(
             "the service manager's local socket has no path, so every user could connect",
             "write ListenStream= with a path in its unit",
         )
-    found = stat.S_IMODE(os.lstat(path).st_mode)
-    if found & ~mode & 0o777:
-        raise ConfigurationError(
-            f"{path} has mode {found:04o}, socket.mode is {mode:04o}",
-            f"write SocketMode={mode:04o} and SocketGroup= in its unit",
-        )
+    return path
 
 
 def _require_called_addresses(
