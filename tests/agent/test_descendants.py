@@ -58,6 +58,39 @@ def test_earlier_children_do_not_count_nor_what_descends_from_them(table: list[P
     assert [each.number for each in Descendants(since=5).look()] == [71, 91]
 
 
+def test_of_other_sessions_children_do_not_count_nor_what_descends_from_them(
+    table: list[Process],
+) -> None:
+    """For a process that adopts what others leave, as the first of a container does."""
+    table += [
+        process(90, 70),
+        process(70, ME),
+        process(91, 71),
+        replace(process(71, ME), session=2),
+    ]
+    assert [each.number for each in Descendants(session=1).look()] == [70, 90]
+
+
+@pytest.mark.parametrize("how", ["spared", "earlier", "another session"])
+def test_the_newest_process_is_not_caught_if_it_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It belongs to another command, or to another program of the container."""
+    told: list[int] = []
+    them = {70: process(70, ME, 5), 90: process(90, 70, 9)}
+    ours = {
+        "spared": Descendants({70}),
+        "earlier": Descendants(since=6),
+        "another session": Descendants(session=2),
+    }[how]
+    monkeypatch.setattr(_descendants, "read", them.get)
+    monkeypatch.setattr(ours, "_send", lambda process, _: told.append(process.number))
+    for newest in them:
+        monkeypatch.setattr(_descendants, "newest", lambda newest=newest: newest)
+        ours._catch(signal.SIGSTOP)
+    assert not told
+
+
 def test_a_number_that_has_another_process_by_now_is_not_signalled() -> None:
     def inside() -> tuple[bool, bool]:
         adopt_orphans()

@@ -16,13 +16,14 @@ import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 import trio
 
 from mailbell._sys.process import adopts_orphans
 from mailbell.agent._descendants import Descendants
-from mailbell.agent._keeper import ASK, KILL, keep
+from mailbell.agent._keeper import ASK, KILL, WALL, keep
 from mailbell.agent._processes import numbers, read
 from mailbell.agent._session import Session
 from mailbell.core.errors import OperatingSystemError
@@ -162,12 +163,19 @@ class Child:
         _keepers.discard(self._keeper)
         if not self.none_left.is_set() and not self.problem:
             self.problem = f"{_shown(self._program)}: the process that watches it was killed"
-            self._left = Descendants(_keepers, self._began) if adopts_orphans() else None
+            self._left = self._what_it_left() if adopts_orphans() else None
         if self._left is None:
             self.none_left.set()
         self.started.set()
         self.ended.set()
         self._watched.set()
+
+    def _what_it_left(self) -> Descendants:
+        """Return what the killed keeper has left, and nothing that somebody else has started."""
+        if not _adopts_others():
+            return Descendants(_keepers, self._began)
+        # 0: no process has this session.
+        return Descendants(_keepers, self._began, self.session.number if self.session else 0)
 
 
 def start(
@@ -195,6 +203,7 @@ def start(
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         # The agent has inherited this. The kernel would not keep the status of a child.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _adopts_others()
     path = argv[0]
     try:
         words, variables = _checked(argv, environ)
@@ -206,6 +215,21 @@ def start(
         raise OperatingSystemError(
             f"{_shown(argv[0])}: {error}, in an argument or in the environment", "remove it"
         ) from error
+
+
+@cache
+def _adopts_others() -> bool:
+    """Tell whether something else than a killed keeper may leave a child to this process.
+
+    The first process of a container gets whatever loses its parent there. A program that
+    became the agent by execve(2) may have had children, and these may leave others. So
+    this is first called before there is a keeper.
+    """
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
+    except ChildProcessError:
+        return os.getpid() == 1
+    return True
 
 
 def reap_adopted() -> int:

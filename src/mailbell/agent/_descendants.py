@@ -36,12 +36,17 @@ class Descendants:
         spared: children of this process that do not count, with their descendants.
         since: children that began earlier do not count either: clock ticks from the start
             of the machine.
+        session: if this process may adopt what other programs leave, only children in this
+            session count, with their descendants; None: it adopts nothing else.
     """
 
-    def __init__(self, spared: Collection[int] = (), since: int = 0) -> None:
+    def __init__(
+        self, spared: Collection[int] = (), since: int = 0, session: int | None = None
+    ) -> None:
         self._root = os.getpid()
         self._spared = spared
         self._since = since
+        self._session = session
         self._kills_at: float | None = None  # by time.monotonic
 
     def ask(self, asked: set[tuple[int, int]]) -> bool:
@@ -92,8 +97,8 @@ class Descendants:
         known = {0: False, **dict.fromkeys(self._spared, False), self._root: True}
         for process in processes():
             seen[process.number] = process
-            if process.parent == self._root and process.number not in self._spared:
-                known[process.number] = process.began >= self._since
+            if process.parent == self._root:
+                known[process.number] = self._counts(process)
                 if process.lives and known[process.number]:
                     yield process
         for number, process in seen.items():
@@ -115,10 +120,18 @@ class Descendants:
 
     def _is_close(self, process: Process) -> bool:
         """Tell whether it is a child, or a child's child: the link before it may not have ended."""
-        if process.parent != self._root:
-            parent = read(process.parent)
-            return parent is not None and parent.parent == self._root
-        return True
+        if process.parent == self._root:
+            return self._counts(process)
+        parent = read(process.parent)
+        return parent is not None and parent.parent == self._root and self._counts(parent)
+
+    def _counts(self, child: Process) -> bool:
+        """Tell whether a child, and so what descends from it, is to be ended."""
+        return (
+            child.number not in self._spared
+            and child.began >= self._since
+            and self._session in {None, child.session}
+        )
 
     def _send(self, process: Process, number: signal.Signals) -> None:
         # The process has ended, or belongs to another user, such as a program under sudo.

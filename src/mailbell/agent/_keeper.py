@@ -38,14 +38,14 @@ from mailbell.agent._descendants import Descendants
 from mailbell.agent._processes import read
 from mailbell.core.errors import OperatingSystemError
 
-__all__ = ["ASK", "KILL", "keep"]
+__all__ = ["ASK", "KILL", "WALL", "keep"]
 
 ASK: Final = b"a"  # send SIGTERM to all
 KILL: Final = b"k"  # end all
 
 # The name of the process in ps(1); the kernel keeps 15 bytes.
 _NAME: Final = b"mailbell-keeper"
-_WALL: Final = 0x40000000  # __WALL of waitid(2): children with any signal for their end
+WALL: Final = 0x40000000  # __WALL of waitid(2): children with any signal for their end
 # Processes that are reaped in a row: some commands start new ones as fast as these end.
 _MOST_REAPED: Final = 16_384
 # Looks for processes that were started while others were asked to end.
@@ -182,7 +182,7 @@ class _Keeper:
         end = ""
         try:
             while reaped < _MOST_REAPED and (
-                result := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | _WALL)
+                result := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL)
             ):
                 reaped += 1
                 if result.si_pid == self._command:
