@@ -77,6 +77,25 @@ def test_it_is_closed_to_all_until_it_has_its_mode(
     assert seen == [0]
 
 
+@needs_refusal
+def test_who_connects_at_the_first_moment_passes_no_descriptor(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection has the option as the socket had it when the peer connected."""
+    early = []
+    original = local_socket._grant
+
+    def connect_and_grant(path: str, mode: int, gid: int | None) -> None:
+        place.chmod(0o600)
+        early.append(socket.socket(socket.AF_UNIX))
+        early[0].connect(path)
+        original(path, mode, gid)
+
+    monkeypatch.setattr(local_socket, "_grant", connect_and_grant)
+    with bind_local(str(place), 0o660, None), early[0] as peer:
+        assert not pass_to(peer)
+
+
 def test_the_group_comes_before_the_mode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the process's own group could connect for a moment."""
     steps = []

@@ -16,9 +16,12 @@ import pytest
 from harness.access_list import let_user_in_by_default
 from harness.activation import listening, passing
 from harness.daemon import LINE, Daemon, configuration, ring, started, until
+from harness.lingering import needs_refusal, pass_to
 from harness.ordinary import NOBODY, as_nobody
 from harness.sender import sent
 from system.support import GENEROUS, Local, loopback
+
+from mailbell._sys.sockets import refuse_descriptors
 
 
 @contextmanager
@@ -212,6 +215,44 @@ ONLY_TO_BIND = (
 NETWORK = f"127.79.{os.getpid() // 256 % 256}"
 HOST = f"{NETWORK}.{os.getpid() % 128 + 1}"
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability to somebody")
+
+
+EARLY = "descriptors passed by local peers that connected before this start"
+
+
+@needs_refusal
+def test_who_connected_before_the_first_daemon_may_pass_descriptors_and_the_log_says_so(
+    tmp_path: Path,
+) -> None:
+    """The socket has the option until the first daemon takes it; the next daemons say nothing."""
+    path = tmp_path / "mailbell.sock"
+    with listening(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as local:
+        path.chmod(0o660)
+        manager, descriptors = passing({"local": [local]})
+        said = []
+        for _ in range(2):
+            with started(tmp_path, command=manager, descriptors=descriptors) as daemon:
+                with socket.socket(socket.AF_UNIX) as member:
+                    member.connect(str(path))
+                    assert not pass_to(member)
+                said.append(any(EARLY in line for line in daemon.lines()))
+                assert daemon.stop() == 0
+    assert said == [True, False]
+
+
+@needs_refusal
+def test_a_manager_that_switches_descriptors_off_leaves_nothing_to_say(tmp_path: Path) -> None:
+    """As systemd does for `AcceptFileDescriptors=no`: then early connections have none either."""
+    path = tmp_path / "mailbell.sock"
+    with listening(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as local:
+        assert refuse_descriptors(local)
+        path.chmod(0o660)
+        manager, descriptors = passing({"local": [local]})
+        with socket.socket(socket.AF_UNIX) as early:
+            early.connect(str(path))
+            with started(tmp_path, command=manager, descriptors=descriptors) as daemon:
+                assert not pass_to(early)
+                assert not any(EARLY in line for line in daemon.lines())
 
 
 @ROOT

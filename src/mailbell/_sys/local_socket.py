@@ -76,6 +76,8 @@ def bind_local(
         _remove(path)
     # SOCK_CLOEXEC is Python's default (PEP 446).
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    # A connection has this option as the socket has it at connect(2). So it comes first.
+    refuse_descriptors(sock)
     try:
         _bind_closed(sock, path)
     except OSError as error:

@@ -29,6 +29,7 @@ __all__ = [
     "limit_send_buffer",
     "peer_credentials",
     "refuse_descriptors",
+    "takes_descriptors",
 ]
 
 _BACKLOG: Final = 4096  # the kernel uses net.core.somaxconn if that is lower
@@ -281,6 +282,25 @@ def refuse_descriptors(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def takes_descriptors(sock: socket.socket) -> bool:
+    """Tell whether local peers may pass descriptors, and the kernel could forbid it.
+
+    A connection has the option from the moment of connect(2), not of accept(2). So those that
+    wait in the queue of a listening socket may pass descriptors until they are closed, if
+    `refuse_descriptors` came later.
+
+    Args:
+        sock: a Unix socket.
+
+    Returns:
+        Whether the kernel has the option and it is on. False: it is off, or it is unknown.
+    """
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS))
+    except OSError:
+        return False
 
 
 def _bound(endpoint: EndpointLike, transport: Transport, *, freebind: bool) -> socket.socket:

@@ -34,6 +34,8 @@ class Sockets:
         unfiltered: why the kernel does not enforce `sources.allow`; "": it does, or the
             list is empty.
         descriptors_refused: whether the kernel keeps local clients from passing descriptors.
+        early_descriptors: whether those may pass descriptors that connected to a passed local
+            socket before this start.
         withheld: the group of `socket.group`, if this user cannot give the socket to it; "":
             the group has access.
     """
@@ -45,6 +47,7 @@ class Sockets:
     activated: bool
     unfiltered: str
     descriptors_refused: bool
+    early_descriptors: bool
     withheld: str
 
 
@@ -80,6 +83,7 @@ def open_sockets(
     _require_called_addresses(configuration, udp)
     unfiltered = _filter(configuration, tcp, udp, keep=activated)
     local, withheld = _local(configuration, given.local, identity)
+    early = sockets.takes_descriptors(local)
     return Sockets(
         tcp=tcp,
         udp=udp,
@@ -88,6 +92,7 @@ def open_sockets(
         activated=activated,
         unfiltered=unfiltered,
         descriptors_refused=sockets.refuse_descriptors(local),
+        early_descriptors=early,
         withheld=withheld,
     )
 

@@ -343,6 +343,8 @@ class Daemon:
             more.append("memory that is writable and executable: the filter alone forbids it")
         if not self._prepared.sockets.descriptors_refused:
             more.append("descriptors passed by local peers: closing one can take long")
+        elif self._prepared.sockets.early_descriptors:
+            more.append("descriptors passed by local peers that connected before this start")
         return (*(f"Landlock: {what}" for what in unprivileged.landlock.uncovered), *more)
 
 
