@@ -217,7 +217,7 @@ def test_a_full_queue_is_a_busy_daemon(silent: str) -> None:
             waiting[-1].setblocking(False)
             waiting[-1].connect(silent)
         with pytest.raises(TemporaryError, match="too busy"):
-            Client(silent).status()
+            Client(silent, timeout=0).status()
     finally:
         for one in waiting:
             one.close()

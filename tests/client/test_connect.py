@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -298,3 +298,71 @@ def test_an_end_without_a_word_is_said(
         monkeypatch.setattr(_connect, "require_trusted", lambda *_: daemon.accept()[0].close())
         with pytest.raises(UnavailableError, match="the daemon closed the connection"):
             ask(path)
+
+
+def fill(path: str) -> list[socket.socket]:
+    """Fill the queue of a socket on which nobody accepts."""
+    waiting = []
+    with suppress(BlockingIOError):
+        while True:
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].setblocking(False)
+            waiting[-1].connect(path)
+    return waiting
+
+
+def test_a_client_waits_for_room_in_the_queue(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    slept: list[float] = []
+    with listening(path) as daemon:
+        waiting = fill(path)
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) == 3:  # the daemon takes one, and answers the client before it calls
+                daemon.accept()[0].close()
+
+        with pytest.raises(TemporaryError, match=r"did not answer within 0\.05 seconds"):
+            Client(path, timeout=0.05, timing=Timing(lambda: sum(slept), sleep)).status()
+        assert slept == [0.001, 0.002, 0.004]
+        for one in waiting:
+            one.close()
+
+
+def test_a_client_waits_for_room_no_longer_than_its_timeout(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    slept: list[float] = []
+    timing = Timing(lambda: sum(slept), slept.append)
+    with listening(path):
+        waiting = fill(path)
+        for timeout in (0.5, 0.0):
+            slept.clear()
+            with pytest.raises(TemporaryError, match=f"the daemon at {path} is too busy"):
+                Client(path, timeout=timeout, timing=timing).status()
+            assert timeout * 0.8 <= sum(slept) <= timeout
+        assert max(slept, default=0.05) == 0.05
+        for one in waiting:
+            one.close()
+
+
+async def test_the_trio_client_waits_for_room_in_the_queue(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    path = str(tmp_path / "s")
+    with listening(path) as daemon:
+        waiting = fill(path)
+        before = trio.current_time()
+        with pytest.raises(TemporaryError, match=f"the daemon at {path} is too busy"):
+            await TrioClient(path, timeout=3.0).status()
+        assert 2.9 < trio.current_time() - before <= 3.0
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(TemporaryError, match="did not answer within 3 seconds"):
+                    await TrioClient(path, timeout=3.0).status()
+
+            nursery.start_soon(ask)
+            await trio.sleep(1)
+            daemon.accept()[0].close()
+        for one in waiting:
+            one.close()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
-from mailbell.client._explain import explain_connect, explain_reply
+from mailbell.client._explain import BusyError, explain_connect, explain_reply
 from mailbell.core.errors import (
     DataError,
     MailbellError,
@@ -40,7 +40,7 @@ def test_waits_double_and_start_anew_after_a_good_connection(lives: list[float])
         (errno.ENOTSOCK, UnavailableError, 69),
         (errno.EACCES, PrivilegeError, 77),
         (errno.EPERM, PrivilegeError, 77),
-        (errno.EAGAIN, TemporaryError, 75),
+        (errno.EAGAIN, BusyError, 75),
         (errno.EINVAL, UsageError, 64),
         (None, UsageError, 64),
     ],

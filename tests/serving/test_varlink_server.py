@@ -5,7 +5,7 @@ tests/listener/test_local_service.py tries clients that misbehave, with the same
 
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -291,5 +291,49 @@ async def test_a_connection_whose_user_cannot_be_told_is_closed(
             patch.setattr(varlink_server, "peer_credentials", unknown)
             assert await (await connect()).reply() is None
         assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 1}}
+
+    await run(tmp_path / "s", body)
+
+
+async def test_a_user_with_thousands_of_numbers_is_held_and_no_other_user(
+    tmp_path: Path, users: list[int], mock_clock: MockClock
+) -> None:
+    """As the user of a user namespace has them, subuid(5)."""
+
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        for number in range(200):
+            users[0] = 100_000 + number
+            caller = await connect()
+            await caller.call("Add", number=1)
+            await caller.stream.aclose()
+        # Each number has a limit, and all together have that of four users: 4 x 32 at once.
+        assert daemon.sum == 4 * 16
+        assert daemon.events.count(LocalEvent.REFUSED_USER) == 200 - 4 * 16
+        users[0] = 1000
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 65}}
+        users[0] = 200_000
+        mock_clock.jump(2 / (4 * USER_RATE))
+        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 66}}
+
+    await run(tmp_path / "s", body)
+
+
+@pytest.mark.parametrize("crowd", [[1001] * 9, range(100_000, 100_009)], ids=["one", "many"])
+async def test_who_holds_most_places_gives_the_next_one(
+    tmp_path: Path, users: list[int], mock_clock: MockClock, crowd: Sequence[int]
+) -> None:
+    """A user that connects again and again takes no place of another user."""
+
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        users[0] = 1000
+        good = [await connect() for _ in range(2)]
+        await wait_all_tasks_blocked()
+        for uid in crowd:
+            users[0] = uid
+            await connect()
+            await wait_all_tasks_blocked()
+        assert daemon.events.count(LocalEvent.DISPLACED) == len(crowd) - 2
+        for number, caller in enumerate(good, 1):
+            assert await caller.call("Add", number=1) == {"parameters": {"sum": number}}
 
     await run(tmp_path / "s", body)

@@ -7,8 +7,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import pytest
+from harness.child import run
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from harness.lingering import needs_refusal, pass_to
+from harness.ordinary import let_in
 from system.support import LISTENER, Local
 
 from mailbell.client import Client
@@ -100,6 +103,35 @@ def test_a_member_that_connects_again_and_again_is_refused(tmp_path: Path) -> No
         ring(endpoint)
         assert watcher.reply()["notification"]["count"] == 1
         assert any("reason=refused_user" in line for line in daemon.lines())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes other users")
+def test_a_member_with_thousands_of_numbers_is_refused(tmp_path: Path) -> None:
+    """subuid(5): in a user namespace of its own a user has 65,536 numbers."""
+    toml = configuration(tmp_path).replace('group = ""', 'group = ""\nsubscribers = 1')
+    with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
+        watcher.subscribe()
+        let_in(tmp_path)
+        daemon.path.chmod(0o666)
+
+        def attack() -> tuple[int, int]:
+            answered = refused = 0
+            for number in range(1500):
+                os.seteuid(0)
+                os.seteuid(100_000 + number)
+                with Local(daemon.path) as member, suppress(OSError, AssertionError):
+                    answer = member.ask("GetStatus")
+                    refused += answer == f"{LISTENER}TooFast"
+                    answered += "status" in answer
+            return answered, refused
+
+        answered, refused = run(attack).value
+        # Four users may make 528 at once, and then 200 a second.
+        assert answered < 1500, answered
+        assert refused > 0
+        assert daemon.status().subscribers == 1
+        ring(daemon.endpoint())
+        assert watcher.reply()["notification"]["count"] == 1
 
 
 def test_all_places_taken_on_many_sockets_exhausts_no_descriptors(tmp_path: Path) -> None:

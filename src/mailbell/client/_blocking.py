@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from mailbell.client._channel import Channel, Timing
-from mailbell.client._connect import connect
+from mailbell.client._connect import connect, pauses
 from mailbell.client._conversation import (
     FOREVER,
     Exchange,
@@ -20,7 +20,7 @@ from mailbell.client._conversation import (
     State,
     encode_call_checked,
 )
-from mailbell.client._explain import explain_silence
+from mailbell.client._explain import BusyError, explain_silence
 from mailbell.client._path import Located
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
@@ -137,7 +137,7 @@ class Subscription(Iterator[Notification]):
         """Do one thing: connect, read, or return a notification."""
         try:
             if self._channel is None:
-                self._connect()
+                self._connect(deadline)
             return self._advance(min(deadline, self._follower.patience))
         except TimeoutError:
             if deadline < self._follower.patience:
@@ -147,9 +147,10 @@ class Subscription(Iterator[Notification]):
             self._lose(error)
         return None
 
-    def _connect(self) -> None:
+    def _connect(self, deadline: float) -> None:
         now = self._timing.monotonic()
-        channel = self._client._open()  # noqa: SLF001  two halves of one public object
+        deadline = min(deadline, now + self._client.timeout)
+        channel = self._client._open(deadline)  # noqa: SLF001  two halves of one public object
         try:
             channel.send(self._follower.connect(now), now + self._client.timeout)
         except BaseException:
@@ -310,7 +311,7 @@ class Client(Located):
         message = encode_call_checked(request)
         deadline = self._timing.monotonic() + self.timeout
         exchange = Exchange()
-        with closing(self._open()) as channel:
+        with closing(self._open(deadline)) as channel:
             try:
                 channel.send(message, deadline)
                 while not exchange.ready:
@@ -319,9 +320,18 @@ class Client(Located):
                 raise explain_silence(self.timeout) from None
         return exchange.take_untrusted(kind)[0]
 
-    def _open(self) -> Channel:
-        connected, self._found = connect(self.places, self._daemon_user)
-        return Channel(connected, self._timing.monotonic)
+    def _open(self, deadline: float) -> Channel:
+        """Connect. While the daemon's queue is full, try again until the deadline."""
+        pause = pauses()
+        while True:
+            try:
+                connected, self._found = connect(self.places, self._daemon_user)
+                return Channel(connected, self._timing.monotonic)
+            except BusyError:
+                seconds = next(pause)
+                if self._timing.monotonic() + seconds > deadline:
+                    raise
+            self._timing.sleep(seconds)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

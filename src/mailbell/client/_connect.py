@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mailbell._sys.local_listener import listens
 from mailbell._sys.sockets import refuse_descriptors
@@ -10,7 +10,11 @@ from mailbell.client._explain import explain_connect
 from mailbell.client._path import SYSTEM_PATH
 from mailbell.client._trust import require_trusted
 
-__all__ = ["connect"]
+__all__ = ["connect", "pauses"]
+
+# Seconds. The daemon takes some thousand connections a second, so there is room soon.
+_SHORTEST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.05
 
 # Errors which say that nothing listens at this path.
 _NOTHING_LISTENS = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
@@ -30,7 +34,7 @@ def connect(places: Sequence[str], daemon_user: str | None = None) -> tuple[sock
 
     Raises:
         UnavailableError: no daemon listens at any place.
-        TemporaryError: a daemon listens, and its queue is full.
+        BusyError: a daemon listens, and its queue is full. There will be room: try again.
         PrivilegeError: this process may not connect to the daemon, or another user's process
             listens. Nothing was sent to that process, and nothing was read.
         UsageError: a place cannot be the path of a socket.
@@ -47,6 +51,21 @@ def connect(places: Sequence[str], daemon_user: str | None = None) -> tuple[sock
                 break
     cut_off = {path for path, error in failures.items() if _is_cut_off(path, error)}
     raise explain_connect(failures, cut_off, system=SYSTEM_PATH)
+
+
+def pauses() -> Iterator[float]:
+    """Return how long to wait before each new attempt at a daemon whose queue is full.
+
+    A member of the socket's group can fill the queue again and again. Each of its connections
+    leaves the queue before the next one has room, and so does this client's, if it tries often.
+
+    Yields:
+        Seconds: 1 ms, then twice as long each time, up to 50 ms.
+    """
+    pause = _SHORTEST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _connect_to_trusted(path: str, daemon_user: str | None) -> socket.socket:

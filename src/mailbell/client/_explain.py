@@ -15,6 +15,7 @@ from mailbell.interfaces.listener import LISTENER
 from mailbell.varlink import SERVICE, ProtocolError, ServiceError
 
 __all__ = [
+    "BusyError",
     "UntrustedError",
     "explain_connect",
     "explain_end",
@@ -35,6 +36,10 @@ _LONGEST = 80  # characters of one value in an error
 
 # The kernel shows this user instead of all users that a user namespace does not have.
 _OVERFLOW = 65534
+
+
+class BusyError(TemporaryError):
+    """A daemon listens, and its queue of new connections is full for the moment."""
 
 
 class UntrustedError(PermissionError):
@@ -89,7 +94,7 @@ def _refused(path: str, error: OSError) -> MailbellError:
     if isinstance(error, UntrustedError):
         return _untrusted(path, error)
     if error.errno == errno.EAGAIN:
-        return TemporaryError(f"the daemon at {path} is too busy to answer", "try again")
+        return BusyError(f"the daemon at {path} is too busy to answer", "try again")
     remedy = "join the group that owns the socket, then log in again"
     return PrivilegeError(f"no permission to connect to {path}", remedy)
 

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 import trio
 
-from mailbell.client._connect import connect
+from mailbell.client._connect import connect, pauses
 from mailbell.client._conversation import (
     FOREVER,
     READ_SIZE,
@@ -27,7 +27,7 @@ from mailbell.client._conversation import (
     State,
     encode_call_checked,
 )
-from mailbell.client._explain import explain_silence
+from mailbell.client._explain import BusyError, explain_silence
 from mailbell.client._path import Located
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
@@ -175,7 +175,7 @@ class Subscription(AsyncIterator[Notification]):
 
     async def _connect(self) -> _Channel:
         now = trio.current_time()
-        channel = await self._client._open()  # noqa: SLF001  two halves of one public object
+        channel = await self._client._open(now + self._client.timeout)  # noqa: SLF001  two halves of one public object
         try:
             with trio.fail_at(now + self._client.timeout):
                 await channel.send(self._follower.connect(now))
@@ -300,9 +300,10 @@ class Client(Located):
     async def _call(self, request: Request, kind: type[_T]) -> _T:
         message = encode_call_checked(request)
         exchange = Exchange()
-        channel = await self._open()
+        deadline = trio.current_time() + self.timeout
+        channel = await self._open(deadline)
         try:
-            with trio.fail_after(self.timeout):
+            with trio.fail_at(deadline):
                 await channel.send(message)
                 while not exchange.ready:
                     exchange.receive_untrusted(await channel.receive())
@@ -312,10 +313,19 @@ class Client(Located):
             channel.close()
         return exchange.take_untrusted(kind)[0]
 
-    async def _open(self) -> _Channel:
+    async def _open(self, deadline: float) -> _Channel:
+        """Connect. While the daemon's queue is full, try again until the deadline."""
         await trio.lowlevel.checkpoint()
-        connected, self._found = connect(self.places, self._daemon_user)
-        return _Channel(connected)
+        pause = pauses()
+        while True:
+            try:
+                connected, self._found = connect(self.places, self._daemon_user)
+                return _Channel(connected)
+            except BusyError:
+                seconds = next(pause)
+                if trio.current_time() + seconds > deadline:
+                    raise
+            await trio.sleep(seconds)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

@@ -7,10 +7,15 @@ answered more than once (a stream) adds a task that waits until the client hangs
 Each client has limits: the length of a message, calls per second, the time without a
 call and the time that an answer stays unread. Each user has a limit for the connections and
 calls of all its clients, so a client gains nothing when it connects again. All clients
-together do a bounded part of their work in one turn of the event loop (`Turns`). If every
-place is taken, a new client gets the place of the client that has held one longest without
-a stream, and that client is disconnected. So clients that only hold places cannot keep the
-others out.
+together do a bounded part of their work in one turn of the event loop (`Turns`).
+
+A user may have thousands of numbers: subuid(5) gives each user of a machine 65,536 for its
+user namespaces. So all users with such numbers share one more limit, and count as one where
+places are given.
+
+If every place is taken, a new client gets a place of the user that holds most without a
+stream: that of the client that has held it longest, which is disconnected. So clients that
+only hold places cannot keep the others out, and cannot take the places of another user.
 """
 
 import socket
@@ -27,7 +32,7 @@ from mailbell._sys.connections import make_socket_acceptor
 from mailbell._sys.sockets import PeerCredentials, peer_credentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
-from mailbell.limits.gcra import BucketTable
+from mailbell.limits.gcra import Bucket, BucketTable
 from mailbell.logs.journal import Journal, Level
 from mailbell.serving._turns import Turns
 from mailbell.serving._varlink_peer import Hangup, ReplySource, VarlinkPeer
@@ -39,6 +44,9 @@ BATCH = 8  # connections accepted before other tasks run
 REST = 0.001  # seconds until more connections are accepted after a full batch
 USER_RATE = 100.0
 """Connections and calls a second that all clients of one user may make after their burst."""
+CROWD = 1 << 16
+"""Numbers of users from here on: subordinate ones, and those of directory servers."""
+CROWD_SHARE = 4  # how many users the crowd counts as, so that one of them cannot use up its limit
 USERS = 256  # users whose connections and calls are counted; above it the least busy is forgotten
 
 
@@ -109,10 +117,12 @@ class VarlinkServer:
         # The keys are user ids. They are no secret and the kernel gives them, so the table
         # needs no secret seed.
         self._users = BucketTable(0, USERS, 1, USER_RATE, user_burst(connections))
+        self._crowd = Bucket(CROWD_SHARE * USER_RATE, CROWD_SHARE * user_burst(connections))
         self._turns = Turns()
         self._connections = 0
-        # Connections without a stream, the oldest first. They may lose their place.
-        self._without_stream: dict[trio.CancelScope, None] = {}
+        # Connections without a stream by the number of their user, the oldest first. They may
+        # lose their place.
+        self._without_stream: dict[int, dict[trio.CancelScope, None]] = {}
         self._intake = Intake(
             sock,
             make_socket_acceptor(sock),
@@ -149,6 +159,8 @@ class VarlinkServer:
         now = trio.current_time()
         if not self._users.test(uid, now):
             return False
+        if uid >= CROWD and not self._crowd.take(now):
+            return False
         self._users.commit(now)
         return True
 
@@ -159,22 +171,36 @@ class VarlinkServer:
 
     def _take_place(self, connection: socket.socket, caller: PeerCredentials) -> None:
         if self._connections >= self._max_connections:
-            for oldest in self._without_stream:
-                oldest.cancel()
-                del self._without_stream[oldest]
-                break
-            else:
+            if not self._without_stream:
                 self._count(LocalEvent.REFUSED_FULL)
                 connection.close()
                 return
+            self._displace_one(min(caller.uid, CROWD))
         self._nursery.start_soon(self._host, connection, caller)
         self._connections += 1
+
+    def _displace_one(self, user: int) -> None:
+        """Disconnect the oldest client of the user that holds most; of equals, the caller's."""
+        most = max(
+            self._without_stream, key=lambda one: (len(self._without_stream[one]), one == user)
+        )
+        oldest = next(iter(self._without_stream[most]))
+        oldest.cancel()
+        self._keep_place(oldest, most)
+
+    def _keep_place(self, scope: trio.CancelScope, user: int) -> None:
+        """Note that a client cannot lose its place any more, or has none."""
+        held = self._without_stream.get(user, {})
+        held.pop(scope, None)
+        if not held:
+            self._without_stream.pop(user, None)
 
     async def _host(self, connection: socket.socket, caller: PeerCredentials) -> None:
         """Serve one connection from its beginning to its end, which is counted once."""
         event = LocalEvent.DISCONNECTED
         scope = trio.CancelScope()
-        self._without_stream[scope] = None
+        user = min(caller.uid, CROWD)
+        self._without_stream.setdefault(user, {})[scope] = None
         try:
             with scope:
                 event = await self._converse_untrusted(connection, caller, scope)
@@ -185,7 +211,7 @@ class VarlinkServer:
             self._journal.log(Level.ERROR, "failed", where="local socket", error=repr(error))
         finally:
             connection.close()
-            self._without_stream.pop(scope, None)
+            self._keep_place(scope, user)
             self._connections -= 1
             self._count(event)
 
@@ -242,7 +268,7 @@ class VarlinkServer:
     ) -> None:
         """Send replies until the client hangs up. This always ends with `Hangup`."""
         # A client with a stream keeps its place.
-        self._without_stream.pop(scope, None)
+        self._keep_place(scope, min(peer.credentials.uid, CROWD))
         try:
             await peer.stream(source)
         finally:
