@@ -73,7 +73,7 @@ def unused(entry: Entry, seen: Seen) -> Iterator[str]:
     for call in entry.calls:
         if call not in seen:
             yield call
-    for condition in (*entry.within, *entry.conditions):
+    for condition in (c for c in (*entry.within, *entry.conditions) if not c.negated):
         taken = {a[condition.argument] & condition.mask for each in used(entry, seen) for a in each}
         for value in condition.values if taken else ():
             if value.number is not None and value.number not in taken:
