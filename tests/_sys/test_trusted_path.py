@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,48 @@ def test_what_was_found_is_what_another_user_can_do(top: Path) -> None:
     assert (found(top / "d/s"), as_user(take_over, 12345)) == ([], False)
     top.chmod(0o777)
     assert (len(found(top / "d/s")), as_user(take_over, 12345)) == (1, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_shared_volume_is_good_once_it_is_sticky(top: Path) -> None:
+    """docs/service.md, "In a container or a pod": emptyDir of Kubernetes."""
+    let_in(top)
+    top.chmod(0o777)
+    (top / "mailbell").mkdir(mode=0o755)
+    os.chown(top / "mailbell", 12345, 12345)
+
+    def look() -> object:
+        return as_user(lambda: found(top / "mailbell"), 12345)
+
+    assert look() == [f"other users may write to {top}"]
+    top.chmod(0o1777)
+    assert look() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_roots_group_is_a_group_as_any_other(top: Path) -> None:
+    """In an image for arbitrary users each of them is in it, and writes to the folders."""
+    let_in(top)
+    top.chmod(0o775)
+
+    def as_member(uid: int) -> list[str]:
+        def inside() -> list[str]:
+            os.setgroups([])
+            os.setresgid(0, 0, 0)
+            os.setresuid(uid, uid, uid)
+            with suppress(FileExistsError):
+                (top / "d").mkdir(mode=0o755)
+            os.rename(top / "d", top / "other")
+            os.rename(top / "other", top / "d")
+            return found(top / "d")
+
+        ended = run(inside)
+        assert ended.error is None, ended
+        found_there: list[str] = ended.value
+        return found_there
+
+    assert as_member(12345) == [f"other users may write to {top}"]
+    assert f"other users may write to {top}" in as_member(NOBODY)  # who moved it away
 
 
 def test_in_a_user_namespace_the_outside_is_trusted(tmp_path: Path) -> None:
