@@ -140,13 +140,13 @@ def test_the_exit_code_is_the_errors(
     assert capsys.readouterr().err == "mailbelld: port \\x1b[2J taken; stop it\n"
 
 
-def test_under_the_journal_an_error_has_its_level(
+def test_under_the_journal_an_error_has_no_prefix_for_its_level(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = os.fstat(2)
     monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
     assert mailbelld.run(["--loud"]) == 64
-    assert capsys.readouterr().err.startswith("<3>mailbelld: ")
+    assert capsys.readouterr().err.startswith("mailbelld: ")
 
 
 def test_what_nobody_expected_is_a_bug_with_its_traceback(

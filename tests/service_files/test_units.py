@@ -137,6 +137,13 @@ def test_user_and_group_are_those_of_the_default_configuration() -> None:
     assert name == DEFAULTS.socket.group
 
 
+def test_nobody_chooses_the_level_of_a_line() -> None:
+    """journald shows lines of the level "emergency" on all terminals, and nobody needs these."""
+    service = read(SERVICE)
+    assert service.value("Service.SyslogLevelPrefix") == "no"
+    assert service.value("Service.SyslogLevel") == "notice"
+
+
 def test_the_service_has_its_sockets_and_only_udp_is_left_to_choose() -> None:
     service = read(SERVICE)
     assert set(service.words("Unit.Requires")) == {TCP, LOCAL}

@@ -24,6 +24,14 @@ for number in sys.argv[1].split(","):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
+# Becomes the program, with the environment that systemd gives to a service of the journal.
+JOURNAL = """
+import os, sys
+log = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{log.st_dev}:{log.st_ino}"
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 pytestmark = pytest.mark.unwatched(
     "trace", "audit", reason="whoever watches has opened something in those places"
 )
@@ -77,3 +85,10 @@ def test_what_is_missing_is_dev_null(tmp_path: Path, closed: tuple[int, ...]) ->
         if 2 not in closed:
             assert links[2].startswith("pipe:")
         assert daemon.stop() == 0
+
+
+def test_no_line_has_a_prefix_for_its_level(tmp_path: Path) -> None:
+    """The shipped unit has SyslogLevelPrefix=no: journald would show a prefix as text."""
+    with started(tmp_path, command=(sys.executable, "-c", JOURNAL)) as daemon:
+        daemon.until_logged("event=locked")
+        assert not any(line.startswith("<") for line in daemon.lines())

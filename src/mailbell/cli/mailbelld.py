@@ -67,53 +67,40 @@ def run(words: Sequence[str]) -> int:
     # Imported late: `main` first replaces modules that the libraries would load for nothing.
     import traceback
 
-    from mailbell._sys.systemd import logs_to_journal
     from mailbell.cli import _file, _options
     from mailbell.listener import daemon
 
-    # "<3>" makes a line an error in the journal (sd-daemon(3)). The environment says whether
-    # standard error leads there, and the daemon forgets its environment.
-    complain = _Complainer("<3>" if logs_to_journal(os.environ) else "")
     try:
         options = _options.read(words)
         if options.help:
-            return _say(_HELP.format(default=_file.DEFAULT_PATH), complain)
+            return _say(_HELP.format(default=_file.DEFAULT_PATH))
         if options.version:
-            return _say(f"mailbelld {__version__}", complain)
+            return _say(f"mailbelld {__version__}")
         daemon.run(_file.load(options.config, options.overrides()))
     except MailbellError as error:
-        return _known(error, complain)
+        return _known(error)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # a bug in mailbelld, and reported as one
         if _lacks_memory(error):
-            _end_without_memory(complain)
+            _end_without_memory()
         with suppress(OSError):
             traceback.print_exc()
-        complain(f"this is a bug in mailbelld: {type(error).__name__}: {error}; please report it")
+        _complain(f"this is a bug in mailbelld: {type(error).__name__}: {error}; please report it")
         return 70
     return 0
 
 
-class _Complainer:
-    """Writes messages about errors, each as one line.
-
-    Args:
-        prefix: what each line begins with.
-    """
-
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
-
-    def __call__(self, message: str) -> None:
-        write_error(self._prefix + one_line("mailbelld", message))
+def _complain(message: str) -> None:
+    """Write a message about an error as one line."""
+    write_error(one_line("mailbelld", message))
 
 
-def _known(error: MailbellError, complain: _Complainer) -> int:
+def _known(error: MailbellError) -> int:
     if isinstance(error, ConfigurationError):
         for problem in error.problems:
-            complain(str(problem))
-    complain(str(error))
+            _complain(str(problem))
+    _complain(str(error))
     return error.exit_code
 
 
@@ -126,16 +113,16 @@ def _lacks_memory(error: BaseException | None) -> bool:
     )
 
 
-def _end_without_memory(complain: _Complainer) -> NoReturn:
+def _end_without_memory() -> NoReturn:
     """Report it and end the process at once: an orderly end would need memory too."""
-    complain(
+    _complain(
         "there is no more memory; raise LimitDATA= and MemoryMax= of the unit, or lower"
         " limits.sources, limits.connections and socket.subscribers"
     )
     os._exit(os.EX_OSERR)
 
 
-def _say(text: str, complain: _Complainer) -> int:
+def _say(text: str) -> int:
     """Print a text on stdout; return the exit code."""
     try:
         print(text, flush=True)
@@ -143,7 +130,7 @@ def _say(text: str, complain: _Complainer) -> int:
         # Otherwise the interpreter tries to write again when it ends.
         sys.stdout = None
         if error.errno != errno.EPIPE:  # the reader of a pipe may end early
-            complain(f"standard output: {error.strerror}")
+            _complain(f"standard output: {error.strerror}")
         return os.EX_OSERR
     return 0
 
@@ -153,7 +140,7 @@ def main() -> None:
     try:
         make_undumpable()
     except MailbellError as error:
-        sys.exit(_known(error, _Complainer()))
+        sys.exit(_known(error))
     from mailbell._sys import unneeded
 
     unneeded.replace_unneeded()

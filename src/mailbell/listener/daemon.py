@@ -19,7 +19,6 @@ from mailbell._sys.inheritance import close_inherited, reset_attributes
 from mailbell._sys.interpreter import require_lockable
 from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.sockets import kernel_drops
-from mailbell._sys.systemd import logs_to_journal
 from mailbell.core.clock import Clock
 from mailbell.core.notification import Notification
 from mailbell.interfaces.listener import Account, Sandbox, Status
@@ -63,7 +62,9 @@ def run(configuration: Configuration) -> None:
         close_inherited(os.environ, os.getpid())
         reset_attributes()
         signals.prepare_signals()
-    journal = Journal(_write_line, time.monotonic, prefixed=logs_to_journal(os.environ))
+    # Without level prefixes (sd-daemon(3)): the unit forbids journald to read them, because an
+    # intruder would write "<0>". journald shows such lines on every terminal of the machine.
+    journal = Journal(_write_line, time.monotonic)
     prepared = prepare(configuration, os.environ)
     unprivileged = drop_privileges(prepared.confinement)
     # A task of the running daemon raises an exception group. So this step catches only
