@@ -66,3 +66,22 @@ def test_each_kind_of_event_is_limited_by_itself_and_says_what_it_held_back() ->
     log.journal.log(Level.NOTICE, "refused")
     log.journal.log(Level.NOTICE, "refused")
     assert log.lines[-2:] == ["event=refused suppressed=30", "event=refused"]
+
+
+def test_a_line_that_could_not_be_written_is_counted_and_told_later() -> None:
+    lines: list[str] = []
+    full = [True]
+
+    def write(line: str) -> bool:
+        if not full[0]:
+            lines.append(line)
+        return not full[0]
+
+    journal = Journal(write, lambda: 0.0)
+    for _ in range(2):
+        journal.log(Level.INFO, "refused")
+    full[0] = False
+    for _ in range(2):
+        journal.log(Level.INFO, "refused")
+    assert lines == ["event=refused suppressed=2", "event=refused"]
+    assert journal.suppressed == 2

@@ -32,6 +32,15 @@ os.environ["JOURNAL_STREAM"] = f"{log.st_dev}:{log.st_ino}"
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
+# Becomes the program, when its log is a full pipe that an earlier program left non-blocking.
+FULL = """
+import fcntl, os, sys
+fcntl.fcntl(2, fcntl.F_SETPIPE_SZ, 4096)
+os.set_blocking(2, False)
+os.write(2, b"." * 4095)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 pytestmark = pytest.mark.unwatched(
     "trace", "audit", reason="whoever watches has opened something in those places"
 )
@@ -92,3 +101,15 @@ def test_no_line_has_a_prefix_for_its_level(tmp_path: Path) -> None:
     with started(tmp_path, command=(sys.executable, "-c", JOURNAL)) as daemon:
         daemon.until_logged("event=locked")
         assert not any(line.startswith("<") for line in daemon.lines())
+
+
+def test_lines_that_a_full_pipe_loses_are_counted_and_told(tmp_path: Path) -> None:
+    with started(tmp_path, command=(sys.executable, "-c", FULL)) as daemon:
+        assert daemon.status().log_suppressed >= 2  # "listening", "locked"
+        with Client(str(daemon.path)) as client:
+            client.notify("default")
+            assert "rung_by_hand" not in "".join(daemon.lines())  # this makes room
+            client.notify("default")
+        daemon.until_logged("event=rung_by_hand")
+        (line,) = (line for line in daemon.lines() if "event=rung_by_hand" in line)
+        assert line.endswith(" suppressed=1")

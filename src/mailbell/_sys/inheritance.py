@@ -27,7 +27,6 @@ PR_GET_PDEATHSIG: Final = 2
 PR_SET_TIMERSLACK: Final = 29
 # asm-generic/fcntl.h
 F_SETOWN: Final = 8
-F_GETOWN: Final = 9
 
 _POLICY = 41  # of the scheduler, in proc_pid_stat(5)
 # sched(7): classes that other processes must wait for. Python has no name for the last one.
@@ -103,7 +102,8 @@ def reset_attributes() -> None:
     - A signal at the death of the parent ends the program at a moment that nobody chose. The
       kernel forgets this attribute too when a process changes its user.
     - An owner of a descriptor gets a signal, of any kind, whenever the descriptor can be read
-      or written.
+      or written. The owner may be a process group. This process may be in it, or be put into it
+      later, so no descriptor keeps an owner, whoever it is.
     - In a real-time class an intruder could keep all other programs from running.
     - A timer slack of seconds makes all deadlines late.
 
@@ -118,9 +118,7 @@ def reset_attributes() -> None:
     """
     _live_on_without_a_parent()
     for descriptor in list(_opened()):
-        # For the first process of a container -1 is its own group, and also the error.
-        is_open = os.path.exists(f"/proc/self/fd/{descriptor}")
-        if is_open and libc.fcntl(descriptor, F_GETOWN) in {os.getpid(), -os.getpid()}:
+        if os.path.exists(f"/proc/self/fd/{descriptor}"):
             check(libc.fcntl(descriptor, F_SETOWN, 0))
     if own_stat()[_POLICY] in _REAL_TIME:
         _leave_real_time()

@@ -91,7 +91,7 @@ def _daemon_metrics(text: _Text, status: Status) -> None:
     text.gauge("connections_limit", "Network connections at most.", status.connections_limit)
     text.gauge("subscribers", "Subscribers now.", status.subscribers)
     text.gauge("subscribers_limit", "Subscribers at most.", status.subscribers_limit)
-    text.counter("log_suppressed", "Log lines held back by the log's limit.", status.log_suppressed)
+    text.counter("log_suppressed", "Log lines held back or not written.", status.log_suppressed)
 
 
 def _input_metrics(text: _Text, status: Status) -> None:

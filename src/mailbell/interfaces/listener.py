@@ -249,7 +249,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         limited: the sources over their limits now, at most eight, the most often refused
             first. Empty if the daemon is older than this client.
         local: the number of each `LocalEvent`, by name; every name is present.
-        log_suppressed: log lines that the log's own limit held back.
+        log_suppressed: log lines that the log's own limit held back, or that could not be written.
         sandbox: the lock-down.
     """
 

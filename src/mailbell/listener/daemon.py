@@ -357,9 +357,13 @@ def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-def _write_line(line: str) -> None:
-    """Write one line to standard error. An error is ignored: it must not stop the daemon."""
+def _write_line(line: str) -> bool:
+    """Write one line to standard error; return whether it went. An error must not stop the daemon.
+
+    Others share the file. If one of them has set O_NONBLOCK, a full pipe loses lines.
+    """
+    data = line.encode() + b"\n"
     try:
-        os.write(2, line.encode() + b"\n")
+        return os.write(2, data) == len(data)
     except OSError:
-        return
+        return False

@@ -2,8 +2,8 @@
 
 An attacker who can cause log lines can try to fill the disk or to forge a line. So each kind
 of event has its own token bucket, and the next line of the same kind says how many lines
-were held back. Every value from outside is escaped to printable ASCII, and quoted if
-needed. Pure: the caller passes the clock and the function that writes.
+were held back or could not be written. Every value from outside is escaped to printable ASCII,
+and quoted if needed. Pure: the caller passes the clock and the function that writes.
 """
 
 from collections.abc import Callable
@@ -46,13 +46,14 @@ class Journal:
     """Writes the log.
 
     Args:
-        write: writes one line; it gets the line without its end.
+        write: writes one line; it gets the line without its end. False: the line is lost, and
+            counts as held back.
         clock: returns the monotonic time in seconds.
         prefixed: whether each line begins with systemd's level prefix (sd-daemon(3)).
     """
 
     def __init__(
-        self, write: Callable[[str], None], clock: Callable[[], float], *, prefixed: bool = False
+        self, write: Callable[[str], object], clock: Callable[[], float], *, prefixed: bool = False
     ) -> None:
         self._write = write
         self._clock = clock
@@ -75,11 +76,18 @@ class Journal:
         if bucket is None:
             bucket = self._buckets[event] = Bucket(RATE, BURST)
         if not bucket.take(self._clock()):
-            self.suppressed += 1
-            self._held_back[event] = self._held_back.get(event, 0) + 1
+            self._hold_back(event)
             return
-        held_back = self._held_back.pop(event, None)
-        self._write(self._line(level, event, {**fields, "suppressed": held_back}))
+        held_back = self._held_back.get(event)
+        line = self._line(level, event, {**fields, "suppressed": held_back})
+        if self._write(line) is False:
+            self._hold_back(event)
+        else:
+            self._held_back.pop(event, None)
+
+    def _hold_back(self, event: str) -> None:
+        self.suppressed += 1
+        self._held_back[event] = self._held_back.get(event, 0) + 1
 
     def _line(self, level: Level, event: str, fields: dict[str, object]) -> str:
         words = [f"event={event}"]
