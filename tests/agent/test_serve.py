@@ -235,7 +235,7 @@ async def test_a_daemon_that_breaks_every_subscription_is_asked_less_and_less(
 
         def close(self) -> None: ...
 
-    async def connect(client: TrioClient) -> Broken:
+    async def connect(client: TrioClient, _: float) -> Broken:
         await trio.lowlevel.checkpoint()
         return Broken()
 
