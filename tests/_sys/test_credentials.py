@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from mailbell._sys import credentials
 from mailbell._sys._libc import prctl
 from mailbell._sys.credentials import Capabilities, Identity
 from mailbell._sys.proof import ProcessStatus, parse_status
+from mailbell._sys.undumpable import PR_GET_DUMPABLE, PR_SET_DUMPABLE, make_undumpable
 from mailbell.core.errors import (
     ConfigurationError,
     InternalError,
@@ -25,6 +27,7 @@ from mailbell.core.errors import (
 
 SOMEBODY = Identity("somebody", 54321, 54322)
 NONE = Capabilities(0, 0, 0)
+PR_SET_PTRACER = 0x59616D61
 # A namespace that was made without privilege has one user only, so there is no user to become.
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root: a user namespace of one's own has only one user"
@@ -66,6 +69,37 @@ def test_drop_to_although_the_starter_asked_to_keep_capabilities(secbits: int) -
 
     ended = run(inside)
     assert ended.value == 0, ended
+
+
+@needs_root
+def test_no_process_of_the_new_user_gets_in_at_the_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel makes the process dumpable at that moment if fs.suid_dumpable is 1."""
+
+    def inside() -> list[int]:
+        attempts = []
+
+        def attacked() -> None:
+            prctl(PR_SET_DUMPABLE, 1)
+            with suppress(OSError):  # for kernels with Yama
+                prctl(PR_SET_PTRACER, (1 << 64) - 1)
+            other = os.fork()
+            if not other:
+                credentials.clear_capabilities()
+                try:
+                    os.open(f"/proc/{os.getppid()}/mem", os.O_RDWR)
+                except OSError as error:
+                    os._exit(error.errno or 1)
+                os._exit(0)
+            attempts.append(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+            make_undumpable()
+
+        monkeypatch.setattr(credentials, "make_undumpable", attacked)
+        credentials.become(SOMEBODY)
+        return [*attempts, prctl(PR_GET_DUMPABLE)]
+
+    assert run(inside).value == [errno.EACCES, 0]
 
 
 @needs_root

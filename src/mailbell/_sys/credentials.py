@@ -12,10 +12,12 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from mailbell._sys._libc import ANOTHER_SANDBOX, check, libc, prctl
+from mailbell._sys.undumpable import make_undumpable
 from mailbell.core.errors import (
     ConfigurationError,
     InternalError,
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 # linux/prctl.h
+PR_SET_KEEPCAPS: Final = 8
 PR_CAPBSET_READ: Final = 23
 PR_CAPBSET_DROP: Final = 24
 PR_CAP_AMBIENT: Final = 47
@@ -202,14 +205,18 @@ def become(identity: Identity) -> None:
     """Become another user for ever, and prove that there is no way back.
 
     The groups change first, then the group, then the user: a process that has changed its
-    user may change nothing else. The kernel usually clears the capabilities by itself.
-    It does not if the parent process set SECBIT_NO_SETUID_FIXUP or SECBIT_KEEP_CAPS,
-    so they are cleared here too.
+    user may change nothing else.
+
+    A change of user may make the process dumpable (fs.suid_dumpable). Another process of that
+    user could then attach. So the capabilities are kept until the process is undumpable again:
+    the kernel refuses all who have fewer, ptrace(2). If the starting program forbids to keep
+    them, only the time of one call is left. Then they are cleared.
 
     Args:
         identity: the user to become.
 
     Raises:
+        OperatingSystemError: the kernel refused to make the process undumpable.
         PrivilegeError: this process may not change its ids.
         InternalError: the process could become another user again.
     """
@@ -217,12 +224,15 @@ def become(identity: Identity) -> None:
     try:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
+        with suppress(OSError):
+            prctl(PR_SET_KEEPCAPS, 1)
         os.setresuid(uid, uid, uid)
     except OSError as error:
         raise PrivilegeError(
             f"cannot become {identity.name}: {error.strerror}",
             "start as root, or as that user with the sockets from the service manager",
         ) from error
+    make_undumpable()
     clear_capabilities()
     require_identity(identity)
 

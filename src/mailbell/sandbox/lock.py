@@ -148,7 +148,7 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         credentials.become(confinement.identity)
     credentials.clear_capabilities()
     process.no_new_privileges()
-    make_undumpable()  # a change of user resets this attribute, so it comes later
+    make_undumpable()  # once more, for a process that had nothing to become
     writable_executable_denied = process.deny_writable_executable()
     process.limit_resources(open_files=confinement.open_files)
     process.require_single_task()

@@ -52,6 +52,7 @@ REFUSED_TO_DROP: Final = f"cannot start ({DROP})"
 STEPS: Final = (SHIELD, CLOSE, "prepare", DROP, LOOP, "lock", "ready")
 
 # linux/prctl.h
+SET_KEEPCAPS = 8
 CAPBSET_READ, CAPBSET_DROP, CAP_AMBIENT, CAP_AMBIENT_CLEAR_ALL = 23, 24, 47, 4
 SET_PDEATHSIG, GET_PDEATHSIG = 1, 2
 GET_DUMPABLE, SET_DUMPABLE, SET_NO_NEW_PRIVS, GET_NO_NEW_PRIVS = 3, 4, 38, 39
@@ -428,8 +429,10 @@ _LIES_OF_IDS: Final = (
          before=capabilities_that_stay(), answers=lies("capset")),
     case(DROP, "inherited capabilities are dropped", 70, "capabilities are left",
          who=Who.USER, before=inheriting_a_capability(), answers=lies("capset")),
-    case(DROP, "capabilities come back", 70, "capset succeeded after",
+    case(DROP, "capabilities come back", 70, "capset succeeded after", who=Who.USER,
          answers=lies("capset")),
+    case(DROP, "root's capabilities come back", 70, "capset succeeded after", who=Who.ROOT,
+         answers=lies("capset", nth=2)),
 )  # fmt: skip
 
 _LIES_OF_PROCESS: Final = (
@@ -528,6 +531,11 @@ HARMLESS: Final = (
     case(DROP, "ambient capabilities are dropped", 0, "event=locked", who=Who.USER,
          before=inheriting_a_capability(), answers=lies("prctl", {0: CAP_AMBIENT,
                                                                  1: CAP_AMBIENT_CLEAR_ALL})),
+    # Then a process of the new user has the time of one call, if fs.suid_dumpable is 1.
+    case(DROP, "no capability is kept", 0, "event=locked", who=Who.ROOT,
+         answers=refused(errno.EPERM, "prctl", {0: SET_KEEPCAPS})),
+    case(DROP, "capabilities are kept", 0, "event=locked", who=Who.ROOT,
+         answers=lies("prctl", {0: SET_KEEPCAPS})),
     case("lock", "no_new_privs once more", 0, "event=locked",
          answers=lies("prctl", {0: SET_NO_NEW_PRIVS, 1: 1}, nth=2)),
 )  # fmt: skip
