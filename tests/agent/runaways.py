@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from agent.commands import python
 
-__all__ = ["RUNAWAYS", "comet", "is_free", "needs_compiler", "runaway"]
+__all__ = ["RUNAWAYS", "comet", "commanded", "is_free", "needs_compiler", "runaway"]
 
 COMPILER: Final = os.environ.get("CC", "cc")
 
@@ -159,7 +159,12 @@ RUNAWAYS: Final = {
 
 def runaway(name: str, note: Path) -> list[str]:
     """Return a command that locks a file as long as one of its processes lives."""
-    return python(_BEGINNING + dedent(RUNAWAYS[name]) + "\nsys.exit(4)", str(note))
+    return commanded(dedent(RUNAWAYS[name]) + "\nsys.exit(4)", note)
+
+
+def commanded(does: str, note: Path) -> list[str]:
+    """Return a command that locks a file and does something else."""
+    return python(_BEGINNING + dedent(does), str(note))
 
 
 def is_free(note: Path) -> bool:

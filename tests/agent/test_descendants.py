@@ -24,6 +24,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
     """The table of processes, in which this process has a number as any other."""
     listed: list[Process] = []
     monkeypatch.setattr(_descendants, "processes", lambda: iter(listed))
+    monkeypatch.setattr(_descendants, "children", list)
     return listed
 
 

@@ -3,22 +3,29 @@
 import errno
 import fcntl
 import os
+import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pyseccomp
 import pytest
 import trio
 from agent.commands import Run, forgotten, python, runs
-from agent.runaways import RUNAWAYS, comet, is_free, needs_compiler, runaway
+from agent.runaways import RUNAWAYS, comet, commanded, is_free, needs_compiler, runaway
 from harness import child
 from harness.daemon import until
 from harness.sender import PATIENCE
 
-from mailbell.agent import _process
+from mailbell._sys._libc import prctl
+from mailbell._sys.orphans import adopt_orphans
+from mailbell._sys.undumpable import PR_GET_DUMPABLE
+from mailbell.agent import _keeper, _process
 from mailbell.agent._child import start
+from mailbell.agent._process import Ended
+from mailbell.agent._session import Session
 
 # Seconds from SIGTERM to SIGKILL, for commands that ignore SIGTERM.
 SOON = 0.1
@@ -154,8 +161,11 @@ async def test_what_ends_during_a_run_is_reaped() -> None:
 # --- what the keeper is --------------------------------------------------------------
 
 
-async def test_it_has_its_own_session_and_nothing_of_the_agents() -> None:
+async def test_it_has_its_own_session_and_nothing_of_the_agents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """So Ctrl-C and Ctrl-Z in the agent's terminal do not reach it."""
+    monkeypatch.setattr(_keeper, "make_undumpable", lambda: None)  # or nobody could look
     secret = os.open(os.devnull, os.O_RDONLY)
     once = Run()
     try:
@@ -249,3 +259,140 @@ def test_the_command_does_not_hold_what_the_keeper_holds(tmp_path: Path) -> None
         os.close(command.output)
     finally:
         os.close(lock)
+
+
+# --- a command that disables its keeper -----------------------------------------------
+
+
+def adopting(argv: list[str]) -> "child.Ended":
+    """End a command that says that it is ready, as an agent that adopts what is left."""
+
+    def inside() -> tuple[str, int]:
+        _process.KILLED_WITHIN = 0.5
+        adopt_orphans()
+        once = Run()
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async def both() -> Ended:
+            async with trio.open_nursery() as nursery:
+                once.on(b"ready", lambda: nursery.start_soon(end))
+                ended = await once(argv, kill_after=SOON)
+                nursery.cancel_scope.cancel()
+            return ended
+
+        async def end() -> None:
+            once.control.kill()
+            await turn()
+
+        ended = trio.run(both)
+        return ended.problem.partition(": ")[2], turns
+
+    return child.run(inside)
+
+
+DISABLE: Final = {
+    "stopped again and again": """
+        deaf()
+        say("ready")
+        while time.monotonic() < end:
+            os.kill(os.getppid(), signal.SIGSTOP)
+    """,
+    "without descriptors": """
+        import resource
+        resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (3, 3))
+        say("ready")
+        hold(deaf)
+    """,
+}
+
+
+@pytest.mark.parametrize("how", DISABLE)
+def test_one_that_does_not_answer_is_killed_and_the_agent_ends_all(
+    tmp_path: Path, how: str
+) -> None:
+    note = tmp_path / "note"
+    ended = adopting(commanded(DISABLE[how], note))
+    assert ended.error is None
+    problem, turns = ended.value
+    # It may answer between two signals.
+    answered = {""} if how == "stopped again and again" else set()
+    assert problem in {"the process that watches it was killed"} | answered
+    assert turns > 0
+    assert is_free(note)
+
+
+class Unheeding(_keeper._Keeper):
+    """It starts the command, and then hears nothing, as if it were stopped."""
+
+    def _obey(self, poll: "select.poll") -> None:
+        poll.unregister(self._channel)
+        os.write(self._go, b".")
+
+
+def test_so_is_one_that_hears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_keeper, "_Keeper", Unheeding)
+    note = tmp_path / "note"
+    ended = adopting(commanded("deaf(); say('ready'); hold()", note))
+    assert ended.error is None
+    assert ended.value[0] == "the process that watches it was killed"
+    assert is_free(note)
+
+
+TRACE: Final = """
+libc.prctl(0x59616d61, ctypes.c_ulong(-1))
+PTRACE_SEIZE = 0x4206
+traced = libc.ptrace(ctypes.c_long(PTRACE_SEIZE), ctypes.c_long(os.getppid()), None, None) == 0
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: nobody else can trace a keeper")
+def test_one_that_is_traced_and_killed_does_not_stop_the_agent(tmp_path: Path) -> None:
+    """Its tracer keeps it from being reaped."""
+    note = tmp_path / "note"
+    does = TRACE + "os.kill(os.getppid(), signal.SIGKILL); say('ready'); hold(deaf)"
+    ended = adopting(commanded(does, note))
+    assert ended.error is None
+    assert ended.value[0] == "the process that watches it was killed"
+    assert is_free(note)
+
+
+class Telling(_keeper._Keeper):
+    """It prints whether it is dumpable."""
+
+    def start(self, path: bytes, argv: list[bytes], environ: Mapping[bytes, bytes]) -> bool:
+        os.write(2, b"%d\n" % prctl(PR_GET_DUMPABLE))
+        return super().start(path, argv, environ)
+
+
+async def test_nobody_of_the_same_user_can_trace_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor read its memory or take its descriptors: ptrace(2)."""
+    monkeypatch.setattr(_keeper, "_Keeper", Telling)
+    once = Run()
+    await once(python(""))
+    assert once.lines == [b"0"]
+
+
+# --- the first moment of a command ------------------------------------------------------
+
+
+def test_the_session_is_known_before_the_program_runs(tmp_path: Path) -> None:
+    """And if the agent is killed in that moment, it never runs."""
+    seen, ran = tmp_path / "seen", tmp_path / "ran"
+
+    def inside() -> None:
+        def begins(session: Session) -> None:
+            seen.write_text(Path(f"/proc/{session.number}/comm").read_text())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        command = start(["touch", str(ran)], os.environ, kill_after=SOON, begins=begins)
+        trio.run(command.listen)
+
+    assert child.run(inside).signal == signal.SIGKILL
+    assert seen.read_text() == "mailbell-keeper\n"
+    assert not ran.exists()

@@ -641,3 +641,28 @@ def test_what_only_a_keeper_still_watches_keeps_the_lock(place: str, accounts: s
     process.stdin.close()
     process.stdout.close()
     until(lambda: refused(place, "fetch", accounts.split()) is None)
+
+
+# A keeper whose agent has ended, and which a command has stopped.
+STOPPED = """
+import os, signal, sys
+from mailbell.agent._lock import take
+turn = take(sys.argv[1], "fetch", [])
+os.truncate(os.path.join(sys.argv[1], "fetch"), 0)
+with open("/proc/self/comm", "wb") as file:
+    file.write(b"mailbell-keeper")
+signal.alarm(60)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.parametrize("accounts", ["", "work"])
+def test_a_keeper_that_is_stopped_goes_on_and_is_named(place: str, accounts: str) -> None:
+    keeper = subprocess.Popen([sys.executable, "-c", STOPPED, place])
+    os.waitid(os.P_PID, keeper.pid, os.WSTOPPED)
+    error = refused(place, "fetch", accounts.split())
+    assert error
+    assert error.exit_code == 75
+    assert error.what.startswith(f"a mailbell-keeper (pid {keeper.pid}) was stopped")
+    assert keeper.wait(PATIENCE) == 0
+    assert refused(place, "fetch", accounts.split()) is None

@@ -460,6 +460,27 @@ def test_while_something_cannot_be_ended_the_run_is_not_over() -> None:
     assert ended.value == (True, [b"stuck"], False)
 
 
+@needs_root
+def test_while_the_command_itself_cannot_be_ended_it_is_stuck_too() -> None:
+    def inside() -> tuple[list[bytes], int | None]:
+        _process.KILLED_WITHIN = SOON
+        _keeper._Keeper = Weak  # type: ignore[misc]
+        once = Run()
+
+        def kill() -> None:
+            once.lines.append(b"stuck")
+            os.kill(int(once.lines[0]), signal.SIGKILL)
+
+        once.stuck = kill
+        once.on(b"ready", once.control.kill)
+        ended = trio.run(once, python("say(os.getpid()); say('ready'); hang()"))
+        return once.lines[1:], ended.signal
+
+    ended = child.run(inside)
+    assert ended.error is None
+    assert ended.value == ([b"ready", b"stuck"], signal.SIGKILL)
+
+
 # --- when the system has no resources left ------------------------------------------
 
 

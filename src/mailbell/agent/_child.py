@@ -2,7 +2,8 @@
 
 The keeper ends everything that descends from the command. If the keeper itself is
 killed, the kernel gives the agent its children, because the agent adopts orphans too.
-Then this module ends them in the same way.
+Then this module ends them in the same way. A keeper that does not answer is killed: a
+command can stop it, or take away its descriptors (prlimit(2)).
 
 `subprocess` is not used: the command would inherit which signals are ignored or blocked
 in the agent, and a command that ignores SIGTERM can only be killed.
@@ -14,7 +15,7 @@ import shutil
 import signal
 import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Final
@@ -23,8 +24,8 @@ import trio
 
 from mailbell._sys.process import adopts_orphans
 from mailbell.agent._descendants import Descendants
-from mailbell.agent._keeper import ASK, KILL, WALL, keep
-from mailbell.agent._processes import numbers, read
+from mailbell.agent._keeper import ASK, GO, KILL, WALL, keep
+from mailbell.agent._processes import children, numbers, read
 from mailbell.agent._session import Session
 from mailbell.core.errors import OperatingSystemError
 from mailbell.core.escape import printable
@@ -66,15 +67,24 @@ class Child:
         started: the command has started, or cannot be started.
         ended: the command has ended, or cannot be started, or has no keeper any more.
         none_left: nothing is left of the command, and the keeper ends.
+        killing: `kill` was called.
     """
 
-    def __init__(self, program: str, keeper: int, channel: int, output: int) -> None:
+    def __init__(
+        self,
+        program: str,
+        keeper: int,
+        channel: int,
+        output: int,
+        begins: Callable[[Session], None],
+    ) -> None:
         self._program = program
+        self._begins = begins
         self._keeper = keeper
         self._channel = channel
         self._began = began.began if (began := read(keeper)) else 0
         self._left: Descendants | None = None  # after the end of a keeper that was killed
-        self._kills = False
+        self._answers = False  # whether the keeper has answered the last KILL
         self._watched = trio.Event()  # the keeper has nothing more to do, or was killed
         self.output = output
         self.session: Session | None = None
@@ -84,6 +94,7 @@ class Child:
         self.started = trio.Event()
         self.ended = trio.Event()
         self.none_left = trio.Event()
+        self.killing = trio.Event()
         _keepers.add(keeper)
 
     async def listen(self) -> None:
@@ -103,7 +114,7 @@ class Child:
                 pass
             finally:
                 self._channel = -1
-        self._reap()
+        await self._bury()
 
     def ask(self) -> None:
         """Send SIGTERM to the command and all that descends from it, also to stopped processes."""
@@ -113,8 +124,38 @@ class Child:
 
     def kill(self) -> None:
         """End the command and all that descends from it, until nothing is left."""
-        self._kills = True
+        self.killing.set()
         self._tell(KILL)
+
+    async def insist(self, within: float, stuck: Callable[[], None]) -> None:
+        """After `kill`, see to it that something is done until nothing is left.
+
+        Args:
+            within: how long a keeper has for an answer before it is killed, in seconds.
+            stuck: called once, when what is left cannot be ended.
+        """
+        await self.killing.wait()
+        taken = is_stuck = False
+        while not self.none_left.is_set():
+            self._answers = False
+            self._tell(KILL)
+            with trio.move_on_after(within):
+                await self.none_left.wait()
+            if self.none_left.is_set():
+                return
+            if not (self._answers or taken) and adopts_orphans():
+                # It is stopped, or may open no files. This process adopts what it has.
+                taken = True
+                self._end_keeper()
+            elif not is_stuck:
+                is_stuck = True
+                stuck()
+            elif not self._answers:
+                self._end_keeper()
+
+    def _end_keeper(self) -> None:
+        if self._keeper in _keepers and adopts_orphans():  # it is not reaped
+            os.kill(self._keeper, signal.SIGKILL)
 
     async def wait_for_the_last(self) -> None:
         """Wait until neither the command nor a descendant of it is left."""
@@ -127,7 +168,7 @@ class Child:
 
     def _look(self, left: Descendants) -> None:
         """Look once. A process that moved during the look has left one to reap behind it."""
-        found = left.end() if self._kills else any(True for _ in left.look())
+        found = left.end() if self.killing.is_set() else any(True for _ in left.look())
         reaped = reap_adopted()
         if not (found or reaped):
             self.none_left.set()
@@ -136,6 +177,10 @@ class Child:
         match word, values:
             case "started", [number, began]:
                 self.session = Session.known(number, began)
+                self._begins(self.session)
+                self._tell(GO)
+            case "tried", []:
+                self._answers = True
             case "failed", [number]:
                 self.problem = str(_explain(self._program, OSError(number, os.strerror(number))))
                 self.ended.set()
@@ -157,10 +202,31 @@ class Child:
                 os.kill(self._keeper, signal.SIGCONT)
                 os.write(self._channel, order)
 
-    def _reap(self) -> None:
-        """Note the end of the keeper, and that what it has left is now the agent's."""
-        os.waitpid(self._keeper, 0)
+    async def _bury(self) -> None:
+        """Wait until the keeper has ended. What it has left is then the agent's.
+
+        The end of the channel comes shortly before that. A keeper that goes on without a
+        channel is of no use, and is killed.
+        """
+        with suppress(OSError):
+            os.kill(self._keeper, signal.SIGKILL)
+        pause = _FIRST_PAUSE
+        while not self._has_ended():
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         _keepers.discard(self._keeper)
+        self._note_the_end()
+
+    def _has_ended(self) -> bool:
+        """Reap the keeper if it has ended. Who traces it may not let it be reaped."""
+        process = read(self._keeper)
+        try:
+            reaped, _ = os.waitpid(self._keeper, os.WNOHANG)
+        except ChildProcessError:  # the kernel has reaped it: SIGCHLD is ignored
+            return True
+        return bool(reaped) or (process is not None and not process.lives)
+
+    def _note_the_end(self) -> None:
         if not self.none_left.is_set() and not self.problem:
             self.problem = f"{_shown(self._program)}: the process that watches it was killed"
             self._left = self._what_it_left() if adopts_orphans() else None
@@ -184,6 +250,7 @@ def start(
     *,
     locks: Sequence[int] = (),
     kill_after: float,
+    begins: Callable[[Session], None] = lambda _: None,
 ) -> Child:
     """Start a command without a shell and without input. It inherits no signals or descriptors.
 
@@ -193,6 +260,7 @@ def start(
         environ: the whole environment of the command, with the PATH to search.
         locks: descriptors that stay open until nothing of the command is left.
         kill_after: seconds from SIGTERM to SIGKILL if this process ends before the command.
+        begins: called with the session of the command, before the program is executed.
 
     Returns:
         The child. Its standard output and standard error come from one descriptor.
@@ -208,7 +276,7 @@ def start(
     try:
         words, variables = _checked(argv, environ)
         path = _find(argv[0], environ.get("PATH", os.defpath))
-        return _start(path, words, variables, locks, kill_after)
+        return _start(path, words, variables, locks, kill_after, begins)
     except OSError as error:
         raise _explain(path, error) from error
     except ValueError as error:
@@ -243,7 +311,7 @@ def reap_adopted() -> int:
         How many were reaped.
     """
     reaped = 0
-    for pid in numbers():
+    for pid in {*numbers(), *(children() or ())}:
         if pid not in _keepers:
             with suppress(ChildProcessError):  # it is not our child
                 reaped += os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
@@ -269,6 +337,7 @@ def _start(
     variables: Mapping[bytes, bytes],
     locks: Sequence[int],
     kill_after: float,
+    begins: Callable[[Session], None],
 ) -> Child:
     # This is opened first, so it has the lowest of the numbers. So the dup2 calls of the
     # keeper overwrite no descriptor that is still needed, even if standard streams are missing.
@@ -285,7 +354,7 @@ def _start(
                         streams=(null, writer), channel=theirs.fileno(), held=locks,
                         kill_after=kill_after,
                     )  # fmt: skip
-                return Child(path, keeper, ours.detach(), output)
+                return Child(path, keeper, ours.detach(), output, begins)
         except BaseException:
             os.close(output)
             raise

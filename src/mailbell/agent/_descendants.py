@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
-from mailbell.agent._processes import Process, newest, processes, read
+from mailbell.agent._processes import Process, children, newest, processes, read
 
 __all__ = ["Descendants"]
 
@@ -105,6 +105,15 @@ class Descendants:
             is_deeper = self._root not in {process.parent, number}
             if is_deeper and process.lives and _descends(number, seen, known):
                 yield process
+        yield from self._hidden(seen)
+
+    def _hidden(self, seen: Collection[int]) -> Iterator[Process]:
+        """Yield each child that the table does not show: only its number is known."""
+        if self._session is not None:
+            return
+        for number in children() or ():
+            if number not in seen and number not in self._spared:
+                yield Process(number, self._root, 0, 0, lives=True, runs=False)
 
     def _catch(self, number: signal.Signals) -> None:
         """Signal descendants that were started just now, as long as others are started."""

@@ -12,10 +12,19 @@ The keeper is a fork of the agent and executes no program. So it starts in a few
 milliseconds, and an update of the files on disk cannot replace half of the agent. It
 takes over nothing but the descriptors that it is given.
 
-The agent writes single bytes to the keeper, ASK and KILL. The keeper writes lines:
+The process of the command is made first, and executes the program when the agent says so.
+Until then the agent writes down the session. So there is no moment in which a command runs
+of which a later agent could not know. If the keeper or the agent is killed before, the
+process ends.
 
-    started NUMBER TICKS    the command's process and when it began; or
+Other processes of the same user cannot trace the keeper, as far as the kernel permits to
+forbid it. They can stop it. The agent kills a keeper that does not answer.
+
+The agent writes single bytes to the keeper, GO, ASK and KILL. The keeper writes lines:
+
+    started NUMBER TICKS    the command's process and when it began
     failed ERRNO            it could not be started
+    tried                   after KILL: the keeper has found and signalled something
     exited STATUS           the command has ended; or
     killed SIGNAL           a signal has ended it
     none                    nothing is left of it; the keeper ends
@@ -34,17 +43,17 @@ from math import inf
 from typing import Final, NoReturn
 
 from mailbell._sys.orphans import adopt_orphans
+from mailbell._sys.undumpable import make_undumpable
 from mailbell.agent._descendants import Descendants
-from mailbell.agent._processes import read
-from mailbell.core.errors import OperatingSystemError
+from mailbell.agent._processes import KEEPER, read
+from mailbell.core.errors import MailbellError, OperatingSystemError
 
-__all__ = ["ASK", "KILL", "WALL", "keep"]
+__all__ = ["ASK", "GO", "KILL", "WALL", "keep"]
 
+GO: Final = b"g"  # execute the program
 ASK: Final = b"a"  # send SIGTERM to all
 KILL: Final = b"k"  # end all
 
-# The name of the process in ps(1); the kernel keeps 15 bytes.
-_NAME: Final = b"mailbell-keeper"
 WALL: Final = 0x40000000  # __WALL of waitid(2): children with any signal for their end
 # Processes that are reaped in a row: some commands start new ones as fast as these end.
 _MOST_REAPED: Final = 16_384
@@ -109,7 +118,9 @@ def _begin(streams: tuple[int, int], kept: Collection[int]) -> int:
             with suppress(OSError):  # the descriptor of the listing is closed already
                 os.close(descriptor)
     with suppress(OSError), open("/proc/self/comm", "wb") as file:
-        file.write(_NAME)
+        file.write(KEEPER)
+    with suppress(MailbellError):  # another sandbox forbids it
+        make_undumpable()
     wake, woken = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)
@@ -119,6 +130,34 @@ def _begin(streams: tuple[int, int], kept: Collection[int]) -> int:
     return wake
 
 
+def _hold(path: bytes, argv: list[bytes], environ: Mapping[bytes, bytes]) -> tuple[int, int, int]:
+    """Make a process that executes a program when it is told to.
+
+    Returns:
+        Its number; a descriptor to tell it: it ends if that is closed first; and one to read
+        the number of an error from, which is at its end when the program runs.
+    """
+    waits, go = os.pipe()
+    failure, tells = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            os.close(go)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            if os.read(waits, 1):
+                os.execve(path, argv, environ)  # noqa: S606 - without a shell
+        except OSError as error:
+            os.write(tells, b"%d" % (error.errno or errno.EIO))
+        finally:
+            os._exit(_FAULT)
+    os.close(waits)
+    os.close(tells)
+    return pid, go, failure
+
+
 class _Keeper:
     def __init__(self, channel: int, wake: int, kill_after: float) -> None:
         self._channel = channel
@@ -126,21 +165,16 @@ class _Keeper:
         self._kill_after = kill_after
         self._descendants = Descendants()
         self._command = 0
+        self._go = self._failure = -1  # descriptors: to the command, and from it
+        self._owes = False  # whether KILL was not answered yet
         self._kill_at = inf  # by time.monotonic
         self._hears = True
 
     def start(self, path: bytes, argv: list[bytes], environ: Mapping[bytes, bytes]) -> bool:
-        """Start the command, and say so or say why not."""
+        """Make the process of the command, and say so or say why not."""
         try:
             adopt_orphans()
-            self._command = os.posix_spawn(
-                path,
-                argv,
-                environ,
-                setsid=True,
-                setsigmask=[],
-                setsigdef=signal.valid_signals(),
-            )
+            self._command, self._go, self._failure = _hold(path, argv, environ)
         except OSError as error:
             self._say(f"failed {error.errno}\nnone")
             return False
@@ -159,13 +193,16 @@ class _Keeper:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         poll.register(self._channel, select.POLLIN)
+        poll.register(self._failure, select.POLLIN)
         pause = 0.0
         while (reaped := self._reap()) is not None:
             seconds = self._kill_at - time.monotonic()
             if seconds <= 0:
                 # The pauses are short. A signal for each of thousands would only take time.
                 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-                self._descendants.end()
+                if self._descendants.end() and self._owes:
+                    self._owes = False
+                    self._say("tried")
                 pause = 0.0 if reaped else min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
                 seconds = pause
             if reaped == _MOST_REAPED:
@@ -173,6 +210,9 @@ class _Keeper:
             for descriptor, _ in poll.poll(None if seconds == inf else 1000 * seconds):
                 if descriptor == self._channel:
                     self._obey(poll)
+                elif descriptor == self._failure:
+                    poll.unregister(descriptor)
+                    self._hear_failure()
                 else:
                     os.read(self._wake, 4096)
 
@@ -185,6 +225,8 @@ class _Keeper:
                 result := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | WALL)
             ):
                 reaped += 1
+                if result.si_pid == self._command:
+                    self._hear_failure()
                 if result.si_pid == self._command:
                     self._command = 0  # another descendant may get its number
                     how = "exited" if result.si_code == os.CLD_EXITED else "killed"
@@ -207,6 +249,12 @@ class _Keeper:
             self._ask()
         if KILL in said:
             self._kill_at = 0.0
+            self._owes = True
+        if (GO in said or not said) and self._go >= 0:
+            if said:
+                os.write(self._go, GO)
+            os.close(self._go)
+            self._go = -1
         if not said:  # the agent has ended
             poll.unregister(self._channel)
             self._kill_at = min(self._kill_at, time.monotonic() + self._kill_after)
@@ -217,6 +265,16 @@ class _Keeper:
         for _ in range(_MOST_ROUNDS):
             if self._reap() is None or not self._descendants.ask(asked):
                 return
+
+    def _hear_failure(self) -> None:
+        """Say why the program could not be executed, if it could not; once."""
+        if self._failure < 0:
+            return
+        if number := os.read(self._failure, 16):
+            self._command = 0  # it ends, and its status means nothing
+            self._say(f"failed {int(number)}")
+        os.close(self._failure)
+        self._failure = -1
 
     def _say(self, line: str) -> None:
         with suppress(OSError):  # the agent has ended

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from mailbell._sys.trusted_path import find_weaknesses, make_folders
+from mailbell.agent._processes import continue_keepers
 from mailbell.agent._session import Session
 from mailbell.core.account_name import is_account_name
 from mailbell.core.errors import (
@@ -327,7 +328,15 @@ def _lives(pid: int) -> bool:
 def _require_a_living_holder(place: int, name: str) -> None:
     """Say what is still there of a holder that was killed and whose lock is still held."""
     pid = _noted(place, name)
-    if pid is None or _lives(pid):
+    if pid is not None and _lives(pid):
+        return
+    if stopped := continue_keepers():
+        raise TemporaryError(
+            f"a mailbell-keeper (pid {stopped[0]}) was stopped; it may hold the lock {name}, and"
+            " goes on now",
+            "wait until it has ended its command",
+        )
+    if pid is None:
         return
     _require_nothing_left(place, name)
     raise TemporaryError(

@@ -3,7 +3,7 @@
 The caller decides how long a run may take (`Control`). This module ends the run, also when
 the agent itself must end. A run is over when nothing is left of all that descends from
 the command. So the next run of the job cannot meet it. What cannot be ended delays the
-next run of this job, and no other job.
+next run of this job, and of the jobs that must not overlap with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +83,7 @@ async def run(
 ) -> Ended:
     """Run a command until no process that descends from it is left.
 
-    To cancel this ends the command too, in at most `kill_after` and three seconds. What
+    To cancel this ends the command too, in at most `kill_after` and five seconds. What
     cannot be ended in this time is left to the command's keeper, which goes on trying.
 
     Args:
@@ -95,17 +95,25 @@ async def run(
         running: records the session of the command.
         kill_after: seconds from SIGTERM to SIGKILL when `control` does not decide: after
             a cancellation, and for processes that the command leaves behind.
-        stuck: called when SIGKILL has not ended all processes, before a wait without limit.
+        stuck: called once when SIGKILL has not ended all processes, also while the command
+            itself is one of them. The run goes on until they end.
 
     Returns:
         How the run ended. A command that cannot be started raises no exception.
     """
     await trio.lowlevel.checkpoint()  # if this is cancelled already, the command does not start
     try:
-        child = start(argv, environ, locks=running.locks, kill_after=kill_after)
+        with ExitStack() as noted:
+            child = start(
+                argv,
+                environ,
+                locks=running.locks,
+                kill_after=kill_after,
+                begins=lambda session: noted.enter_context(running.during(session)),
+            )
+            return await _Run(child, output, kill_after, stuck).until_ended(control)
     except OperatingSystemError as error:
         return Ended(problem=str(error))
-    return await _Run(child, output, running, kill_after, stuck).until_ended(control)
 
 
 class _Run:
@@ -113,13 +121,11 @@ class _Run:
         self,
         child: Child,
         output: Callable[[bytes], None],
-        running: Running,
         kill_after: float,
         stuck: Callable[[], None],
     ) -> None:
         self._child = child
         self._lines = Lines(output)
-        self._running = running
         self._kill_after = kill_after
         self._stuck = stuck
         self._began = trio.current_time()
@@ -130,18 +136,21 @@ class _Run:
         # the command could wait for a reader and not end.
         self._reading = trio.CancelScope(shield=True)
         self._hearing = trio.CancelScope(shield=True)
+        self._insisting = trio.CancelScope(shield=True)
         self._read_all = trio.Event()
 
     async def until_ended(self, control: Control) -> Ended:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hear)
             nursery.start_soon(self._read)
+            nursery.start_soon(self._insist)
             nursery.start_soon(self._obey, control.terminating, self._child.ask)
             nursery.start_soon(self._obey, control.killing, self._child.kill)
             try:
                 await self._until_nothing_is_left()
             finally:
                 self._reading.cancel()
+                self._insisting.cancel()
                 if not self._child.none_left.is_set():
                     self._hearing.cancel()
             nursery.cancel_scope.cancel()
@@ -156,20 +165,20 @@ class _Run:
         )
 
     async def _until_nothing_is_left(self) -> None:
-        with ExitStack() as noted:
-            try:
-                await self._child.started.wait()
-                self._began = trio.current_time()
-                if self._child.session:
-                    noted.enter_context(self._running.during(self._child.session))
-                await self._child.ended.wait()
-                self._seconds = trio.current_time() - self._began
-            finally:
-                with trio.CancelScope(shield=True):
-                    gone = await self._clear_up()
-            if not gone:
-                self._stuck()
-                await self._child.wait_for_the_last()
+        try:
+            await self._child.started.wait()
+            self._began = trio.current_time()
+            await self._child.ended.wait()
+            self._seconds = trio.current_time() - self._began
+        finally:
+            with trio.CancelScope(shield=True):
+                gone = await self._clear_up()
+        if not gone:
+            await self._child.wait_for_the_last()
+
+    async def _insist(self) -> None:
+        with self._insisting:
+            await self._child.insist(KILLED_WITHIN, self._stuck)
 
     async def _hear(self) -> None:
         with self._hearing:
@@ -199,11 +208,13 @@ class _Run:
         gone = self._seconds is not None and await self._gone_within(GRACE)
         if not gone:
             self._left_over = True
-            self._child.ask()
+            if not self._child.killing.is_set():
+                self._child.ask()
             gone = await self._gone_within(self._kill_after)
         if not gone:
             self._child.kill()
-            gone = await self._gone_within(KILLED_WITHIN)
+            # First the keeper has this time, and then the agent.
+            gone = await self._gone_within(2 * KILLED_WITHIN)
         # A process that could not be ended may hold the pipe without a limit.
         with trio.move_on_after(LAST_WORDS):
             await self._read_all.wait()

@@ -1,11 +1,25 @@
 """The kernel's table of processes, as proc_pid_stat(5) shows it."""
 
 import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Process", "newest", "numbers", "processes", "read"]
+__all__ = [
+    "KEEPER",
+    "Process",
+    "children",
+    "continue_keepers",
+    "newest",
+    "numbers",
+    "processes",
+    "read",
+]
+
+# The name of each keeper in ps(1); the kernel keeps 15 bytes.
+KEEPER: Final = b"mailbell-keeper"
 
 _ENDED: Final = frozenset({b"Z", b"X"})
 _STOPPED: Final = frozenset({b"T", b"t"})
@@ -78,6 +92,44 @@ def numbers() -> list[int]:
     last = newest()
     # The kernel counts up to its limit, and then begins with small numbers again.
     return sorted(found, key=lambda number: (number > last, -number))
+
+
+def children() -> list[int] | None:
+    """Return the numbers of the children of this process, also of those that /proc hides.
+
+    Mounted with `hidepid=`, /proc does not list the processes of other users, such as a
+    child that has executed a set-user-ID program (proc(5)).
+
+    Returns:
+        The numbers, also of children that have ended and are not reaped; None if they
+        cannot be read.
+    """
+    found: list[int] = []
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def continue_keepers() -> list[int]:
+    """Continue each keeper of this user that is stopped: a command may have stopped it.
+
+    A keeper without an agent ends its command, and then frees its locks, if it is not stopped.
+
+    Returns:
+        Their numbers.
+    """
+    found = []
+    for process in processes():
+        with suppress(OSError):
+            is_keeper = _contents(f"/proc/{process.number}/comm") == KEEPER + b"\n"
+            if is_keeper and process.lives and not process.runs:
+                os.kill(process.number, signal.SIGCONT)
+                found.append(process.number)
+    return found
 
 
 def processes() -> Iterator[Process]:
