@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.access_list import has_access_list, let_user_in_by_default
+from harness.access_list import LISTED, has_access_list, let_user_in_by_default
 from harness.child import run
 from harness.lingering import needs_refusal, pass_to
 from harness.ordinary import let_in
@@ -127,13 +127,13 @@ def test_a_group_it_may_not_give_leaves_nothing_behind(
 
 def test_an_access_control_list_of_the_folder_lets_nobody_in(tmp_path: Path, place: Path) -> None:
     """acl(5): a new file gets the folder's default list, which may name any user."""
-    let_user_in_by_default(tmp_path, STRANGER)
+    let_user_in_by_default(tmp_path, LISTED)
     with bind_local(str(place), 0o660, None):
         assert not has_access_list(place)
         assert mode_of(place) == 0o660
         if os.geteuid() == 0:
             let_in(tmp_path)
-            assert isinstance(run(lambda: connect_as(STRANGER, place)).error, PermissionError)
+            assert isinstance(run(lambda: connect_as(LISTED, place)).error, PermissionError)
 
 
 def connect_as(uid: int, path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_list_that_cannot_be_removed_is_an_error(
         if how == "refused":
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    let_user_in_by_default(tmp_path, STRANGER)
+    let_user_in_by_default(tmp_path, LISTED)
     monkeypatch.setattr(os, "removexattr", remove)
     with pytest.raises(PrivilegeError, match="no permission to make the socket"):
         bind_local(str(place), 0o660, None)
@@ -187,7 +187,7 @@ def test_a_passed_socket_is_looked_at(tmp_path: Path, place: Path) -> None:
 
 
 def test_a_passed_socket_has_no_access_control_list(tmp_path: Path, place: Path) -> None:
-    let_user_in_by_default(tmp_path, STRANGER)
+    let_user_in_by_default(tmp_path, LISTED)
     with passed(place):
         assert has_access_list(place)
         with pytest.raises(ConfigurationError, match="has an access control list, which may let"):

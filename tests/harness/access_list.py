@@ -5,7 +5,10 @@ import struct
 from pathlib import Path
 from typing import Final
 
-__all__ = ["has_access_list", "let_user_in_by_default"]
+__all__ = ["LISTED", "has_access_list", "let_user_in_by_default"]
+
+LISTED: Final = 12345 if os.geteuid() == 0 else os.geteuid()
+"""A user for a list. A user namespace of an ordinary user may have no other user."""
 
 _VERSION: Final = 2
 _NO_ID: Final = 0xFFFFFFFF

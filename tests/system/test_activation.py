@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Semaphore
 
 import pytest
-from harness.access_list import let_user_in_by_default
+from harness.access_list import LISTED, let_user_in_by_default
 from harness.activation import listening, passing
 from harness.daemon import LINE, Daemon, configuration, ring, started, until
 from harness.lingering import needs_refusal, pass_to
@@ -85,7 +85,7 @@ def test_a_passed_local_socket_in_a_folder_of_all_users_is_refused(tmp_path: Pat
 
 def test_a_passed_local_socket_with_an_access_control_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "listed").mkdir()
-    let_user_in_by_default(tmp_path / "listed", 12345)
+    let_user_in_by_default(tmp_path / "listed", LISTED)
     path = tmp_path / "listed" / "s"
     with listening(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as local:
         path.chmod(0o660)
