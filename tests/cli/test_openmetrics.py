@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from mailbell.interfaces.local_event import LocalEvent
 _Labels = frozenset[tuple[str, str]]
 # Types that both the older text format and OpenMetrics have.
 _SUFFIX = {"counter": "_total", "gauge": ""}
-_SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([0-9]+(?:\.[0-9]+)?)")
+_SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (-?[0-9]+(?:\.[0-9]+)?)")
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
 
 
@@ -80,6 +81,7 @@ def _sample(name: str, family: Family, line: str) -> None:
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text('\\n"\n,={} ')
 _COUNT = st.integers(0, 2**53)
+_TIME = st.integers(-(2**53), 2**53)  # a clock may be set to any time
 
 
 def _names(names: type[Outcome] | type[LocalEvent]) -> st.SearchStrategy[dict[str, int]]:
@@ -91,8 +93,8 @@ _STATUS = st.builds(
     version=_TEXT,
     pid=_COUNT,
     cursor=st.just(Cursor("e", 3)),
-    started=_COUNT,
-    uptime=st.none() | _COUNT,
+    started=_TIME,
+    uptime=st.none() | _TIME,
     listening=st.just(("tcp 127.0.0.1:79",)),
     outcomes=st.builds(Outcomes, tcp=_names(Outcome), udp=_names(Outcome)),
     refused_by_total=_COUNT,
@@ -101,7 +103,7 @@ _STATUS = st.builds(
     unfiltered=st.none() | _TEXT,
     wakeups=_COUNT,
     accounts=st.lists(
-        st.builds(Account, name=_TEXT, count=_COUNT, time=st.none() | _COUNT),
+        st.builds(Account, name=_TEXT, count=_COUNT, time=st.none() | _TIME),
         max_size=3,
         unique_by=lambda account: account.name,
     ).map(tuple),
@@ -136,7 +138,8 @@ _STATUS = st.builds(
 
 def _microseconds(seconds: str) -> int:
     whole, _, rest = seconds.partition(".")
-    return int(whole) * 10**6 + int(rest)
+    sign = -1 if whole.startswith("-") else 1
+    return int(whole) * 10**6 + sign * int(rest)
 
 
 @given(_STATUS)
@@ -229,3 +232,19 @@ def test_the_parser_of_the_older_format_takes_every_sample(status: Status) -> No
         for sample in family.samples
     ]
     assert len(found) == sum(len(family.samples) for family in parse(text).values())
+
+
+@given(_STATUS, _TEXT)
+def test_of_two_that_have_one_name_the_first_is_told(status: Status, name: str) -> None:
+    """A collector refuses a text with one sample twice, and a hostile daemon may name any."""
+    accounts = (Account(name=name, count=1, time=-1), Account(name=name, count=2, time=2))
+    tables = tuple(Table(name=name, entries=n, capacity=n, evicted=n) for n in (1, 2))
+    told = msgspec.structs.replace(status, accounts=accounts, tables=tables)
+    families = parse(openmetrics(told))
+    for family, value in (
+        ("notifications", "1"),
+        ("last_notification_time_seconds", "-0.000001"),
+        ("source_entries", "1"),
+        ("source_evictions", "1"),
+    ):
+        assert list(families[f"mailbell_{family}"].samples.values()) == [value]

@@ -42,6 +42,7 @@ class _Text:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._written: set[str] = set()
 
     def family(self, name: str, kind: str, unit: str, explained: str) -> None:
         """Begin a metric family. Its samples must follow directly: a family is one block."""
@@ -51,11 +52,16 @@ class _Text:
         self.lines.append(f"# HELP mailbell_{name} {explained}")
 
     def sample(self, name: str, value: int | str, **labels: str) -> None:
-        """Add one sample of the last family."""
+        """Add one sample of the last family, unless there is one of that name and these labels.
+
+        A collector refuses the whole text for a second one. Only a daemon that is not ours tells
+        of two accounts or tables with one name.
+        """
         inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-        self.lines.append(
-            f"mailbell_{name}{{{inside}}} {value}" if inside else f"mailbell_{name} {value}"
-        )
+        sample = f"mailbell_{name}{{{inside}}}" if inside else f"mailbell_{name}"
+        if sample not in self._written:
+            self._written.add(sample)
+            self.lines.append(f"{sample} {value}")
 
     def counter(self, name: str, explained: str, value: int) -> None:
         """Add a counter that is a family of its own."""
@@ -75,8 +81,8 @@ def _escape(text: str) -> str:
 
 def _seconds(microseconds: int) -> str:
     # Integers, because a double cannot hold the microseconds of every later time.
-    whole, rest = divmod(microseconds, _MICROSECONDS)
-    return f"{whole}.{rest:06d}"
+    whole, rest = divmod(abs(microseconds), _MICROSECONDS)
+    return f"{'-' if microseconds < 0 else ''}{whole}.{rest:06d}"
 
 
 def _daemon_metrics(text: _Text, status: Status) -> None:
