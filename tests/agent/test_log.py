@@ -173,7 +173,7 @@ def test_a_line_never_needs_more_room_than_a_pipe_gives_at_once(reader: Reader) 
 def test_a_reader_that_is_slow_is_waited_for(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "_PATIENCE", int(PATIENCE * 1_000))  # for slow machines
+    monkeypatch.setattr(log, "_PATIENCE", PATIENCE)  # for slow machines
     with open(reader.descriptor, "rb", closefd=False) as file:
         heard: list[bytes] = []
         listening = threading.Thread(target=lambda: heard.extend(file))
@@ -183,6 +183,27 @@ def test_a_reader_that_is_slow_is_waited_for(
         os.close(reader.writer)
         listening.join()
     assert len(heard) == LINES
+
+
+def test_the_waits_for_a_slow_reader_have_a_bound(reader: Reader) -> None:
+    """Nothing else runs meanwhile. Here each line has to wait for half of what is left."""
+    now = 0.0
+    waits: list[float] = []
+
+    class Slow:
+        def poll(self, milliseconds: float) -> bool:
+            nonlocal now
+            if milliseconds:
+                now += milliseconds / 2000
+                waits.append(milliseconds)
+            return bool(milliseconds)
+
+    slow = Log({}, lambda: now, descriptor=reader.writer)
+    slow._room = Slow()  # type: ignore[assignment]
+    for _ in range(1_000):
+        slow.output("work", b"x")
+    assert waits
+    assert now < 0.5
 
 
 def gone(reader: Reader) -> None:

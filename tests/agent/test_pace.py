@@ -120,9 +120,10 @@ def test_a_machine_that_is_elsewhere_perhaps_has_not_failed(trigger: Trigger) ->
     for now in (100.0, 500.0, 1000.0, 2000.0):
         pace.ended(now, ok=False)
         pace.started(now + 50)
-    pace.ring(2060.0, trigger)  # the job runs: only the end of the run counts
+    pace.ring(2060.0, trigger)  # the job runs: its failure counts as the first
     pace.ended(2100.0, ok=False)
-    assert pace.due == 2100.0 + 480.0
+    assert pace.failures == 1
+    assert pace.due == 2100.0 + 30.0
     pace.ring(2150.0, trigger)
     assert pace.failures == 0
     assert starts(pace, 2151.0).trigger is trigger
@@ -230,7 +231,7 @@ def test_the_model_would_do_the_same(timing: Timing, happened: list[tuple[float,
         elif what == "wake":
             pace.ring(now, Trigger.RESUME, 0)
             model.rings.append((now, 0))
-            model.forgotten = model.forgotten if model.running else len(model.ends)
+            model.forgotten = len(model.ends)
         elif what in {"good", "bad"} and model.running:
             ok = what == "good"
             pace.ended(now, ok=ok)

@@ -128,6 +128,33 @@ async def test_at_the_start_it_runs_unless_told_otherwise(tmp_path: Path) -> Non
             ]
 
 
+async def test_what_came_before_a_late_subscription_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon hangs at first. The jobs run, and run once more when it is heard."""
+    monkeypatch.setattr(serve_module, "FIRST_ANSWER", 0.1)
+    with daemon_in(tmp_path) as daemon:
+        os.kill(daemon.pid, signal.SIGSTOP)
+        async with running(daemon.path, job(name="a", on_start=True), job(name="b")) as log:
+            await log.until("event=ran job=a")
+            os.kill(daemon.pid, signal.SIGCONT)
+            await log.until("job=a cause=resync")
+            await log.until("job=b cause=resync")
+        assert "event=deaf" not in "".join(log.lines)
+
+
+async def test_at_a_healthy_start_it_listens_first_and_runs_once(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon:
+        async with running(daemon.path, job(name="a", on_start=True), job(name="b")) as log:
+            await log.until("event=ran job=a")
+            await notified(daemon)
+            await log.until("job=a cause=network")
+            await log.until("job=b cause=network")
+    events = [line.split()[0] for line in log.lines]
+    assert events.index("event=listening") < events.index("event=run")
+    assert "resync" not in "".join(log.lines)
+
+
 async def test_a_daemon_that_restarts_is_one_catch_up(tmp_path: Path) -> None:
     with daemon_in(tmp_path) as daemon:
         async with running(daemon.path, job("work")) as log:

@@ -307,3 +307,22 @@ def test_an_end_is_described_without_what_goes_without_saying() -> None:
     assert describe(Ended(signal=40))["signal"] == "40"
     assert describe(Ended(timed_out=True))["timed_out"] == "yes"
     assert describe(Ended(problem="not there"))["problem"] == "not there"
+
+
+async def test_the_accounts_of_failed_runs_are_bounded_too(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    """A command whose environment is too long could not start, again and again."""
+    worker = Worker(FETCH, Lines(), trio.Lock(), Running())
+    nursery.start_soon(worker.serve)
+    commands.codes = [1, 1, 1]
+    commands.seconds = 10.0
+    for part in range(3):
+        for number in range(_worker.MOST_NAMED):
+            worker.ring(Trigger.NETWORK, count=1, account=f"{part}-{number}")
+        runs = len(commands.runs)
+        while len(commands.runs) == runs:
+            await trio.sleep(5)
+    named = [len(told["MAILBELL_ACCOUNT"].split()) for told in commands.environ]
+    assert max(named) <= _worker.MOST_NAMED
+    assert commands.environ[-1]["MAILBELL_ACCOUNT"] == "work"

@@ -58,8 +58,13 @@ def prepare_signals(*, handled: Iterable[signal.Signals] = ()) -> None:
     """
     for timer in _TIMERS:
         signal.setitimer(timer, 0)
-    for number in signal.valid_signals() - _KEPT - set(handled):
+    handled = set(handled)
+    for number in signal.valid_signals() - _KEPT - handled:
         signal.signal(number, signal.SIG_IGN)
+    for number in handled:
+        # SIGCHLD: while it is ignored, the kernel keeps no status of a child.
+        if number not in _OF_TERMINALS and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     for number in _BROKEN:
         # Otherwise a broken program could go on: abort(3) first raises SIGABRT.
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -7,7 +7,8 @@ So a job needs no queue. It only needs to know whether it is wanted:
 - it leaves a gap between the start of one run and the start of the next;
 - all notifications during a run cause exactly one more run;
 - after a failure it tries again, each time after a longer wait. When the machine wakes
-  from sleep or gets an address, the failures are forgotten;
+  from sleep or gets an address, the failures are forgotten. If a run is going on then, its
+  failure counts as the first;
 - when no notification came for a long time, it runs too: a mail server may forget to ring.
 
 Pure: the time is an argument, of a clock that never goes back.
@@ -138,7 +139,7 @@ class Pace:
         if self._first is None:
             self._first = now
         self._last = now
-        if trigger in _NEWS and self._running_since is None:
+        if trigger in _NEWS:
             self._failures = 0
         self._want(trigger, count)
 

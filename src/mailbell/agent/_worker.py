@@ -104,7 +104,7 @@ class Worker:
         self._pace.ended(now, ok=ok)
         if not ok:  # the next run is also for these accounts
             self._accounts = accounts | self._accounts
-            self._all = self._all or for_all
+            self._all = self._all or for_all or len(self._accounts) > MOST_NAMED
         if not ok and self._pace.due is not None:
             self._log.log(
                 Level.WARNING, "retry", job=self.job.name,

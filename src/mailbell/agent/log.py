@@ -16,8 +16,10 @@ from mailbell.logs.journal import Journal, Level, format_value
 
 __all__ = ["Log"]
 
-# Milliseconds to wait for a slow reader. A reader that has stopped causes one such wait.
-_PATIENCE: Final = 200
+# Seconds to wait for a slow reader. A reader that has stopped causes one such wait. The waits
+# for one that reads slowly have a share of the time, and nothing else runs meanwhile.
+_PATIENCE: Final = 0.2
+_SHARE: Final = 0.1
 _STANDARD_ERROR: Final = 2
 
 
@@ -47,6 +49,8 @@ class Log:
         self._room.register(descriptor, select.POLLOUT)
         self._journals: dict[object, Journal] = {}  # by job; the person has named the jobs
         self._lost = 0
+        self._patience = _PATIENCE  # seconds
+        self._waited_at = clock()
 
     def log(self, level: Level, event: str, **fields: object) -> None:
         """Write one line, unless there were too many lines of this event.
@@ -88,9 +92,23 @@ class Log:
         # A terminal that is not read can still make this wait.
         data = line.encode()[: select.PIPE_BUF - 1] + b"\n"
         try:
-            if not self._room.poll(0 if self._lost else _PATIENCE):
+            if not self._has_room():
                 return False
             os.write(self._descriptor, data)
         except OSError:  # the reader has ended, or there was none
             return False
         return True
+
+    def _has_room(self) -> bool:
+        """Wait for the reader, as long as the waits have not taken too much time."""
+        if self._room.poll(0):
+            return True
+        now = self._clock()
+        left = min(_PATIENCE, self._patience + _SHARE * (now - self._waited_at))
+        self._waited_at = now
+        if self._lost or left <= 0:
+            self._patience = left
+            return False
+        has_room = bool(self._room.poll(1000 * left))
+        self._patience = left - (self._clock() - now) if has_room else 0.0
+        return has_room

@@ -33,6 +33,8 @@ from mailbell.logs.journal import Level
 __all__ = ["serve"]
 
 MOST_NAMES: Final = 32
+# Seconds in which a daemon that is well has answered. The first runs begin then at the latest.
+FIRST_ANSWER: Final = 1.0
 TRIGGERS: Final = {
     Cause.NETWORK: Trigger.NETWORK,
     Cause.MANUAL: Trigger.MANUAL,
@@ -81,6 +83,8 @@ class _Agent:
         self._hears: bool | None = None  # None: no attempt has ended yet
         self._why_not = ""
         self._found = False
+        self._answered = trio.Event()  # the first attempt to subscribe has ended
+        self._has_begun = False  # whether the runs of the start were wanted
 
     async def _end_on_signal(
         self, told: AsyncIterator[signal.Signals], scope: trio.CancelScope
@@ -107,7 +111,7 @@ class _Agent:
             for worker in self._workers:
                 nursery.start_soon(worker.serve)
                 nursery.start_soon(self._report_state, worker)
-            self._ring_all(Trigger.START)
+            nursery.start_soon(self._begin)
             nursery.start_soon(self._feed_watchdog)
             nursery.start_soon(_reap_adopted)
             nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
@@ -130,13 +134,22 @@ class _Agent:
             async with await self._client.subscribe(
                 self._accounts(), on_state=self._on_state, retry=self._on_failure
             ) as subscription:
-                # The daemon does not tell of notifications before the first subscription.
-                if self._why_not:
+                # The daemon does not tell of notifications before the first subscription. So
+                # a run that began before it may have missed one.
+                if self._why_not or self._has_begun:
                     self._ring_all(Trigger.RESYNC)
+                self._answered.set()
                 while True:
                     self._dispatch(await subscription.next())
         except MailbellError as error:
             return error
+
+    async def _begin(self) -> None:
+        """Want the runs of the start: after the first subscription, unless that takes long."""
+        with trio.move_on_after(FIRST_ANSWER):
+            await self._answered.wait()
+        self._has_begun = True
+        self._ring_all(Trigger.START)
 
     def _on_failure(self, error: MailbellError) -> bool:
         """Log that the agent does not hear the daemon; return whether to try again."""
@@ -145,6 +158,7 @@ class _Agent:
         if not self._found and not isinstance(error, RETRIED):
             return False
         self._on_deaf(str(error))
+        self._answered.set()
         return True
 
     def _accounts(self) -> list[str]:

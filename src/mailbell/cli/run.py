@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mailbell._sys.orphans import adopt_orphans
-from mailbell._sys.signals import prepare_signals
+from mailbell._sys.signals import ending_signals, prepare_signals
 from mailbell.agent.configuration import DEFAULTS, Job, from_options
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import default_path, load, presets
@@ -268,12 +268,20 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
     from mailbell.agent.serve import serve
 
     prepare_signals(handled=[signal.SIGCHLD])
+    # The event loop gives the signals back when nothing is left to end.
+    for number in ending_signals():
+        signal.signal(number, _end)
     # What a command leaves behind comes to this process if the command's keeper is killed.
     adopt_orphans()
     try:
         trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
     except BaseExceptionGroup as group:
         raise _only(group) from None
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    """End at once, in order: no command runs yet, or none any more."""
+    os._exit(0)
 
 
 def _only(error: BaseException) -> BaseException:
