@@ -203,6 +203,16 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     return system, users
 
 
+async def test_beside_a_job_for_all_accounts_an_unknown_one_is_a_warning(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon:
+        jobs = (job("wrok", name="w"), job("home", name="h"), job(name="all", lock="other"))
+        async with running(daemon.path, *jobs) as log:
+            (warning,) = await log.until("event=account_unknown")
+            assert "wrok" in warning
+            await notified(daemon)
+            await log.until("job=all cause=network")
+
+
 @pytest.mark.parametrize("first", [0, 1])
 async def test_a_daemon_is_heard_wherever_it_comes_up(
     places: tuple[Path, Path], first: int

@@ -25,7 +25,7 @@ from mailbell.agent.log import Log
 from mailbell.client import State
 from mailbell.client.trio import RETRIED, Client
 from mailbell.core.account_name import is_account_name
-from mailbell.core.errors import MailbellError
+from mailbell.core.errors import MailbellError, UsageError
 from mailbell.core.notification import Cause, Notification
 from mailbell.interfaces.reply import SOURCE
 from mailbell.logs.journal import Level
@@ -84,6 +84,7 @@ class _Agent:
         self._why_not = ""
         self._found = False
         self._answered = trio.Event()  # the first attempt to subscribe has ended
+        self._subscribed = trio.Event()
         self._has_begun = False  # whether the runs of the start were wanted
 
     async def _end_on_signal(
@@ -91,7 +92,7 @@ class _Agent:
     ) -> None:
         """End everything on a signal."""
         async for number in told:
-            # To end the commands takes up to thirteen seconds. The line explains the wait.
+            # To end the commands takes up to fifteen seconds. The line explains the wait.
             ends = len(self._running) or None
             self._log.log(Level.INFO, "stopping", signal=number.name, commands=ends)
             self._notifier.stopping()
@@ -112,6 +113,7 @@ class _Agent:
                 nursery.start_soon(worker.serve)
                 nursery.start_soon(self._report_state, worker)
             nursery.start_soon(self._begin)
+            nursery.start_soon(self._check_names)
             nursery.start_soon(self._feed_watchdog)
             nursery.start_soon(_reap_adopted)
             nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
@@ -139,6 +141,7 @@ class _Agent:
                 if self._why_not or self._has_begun:
                     self._ring_all(Trigger.RESYNC)
                 self._answered.set()
+                self._subscribed.set()
                 while True:
                     self._dispatch(await subscription.next())
         except MailbellError as error:
@@ -163,10 +166,32 @@ class _Agent:
 
     def _accounts(self) -> list[str]:
         """Return the accounts to subscribe to; empty: all, and `_dispatch` chooses."""
-        names = sorted({name for worker in self._workers for name in worker.job.accounts})
+        names = self._names()
         for_all = any(not worker.job.accounts for worker in self._workers)
         # A call has at most 4 KiB, and a name up to 64 characters.
         return [] if for_all or len(names) > MOST_NAMES else names
+
+    def _names(self) -> list[str]:
+        return sorted({name for worker in self._workers for name in worker.job.accounts})
+
+    async def _check_names(self) -> None:
+        """Warn of accounts that the daemon does not know, if the subscription is for all.
+
+        A subscription to such an account fails. In one for all accounts, it never rings.
+        """
+        if self._accounts():
+            return
+        await self._subscribed.wait()
+        names = self._names()
+        for first in range(0, len(names), MOST_NAMES):
+            try:
+                portion = names[first : first + MOST_NAMES]
+                async with await Client(self._client.path).subscribe(portion, reconnect=False):
+                    pass
+            except UsageError as error:
+                self._log.log(Level.WARNING, "account_unknown", why=str(error))
+            except MailbellError:  # the daemon has gone, or is too busy
+                return
 
     def _dispatch(self, notification: Notification) -> None:
         trigger = TRIGGERS[notification.cause]

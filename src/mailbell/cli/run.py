@@ -269,7 +269,8 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
 
     prepare_signals(handled=[signal.SIGCHLD])
     # The event loop gives the signals back when nothing is left to end.
-    for number in ending_signals():
+    ending = ending_signals()
+    for number in ending:
         signal.signal(number, _end)
     # What a command leaves behind comes to this process if the command's keeper is killed.
     adopt_orphans()
@@ -277,6 +278,10 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
         trio.run(serve, jobs, socket_path, Log(os.environ, time.monotonic))
     except BaseExceptionGroup as group:
         raise _only(group) from None
+    finally:
+        # The interpreter restores the default actions of all others at its end.
+        for number in ending:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
