@@ -106,7 +106,7 @@ HOUSE: Final = (
     # Locks any program.
     Room(4, "sandbox", (), ("policy_file", "lock")),
     # Shared by all daemons that accept connections.
-    Room(4, "serving", (), ("intake", "_turns", "_varlink_peer", "varlink_server")),
+    Room(4, "serving", (), ("intake", "_turns", "_users", "_varlink_peer", "varlink_server")),
     # The public library for other programs.
     Room(
         4,

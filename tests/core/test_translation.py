@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.core.networks import Family, Network
+from mailbell.core.networks import Family, Network, NetworkMap
 from mailbell.core.translation import Translation, TranslatorPrefix
 
 OWN = TranslatorPrefix.parse("2001:db8:64::/96")
@@ -55,32 +55,51 @@ def test_no_other_address_is_translated(other: str) -> None:
     assert BOTH.find_ipv4(number(other)) is None
 
 
+@given(
+    st.lists(st.tuples(addresses, st.integers(0, 32)), max_size=4),
+    st.lists(
+        st.sampled_from(["::/0", "64:ff9b::/96", "64:ff9b::/32", "2001:db8::/32"]), max_size=3
+    ),
+    addresses,
+    st.sampled_from(["64:ff9b::", "2001:db8:64::", "2001:db8:65::"]),
+)
+def test_the_longest_network_in_either_form_is_found(
+    ipv4: list[tuple[int, int]], ipv6: list[str], source: int, prefix: str
+) -> None:
+    written = [str(ipaddress.ip_network(each, strict=False)) for each in ipv4] + ipv6
+    networks = NetworkMap((Network.parse(text), text) for text in written)
+    address = ipaddress.IPv6Address(f"{prefix}{ipaddress.IPv4Address(source)}")
+    stands = prefix != "2001:db8:65::" and may_stand_for(source, well_known=prefix[0] == "6")
+    matching: list[tuple[int, str]] = []
+    for text in written:
+        network = ipaddress.ip_network(text)
+        if isinstance(network, ipaddress.IPv4Network):
+            if stands and ipaddress.IPv4Address(source) in network:
+                matching.append((96 + network.prefixlen, text))
+        elif address in network:
+            matching.append((network.prefixlen + 1, text))  # wins if both are as long
+    found = BOTH.lookup(networks, Family.IPV6, int(address))
+    assert found == (max(matching)[1] if matching else None)
+
+
+@given(addresses)
+def test_an_ipv4_source_is_found_among_its_own(source: int) -> None:
+    networks = NetworkMap([(Network.parse("0.0.0.0/1"), 1), (Network.parse("::/0"), 2)])
+    assert BOTH.lookup(networks, Family.IPV4, source) == (1 if source >> 31 == 0 else None)
+
+
 @given(addresses, st.integers(0, 32))
-def test_a_network_contains_the_same_senders_in_each_form(address: int, length: int) -> None:
+def test_a_network_under_a_prefix_stands_for_one_of_ipv4(address: int, length: int) -> None:
     network = Network.parse(str(ipaddress.ip_network((address, length), strict=False)))
-    same, *translated = BOTH.both_forms(network)
-    assert same is network
-    assert [form.family for form in translated] == [Family.IPV6] * len(translated)
-    prefixes = [prefix.prefix for prefix in BOTH.prefixes]
-    edges = (network.prefix, network.prefix | (1 << 32 - length) - 1)
-    for well_known, prefix in zip((True, False), prefixes, strict=True):
-        some = any(may_stand_for(each, well_known=well_known) for each in edges)
-        if some:
-            assert any(form.prefix >> 32 == prefix >> 32 for form in translated)
-        if length == 32:
-            assert any(form.prefix >> 32 == prefix >> 32 for form in translated) == some
-    for form in translated:
-        assert form.prefix & 0xFFFFFFFF == network.prefix
-        assert form.length == 96 + length
-        if BOTH.find_ipv4(form.prefix) is not None:
-            assert BOTH.original(form) == network
+    for prefix in BOTH.prefixes:
+        form = Network(Family.IPV6, prefix.prefix | network.prefix, 96 + length)
+        assert BOTH.original(form) == network
 
 
 @pytest.mark.parametrize("text", ["2001:db8::/32", "::/0", "64:ff9b::/64", "192.0.2.0/24"])
-def test_other_networks_have_one_form(text: str) -> None:
+def test_other_networks_stand_for_themselves(text: str) -> None:
     network = Network.parse(text)
     assert BOTH.original(network) is network
-    assert len(BOTH.both_forms(network)) == (3 if network.family is Family.IPV4 else 1)
 
 
 def test_the_well_known_prefix_is_always_there_and_once() -> None:

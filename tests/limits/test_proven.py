@@ -13,6 +13,7 @@ from mailbell.limits.proven import ProvenSources
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proven, "NETWORKS", 3)
+    monkeypatch.setattr(proven, "PER_NETWORK", 2)
 
 
 # Five networks of four sources of four addresses each.
@@ -23,7 +24,7 @@ sources = st.lists(st.integers(0, 79), max_size=60)
 def test_it_remembers_what_a_naive_memory_does() -> None:
     @given(sources)
     def check(added: Sequence[int]) -> None:
-        memory, naive = ProvenSources(2, 4, per_network=2), list[int]()
+        memory, naive = ProvenSources(2, 4), list[int]()
         for source in added:
             memory.add(source)
             narrow = source >> 2

@@ -39,13 +39,21 @@ def listed(
     allow: Sequence[Network],
     translators: Sequence[str] = ("64:ff9b::/96",),
 ) -> bool:
-    if family is Family.IPV6 and any(
-        ipaddress.IPv6Address(source) in ipaddress.IPv6Network(prefix) for prefix in translators
-    ):
-        return listed(Family.IPV4, source & 0xFFFFFFFF, allow) or listed_itself(
-            family, source, allow
-        )
+    if family is Family.IPV6:
+        for prefix in translators:
+            if ipaddress.IPv6Address(source) in ipaddress.IPv6Network(prefix):
+                ipv4 = source & 0xFFFFFFFF
+                if stands(prefix, ipv4) and listed_itself(Family.IPV4, ipv4, allow):
+                    return True
     return listed_itself(family, source, allow)
+
+
+def stands(prefix: str, address: int) -> bool:
+    """Return whether a translated address may stand for this one: a naive reading."""
+    never = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"]
+    private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
+    excluded = never + (private if prefix == "64:ff9b::/96" else [])
+    return not any(ipaddress.IPv4Address(address) in ipaddress.ip_network(n) for n in excluded)
 
 
 def listed_itself(family: Family, source: int, allow: Sequence[Network]) -> bool:
@@ -100,14 +108,22 @@ def test_exactly_the_listed_sources_pass(case: tuple[list[Network], Family, int]
     assert verdict == (EVERYTHING if listed(family, source, allow) else 0)
 
 
-@given(allow_and_source(), st.integers(0, 3))
+@given(
+    allow_and_source(),
+    st.integers(0, 3),
+    st.sampled_from([None, "127.0.0.1", "10.1.2.3", "192.168.1.1", "169.254.1.1", "100.64.0.1"]),
+)
 def test_behind_a_translator_exactly_the_listed_ipv4_sources_pass(
-    case: tuple[list[Network], Family, int], which: int
+    case: tuple[list[Network], Family, int], which: int, private: str | None
 ) -> None:
     allow, _, source = case
     own = ["2001:db8:64::/96", "::/96"]
     prefix = ["64:ff9b::", *(text.removesuffix("/96") for text in own), "2001:db8:65::"][which]
-    source = int(ipaddress.IPv6Address(prefix)) | source & 0xFFFFFFFF
+    source &= 0xFFFFFFFF
+    if private is not None:
+        source = int(ipaddress.IPv4Address(private))
+        allow = [*allow, network(f"{private}/32"), network("0.0.0.0/0")][-1 - which % 2 :]
+    source |= int(ipaddress.IPv6Address(prefix))
     translation = Translation(map(network, own))
     verdict = run(source_filter(Family.IPV6, allow, translation), Family.IPV6, source, b"")
     expected = listed(Family.IPV6, source, allow, ["64:ff9b::/96", *own])

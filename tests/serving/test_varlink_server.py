@@ -226,28 +226,30 @@ def users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return uids
 
 
-async def test_a_user_that_connects_again_and_again_is_refused_and_no_other_user(
+async def test_a_user_that_connects_again_and_again_waits_or_is_refused_and_no_other_user(
     tmp_path: Path, users: list[int], mock_clock: MockClock
 ) -> None:
     async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
-        answers = []
-        for _ in range(50):
-            caller = await connect()
-            answers.append(await caller.call("Add", number=1))
-            await caller.stream.aclose()
         # Four places: 32 connections and calls at once, so 16 of each.
+        for number in range(1, 17):
+            caller = await connect()
+            assert await caller.call("Add", number=1) == {"parameters": {"sum": number}}
+            await caller.stream.aclose()
+        # One of these places may wait for its turn.
+        patient = await connect()
+        await wait_all_tasks_blocked()
+        for _ in range(34):
+            answer = await (await connect()).call("Add", number=1)
+            assert answer == {"error": "org.example.Sums.TooFast", "parameters": {}}
         assert daemon.sum == 16
-        assert answers[15] == {"parameters": {"sum": 16}}
         assert daemon.events.count(LocalEvent.REFUSED_USER) == 34
-        assert answers[16] == {"error": "org.example.Sums.TooFast", "parameters": {}}
         assert "event=local_refused pid=1 uid=1000 gid=1 reason=refused_user" in daemon.lines
 
         users[0] = 0
         assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 17}}
 
-        users[0] = 1000
         mock_clock.jump(2 / USER_RATE)
-        assert await (await connect()).call("Add", number=1) == {"parameters": {"sum": 18}}
+        assert await patient.call("Add", number=1) == {"parameters": {"sum": 18}}
 
     await run(tmp_path / "s", body)
 
@@ -257,9 +259,27 @@ async def test_pieces_of_a_call_count_as_calls(
 ) -> None:
     async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
         caller = await connect()
-        for _ in range(32):  # the connection was one of the 32
+        for _ in range(32):  # the connection was one of the 32, so the last piece must wait
             await caller.stream.send_all(b" ")
             await wait_all_tasks_blocked()
+        other = await connect()
+        answer = await other.call("Add", number=1)
+        assert answer == {"error": "org.example.Sums.TooFast", "parameters": {}}
+        mock_clock.jump(3 / USER_RATE)
+        assert await caller.call("Add", number=1) == {"parameters": {"sum": 1}}
+
+
+async def test_a_call_is_refused_if_another_of_the_user_waits(
+    tmp_path: Path, users: list[int], mock_clock: MockClock
+) -> None:
+    async def body(daemon: Daemon, connect: Callable[[], Awaitable[Caller]]) -> None:
+        caller = await connect()
+        for _ in range(31):
+            await caller.stream.send_all(b" ")
+            await wait_all_tasks_blocked()
+        await connect()  # waits
+        await wait_all_tasks_blocked()
+        await caller.stream.send_all(b" ")
         assert await caller.reply() == {"error": "org.example.Sums.TooFast", "parameters": {}}
         assert await caller.reply() is None
         assert "event=local_closed pid=1 uid=1000 gid=1 reason=user_too_fast" in daemon.lines
@@ -274,7 +294,7 @@ async def test_a_user_is_refused_who_has_gone_already(
         for _ in range(50):
             await (await connect()).stream.aclose()
             await wait_all_tasks_blocked()
-        assert daemon.events.count(LocalEvent.REFUSED_USER) == 18
+        assert daemon.events.count(LocalEvent.REFUSED_USER) == 17
         assert not any("failed" in line for line in daemon.lines)
 
     await run(tmp_path / "s", body)

@@ -77,6 +77,10 @@ def _with_a_number_changed(method: str, parameters: dict[str, Any], **flags: boo
     return encode_call(method, changed, **flags)
 
 
+async def _yes() -> bool:
+    return True
+
+
 class Server:
     """Our connection and codec, with the answers of the package's server behind them.
 
@@ -95,7 +99,7 @@ class Server:
             nursery.start_soon(turns.serve)
             with connection:
                 caller = peer_credentials(connection)
-                event = await self._answer(VarlinkPeer(connection, caller, turns, lambda: True))
+                event = await self._answer(VarlinkPeer(connection, caller, turns, _yes))
             nursery.cancel_scope.cancel()
         return event
 

@@ -243,6 +243,22 @@ class NetworkMap(Generic[T]):
             for family in Family
         }
 
+    def find(self, family: Family, address: int) -> tuple[int, T] | None:
+        """Find the longest network that contains an address.
+
+        Args:
+            family: of the address.
+            address: as an integer in network byte order.
+
+        Returns:
+            The length of the network and its value; None when no network contains the address.
+        """
+        for shift, level in self._levels[family]:
+            key = address >> shift
+            if key in level:
+                return family.bits - shift, level[key]
+        return None
+
     def lookup(self, family: Family, address: int) -> T | None:
         """Find the value of the longest network that contains an address.
 

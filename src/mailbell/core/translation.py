@@ -12,11 +12,13 @@ address (RFC 6052, section 3.1).
 """
 
 from collections.abc import Iterable
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, TypeVar
 
-from mailbell.core.networks import Family, Network
+from mailbell.core.networks import Family, Network, NetworkMap
 
 __all__ = ["Translation", "TranslatorPrefix"]
+
+T = TypeVar("T")
 
 _LENGTH: Final = 96
 _IPV4: Final = 0xFFFF_FFFF
@@ -88,26 +90,39 @@ class Translation:
         if prefix is None:
             return None
         address = source & _IPV4
-        return address if _may_stand_for(prefix, Network(Family.IPV4, address, 32)) else None
+        excluded = self.excluded(prefix)
+        return None if any(_contains(each, address) for each in excluded) else address
 
-    def both_forms(self, network: Network) -> tuple[Network, ...]:
-        """Return a network in all forms in which this host may see its addresses.
+    @property
+    def excluded_by_all(self) -> tuple[Network, ...]:
+        """The IPv4 networks for which no prefix stands."""
+        return _NEVER
+
+    def excluded(self, prefix: Network) -> tuple[Network, ...]:
+        """Return the IPv4 networks for which addresses under a prefix never stand.
 
         Args:
-            network: as it is written in the configuration.
+            prefix: one of the prefixes.
+        """
+        return (*_NEVER, *_PRIVATE) if prefix.prefix == WELL_KNOWN.prefix else _NEVER
+
+    def lookup(self, networks: NetworkMap[T], family: Family, source: int) -> T | None:
+        """Find the value of the longest network that contains a source, in either form.
+
+        Args:
+            networks: networks of both families, each with its value.
+            family: of the source.
+            source: its address as an integer.
 
         Returns:
-            The network itself. If it is of IPv4, also its form under each prefix that can
-            stand for some of its addresses.
+            The value; None: no network contains the address, nor the IPv4 address in it.
         """
-        if network.family is not Family.IPV4:
-            return (network,)
-        translated = (
-            Network(Family.IPV6, prefix.prefix | network.prefix, _LENGTH + network.length)
-            for prefix in self.prefixes
-            if _may_stand_for(prefix, network)
-        )
-        return (network, *translated)
+        found = networks.find(family, source)
+        if family is Family.IPV6 and (ipv4 := self.find_ipv4(source)) is not None:
+            embedded = networks.find(Family.IPV4, ipv4)
+            if embedded and (found is None or _LENGTH + embedded[0] > found[0]):
+                found = embedded
+        return found[1] if found else None
 
     def original(self, network: Network) -> Network:
         """Return the IPv4 network that a network under a prefix stands for; else the network.
@@ -115,14 +130,12 @@ class Translation:
         Args:
             network: as it is written in the configuration.
         """
-        if network.family is Family.IPV6 and network.length >= _LENGTH:
-            address = self.find_ipv4(network.prefix)
-            if address is not None:
-                return Network(Family.IPV4, address, network.length - _LENGTH)
+        is_under = network.prefix >> 32 in self._prefixes and network.length >= _LENGTH
+        if network.family is Family.IPV6 and is_under:
+            return Network(Family.IPV4, network.prefix & _IPV4, network.length - _LENGTH)
         return network
 
 
-def _may_stand_for(prefix: Network, network: Network) -> bool:
-    """Tell whether addresses under a prefix can stand for some addresses of a network."""
-    excluded = (*_NEVER, *_PRIVATE) if prefix.prefix == WELL_KNOWN.prefix else _NEVER
-    return not any(each.contains(network) for each in excluded)
+def _contains(network: Network, address: int) -> bool:
+    shift = network.family.bits - network.length
+    return address >> shift == network.prefix >> shift

@@ -18,7 +18,7 @@ from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.core.translation import Translation
 from mailbell.limits.gcra import Bucket, BucketTable
-from mailbell.limits.proven import Proven
+from mailbell.limits.proven import ProvenSources
 
 __all__ = ["Gate", "Lane", "Leak", "Level", "Places", "SourcePlaces", "Total"]
 
@@ -194,7 +194,7 @@ class Lane:
     leak: Leak | None
     named: bool
     places: tuple[SourcePlaces, ...]
-    proven: Proven
+    proven: ProvenSources
 
 
 class Gate:
@@ -308,7 +308,8 @@ class Gate:
             source: the address it came from.
         """
         lane, source = self.choose(source)
-        lane.proven.add(source)
+        if not lane.named:
+            lane.proven.add(source)
 
     def knows(self, source: int) -> bool:
         """Tell whether what this source sends may be a notification even if it is not read.
@@ -317,11 +318,12 @@ class Gate:
             source: the address it comes from.
 
         Returns:
-            Whether it has sent a good notification before. This is never forgotten of a
-            source that the configuration names.
+            Whether it has sent a good notification before, or the configuration names it.
+            Another host or user may share a named address and use up its limit before the
+            sender is first heard. Nobody gains anything: a good line would do the same.
         """
         lane, source = self.choose(source)
-        return source in lane.proven
+        return lane.named or source in lane.proven
 
     def names(self, source: int) -> bool:
         """Tell whether the configuration names this source.

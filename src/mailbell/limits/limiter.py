@@ -24,7 +24,7 @@ from mailbell.core.notification import Transport
 from mailbell.core.translation import Translation
 from mailbell.limits.gate import LEAKED_TOTAL, Gate, Lane, Leak, Places, SourcePlaces, Total
 from mailbell.limits.gcra import Bucket, BucketTable, OwnBucket
-from mailbell.limits.proven import PER_LISTED, Proven, ProvenNetwork, ProvenSources
+from mailbell.limits.proven import ProvenSources
 
 __all__ = ["Bucket", "Gate", "Limited", "Limiter", "LimiterStatistics", "Senders", "Table"]
 
@@ -334,7 +334,7 @@ class Limiter:
             named=True,
             # Of a network too: its neighbours are not strangers, and have places of their own.
             places=(SourcePlaces(0, 1),) if is_address else shared.places[:1],
-            proven=_proven(network),
+            proven=shared.proven,
         )
 
     def _times(self, factor: int) -> tuple[float, int]:
@@ -356,16 +356,3 @@ class Limiter:
         leak = Leak(table, Bucket(rate, max(1, round(rate))), self._random)
         self._leaks.append(leak)
         return leak
-
-
-def _proven(network: Network) -> Proven:
-    """Make the memory of a named network, which never forgets one of its sources.
-
-    There are too many sources to remember each of a large IPv6 network. All of it is named,
-    so the network counts as one.
-    """
-    bits = PROVEN[network.family] - network.length
-    if bits <= 0 or 1 << bits > PER_LISTED:
-        return ProvenNetwork()
-    of_family = network.family.bits
-    return ProvenSources(of_family - PROVEN[network.family], of_family - network.length, PER_LISTED)

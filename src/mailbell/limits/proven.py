@@ -3,49 +3,16 @@
 A source counts by its narrow network (IPv4 /32, IPv6 /64), because a host has more than
 one address. Each wide network (/24, /48) has few places. So one network cannot make
 the daemon forget the senders of other networks, however many addresses it has. What the
-configuration names has a memory of its own, which strangers cannot use.
+configuration names needs no memory.
 """
 
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import Final
 
-__all__ = ["Proven", "ProvenNetwork", "ProvenSources"]
+__all__ = ["ProvenSources"]
 
 NETWORKS: Final = 1024  # wide networks that are remembered
 PER_NETWORK: Final = 8  # narrow networks remembered of each
-# Of each network that the configuration names: all of an IPv4 /24 or an IPv6 /56.
-PER_LISTED: Final = 256
-
-
-class Proven(Protocol):
-    """A memory of proven sources."""
-
-    def __contains__(self, source: int) -> bool:
-        """Tell whether a source has sent a good notification."""
-
-    def add(self, source: int) -> None:
-        """Remember a source that has sent a good notification."""
-
-
-class ProvenNetwork:
-    """Remembers whether a good notification came from one address or network as a whole."""
-
-    __slots__ = ("_proven",)
-
-    def __init__(self) -> None:
-        self._proven = False
-
-    def __contains__(self, source: int) -> bool:
-        return self._proven
-
-    def add(self, source: int) -> None:
-        """Remember it.
-
-        Args:
-            source: the address, or one of the network.
-        """
-        del source
-        self._proven = True
 
 
 class ProvenSources:
@@ -54,13 +21,11 @@ class ProvenSources:
     Args:
         narrow: how many low bits of a source are ignored.
         wide: how many low bits the addresses of one wide network differ in.
-        per_network: how many narrow networks are remembered of each wide one.
     """
 
-    __slots__ = ("_last", "_narrow", "_networks", "_per_network", "_wide")
+    __slots__ = ("_last", "_narrow", "_networks", "_wide")
 
-    def __init__(self, narrow: int, wide: int, per_network: int = PER_NETWORK) -> None:
-        self._per_network = per_network
+    def __init__(self, narrow: int, wide: int) -> None:
         self._narrow = narrow
         self._wide = wide
         # The network that has proven itself most recently is last, and so is its source.
@@ -89,7 +54,7 @@ class ProvenSources:
         self._networks.move_to_end(wide)
         members.pop(narrow, None)
         members[narrow] = None
-        if len(members) > self._per_network:
+        if len(members) > PER_NETWORK:
             del members[next(iter(members))]
         if len(self._networks) > NETWORKS:
             self._networks.popitem(last=False)

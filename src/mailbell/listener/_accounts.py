@@ -38,15 +38,17 @@ class AccountMap:
     Args:
         accounts: the declared accounts.
         unmatched_all: whether a notification that matches no account is for all of them.
-        translation: a network of IPv4 also contains the IPv6 addresses that stand for its
-            addresses.
+        translation: finds IPv4 sources behind a translator.
 
     Attributes:
         names: the names of all accounts, in the order of their declaration.
         needs_local_address: whether an account depends on the called address.
     """
 
-    __slots__ = ("_addressed", "_keyed", "_sourced", "_unmatched", "names", "needs_local_address")
+    __slots__ = (
+        "_addressed", "_keyed", "_sourced", "_translation", "_unmatched", "names",
+        "needs_local_address",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,17 +56,14 @@ class AccountMap:
         unmatched_all: bool,
         translation: Translation | None = None,
     ) -> None:
-        translation = translation or Translation()
+        self._translation = translation or Translation()
         self.names: tuple[str, ...] = tuple(account.name for account in accounts) or (DEFAULT,)
         self.needs_local_address: bool = any(account.addresses for account in accounts)
         self._unmatched = self.names if unmatched_all or not accounts else ()
-        self._sourced = _network_map(
-            (account for account in accounts if not account.addresses), translation
-        )
+        self._sourced = _network_map(account for account in accounts if not account.addresses)
         self._addressed = _by_address(account for account in accounts if not account.sources)
         self._keyed = _by_address_and_source(
-            (account for account in accounts if account.addresses and account.sources),
-            translation,
+            account for account in accounts if account.addresses and account.sources
         )
 
     def lookup(self, family: Family, source: int, local: int | None) -> tuple[str, ...]:
@@ -79,23 +78,22 @@ class AccountMap:
             The names of the accounts; empty: the notification is for none.
         """
         names = None if local is None else self._lookup_called(family, source, local)
-        return names or self._sourced.lookup(family, source) or self._unmatched
+        if not names:
+            names = self._translation.lookup(self._sourced, family, source)
+        return names or self._unmatched
 
     def _lookup_called(self, family: Family, source: int, local: int) -> tuple[str, ...] | None:
         called = (family, local)
         keyed = self._keyed.get(called)
-        names = keyed.lookup(family, source) if keyed else None
+        names = self._translation.lookup(keyed, family, source) if keyed else None
         return names or self._addressed.get(called)
 
 
-def _network_map(
-    accounts: Iterable[AccountSettings], translation: Translation
-) -> NetworkMap[tuple[str, ...]]:
+def _network_map(accounts: Iterable[AccountSettings]) -> NetworkMap[tuple[str, ...]]:
     names: dict[Network, dict[str, None]] = {}  # a dict is a set that keeps the order
     for account in accounts:
-        for written in account.sources:
-            for network in translation.both_forms(written):
-                names.setdefault(network, {})[account.name] = None
+        for network in account.sources:
+            names.setdefault(network, {})[account.name] = None
     # Networks of the same accounts share one tuple: the hub knows a group by this object.
     same: dict[tuple[str, ...], tuple[str, ...]] = {}
     found = ((network, tuple(members)) for network, members in names.items())
@@ -111,10 +109,10 @@ def _by_address(accounts: Iterable[AccountSettings]) -> dict[tuple[Family, int],
 
 
 def _by_address_and_source(
-    accounts: Iterable[AccountSettings], translation: Translation
+    accounts: Iterable[AccountSettings],
 ) -> dict[tuple[Family, int], NetworkMap[tuple[str, ...]]]:
     members: dict[Address, list[AccountSettings]] = {}
     for account in accounts:
         for address in account.addresses:
             members.setdefault(address, []).append(account)
-    return {address: _network_map(sharing, translation) for address, sharing in members.items()}
+    return {address: _network_map(sharing) for address, sharing in members.items()}

@@ -6,12 +6,11 @@ that is refused. Pure: it combines the limiter, the accounts and the hub, and ti
 arguments.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from mailbell.core.networks import Network, NetworkMap
+from mailbell.core.networks import NetworkMap
 from mailbell.core.notification import Cause
 from mailbell.core.outcome import Outcome
-from mailbell.core.translation import Translation
 from mailbell.limits.gate import Gate
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._counters import Counters
@@ -55,9 +54,10 @@ class Admission:
         journal: Journal,
         stamp: Callable[[], int],
     ) -> None:
-        self._listed = _all_forms(sources.allow, sources.translation)
+        self._listed = NetworkMap((network, True) for network in sources.allow)
         self._allows_all = not sources.allow
-        self._denied = _all_forms(sources.deny, sources.translation)
+        self._denied = NetworkMap((network, True) for network in sources.deny)
+        self._translation = sources.translation
         self._denies_none = not sources.deny
         self._accounts = accounts
         self._hub = hub
@@ -81,10 +81,10 @@ class Admission:
         Returns:
             Why nothing is read from this source; None: the caller may read.
         """
-        if not self._denies_none and self._denied.lookup(gate.family, source):
+        if not self._denies_none and self._in(self._denied, gate, source):
             return Outcome.DENIED_SOURCE
         # The kernel's packet filter enforces the same list; this check is the second one.
-        if not self._allows_all and not self._listed.lookup(gate.family, source):
+        if not self._allows_all and not self._in(self._listed, gate, source):
             return Outcome.UNLISTED_SOURCE
         return None if gate.admit(source, now) else Outcome.RATE_LIMITED
 
@@ -135,8 +135,5 @@ class Admission:
             )
         return outcome
 
-
-def _all_forms(networks: Iterable[Network], translation: Translation) -> NetworkMap[bool]:
-    return NetworkMap(
-        (network, True) for written in networks for network in translation.both_forms(written)
-    )
+    def _in(self, networks: NetworkMap[bool], gate: Gate, source: int) -> bool:
+        return self._translation.lookup(networks, gate.family, source) or False

@@ -106,14 +106,28 @@ def _translated_filter(allow: Iterable[Network], translation: Translation) -> li
     """
     # The IPv4 address is the last word of the address. It takes the place of the first.
     embedded = [Instruction(_LOAD_CELL, 0, 0, 3), Instruction(_STORE_CELL, 0, 0, 0)]
-    listed = [*embedded, *_list_filter(Family.IPV4, allow)]
+    well_known, *_ = translation.prefixes
+    # Each prefix has networks for which it does not stand. The well-known prefix has those
+    # of all others too, which follow below.
+    private = [*embedded, *_drop(translation.excluded(well_known))]
+    listed = [*embedded, *_drop(translation.excluded_by_all), *_list_filter(Family.IPV4, allow)]
     # Built from the last paragraph to the first: an address under a prefix jumps over the
     # other prefixes and over the instruction for an address under none of them.
     program = [_DROP]
-    for prefix in translation.prefixes:
-        to_listed = Instruction(_JUMP, 0, 0, len(program))
+    for prefix in reversed(translation.prefixes):
+        distance = len(program) + (0 if prefix is well_known else len(private))
+        to_listed = Instruction(_JUMP, 0, 0, distance)
         program = [*_paragraph(_network_tests(prefix), to_listed), *program]
-    return [*program, *listed]
+    return [*program, *private, *listed]
+
+
+def _drop(networks: Iterable[Network]) -> list[Instruction]:
+    """Return instructions that drop the addresses of networks, and else go on."""
+    return [
+        instruction
+        for network in networks
+        for instruction in _paragraph(_network_tests(network), _DROP)
+    ]
 
 
 def line_filter(

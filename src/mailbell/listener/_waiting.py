@@ -85,21 +85,18 @@ class WaitingRoom:
 
     def leave(self, place: Place) -> None:
         """Give a place back; it is no error if another connection has got it before."""
-        places = self._among(place)
+        party = place.gate.party(place.source)
+        places = self._strangers if party is None else self._named.get(party, {})
         if place in places:
             del places[place]
             place.gate.disconnect(place.source)
-            self._forget_empty(place)
+            if party is not None and not places:
+                del self._named[party]
 
     def _among(self, place: Place) -> dict[Place, None]:
         """Return the places that this one belongs to."""
         party = place.gate.party(place.source)
         return self._strangers if party is None else self._named.setdefault(party, {})
-
-    def _forget_empty(self, place: Place) -> None:
-        party = place.gate.party(place.source)
-        if party is not None and not self._named[party]:
-            del self._named[party]
 
     def _displace_one(self, *, for_named: bool) -> None:
         """End the longest wait: of a stranger if there is one, and of no named sender for one."""

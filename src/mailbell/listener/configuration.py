@@ -24,7 +24,7 @@ from mailbell.configuration.values import (
     between,
     whole,
 )
-from mailbell.core.networks import ADDRESS_FORM, Address, Family, Network
+from mailbell.core.networks import ADDRESS_FORM, Address, Network
 from mailbell.core.rfc4146 import Terminator
 from mailbell.core.translation import Translation, TranslatorPrefix
 
@@ -335,19 +335,16 @@ def _check_accounts(accounts: Sequence[AccountSettings], problems: Problems) -> 
 def _check_combinations(configuration: Configuration, problems: Problems) -> None:
     """Refuse accounts that would take the daemon too long to start and too much memory.
 
-    The daemon looks for a source among the networks of each called address. A network of IPv4
-    has one more form for each translator.
+    The daemon looks for a source among the networks of each called address.
     """
-    prefixes = Translation(prefix for _, prefix in each(configuration.sources.nat64)).prefixes
-    combinations = 0
-    for _, account in each(configuration.account):
-        families = [network.family for _, network in each(account.sources)]
-        forms = len(families) + families.count(Family.IPV4) * len(prefixes)
-        combinations += forms * max(1, len(list(each(account.addresses))))
+    combinations = sum(
+        len(list(each(account.sources))) * max(1, len(list(each(account.addresses))))
+        for _, account in each(configuration.account)
+    )
     if combinations > MAX_COMBINATIONS:
         problems.add(
             "account",
-            f"{combinations} combinations of sources, addresses and sources.nat64, at most"
+            f"{combinations} combinations of sources and addresses, at most"
             f" {MAX_COMBINATIONS}: write larger networks, or fewer addresses for each account",
         )
 

@@ -60,8 +60,8 @@ class VarlinkPeer:
         connection: accepted on the local socket. The caller must close it.
         credentials: process, user and group of the client.
         turns: gives this client its turns among all clients.
-        may_call: takes one call from what the client's user may do; returns whether there
-            was one.
+        may_call: takes one call from what the client's user may do, when it is its turn;
+            returns whether it may wait for that.
 
     Attributes:
         credentials: as given.
@@ -72,7 +72,7 @@ class VarlinkPeer:
         connection: socket.socket,
         credentials: PeerCredentials,
         turns: Turns,
-        may_call: Callable[[], bool],
+        may_call: Callable[[], Awaitable[bool]],
     ) -> None:
         connection.setblocking(False)
         limit_send_buffer(connection)
@@ -116,8 +116,9 @@ class VarlinkPeer:
         if not all(self._bucket.take(trio.current_time()) for _ in calls):
             raise Hangup(LocalEvent.TOO_FAST)
         # A piece of a call counts as a call: it takes time too.
-        if not all(self._may_call() for _ in calls or (b"",)):
-            raise Hangup(LocalEvent.USER_TOO_FAST)
+        for _ in calls or (b"",):
+            if not await self._may_call():
+                raise Hangup(LocalEvent.USER_TOO_FAST)
         self._calls.extend(calls)
 
     async def send(self, message: bytes) -> None:

@@ -6,8 +6,8 @@ answered more than once (a stream) adds a task that waits until the client hangs
 
 Each client has limits: the length of a message, calls per second, the time without a
 call and the time that an answer stays unread. Each user has a limit for the connections and
-calls of all its clients, so a client gains nothing when it connects again. All clients
-together do a bounded part of their work in one turn of the event loop (`Turns`).
+calls of all its clients, so a client gains nothing when it connects again (`Users`).
+All clients together do a bounded part of their work in one turn of the event loop (`Turns`).
 
 A user may have thousands of numbers: subuid(5) gives each user of a machine 65,536 for its
 user namespaces. So all users with such numbers share one more limit, and count as one where
@@ -32,9 +32,9 @@ from mailbell._sys.connections import make_socket_acceptor
 from mailbell._sys.sockets import PeerCredentials, peer_credentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
-from mailbell.limits.gcra import Bucket, BucketTable
 from mailbell.logs.journal import Journal, Level
 from mailbell.serving._turns import Turns
+from mailbell.serving._users import CROWD, Users
 from mailbell.serving._varlink_peer import Hangup, ReplySource, VarlinkPeer
 from mailbell.serving.intake import Intake
 
@@ -42,12 +42,9 @@ __all__ = ["BATCH", "USER_RATE", "Handlers", "ReplySource", "VarlinkServer", "us
 
 BATCH = 8  # connections accepted before other tasks run
 REST = 0.001  # seconds until more connections are accepted after a full batch
+SHARE = 6  # one of so many places may be taken by a client that waits until its user may call
 USER_RATE = 100.0
 """Connections and calls a second that all clients of one user may make after their burst."""
-CROWD = 1 << 16
-"""Numbers of users from here on: subordinate ones, and those of directory servers."""
-CROWD_SHARE = 4  # how many users the crowd counts as, so that one of them cannot use up its limit
-USERS = 256  # users whose connections and calls are counted; above it the least busy is forgotten
 
 
 def user_burst(connections: int) -> int:
@@ -114,10 +111,7 @@ class VarlinkServer:
         self._journal = journal
         self._max_connections = connections
         self._too_fast = varlink.encode_error(too_fast)
-        # The keys are user ids. They are no secret and the kernel gives them, so the table
-        # needs no secret seed.
-        self._users = BucketTable(0, USERS, 1, USER_RATE, user_burst(connections))
-        self._crowd = Bucket(CROWD_SHARE * USER_RATE, CROWD_SHARE * user_burst(connections))
+        self._users = Users(USER_RATE, user_burst(connections), max(1, connections // SHARE))
         self._turns = Turns()
         self._connections = 0
         # Connections without a stream by the number of their user, the oldest first. They may
@@ -138,12 +132,13 @@ class VarlinkServer:
         """Accept for ever. A client that misbehaves ends its own connection and no other."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._turns.serve)
+            self._nursery.start_soon(self._users.serve)
             await self._intake.serve(self._admit)
 
     def _admit(self, connection: socket.socket, _: float) -> None:
         try:
             caller = peer_credentials(connection)
-            if self._may_call(caller.uid):
+            if not self._users.is_full(caller.uid):
                 self._take_place(connection, caller)
                 return
             self._count(LocalEvent.REFUSED_USER)
@@ -154,14 +149,11 @@ class VarlinkServer:
             raise
         connection.close()
 
-    def _may_call(self, uid: int) -> bool:
-        """Take one connection or call from what a user may do; return whether there was one."""
-        now = trio.current_time()
-        if not self._users.test(uid, now):
+    async def _may_call(self, uid: int) -> bool:
+        """Take one call from what a user may do, perhaps later; return whether it may wait."""
+        if self._users.is_full(uid):
             return False
-        if uid >= CROWD and not self._crowd.take(now):
-            return False
-        self._users.commit(now)
+        await self._users.wait(uid)
         return True
 
     def _say_too_fast(self, connection: socket.socket) -> None:
@@ -222,6 +214,7 @@ class VarlinkServer:
         self._count(LocalEvent.CONNECTED)
         may_call = partial(self._may_call, caller.uid)
         peer = VarlinkPeer(connection, caller, self._turns, may_call)
+        await self._users.wait(caller.uid)
         try:
             while True:
                 await self._answer_untrusted(peer, await peer.next_call_untrusted(), scope)
