@@ -72,6 +72,16 @@ def test_of_other_sessions_children_do_not_count_nor_what_descends_from_them(
     assert [each.number for each in Descendants(session=1).look()] == [70, 90]
 
 
+def test_children_that_the_table_does_not_show_count(
+    table: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/proc hides processes of other users, such as set-user-ID programs: hidepid of proc(5)."""
+    monkeypatch.setattr(_descendants, "children", lambda: [70, 71, 72])
+    table += [process(70, ME)]
+    assert [each.number for each in Descendants({71}).look()] == [70, 72]
+    assert [each.number for each in Descendants({71}, session=1).look()] == [70]
+
+
 @pytest.mark.parametrize("how", ["spared", "earlier", "another session"])
 def test_the_newest_process_is_not_caught_if_it_does_not_count(
     monkeypatch: pytest.MonkeyPatch, how: str

@@ -10,7 +10,7 @@ import pytest
 from agent.commands import python
 from harness.daemon import until
 
-from mailbell.agent._processes import newest, numbers, processes, read
+from mailbell.agent._processes import children, newest, numbers, processes, read
 
 
 @pytest.fixture
@@ -44,6 +44,16 @@ def test_a_process_that_runs_stops_and_ends(cat: "subprocess.Popen[bytes]") -> N
     assert ended.began == process.began
     cat.wait()
     assert read(cat.pid) is None
+
+
+def test_the_kernel_tells_the_children(
+    cat: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = children()
+    assert found is not None
+    assert cat.pid in found
+    monkeypatch.setattr(os, "listdir", lambda _: ["0"])
+    assert children() is None
 
 
 def test_one_whose_first_thread_has_ended_lives() -> None:

@@ -309,6 +309,24 @@ def test_an_end_is_described_without_what_goes_without_saying() -> None:
     assert describe(Ended(problem="not there"))["problem"] == "not there"
 
 
+async def test_a_job_is_stuck_until_its_run_is_over(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    commands.sticks = True
+    seen: list[bool] = []
+
+    class Looking(Lines):
+        def _write(self, line: str) -> None:
+            if "run_stuck" in line or "event=ran" in line:
+                seen.append(worker.is_stuck)
+
+    worker = Worker(FETCH, Looking(), trio.Lock(), Running())
+    nursery.start_soon(worker.serve)
+    worker.ring(Trigger.NETWORK, count=1)
+    await trio.sleep(100)
+    assert seen == [True, False]
+
+
 async def test_the_accounts_of_failed_runs_are_bounded_too(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:

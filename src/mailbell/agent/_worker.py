@@ -47,6 +47,12 @@ class Worker:
         self._accounts: dict[str, None] = {}  # the accounts of the next run, in order
         self._all = False  # whether the next run is for all accounts of the job
         self._source = ""
+        self._stuck = False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a run goes on because something of it cannot be ended."""
+        return self._stuck
 
     @property
     def failures(self) -> int:
@@ -137,6 +143,7 @@ class Worker:
             self._log.output(self.job.name, line)
 
         def stuck() -> None:
+            self._stuck = True
             self._log.log(Level.WARNING, "run_stuck", job=self.job.name, program=argv[0])
 
         ended = await run(
@@ -148,6 +155,7 @@ class Worker:
             kill_after=self.job.timing.kill_after,
             stuck=stuck,
         )
+        self._stuck = False
         ok = ended.code in ok_codes and not ended.timed_out
         level = Level.INFO if ok else Level.WARNING
         self._log.log(level, "ran", job=self.job.name, program=argv[0], **describe(ended))

@@ -234,10 +234,12 @@ class _Agent:
         while poll:
             await trio.sleep(poll)
             hears = bool(self._hears) and await self._daemon_answers()
-            level = Level.INFO if hears and not worker.failures else Level.WARNING
+            is_well = hears and not worker.failures and not worker.is_stuck
+            level = Level.INFO if is_well else Level.WARNING
             self._log.log(
                 level, "alive", job=worker.job.name,
                 hears="yes" if hears else "no", failures=worker.failures,
+                stuck="yes" if worker.is_stuck else None,
             )  # fmt: skip
 
     async def _daemon_answers(self) -> bool:
