@@ -86,6 +86,7 @@ HOUSE: Final = (
             "interpreter",
             "signals",
             "signal_queue",
+            "standard_streams",
             "inheritance",
             "port_holder",
             "local_listener",

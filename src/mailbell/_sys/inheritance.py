@@ -17,9 +17,10 @@ from typing import Final
 
 from mailbell._sys._libc import ANOTHER_SANDBOX, check, libc, prctl
 from mailbell._sys._stat import own_stat
+from mailbell._sys.standard_streams import fill_standard_streams
 from mailbell.core.errors import InternalError, OperatingSystemError
 
-__all__ = ["close_inherited", "fill_standard_streams", "reset_attributes"]
+__all__ = ["close_inherited", "reset_attributes"]
 
 # linux/prctl.h
 PR_SET_PDEATHSIG: Final = 1
@@ -35,7 +36,6 @@ _REAL_TIME: Final = {os.SCHED_FIFO, os.SCHED_RR, 6}
 # second. The default is 50 microseconds.
 _MOST_SLACK: Final = 50_000_000
 
-_LAST_STREAM = 2
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 _DIGITS = 9  # a process has fewer than 10**9 descriptors
 
@@ -56,17 +56,6 @@ def close_inherited(environ: Mapping[str, str], pid: int) -> None:
     fill_standard_streams()
     _lead_nowhere(0, 1)
     _close_from(_FIRST_PASSED + _passed(environ, pid))
-
-
-def fill_standard_streams() -> None:
-    """Open /dev/null in the place of each standard stream that is missing.
-
-    Raises:
-        OSError: /dev/null is missing.
-    """
-    while (null := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
-        pass
-    os.close(null)
 
 
 def _lead_nowhere(*streams: int) -> None:

@@ -9,8 +9,8 @@ The text of `--help` is in constants, because `python -OO` removes docstrings.
 import sys
 from contextlib import suppress
 
-from mailbell._sys.inheritance import fill_standard_streams
 from mailbell._sys.signals import end_as_first_process
+from mailbell._sys.standard_streams import fill_standard_streams
 
 __all__ = ["main"]
 
