@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import select
 import signal
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -334,8 +333,8 @@ def test_one_that_does_not_answer_is_killed_and_the_agent_ends_all(
 class Unheeding(_keeper._Keeper):
     """It starts the command, and then hears nothing, as if it were stopped."""
 
-    def _obey(self, poll: "select.poll") -> None:
-        poll.unregister(self._channel)
+    def _obey(self) -> None:
+        self._poll.unregister(self._channel)
         os.write(self._go, b".")
 
 
@@ -364,6 +363,39 @@ def test_one_that_is_traced_and_killed_does_not_stop_the_agent(tmp_path: Path) -
     assert ended.error is None
     assert ended.value[0] == "the process that watches it was killed"
     assert is_free(note)
+
+
+class Late(_keeper._Keeper):
+    """It looks again only when the command has ended."""
+
+    def _obey(self) -> None:
+        super()._obey()
+        if self._command:
+            os.waitid(os.P_PID, self._command, os.WEXITED | os.WNOWAIT)
+
+
+async def test_a_command_may_end_before_its_keeper_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_keeper, "_Keeper", Late)
+    monkeypatch.setattr(_process, "GRACE", 0.0)
+    once = Run()
+    ended = await once(python("child(os.setsid); sys.exit(4)"), kill_after=PATIENCE)
+    assert (ended.code, ended.left_over, ended.problem) == (4, True, "")
+
+
+async def test_one_that_is_asked_to_end_before_it_begins_never_begins(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    def begins(session: Session) -> None:
+        command.ask()
+        until(lambda: not runs(session.number))
+
+    command = start(["touch", str(ran)], os.environ, kill_after=PATIENCE, begins=begins)
+    await command.listen()
+    os.close(command.output)
+    assert (command.signal, command.problem) == (signal.SIGTERM, "")
+    assert not ran.exists()
 
 
 class Telling(_keeper._Keeper):

@@ -166,6 +166,7 @@ class _Keeper:
         self._descendants = Descendants()
         self._command = 0
         self._go = self._failure = -1  # descriptors: to the command, and from it
+        self._poll = select.poll()
         self._owes = False  # whether KILL was not answered yet
         self._kill_at = inf  # by time.monotonic
         self._hears = True
@@ -190,10 +191,8 @@ class _Keeper:
 
     def run(self) -> None:
         """Reap until no child is left; and obey."""
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
-        poll.register(self._channel, select.POLLIN)
-        poll.register(self._failure, select.POLLIN)
+        for descriptor in (self._wake, self._channel, self._failure):
+            self._poll.register(descriptor, select.POLLIN)
         pause = 0.0
         while (reaped := self._reap()) is not None:
             seconds = self._kill_at - time.monotonic()
@@ -207,14 +206,17 @@ class _Keeper:
                 seconds = pause
             if reaped == _MOST_REAPED:
                 seconds = 0.0
-            for descriptor, _ in poll.poll(None if seconds == inf else 1000 * seconds):
-                if descriptor == self._channel:
-                    self._obey(poll)
-                elif descriptor == self._failure:
-                    poll.unregister(descriptor)
-                    self._hear_failure()
-                else:
-                    os.read(self._wake, 4096)
+            self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until something happens, and answer it."""
+        for descriptor, _ in self._poll.poll(None if seconds == inf else 1000 * seconds):
+            if descriptor == self._channel:
+                self._obey()
+            elif descriptor == self._failure:
+                self._hear_failure()
+            elif descriptor == self._wake:
+                os.read(self._wake, 4096)
 
     def _reap(self) -> int | None:
         """Reap what has ended. Return how many; None if no child is left."""
@@ -240,7 +242,7 @@ class _Keeper:
             self._say(end)
         return reaped
 
-    def _obey(self, poll: "select.poll") -> None:
+    def _obey(self) -> None:
         try:
             said = os.read(self._channel, 64)
         except ConnectionError:
@@ -252,11 +254,12 @@ class _Keeper:
             self._owes = True
         if (GO in said or not said) and self._go >= 0:
             if said:
-                os.write(self._go, GO)
+                with suppress(BrokenPipeError):  # the process was asked to end, and has ended
+                    os.write(self._go, GO)
             os.close(self._go)
             self._go = -1
         if not said:  # the agent has ended
-            poll.unregister(self._channel)
+            self._poll.unregister(self._channel)
             self._kill_at = min(self._kill_at, time.monotonic() + self._kill_after)
 
     def _ask(self) -> None:
@@ -273,6 +276,7 @@ class _Keeper:
         if number := os.read(self._failure, 16):
             self._command = 0  # it ends, and its status means nothing
             self._say(f"failed {int(number)}")
+        self._poll.unregister(self._failure)
         os.close(self._failure)
         self._failure = -1
 
