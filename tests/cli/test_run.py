@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,16 @@ class Agent:
         self.jobs, self.socket = jobs, socket
         if self.fails is not None:
             raise self.fails
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """The command sets the signals of its process, which is that of the tests here."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    yield
+    for number, action in before.items():
+        if action is not None and signal.getsignal(number) is not action:
+            signal.signal(number, action)
 
 
 @pytest.fixture(autouse=True)

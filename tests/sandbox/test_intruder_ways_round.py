@@ -48,7 +48,6 @@ SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 8
 
 HIGH_HALVES: Final[dict[str, tuple[int | bytes, ...]]] = {
     "write": (HIGH | 2, b"x\n", 2),
-    "ioctl": (2, HIGH | FIONBIO, bytes(4)),
     "mmap": (0, PAGE, (X << 32) | R | W, ANONYMOUS, -1, 0),
     "socket": (HIGH | INET, STREAM, 0),
     "setsockopt": (3, HIGH | SOL_SOCKET, HIGH | SO_DETACH_FILTER, bytes(4), 4),
@@ -56,6 +55,7 @@ HIGH_HALVES: Final[dict[str, tuple[int | bytes, ...]]] = {
 }
 DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
     # arguments that use the high half
+    "the log made non-blocking": ("ioctl", (2, HIGH | FIONBIO, bytes(4))),
     "write to another descriptor": ("write", (HIGH | 1, b"x", 1)),
     "raw packets": ("socket", (HIGH | PACKET, 3, 0)),
     "no close-on-exec": ("accept4", (3, 0, 0, HIGH)),
