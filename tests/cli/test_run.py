@@ -60,6 +60,7 @@ def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     monkeypatch.setattr(
         run, "prepare_signals", lambda **_: None
     )  # the signals of this process do not change
+    monkeypatch.setattr(run, "adopt_orphans", lambda: None)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("MAILBELL_SOCKET", raising=False)

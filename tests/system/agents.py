@@ -71,4 +71,7 @@ def log(directory: Path) -> str:
 def runs(pid: str) -> bool:
     """Return whether a process still runs. In some containers no process reaps the ended ones."""
     status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
+    try:
+        return "State:\tZ" not in status.read_text()
+    except OSError:  # it has ended, before this or while its file was open
+        return False
