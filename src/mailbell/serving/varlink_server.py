@@ -55,8 +55,6 @@ def user_burst(connections: int) -> int:
 
     Args:
         connections: how many connections there may be at once.
-        too_fast: the answer to a user that connects or calls too often. The connection is
-            then closed.
     """
     return 8 * connections
 
@@ -92,6 +90,8 @@ class VarlinkServer:
         count: called with each event at this socket.
         journal: logs what happens here.
         connections: how many connections there may be at once.
+        too_fast: the answer to a user that connects or calls too often. The connection is
+            then closed.
     """
 
     def __init__(
