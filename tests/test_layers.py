@@ -44,7 +44,9 @@ HOUSE: Final = (
             "networks",
             "translation",
             "outcome",
+            "sender_outcome",
             "notification",
+            "target",
             "rfc4146",
             "coalesce",
             "clock",
@@ -137,6 +139,13 @@ HOUSE: Final = (
             "prepare",
             "daemon",
         ),
+    ),
+    # mailbell-sender
+    Room(
+        5,
+        "sender",
+        (),
+        (),
     ),
     # mailbell run
     Room(

@@ -1,0 +1,1 @@
+"""mailbell-sender: rings users' machines when a mail server says that mail arrived."""
