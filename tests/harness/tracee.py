@@ -24,6 +24,7 @@ __all__ = [
     "Registers",
     "Tracee",
     "mappings",
+    "read_memory",
     "require_tracing",
     "traced",
 ]
@@ -152,19 +153,12 @@ class Tracee:
 
     def read(self, address: int, length: int) -> bytes:
         """Look into its memory."""
-        buffer = ctypes.create_string_buffer(length)
-        self._copy(_libc.process_vm_readv, buffer, address, length)
-        return buffer.raw
+        return read_memory(self.pid, address, length)
 
     def write(self, address: int, data: bytes) -> None:
         """Change its memory, where it could do that itself."""
-        self._copy(_libc.process_vm_writev, ctypes.create_string_buffer(data), address, len(data))
-
-    def _copy(self, how: Any, ours: Any, address: int, length: int) -> None:
-        near, far = _Vector(ctypes.addressof(ours), length), _Vector(address, length)
-        done = how(self.pid, ctypes.byref(near), 1, ctypes.byref(far), 1, 0)
-        if done != length:
-            raise OSError(ctypes.get_errno(), f"{done} of {length} bytes at {address:#x}")
+        ours = ctypes.create_string_buffer(data)
+        _copy(_libc.process_vm_writev, self.pid, ours, address, len(data))
 
     def _stopped(self) -> int:
         """Wait until it stops; return the signal, with the event where it is one."""
@@ -197,6 +191,24 @@ class _Vector(ctypes.Structure):
     """`struct iovec`, sys/uio.h."""
 
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def read_memory(pid: int, address: int, length: int) -> bytes:
+    """Return what is in the memory of a process that we may trace.
+
+    /proc/PID/mem cannot be opened in a user namespace: the file of an undumpable process
+    belongs to a user that the namespace does not have.
+    """
+    buffer = ctypes.create_string_buffer(length)
+    _copy(_libc.process_vm_readv, pid, buffer, address, length)
+    return buffer.raw
+
+
+def _copy(how: Any, pid: int, ours: Any, address: int, length: int) -> None:
+    near, far = _Vector(ctypes.addressof(ours), length), _Vector(address, length)
+    done = how(pid, ctypes.byref(near), 1, ctypes.byref(far), 1, 0)
+    if done != length:
+        raise OSError(ctypes.get_errno(), f"{done} of {length} bytes at {address:#x}")
 
 
 def require_tracing() -> None:
