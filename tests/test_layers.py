@@ -47,6 +47,7 @@ HOUSE: Final = (
             "sender_outcome",
             "notification",
             "target",
+            "ring",
             "rfc4146",
             "coalesce",
             "clock",
@@ -72,7 +73,9 @@ HOUSE: Final = (
     # A policy of system calls as data.
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
     # The contract of each local socket.
-    Room(3, "interfaces", ("local_event", "listener", "reply")),
+    Room(
+        3, "interfaces", ("local_event", "sandbox", "listener", "sender_status", "sender", "reply")
+    ),
     Room(3, "logs", ("journal", "switch")),
     # The boundary to the operating system. Only here are ctypes, ids and raw socket options.
     Room(

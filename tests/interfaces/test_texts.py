@@ -10,7 +10,8 @@ import pytest
 
 import mailbell
 from mailbell.core.notification import Cursor, Notification
-from mailbell.interfaces import listener
+from mailbell.core.sender_outcome import InputOutcome
+from mailbell.interfaces import listener, sender, sender_status
 from mailbell.interfaces.listener import (
     LISTENER,
     LISTENER_INTERFACE,
@@ -23,6 +24,7 @@ from mailbell.interfaces.listener import (
     Subscribe,
     Table,
 )
+from mailbell.interfaces.sender import SENDER, SENDER_INTERFACE, SENDER_SERVICE
 from mailbell.varlink import (
     SERVICE,
     SERVICE_INTERFACE,
@@ -30,6 +32,8 @@ from mailbell.varlink import (
     GetInfoReply,
     GetInterfaceDescription,
     GetInterfaceDescriptionReply,
+    Interface,
+    Service,
     ServiceError,
     _errors,
     service,
@@ -40,11 +44,13 @@ varlink: Any = importlib.import_module("varlink")
 scanner: Any = importlib.import_module("varlink.scanner")
 SERVICE_PARSED = varlink.Interface(SERVICE_INTERFACE.text)
 LISTENER_PARSED = varlink.Interface(LISTENER_INTERFACE.text)
-BASIC = {str: "string", int: "int", bool: "bool"}
+SENDER_PARSED = varlink.Interface(SENDER_INTERFACE.text)
+BASIC = {str: "string", int: "int", bool: "bool", float: "float"}
 BASIC_INSPECTED: dict[type, str] = {
     msgspec.inspect.StrType: "string",
     msgspec.inspect.IntType: "int",
     msgspec.inspect.BoolType: "bool",
+    msgspec.inspect.FloatType: "float",
 }
 
 
@@ -94,11 +100,27 @@ def fields_typed(cls: type) -> dict[str, object]:
     return found
 
 
+LISTENER_TYPES = [Cursor, Notification, Outcomes, Table, Limited, Account, Sandbox, Status]
+SENDER_TYPES = [
+    sender.Step,
+    sender.RingResult,
+    sender_status.Account,
+    sender_status.TargetState,
+    sender_status.Latency,
+    sender_status.Book,
+    sender_status.Store,
+    Sandbox,
+    sender_status.Status,
+]
+
+
 @pytest.mark.parametrize(
-    "cls", [Cursor, Notification, Outcomes, Table, Limited, Account, Sandbox, Status]
+    ("parsed", "cls"),
+    [(LISTENER_PARSED, cls) for cls in LISTENER_TYPES]
+    + [(SENDER_PARSED, cls) for cls in SENDER_TYPES],
 )
-def test_types_match_the_text(cls: type) -> None:
-    declared = LISTENER_PARSED.members[cls.__name__]
+def test_types_match_the_text(parsed: Any, cls: type) -> None:
+    declared = parsed.members[cls.__name__]
     assert isinstance(declared, scanner._Alias)
     assert fields_written(declared.type) == fields_typed(cls)
 
@@ -111,6 +133,11 @@ def test_types_match_the_text(cls: type) -> None:
         (LISTENER_PARSED, listener, "Subscribe"),
         (LISTENER_PARSED, listener, "Notify"),
         (LISTENER_PARSED, listener, "GetStatus"),
+        (SENDER_PARSED, sender, "Ring"),
+        (SENDER_PARSED, sender, "Seen"),
+        (SENDER_PARSED, sender, "Explain"),
+        (SENDER_PARSED, sender, "GetStatus"),
+        (SENDER_PARSED, sender, "Watch"),
     ],
 )
 def test_methods_match_the_text(parsed: Any, types: Any, method: str) -> None:
@@ -121,7 +148,11 @@ def test_methods_match_the_text(parsed: Any, types: Any, method: str) -> None:
 
 @pytest.mark.parametrize(
     ("parsed", "interface"),
-    [(SERVICE_PARSED, SERVICE_INTERFACE), (LISTENER_PARSED, LISTENER_INTERFACE)],
+    [
+        (SERVICE_PARSED, SERVICE_INTERFACE),
+        (LISTENER_PARSED, LISTENER_INTERFACE),
+        (SENDER_PARSED, SENDER_INTERFACE),
+    ],
 )
 def test_every_method_of_the_text_is_served_and_no_other(parsed: Any, interface: Any) -> None:
     declared = {
@@ -129,6 +160,11 @@ def test_every_method_of_the_text_is_served_and_no_other(parsed: Any, interface:
     }
     assert set(interface.methods) == declared
     assert parsed.name == interface.name
+
+
+def type_of(value: object) -> object:
+    """Return the type of an error's parameter, in the words of the text."""
+    return typed(msgspec.inspect.type_info(type(value)))
 
 
 def test_errors_match_the_text() -> None:
@@ -142,25 +178,33 @@ def test_errors_match_the_text() -> None:
         listener.unknown_account("a"),
         listener.too_many_subscribers(1),
         listener.too_fast(),
+        sender.unknown_account("a"),
+        sender.not_accepted(InputOutcome.DISABLED),
+        sender.too_many_watchers(1),
+        sender.too_fast(),
     ]
     ours = {
-        error.name: {name: BASIC[type(value)] for name, value in error.parameters.items()}
+        error.name: {name: type_of(value) for name, value in error.parameters.items()}
         for error in made
     }
     assert ours == {
         f"{interface.name}.{name}": fields_written(member.type)
-        for interface in (SERVICE_PARSED, LISTENER_PARSED)
+        for interface in (SERVICE_PARSED, LISTENER_PARSED, SENDER_PARSED)
         for name, member in interface.members.items()
         if isinstance(member, scanner._Error)
     }
 
 
-def test_nothing_else_is_declared() -> None:
-    kinds = [type(member).__name__ for member in LISTENER_PARSED.members.values()]
-    assert (kinds.count("_Alias"), kinds.count("_Method"), kinds.count("_Error")) == (8, 3, 3)
+@pytest.mark.parametrize(
+    ("parsed", "counts"),
+    [(LISTENER_PARSED, (len(LISTENER_TYPES), 3, 3)), (SENDER_PARSED, (len(SENDER_TYPES), 5, 4))],
+)
+def test_nothing_else_is_declared(parsed: Any, counts: tuple[int, int, int]) -> None:
+    kinds = [type(member).__name__ for member in parsed.members.values()]
+    assert (kinds.count("_Alias"), kinds.count("_Method"), kinds.count("_Error")) == counts
 
 
-@pytest.mark.parametrize("parsed", [SERVICE_PARSED, LISTENER_PARSED])
+@pytest.mark.parametrize("parsed", [SERVICE_PARSED, LISTENER_PARSED, SENDER_PARSED])
 def test_every_member_is_explained(parsed: Any) -> None:
     text = parsed.get_description()
     for name, member in parsed.members.items():
@@ -171,26 +215,35 @@ def test_every_member_is_explained(parsed: Any) -> None:
 
 
 def test_the_texts_are_plain() -> None:
-    for text in (SERVICE_INTERFACE.text, LISTENER_INTERFACE.text):
+    for text in (SERVICE_INTERFACE.text, LISTENER_INTERFACE.text, SENDER_INTERFACE.text):
         assert text.isascii()
         assert text.endswith("\n")
         # The parser of earlier systemd releases accepts a comment only between members.
         assert all("#" not in line[1:] for line in text.splitlines())
 
 
-def test_information() -> None:
-    information = LISTENER_SERVICE.answer(GetInfo())
+SERVICES = [
+    (LISTENER_SERVICE, LISTENER, "mailbelld", LISTENER_INTERFACE),
+    (SENDER_SERVICE, SENDER, "mailbell-sender", SENDER_INTERFACE),
+]
+
+
+@pytest.mark.parametrize(("served", "name", "product", "interface"), SERVICES)
+def test_information(served: Service, name: str, product: str, interface: Interface) -> None:
+    information = served.answer(GetInfo())
     assert isinstance(information, GetInfoReply)
-    assert information.interfaces == (SERVICE, LISTENER)
-    assert (information.product, information.version) == ("mailbelld", mailbell.__version__)
+    assert information.interfaces == (SERVICE, name)
+    assert (information.product, information.version) == (product, mailbell.__version__)
+    assert interface.name == name
 
 
-def test_description() -> None:
-    for interface in (SERVICE_INTERFACE, LISTENER_INTERFACE):
-        answer = LISTENER_SERVICE.answer(GetInterfaceDescription(interface.name))
-        assert answer == GetInterfaceDescriptionReply(interface.text)
+@pytest.mark.parametrize(("served", "name", "product", "interface"), SERVICES)
+def test_description(served: Service, name: str, product: str, interface: Interface) -> None:
+    for one in (SERVICE_INTERFACE, interface):
+        answer = served.answer(GetInterfaceDescription(one.name))
+        assert answer == GetInterfaceDescriptionReply(one.text)
     with pytest.raises(ServiceError) as caught:
-        LISTENER_SERVICE.answer(GetInterfaceDescription("org.example"))
+        served.answer(GetInterfaceDescription("org.example"))
     assert caught.value.name == "org.varlink.service.InterfaceNotFound"
     assert caught.value.parameters == {"interface": "org.example"}
 

@@ -10,6 +10,7 @@ import msgspec
 from mailbell import __version__
 from mailbell.core.account_name import MAX_ACCOUNT_NAME
 from mailbell.core.notification import Cursor, Notification
+from mailbell.interfaces.sandbox import SANDBOX_TEXT, Sandbox
 from mailbell.limits.limiter import Limited, Table
 from mailbell.varlink import Interface, Method, Service, ServiceError, invalid_parameter
 
@@ -36,7 +37,8 @@ __all__ = [
 
 LISTENER = "org.mailbell.Listener"
 
-_TEXT = """\
+_TEXT = (
+    """\
 # Tells programs that new mail has arrived, as a mail server told us (RFC 4146).
 interface org.mailbell.Listener
 
@@ -78,22 +80,9 @@ type Limited (table: string, source: string, refused: int, wait: int)
 # with the setting of the clock.
 type Account (name: string, count: int, time: ?int, age: ?int)
 
-# The state of the sandbox, as the kernel reports it. landlock_abi is the version
-# of Landlock in the kernel, landlock_used is the one in force.
-type Sandbox (
-  uid: int,
-  gid: int,
-  groups: []int,
-  capabilities: string,
-  no_new_privs: bool,
-  seccomp: int,
-  threads: int,
-  permitted_calls: int,
-  landlock_abi: int,
-  landlock_used: ?int,
-  landlock_uncovered: []string
-)
-
+"""
+    + SANDBOX_TEXT
+    + """
 # The state of the daemon. started is in microseconds since 1970, by the clock as
 # it is set now. uptime is how many microseconds the daemon has run; it does not
 # change with the setting of the clock. refused_by_total counts requests that only
@@ -156,6 +145,7 @@ error TooManySubscribers (limit: int)
 # connection. Try again later.
 error TooFast ()
 """
+)
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,37 +175,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     time: int | None = None
     age: int | None = None
-
-
-class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """The lock-down, as the kernel reported it once it was in force.
-
-    Attributes:
-        uid: the user the daemon runs as.
-        gid: its group.
-        groups: its supplementary groups.
-        capabilities: union of its capability sets, 16 hexadecimal digits (proc(5)).
-        no_new_privs: whether executing a program can no longer add a privilege.
-        seccomp: mode of seccomp(2); 2 is a filter.
-        threads: number of threads under the filter.
-        permitted_calls: number of system calls that the filter permits, some with conditions.
-        landlock_abi: version of Landlock's ABI in the running kernel.
-        landlock_used: version of the ABI in force, up to the newest that mailbell was tested
-            with; None: the daemon is older than this client.
-        landlock_uncovered: what the ABI in force cannot restrict, so that only the filter does.
-    """
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    capabilities: str
-    no_new_privs: bool
-    seccomp: int
-    threads: int
-    permitted_calls: int
-    landlock_abi: int
-    landlock_used: int | None = None
-    landlock_uncovered: tuple[str, ...]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
