@@ -147,7 +147,7 @@ HOUSE: Final = (
     Room(
         5,
         "sender",
-        (),
+        ("configuration",),
         (),
     ),
     # mailbell run

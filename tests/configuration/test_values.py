@@ -27,6 +27,11 @@ def test_a_duration_is_its_seconds_and_is_read_back(number: int, unit: tuple[str
     assert Duration.parse(str(duration)) == duration
 
 
+def test_days_are_read_and_written_in_hours() -> None:
+    assert Duration.parse("7d") == 7 * 86_400
+    assert str(Duration.parse("7d")) == "168h"
+
+
 @given(NUMBERS, st.sampled_from([("s", 1), ("m", 60), ("h", 3600)]))
 def test_a_rate_is_its_number_per_second_and_is_read_back(
     number: int, unit: tuple[str, int]
@@ -54,7 +59,7 @@ def test_a_rate_is_written_in_its_shortest_whole_unit(rate: float, text: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["", "5", "s", "-5s", "+5s", "1.5s", "5 s", "5S", "5s\n", "5d", "1_0s", "\u0665s", "1e3s"],
+    ["", "5", "s", "-5s", "+5s", "1.5s", "5 s", "5S", "5s\n", "5w", "1_0s", "\u0665s", "1e3s"],
 )
 def test_what_is_no_duration_is_refused_with_the_form(text: str) -> None:
     with pytest.raises(ValueError, match=r'^write a duration such as "500ms"'):

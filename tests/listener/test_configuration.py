@@ -26,9 +26,10 @@ from mailbell.listener.configuration import (
 )
 
 ROOT = Path(__file__).parents[2]
-# agent.toml belongs to another program: see tests/agent/test_configuration.py.
+# These belong to other programs: see tests/agent and tests/sender.
+OTHERS = {"agent.toml", "sender.toml"}
 SHOWN = ROOT / "examples" / "configuration"
-EXAMPLES = sorted(path for path in SHOWN.glob("*.toml") if path.name != "agent.toml")
+EXAMPLES = sorted(path for path in SHOWN.glob("*.toml") if path.name not in OTHERS)
 
 VALID = """
 unmatched = "all"
@@ -332,7 +333,8 @@ def test_the_account_in_the_comment_of_the_full_example_is_right() -> None:
 
 def documented() -> dict[str, tuple[str, str]]:
     """Return the default and the bounds of each key, from the tables of the document."""
-    text = (ROOT / "docs" / "configuration.md").read_text()
+    document = (ROOT / "docs" / "configuration.md").read_text()
+    text = document.partition("## Configuration of `mailbell-sender`")[0]
     rows = re.findall(r"^\| `([a-z0-9_.]+)` \| [^|]+ \| ([^|]+) \|([^|]*)\|$", text, re.MULTILINE)
     return {key: (default.strip().strip("`"), bounds.strip()) for key, default, bounds in rows}
 

@@ -35,12 +35,13 @@ MAX_SOCKET_PATH = 107
 """The most bytes of a socket's path. unix(7): sun_path has 108, and the last one is NUL."""
 
 # Nine digits exceed every bound, and a float still holds them exactly.
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)", re.ASCII)
 _RATE = re.compile(r"([0-9]{1,9})/(s|m|h)", re.ASCII)
 _MODE = re.compile(r"0?([0-7]{3})", re.ASCII)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
 
-_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+# The order in which a unit for writing is chosen. Days are read only.
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1, "d": 86_400_000}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 _OWNER_MAY_CONNECT = 0o600
@@ -54,7 +55,7 @@ class Duration(float):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a whole number with its unit: `ms`, `s`, `m` or `h`.
+        """Read a whole number with its unit: `ms`, `s`, `m`, `h` or `d`.
 
         Args:
             text: as it is written in the configuration.
