@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mailbell.client import Client
+from mailbell.core.errors import TemporaryError
 from mailbell.interfaces.listener import Status
 
 __all__ = [
@@ -217,9 +218,20 @@ class Daemon:
     ready_after: float
 
     def status(self) -> Status:
-        """Ask the daemon for its status, over its local socket."""
-        with Client(self.path) as client:
-            return client.status()
+        """Ask the daemon for its status, over its local socket.
+
+        A flood of the local socket that this user has made may have used up what a user may
+        call. Some time after its end there is enough again.
+        """
+        last = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with Client(self.path) as client:
+                    return client.status()
+            except TemporaryError:
+                if time.monotonic() > last:
+                    raise
+                time.sleep(0.1)
 
     def port(self, transport: str, host: str) -> int:
         """Return a port of the daemon.
