@@ -147,8 +147,8 @@ HOUSE: Final = (
     Room(
         5,
         "sender",
-        ("configuration",),
-        (),
+        ("configuration", "_ring", "_schedule", "_bell"),
+        ("_dialer",),
     ),
     # mailbell run
     Room(
