@@ -102,6 +102,7 @@ HOUSE: Final = (
             "proof",
             "process",
             "orphans",
+            "companion",
             "landlock",
             "seccomp",
             "trusted_path",
@@ -147,8 +148,8 @@ HOUSE: Final = (
     Room(
         5,
         "sender",
-        ("configuration", "_ring", "_schedule", "_bell"),
-        ("_dialer",),
+        ("configuration", "_ring", "_schedule", "_bell", "_names"),
+        ("_dialer", "_companion", "_resolver_client", "resolver", "cyrus_reader"),
     ),
     # mailbell run
     Room(

@@ -50,7 +50,7 @@ class Confinement:
             after the filter is loaded, and closes it.
         descriptors: numbers of further descriptors, one or several, by the names that the
             conditions of the policy use. The policy must declare each name. `lock` adds
-            `STATUS` and `WAKEUP`.
+            `STATUS`, and `WAKEUP` if the policy declares it.
         connect_to: TCP ports that the program may connect to. Landlock forbids all
             other ports from version 4 on; earlier versions do not know TCP.
         started_as: the user that this process runs as now.
@@ -171,7 +171,9 @@ def lock(unprivileged: Unprivileged) -> Locked:
             work under the filter.
     """
     confinement = unprivileged.confinement
-    named = {"STATUS": confinement.status_file, "WAKEUP": _wakeup_descriptor()}
+    named = {"STATUS": confinement.status_file}
+    if "WAKEUP" in confinement.policy.placeholders:
+        named["WAKEUP"] = _wakeup_descriptor()
     policy = confinement.policy.bind({**confinement.descriptors, **named})
     compiled = seccomp.compile_policy(policy, measured=False)
     compiled.load()
