@@ -41,6 +41,7 @@ HOUSE: Final = (
             "errors",
             "escape",
             "account_name",
+            "mailbox",
             "networks",
             "translation",
             "outcome",
@@ -148,8 +149,25 @@ HOUSE: Final = (
     Room(
         5,
         "sender",
-        ("configuration", "_ring", "_schedule", "_bell", "_names"),
-        ("_dialer", "_companion", "_resolver_client", "resolver", "cyrus_reader"),
+        (
+            "configuration",
+            "_accounts",
+            "_requests",
+            "_speakers",
+            "_counters",
+            "_reception",
+            "_ring",
+            "_schedule",
+            "_bell",
+            "_names",
+        ),
+        (
+            "_dialer",
+            "_companion",
+            "_resolver_client",
+            "resolver",
+            "cyrus_reader",
+        ),
     ),
     # mailbell run
     Room(
