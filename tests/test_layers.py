@@ -48,7 +48,6 @@ HOUSE: Final = (
             "sender_outcome",
             "notification",
             "target",
-            "ring",
             "rfc4146",
             "coalesce",
             "clock",
@@ -160,6 +159,8 @@ HOUSE: Final = (
             "_schedule",
             "_bell",
             "_names",
+            "_watchers",
+            "_recent",
         ),
         (
             "_dialer",
@@ -167,6 +168,7 @@ HOUSE: Final = (
             "_resolver_client",
             "resolver",
             "cyrus_reader",
+            "_local_service",
         ),
     ),
     # mailbell run

@@ -26,6 +26,7 @@ from mailbell.varlink import (
     CALL_LIMIT,
     Decoder,
     Request,
+    Service,
     ServiceError,
     encode_error,
     encode_reply,
@@ -79,9 +80,10 @@ class Peer:
         connection: the connection itself.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, service: Service = LISTENER_SERVICE) -> None:
         self.connection = connection
         self._decoder = Decoder(CALL_LIMIT)
+        self._service = service
 
     def method(self) -> Request:
         """Waits for the next call."""
@@ -91,7 +93,7 @@ class Peer:
             assert data, "the client left without a call"
             messages = self._decoder.feed_untrusted(data)
         (message,) = messages
-        return LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(message))
+        return self._service.decode_untrusted(parse_call_untrusted(message))
 
     def reply(self, parameters: object, *, continues: bool = False) -> None:
         """Answers."""
@@ -122,10 +124,12 @@ class FakeDaemon:
     Args:
         path: of the socket; it is removed with the daemon.
         scenes: what happens on each connection, in order.
+        service: the interfaces that it serves.
     """
 
-    def __init__(self, path: str, *scenes: Scene) -> None:
+    def __init__(self, path: str, *scenes: Scene, service: Service = LISTENER_SERVICE) -> None:
         self._path = path
+        self._service = service
         self._scenes = scenes
         self._played = 0
         self._failure: BaseException | None = None
@@ -162,7 +166,7 @@ class FakeDaemon:
                     self._go_away()
                 with connection:
                     connection.settimeout(GUARD)
-                    scene(Peer(connection))
+                    scene(Peer(connection, self._service))
                 self._played += 1
         except BaseException as error:
             self._failure = error

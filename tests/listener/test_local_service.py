@@ -1,6 +1,5 @@
 """The local socket with real clients, good and bad, and the test's own clock."""
 
-import json
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from harness.house import House, house
+from harness.local_client import Client
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell.interfaces.listener import Outcomes, Sandbox, Status
@@ -19,46 +19,6 @@ from mailbell.listener._wakeups import Subscriber
 
 SUBSCRIBE = {"method": "org.mailbell.Listener.Subscribe", "more": True}
 STATUS = {"method": "org.mailbell.Listener.GetStatus"}
-
-
-class Client:
-    """A Varlink client of a few lines, which does not use mailbell's client."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = trio.socket.socket(socket.AF_UNIX)
-        self.path = path
-        self.buffer = b""
-
-    async def connect(self) -> "Client":
-        await self.socket.connect(str(self.path))
-        return self
-
-    async def send(self, *calls: object) -> None:
-        data = b"".join(
-            call if isinstance(call, bytes) else json.dumps(call).encode() + b"\0" for call in calls
-        )
-        while data:
-            data = data[await self.socket.send(data) :]
-
-    async def reply(self) -> Any:
-        """Return the next reply; None: the service has hung up."""
-        while b"\0" not in self.buffer:
-            try:
-                chunk = await self.socket.recv(65536)
-            except OSError:
-                return None
-            if not chunk:
-                return None
-            self.buffer += chunk
-        message, _, self.buffer = self.buffer.partition(b"\0")
-        return json.loads(message)
-
-    async def ask(self, call: object) -> Any:
-        try:
-            await self.send(call)
-        except BrokenPipeError:
-            return None
-        return await self.reply()
 
 
 class Desk:

@@ -44,7 +44,8 @@ BATCH = 8  # connections accepted before other tasks run
 REST = 0.001  # seconds until more connections are accepted after a full batch
 SHARE = 6  # one of so many places may be taken by a client that waits until its user may call
 USER_RATE = 100.0
-"""Connections and calls a second that all clients of one user may make after their burst."""
+"""Connections and calls a second that all clients of one user may make after their burst, unless
+the caller of `VarlinkServer` says otherwise."""
 
 
 def user_burst(connections: int) -> int:
@@ -92,6 +93,8 @@ class VarlinkServer:
         connections: how many connections there may be at once.
         too_fast: the answer to a user that connects or calls too often. The connection is
             then closed.
+        user_rate: connections and calls a second that all clients of one user may make after
+            their burst.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class VarlinkServer:
         journal: Journal,
         connections: int,
         too_fast: varlink.ServiceError,
+        user_rate: float = USER_RATE,
     ) -> None:
         self._service = service
         self._handlers = handlers
@@ -111,7 +115,7 @@ class VarlinkServer:
         self._journal = journal
         self._max_connections = connections
         self._too_fast = varlink.encode_error(too_fast)
-        self._users = Users(USER_RATE, user_burst(connections), max(1, connections // SHARE))
+        self._users = Users(user_rate, user_burst(connections), max(1, connections // SHARE))
         self._turns = Turns()
         self._connections = 0
         # Connections without a stream by the number of their user, the oldest first. They may

@@ -1,0 +1,304 @@
+"""The control socket with real clients, good and bad, and the test's own clock."""
+
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from harness.fake_sender import STATUS
+from harness.local_client import Client
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mailbell.core.networks import Address
+from mailbell.core.notification import Transport
+from mailbell.core.sender_outcome import InputOutcome, RingOutcome
+from mailbell.core.target import Target
+from mailbell.interfaces.local_event import LocalEvent
+from mailbell.interfaces.sender import Origin, Step, Verdict
+from mailbell.interfaces.sender_status import Status
+from mailbell.logs.journal import Journal
+from mailbell.sender._local_service import CONTROL_CONNECTIONS, LocalService
+from mailbell.sender._ring import Ring
+from mailbell.sender._watchers import HELD, Watchers
+
+SENDER = "org.mailbell.Sender"
+TARGET = Target(Address.parse("192.0.2.7"), 79, Transport.TCP)
+STEPS = (
+    Step(origin=Origin.CONFIGURED, target="192.0.2.7:79", verdict=Verdict.RING),
+    Step(origin=Origin.LAST_USED, verdict=Verdict.NO_ADDRESS),
+)
+
+
+def call(method: str, *, more: bool = False, **parameters: object) -> dict[str, object]:
+    return {"method": f"{SENDER}.{method}", "parameters": parameters, "more": more}
+
+
+class Desk:
+    """A sender that knows anna@example.org, and answers as the test says."""
+
+    def __init__(self) -> None:
+        self.outcome = InputOutcome.ACCEPTED
+        self.asked: list[tuple[object, ...]] = []
+
+    def find(self, account: str) -> str | None:
+        return "anna@example.org" if account in {"anna", "anna@example.org"} else None
+
+    def ring(self, account: str, uid: int) -> InputOutcome:
+        self.asked.append(("ring", account, uid))
+        return self.outcome
+
+    def seen(self, account: str, address: str, uid: int) -> InputOutcome:
+        self.asked.append(("seen", account, address, uid))
+        return self.outcome
+
+    def explain(self, account: str) -> tuple[Step, ...]:
+        self.asked.append(("explain", account))
+        return STEPS
+
+    def status(self) -> Status:
+        return STATUS
+
+
+class Control:
+    """The control socket of such a sender."""
+
+    def __init__(self, path: Path, watchers: int) -> None:
+        self.path = path
+        self.desk = Desk()
+        self.watchers = Watchers(watchers)
+        self.lines: list[str] = []
+        self.events: list[LocalEvent] = []
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(path))
+        self.listening.listen(128)
+        self.listening.setblocking(False)
+        journal = Journal(self.lines.append, lambda: 0.0)
+        self.service = LocalService(self.desk, self.watchers, journal, count=self.events.append)
+        self.server = self.service.server(self.listening)
+        self.clients: list[Client] = []
+
+    async def client(self) -> Client:
+        client = await Client(self.path).connect()
+        self.clients.append(client)
+        return client
+
+    async def settled(self, event: LocalEvent, count: int = 1) -> None:
+        with trio.fail_after(600):
+            while self.events.count(event) < count:
+                await trio.sleep(0.001)
+
+
+Serve = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    async def run(body: Callable[[Control], Awaitable[None]], watchers: int = 4) -> None:
+        control = Control(tmp_path / "s", watchers)
+        with control.listening:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(control.server.serve)
+                await body(control)
+                nursery.cancel_scope.cancel()
+        for client in control.clients:
+            client.socket.close()
+
+    return run
+
+
+async def test_the_calls_are_answered(autojump_clock: MockClock, serve: Serve) -> None:
+    async def body(control: Control) -> None:
+        client = await control.client()
+        assert await client.ask(call("Ring", account="anna")) == {"parameters": {}}
+        assert await client.ask(call("Seen", account="anna", address="192.0.2.7")) == {
+            "parameters": {}
+        }
+        explained = (await client.ask(call("Explain", account="anna")))["parameters"]
+        assert explained["account"] == "anna@example.org"
+        assert [step["verdict"] for step in explained["steps"]] == ["ring", "no_address"]
+        status = (await client.ask(call("GetStatus")))["parameters"]["status"]
+        assert status["rings"]["sent"] == 2
+        uid = os.geteuid()
+        assert control.desk.asked == [
+            ("ring", "anna", uid),
+            ("seen", "anna", "192.0.2.7", uid),
+            ("explain", "anna@example.org"),
+        ]
+
+    await serve(body)
+
+
+@pytest.mark.parametrize("outcome", [o for o in InputOutcome if o is not InputOutcome.ACCEPTED])
+async def test_what_is_not_accepted_is_an_error_and_no_more(
+    autojump_clock: MockClock, serve: Serve, outcome: InputOutcome
+) -> None:
+    async def body(control: Control) -> None:
+        control.desk.outcome = outcome
+        client = await control.client()
+        for asked in (call("Ring", account="x"), call("Seen", account="x", address="::1")):
+            reply = await client.ask(asked)
+            if outcome is InputOutcome.UNKNOWN_ACCOUNT:
+                assert reply["error"] == f"{SENDER}.UnknownAccount"
+                assert reply["parameters"] == {"account": "x"}
+            else:
+                assert reply["error"] == f"{SENDER}.NotAccepted"
+                assert reply["parameters"] == {"outcome": outcome.value}
+        assert (await client.ask(call("GetStatus")))["parameters"]
+
+    await serve(body)
+
+
+@pytest.mark.parametrize("method", ["Explain", "Watch"])
+async def test_an_unknown_account_is_an_error(
+    autojump_clock: MockClock, serve: Serve, method: str
+) -> None:
+    async def body(control: Control) -> None:
+        client = await control.client()
+        reply = await client.ask(call(method, account="who", more=method == "Watch"))
+        assert reply["error"] == f"{SENDER}.UnknownAccount"
+        assert (await client.ask(call("GetStatus")))["parameters"]
+
+    await serve(body)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"account": ""}, "account"),
+        ({"account": "a" * 255}, "account"),
+        ({}, "account"),
+        ({"account": "a", "other": 1}, "other"),
+    ],
+)
+@pytest.mark.parametrize("method", ["Ring", "Explain"])
+async def test_a_parameter_out_of_range_is_named(
+    autojump_clock: MockClock,
+    serve: Serve,
+    method: str,
+    parameters: dict[str, Any],
+    named: str,
+) -> None:
+    async def body(control: Control) -> None:
+        client = await control.client()
+        reply = await client.ask(call(method, **parameters))
+        assert reply["error"] == "org.varlink.service.InvalidParameter"
+        assert reply["parameters"] == {"parameter": named}
+        assert control.desk.asked == []
+
+    await serve(body)
+
+
+async def test_a_watcher_is_told_at_once_and_of_each_ring(
+    autojump_clock: MockClock, serve: Serve
+) -> None:
+    async def body(control: Control) -> None:
+        client = await control.client()
+        first = await client.ask(call("Watch", more=True))
+        assert first == {"parameters": {"ring": None, "missed": 0}, "continues": True}
+        control.watchers.tell(Ring("anna@example.org", TARGET, RingOutcome.SENT, 0.4))
+        assert (await client.reply())["parameters"] == {
+            "ring": {
+                "account": "anna@example.org",
+                "target": "192.0.2.7:79",
+                "outcome": "sent",
+                "milliseconds": 0.4,
+            },
+            "missed": 0,
+        }
+        client.socket.close()
+        await control.settled(LocalEvent.DISCONNECTED)
+        assert len(control.watchers) == 0
+        assert [line.split()[0] for line in control.lines] == ["event=watching", "event=unwatched"]
+
+    await serve(body)
+
+
+async def test_a_watcher_of_one_account_is_told_of_its_rings_by_any_of_its_names(
+    autojump_clock: MockClock, serve: Serve
+) -> None:
+    async def body(control: Control) -> None:
+        client = await control.client()
+        await client.ask(call("Watch", account="anna", more=True))
+        control.watchers.tell(Ring("bob", TARGET, RingOutcome.SENT))
+        control.watchers.tell(Ring("anna@example.org", None, RingOutcome.NO_TARGET))
+        told = (await client.reply())["parameters"]["ring"]
+        assert (told["account"], told["target"]) == ("anna@example.org", None)
+
+    await serve(body)
+
+
+async def test_a_watcher_that_does_not_read_misses_rings_and_delays_nothing(
+    autojump_clock: MockClock, serve: Serve
+) -> None:
+    """`tell` is no coroutine: it cannot wait. What is kept for the watcher is bounded."""
+
+    async def body(control: Control) -> None:
+        slow, quick = await control.client(), await control.client()
+        await slow.ask(call("Watch", more=True))
+        for number in range(20 * HELD):
+            control.watchers.tell(Ring("anna", TARGET, RingOutcome.SENT, float(number)))
+            if number % 100 == 0:
+                await wait_all_tasks_blocked()
+        assert (await quick.ask(call("GetStatus")))["parameters"]
+        known = 0
+        while known < 20 * HELD:
+            told = (await slow.reply())["parameters"]
+            known += told["missed"] + 1
+            assert told["ring"]["milliseconds"] == known - 1
+        assert control.events.count(LocalEvent.UNREAD) == 0
+
+    await serve(body)
+
+
+async def test_one_watcher_too_many_is_told_so(autojump_clock: MockClock, serve: Serve) -> None:
+    async def body(control: Control) -> None:
+        first, other = await control.client(), await control.client()
+        await first.ask(call("Watch", more=True))
+        reply = await other.ask(call("Watch", more=True))
+        assert reply["error"] == f"{SENDER}.TooManyWatchers"
+        assert reply["parameters"] == {"limit": 1}
+        assert LocalEvent.REFUSED_SUBSCRIBER in control.events
+        first.socket.close()
+        await control.settled(LocalEvent.DISCONNECTED)
+        assert (await other.ask(call("Watch", more=True)))["continues"]
+
+    await serve(body, watchers=1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\0", b"{}\0", b"x" * 5000, b'{"method": "org.mailbell.Sender.Ring",' + b" " * 9000],
+)
+async def test_a_bad_client_loses_its_connection_and_nobody_else_does(
+    autojump_clock: MockClock, serve: Serve, message: bytes
+) -> None:
+    async def body(control: Control) -> None:
+        good, bad = await control.client(), await control.client()
+        await good.ask(call("Watch", more=True))
+        assert await bad.ask(message) is None
+        control.watchers.tell(Ring("anna", TARGET, RingOutcome.SENT))
+        assert (await good.reply())["parameters"]["ring"]["account"] == "anna"
+
+    await serve(body)
+
+
+async def test_a_mail_server_may_call_a_thousand_times_a_second(
+    autojump_clock: MockClock, serve: Serve
+) -> None:
+    """Each delivery has a connection of its own, as with the client library."""
+
+    async def body(control: Control) -> None:
+        answered, begun = 0, trio.current_time()
+        deliveries = CONTROL_CONNECTIONS * 8 + 500
+        for _ in range(deliveries):
+            client = await control.client()
+            answered += await client.ask(call("Ring", account="anna")) == {"parameters": {}}
+            client.socket.close()
+            await trio.sleep(0.001)
+        assert answered == deliveries
+        assert trio.current_time() - begun < 1.2 * deliveries / 1000
+
+    await serve(body)
