@@ -223,8 +223,8 @@ HOUSE: Final = (
             "__init__",
         ),
     ),
-    # `python -m mailbell`
-    Room(7, "", (), ("__main__",)),
+    # `python -m mailbell`, and the program mailbell-hook
+    Room(7, "", (), ("__main__", "hook")),
 )
 
 
