@@ -106,6 +106,7 @@ HOUSE: Final = (
             "landlock",
             "seccomp",
             "trusted_path",
+            "own_addresses",
             "local_socket",
             "systemd",
         ),
@@ -149,6 +150,8 @@ HOUSE: Final = (
         5,
         "sender",
         (
+            "_address_rules",
+            "_address_book",
             "configuration",
             "_accounts",
             "_requests",
@@ -169,6 +172,8 @@ HOUSE: Final = (
             "resolver",
             "cyrus_reader",
             "_local_service",
+            "_store_file",
+            "_store",
         ),
     ),
     # mailbell run
