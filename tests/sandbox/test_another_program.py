@@ -17,6 +17,7 @@ from harness.child import Ended, run
 from sandbox.attacks.layers import NOBODY, ROOT
 
 from mailbell._sys import landlock
+from mailbell._sys.credentials import NO_CAPABILITIES, read_capabilities
 from mailbell.core.errors import InternalError
 from mailbell.sandbox.lock import Confinement, Locked, drop_privileges, lock, open_status
 from mailbell.sandbox.policy_file import FOLDER, list_programs, read_policy
@@ -142,6 +143,71 @@ def test_a_descriptor_that_the_policy_does_not_declare_stops_the_start(tmp_path:
     ended = run(inside)
     assert isinstance(ended.error, InternalError), ended
     assert "STATE" in str(ended.error)
+
+
+def test_what_root_must_not_open_is_opened_by_the_user_before_landlock(tmp_path: Path) -> None:
+    """The file is opened after all privileges are gone, and its descriptor fills the policy."""
+    tmp_path.chmod(0o755)
+    path = tmp_path / "state"
+    path.touch()
+    if ROOT:
+        os.chown(path, NOBODY.uid, NOBODY.gid)
+    path.chmod(0o600)
+    seen: dict[str, Any] = {}
+
+    def open_last() -> dict[str, int]:
+        seen["uid"], seen["capabilities"] = os.getuid(), read_capabilities()
+        return {"STATE": os.open("state", os.O_RDWR)}
+
+    def inside() -> object:
+        os.chdir(tmp_path)  # nobody may not reach it by its path
+        near, _far = socket.socketpair()
+        near.setblocking(False)
+        signal.set_wakeup_fd(near.fileno())
+        confinement = Confinement(
+            policy=policy(),
+            identity=NOBODY if ROOT else None,
+            open_files=64,
+            status_file=open_status(),
+            descriptors={"SHARED": (0, 1, 2)},
+            open_last=open_last,
+        )
+        unprivileged = drop_privileges(confinement)
+        lock(unprivileged)
+        state = unprivileged.opened["STATE"]
+        assert isinstance(state, int)
+        os.pwrite(state, b"kept", 0)
+        seen["again"] = outcome(lambda: os.open("state", os.O_RDONLY))
+        return seen
+
+    ended = run(inside)
+    assert ended.value == {
+        "uid": NOBODY.uid if ROOT else os.getuid(),
+        "capabilities": NO_CAPABILITIES,
+        "again": "EACCES",
+    }, ended
+    assert path.read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("number", [0, 3, 40])
+def test_a_name_without_any_descriptor_permits_none(number: int) -> None:
+    """A program that could not open its file goes on, and its policy permits less."""
+
+    def inside() -> object:
+        near, _far = socket.socketpair()
+        near.setblocking(False)
+        signal.set_wakeup_fd(near.fileno())
+        confinement = Confinement(
+            policy=policy(),
+            identity=NOBODY if ROOT else None,
+            open_files=64,
+            status_file=open_status(),
+            descriptors={"SHARED": (0, 1, 2), "STATE": ()},
+        )
+        lock(drop_privileges(confinement))
+        return os.pwrite(number, b"no", 0)
+
+    assert run(inside).signal is signal.SIGSYS
 
 
 def test_every_shipped_policy_is_of_the_program_it_is_named_after() -> None:

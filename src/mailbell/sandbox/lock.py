@@ -53,6 +53,9 @@ class Confinement:
             `STATUS`, and `WAKEUP` if the policy declares it.
         connect_to: TCP ports that the program may connect to. Landlock forbids all
             other ports from version 4 on; earlier versions do not know TCP.
+        open_last: opens the files that root must not open, because another user can change
+            them. It runs as `identity`, without any privilege, before Landlock. It returns
+            descriptors as `descriptors` has them; None: there are no such files.
         started_as: the user that this process runs as now.
     """
 
@@ -62,6 +65,7 @@ class Confinement:
     status_file: int
     descriptors: Mapping[str, Numbers] = field(default_factory=dict)
     connect_to: frozenset[int] = frozenset()
+    open_last: Callable[[], Mapping[str, Numbers]] | None = None
     started_as: credentials.Identity = field(default_factory=credentials.current_identity)
 
 
@@ -74,11 +78,13 @@ class Unprivileged:
         landlock: what Landlock covers on this kernel.
         writable_executable_denied: whether the kernel forbids memory that is both
             writable and executable.
+        opened: the descriptors that `open_last` returned.
     """
 
     confinement: Confinement
     landlock: landlock.Landlock
     writable_executable_denied: bool
+    opened: Mapping[str, Numbers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +158,9 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
     writable_executable_denied = process.deny_writable_executable()
     process.limit_resources(open_files=confinement.open_files)
     process.require_single_task()
+    opened = confinement.open_last() if confinement.open_last is not None else {}
     restricted = landlock.restrict(connect_to=confinement.connect_to)
-    return Unprivileged(confinement, restricted, writable_executable_denied)
+    return Unprivileged(confinement, restricted, writable_executable_denied, opened)
 
 
 @step("lock")
@@ -174,7 +181,8 @@ def lock(unprivileged: Unprivileged) -> Locked:
     named = {"STATUS": confinement.status_file}
     if "WAKEUP" in confinement.policy.placeholders:
         named["WAKEUP"] = _wakeup_descriptor()
-    policy = confinement.policy.bind({**confinement.descriptors, **named})
+    opened = unprivileged.opened
+    policy = confinement.policy.bind({**confinement.descriptors, **opened, **named})
     compiled = seccomp.compile_policy(policy, measured=False)
     compiled.load()
     process.require_memory_can_grow()
