@@ -112,9 +112,22 @@ HOUSE: Final = (
         ),
     ),
     # Locks any program.
-    Room(4, "sandbox", (), ("policy_file", "lock")),
+    Room(4, "sandbox", (), ("policy_file", "lock", "report")),
     # Shared by all daemons that accept connections.
-    Room(4, "serving", (), ("intake", "_turns", "_users", "_varlink_peer", "varlink_server")),
+    Room(
+        4,
+        "serving",
+        (),
+        (
+            "local_place",
+            "lifecycle",
+            "intake",
+            "_turns",
+            "_users",
+            "_varlink_peer",
+            "varlink_server",
+        ),
+    ),
     # The public library for other programs.
     Room(
         4,
@@ -204,6 +217,7 @@ HOUSE: Final = (
         ("_openmetrics", "_text"),
         (
             "_stderr",
+            "_door",
             "_file",
             "_options",
             "_common",

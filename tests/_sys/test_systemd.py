@@ -399,3 +399,31 @@ def test_the_journal_is_told_from_a_terminal_that_inherits_its_name(tmp_path: Pa
             assert not systemd.logs_to_journal({"JOURNAL_STREAM": garbage}, log.fileno())
         assert not systemd.logs_to_journal({}, log.fileno())
     assert not systemd.logs_to_journal(here, 1 << 20)  # no such descriptor
+
+
+def test_sockets_by_path_arrive_under_their_names(passing: Passing) -> None:
+    environ = passing(("control", local()), ("hook", local()))
+    given = systemd.activated_local_sockets(environ, PID, ("hook", "control"))
+    assert list(given) == ["control", "hook"]
+    for sock in given.values():
+        assert not sock.get_inheritable()
+        assert not sock.getblocking()
+        sock.close()
+    assert environ == {"OTHER": "kept"}
+    assert systemd.activated_local_sockets({}, PID, ("hook",)) == {}
+
+
+@pytest.mark.parametrize(
+    ("sockets", "message"),
+    [
+        ((("local", local),), "unknown name; write FileDescriptorName=hook or control in its"),
+        ((("hook", tcp),), "is no Unix stream socket"),
+        ((("hook", local), ("hook", local)), "several sockets named hook"),
+    ],
+)
+def test_wrong_sockets_by_path_are_refused(
+    passing: Passing, sockets: tuple[tuple[str, Callable[[], socket.socket]], ...], message: str
+) -> None:
+    environ = passing(*((name, make()) for name, make in sockets))
+    with pytest.raises(ConfigurationError, match=message):
+        systemd.activated_local_sockets(environ, PID, ("hook", "control"))

@@ -40,7 +40,7 @@ def _known_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_machine, "_ANSWER", 0.05)  # no program answers on many of these sockets
     identity = credentials.Identity("mailbell", os.getuid(), os.getgid())
     monkeypatch.setattr(credentials, "resolve_user", lambda _: identity)
-    monkeypatch.setattr(credentials, "resolve_group", lambda _: os.getgid())
+    monkeypatch.setattr(credentials, "resolve_group", lambda *_: os.getgid())
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(_units, "ask", lambda: None)
 
@@ -572,7 +572,7 @@ def test_a_group_this_user_is_not_in(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getgroups", lambda: groups)
-    monkeypatch.setattr(credentials, "resolve_group", lambda _: 4321)
+    monkeypatch.setattr(credentials, "resolve_group", lambda *_: 4321)
     monkeypatch.setattr(local_socket, "_is_mapped", lambda _: True)
     code, out = _check(configure(), capsys)
     assert code == 0

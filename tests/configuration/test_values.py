@@ -28,7 +28,7 @@ def test_a_duration_is_its_seconds_and_is_read_back(number: int, unit: tuple[str
 
 
 def test_days_are_read_and_written_in_hours() -> None:
-    assert Duration.parse("7d") == 7 * 86_400
+    assert Duration.parse("7d") == 7 * 86_400.0
     assert str(Duration.parse("7d")) == "168h"
 
 

@@ -124,11 +124,12 @@ def resolve_user(name: str) -> Identity:
     return Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def resolve_group(name: str) -> int:
+def resolve_group(name: str, key: str = "socket.group") -> int:
     """Look up the number of a group.
 
     Args:
-        name: the group's name, from `socket.group`.
+        name: the group's name.
+        key: the key of the configuration that it comes from.
 
     Returns:
         The group's number.
@@ -140,11 +141,11 @@ def resolve_group(name: str) -> int:
         return grp.getgrnam(name).gr_gid
     except (KeyError, ValueError) as error:
         raise ConfigurationError(
-            f"socket.group: there is no group {name!r}", f"create it: groupadd --system {name}"
+            f"{key}: there is no group {name!r}", f"create it: groupadd --system {name}"
         ) from error
 
 
-def find_group_to_give(name: str) -> int | None:
+def find_group_to_give(name: str, key: str = "socket.group") -> int | None:
     """Look up the group of the local socket, if this process can give a file to it.
 
     Only root or a member of the group can do that (chown(2)). An ordinary user must be
@@ -152,6 +153,7 @@ def find_group_to_give(name: str) -> int | None:
 
     Args:
         name: the group's name.
+        key: the key of the configuration that it comes from.
 
     Returns:
         The group's number. None: this process runs as an ordinary user, and the user is
@@ -162,7 +164,7 @@ def find_group_to_give(name: str) -> int | None:
     """
     root = os.geteuid() == 0
     try:
-        group = resolve_group(name)
+        group = resolve_group(name, key)
     except ConfigurationError:
         if root:
             raise

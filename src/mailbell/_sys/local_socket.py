@@ -25,9 +25,10 @@ from mailbell.core.errors import (
     PrivilegeError,
 )
 
-__all__ = ["AlreadyRunningError", "bind_local", "examine_local", "require_safe_passed"]
+__all__ = ["BACKLOG", "AlreadyRunningError", "bind_local", "examine_local", "require_safe_passed"]
 
-_BACKLOG: Final = 128
+BACKLOG: Final = 128
+"""How many connections may wait, if the caller does not say."""
 _ACCESS_LIST: Final = "system.posix_acl_access"  # acl(5), xattr(7)
 _NO_LIST: Final = {errno.ENODATA, errno.EOPNOTSUPP}
 _GROUP_MAP: Final = "/proc/self/gid_map"  # user_namespaces(7)
@@ -39,18 +40,25 @@ class AlreadyRunningError(OperatingSystemError):
     Args:
         path: the path of the socket.
         pid: the id of that process; 0 when it cannot be seen.
+        program: the name of this program.
     """
 
-    def __init__(self, path: str, pid: int = 0) -> None:
+    def __init__(self, path: str, pid: int = 0, program: str = "mailbelld") -> None:
         super().__init__(
-            f"another mailbelld is running: it listens on {path}",
-            "stop it first, or choose another path with --socket",
+            f"another {program} is running: it listens on {path}",
+            "stop it first, or choose another path for the socket",
         )
         self.pid = pid
 
 
 def bind_local(
-    path: str, mode: int, gid: int | None, trusted: Collection[int] = ()
+    path: str,
+    mode: int,
+    gid: int | None,
+    trusted: Collection[int] = (),
+    *,
+    backlog: int = BACKLOG,
+    program: str = "mailbelld",
 ) -> socket.socket:
     """Listen on a Unix socket.
 
@@ -63,6 +71,9 @@ def bind_local(
         gid: the group of the socket; None: the process's own group.
         trusted: users who may own a folder on the way to the socket, beside root and this
             process's user.
+        backlog: how many connections may wait until they are accepted. The kernel's
+            net.core.somaxconn limits it further.
+        program: the name of this program, for messages.
 
     Returns:
         A listening socket: non-blocking, close-on-exec.
@@ -72,6 +83,15 @@ def bind_local(
         OperatingSystemError: another daemon listens there, or the system refuses.
         PrivilegeError: this process may not write there, or may not use that group.
     """
+    try:
+        return _bind(path, mode, gid, trusted, backlog)
+    except AlreadyRunningError as error:
+        raise AlreadyRunningError(path, error.pid, program) from error
+
+
+def _bind(
+    path: str, mode: int, gid: int | None, trusted: Collection[int], backlog: int
+) -> socket.socket:
     if _find_dead(path, trusted):
         _remove(path)
     # SOCK_CLOEXEC is Python's default (PEP 446).
@@ -85,7 +105,7 @@ def bind_local(
         raise _explain(error, path) from error
     try:
         # Before anything else: a socket that does not listen yet looks dead to another daemon.
-        sock.listen(_BACKLOG)
+        sock.listen(backlog)
         _grant(path, mode, gid)
     except OSError as error:
         sock.close()
@@ -160,7 +180,7 @@ def _require_mode(path: str, status: os.stat_result, mode: int) -> None:
     found = stat.S_IMODE(status.st_mode)
     if not stat.S_ISSOCK(status.st_mode) or found & ~mode & 0o777:
         raise ConfigurationError(
-            f"{path} has mode {found:04o}, socket.mode is {mode:04o}",
+            f"{path} has mode {found:04o}, but it may permit {mode:04o} at most",
             f"write SocketMode={mode:04o} and SocketGroup= in its unit",
         )
     try:
@@ -259,7 +279,7 @@ def _require_safe_directory(directory: str, trusted: Collection[int]) -> None:
     if weaknesses:
         raise ConfigurationError(
             f"{weaknesses[0]}, who could replace the socket in {directory}",
-            f"{weaknesses[0].remedy}, or choose another directory with --socket",
+            f"{weaknesses[0].remedy}, or choose another directory for the socket",
         )
 
 
@@ -367,5 +387,5 @@ def _explain(error: OSError, path: str, gid: int | None = None) -> MailbellError
         )
     return OperatingSystemError(
         f"cannot make the socket {path}: {error.strerror or error}",
-        "check the file system that it is on, or choose another path with --socket",
+        "check the file system that it is on, or choose another path for the socket",
     )

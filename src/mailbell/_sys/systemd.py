@@ -12,10 +12,10 @@ that is locked in.
 
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from mailbell._sys.sockets import defer_accept
 from mailbell.core.errors import ConfigurationError, Problem
@@ -25,9 +25,12 @@ __all__ = [
     "PASSED",
     "ActivatedSockets",
     "Notifier",
+    "activated_local_sockets",
     "activated_sockets",
     "logs_to_journal",
 ]
+
+T = TypeVar("T")
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _MAX_SOCKETS: Final = 64
@@ -68,9 +71,46 @@ def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedS
     Raises:
         ConfigurationError: a name is unknown, or a socket is not what its name says.
     """
+    return _taken(environ, pid, _CHECKS, _sort) or ActivatedSockets()
+
+
+def activated_local_sockets(
+    environ: MutableMapping[str, str], pid: int, names: Collection[str]
+) -> dict[str, socket.socket]:
+    """Take the Unix sockets that a service manager passes to a daemon with several of them.
+
+    Args:
+        environ: as for `activated_sockets`.
+        pid: as for `activated_sockets`.
+        names: the names that the sockets may have in their units, at most one of each.
+
+    Returns:
+        The sockets that were passed, by their names. Each is a listening stream socket.
+
+    Raises:
+        ConfigurationError: a name is unknown or occurs twice, or a socket is not such a one.
+    """
+    return _taken(environ, pid, dict.fromkeys(names, _check_local), _by_name) or {}
+
+
+def _by_name(taken: list[tuple[str, socket.socket]]) -> dict[str, socket.socket]:
+    found = dict(taken)
+    for name in found:
+        if sum(each == name for each, _ in taken) > 1:
+            raise _several(name)
+    return found
+
+
+def _taken(
+    environ: MutableMapping[str, str],
+    pid: int,
+    checks: "Mapping[str, _Check]",
+    arrange: Callable[[list[tuple[str, socket.socket]]], T],
+) -> T | None:
+    """Take all sockets for this process and arrange them; None: there are none for it."""
     values = {name: environ.pop(name, "") for name in _VARIABLES}
     if values["LISTEN_PID"] != str(pid):
-        return ActivatedSockets()
+        return None
     count = _number("LISTEN_FDS", values["LISTEN_FDS"]) or 0
     if count > _MAX_SOCKETS:
         raise ConfigurationError(
@@ -80,22 +120,28 @@ def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedS
     if len(names) != count:
         raise ConfigurationError(
             f"LISTEN_FDNAMES has {len(names)} names for {count} sockets",
-            "name each in its socket unit: FileDescriptorName=tcp, udp or local",
+            f"name each in its socket unit: {_choice(checks)}",
         )
     taken: list[tuple[str, socket.socket]] = []
     wrong: list[ConfigurationError] = []
     try:
         for descriptor, name in enumerate(names, _FIRST):
             try:
-                taken.append((name, _take(descriptor, name)))
+                taken.append((name, _take(descriptor, name, checks)))
             except ConfigurationError as error:
                 wrong.append(error)
         _refuse(wrong)
-        return _sort(taken)
+        return arrange(taken)
     except BaseException:
         for _, sock in taken:
             sock.close()
         raise
+
+
+def _choice(names: Collection[str]) -> str:
+    """Say which names a socket may have in its unit."""
+    *others, last = names
+    return f"FileDescriptorName={', '.join(others)} or {last}"
 
 
 def _refuse(wrong: list[ConfigurationError]) -> None:
@@ -113,20 +159,24 @@ def _refuse(wrong: list[ConfigurationError]) -> None:
 def _sort(taken: list[tuple[str, socket.socket]]) -> ActivatedSockets:
     by_name = {kind: tuple(s for name, s in taken if name == kind) for kind in _CHECKS}
     if len(by_name["local"]) > 1:
-        raise ConfigurationError(
-            "the service manager passes several sockets named local",
-            "keep one ListenStream= with a path in that unit",
-        )
+        raise _several("local")
     return ActivatedSockets(by_name["tcp"], by_name["udp"], next(iter(by_name["local"]), None))
 
 
-def _take(descriptor: int, name: str) -> socket.socket:
+def _several(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the service manager passes several sockets named {name}",
+        "keep one ListenStream= with a path in that unit",
+    )
+
+
+def _take(descriptor: int, name: str, checks: "Mapping[str, _Check]") -> socket.socket:
     """Make a socket object of a descriptor, if the socket is what its name says."""
     where = f"descriptor {descriptor} ({name!r}) of the service manager"
-    check = _CHECKS.get(name)
+    check = checks.get(name)
     if check is None:
         raise ConfigurationError(
-            f"{where} has an unknown name", "write FileDescriptorName=tcp, udp or local in its unit"
+            f"{where} has an unknown name", f"write {_choice(checks)} in its unit"
         )
     try:
         sock = socket.socket(fileno=descriptor)
@@ -149,6 +199,7 @@ def _take(descriptor: int, name: str) -> socket.socket:
 
 
 _Complaint = tuple[str, str] | None  # what is wrong, and the remedy
+_Check = Callable[[socket.socket], _Complaint]
 
 
 def _check_tcp(sock: socket.socket) -> _Complaint:

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mailbell._sys import bpf, credentials, sockets, systemd
-from mailbell._sys.local_socket import bind_local, require_safe_passed
 from mailbell.core.errors import ConfigurationError, OperatingSystemError, PrivilegeError
 from mailbell.core.networks import Family
 from mailbell.listener._packet_filter import line_filter, source_filter
 from mailbell.listener.configuration import Configuration, Listen, Sources
+from mailbell.serving.local_place import LocalPlace, open_local
 
 __all__ = ["Sockets", "open_sockets"]
 
@@ -82,7 +82,9 @@ def open_sockets(
         udp = tuple(sockets.bind_udp(each, freebind=listen.freebind) for each in listen.udp)
     _require_called_addresses(configuration, udp)
     unfiltered = _filter(configuration, tcp, udp, keep=activated)
-    local, withheld = _local(configuration, given.local, identity)
+    place = configuration.socket
+    wanted = LocalPlace(path=place.path, mode=place.mode, group=place.group)
+    local, withheld = open_local(wanted, given.local, identity)
     early = sockets.takes_descriptors(local)
     return Sockets(
         tcp=tcp,
@@ -119,39 +121,6 @@ def _bind_tcp(
             "this machine has neither IPv4 nor IPv6", "boot a kernel that has one of them"
         )
     return tuple(bound), tuple(missing)
-
-
-def _local(
-    configuration: Configuration,
-    given: socket.socket | None,
-    identity: credentials.Identity | None,
-) -> tuple[socket.socket, str]:
-    """Return the local socket, and the group that it could not be given to; "": none."""
-    local = configuration.socket
-    trusted = set() if identity is None else {identity.uid}
-    if given is not None:
-        require_safe_passed(_path_of(given), local.mode, trusted)
-        return given, ""
-    if not local.group:
-        own = None if identity is None else identity.gid
-        return bind_local(local.path, local.mode, own, trusted), ""
-    group = credentials.find_group_to_give(local.group)
-    if group is None:
-        # The socket keeps the user's own group, which the operator did not name. So the
-        # group and all others get no access.
-        return bind_local(local.path, local.mode & 0o700, None, trusted), local.group
-    return bind_local(local.path, local.mode, group, trusted), ""
-
-
-def _path_of(sock: socket.socket) -> str:
-    """Return the path of a passed local socket. Without one, every user could connect."""
-    path = sock.getsockname()
-    if not isinstance(path, str) or not path:
-        raise ConfigurationError(
-            "the service manager's local socket has no path, so every user could connect",
-            "write ListenStream= with a path in its unit",
-        )
-    return path
 
 
 def _require_called_addresses(

@@ -6,7 +6,6 @@ that is not in its sandbox cannot serve.
 
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from math import inf
 from random import random
@@ -14,14 +13,10 @@ from random import random
 import trio
 
 from mailbell import __version__
-from mailbell._sys import signals
-from mailbell._sys.inheritance import close_inherited, reset_attributes
-from mailbell._sys.interpreter import require_lockable
-from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.sockets import kernel_drops
 from mailbell.core.clock import Clock
 from mailbell.core.notification import Notification
-from mailbell.interfaces.listener import Account, Sandbox, Status
+from mailbell.interfaces.listener import Account, Status
 from mailbell.limits.limiter import Limiter, Senders
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._admission import Admission
@@ -34,7 +29,16 @@ from mailbell.listener.configuration import Configuration
 from mailbell.listener.prepare import Prepared, prepare
 from mailbell.logs.journal import Journal, Level
 from mailbell.logs.switch import Switch
-from mailbell.sandbox.lock import Locked, Unprivileged, drop_privileges, lock, step
+from mailbell.sandbox.lock import (
+    Locked,
+    Unprivileged,
+    clear_inherited,
+    drop_privileges,
+    lock,
+    step,
+)
+from mailbell.sandbox.report import describe_sandbox, log_locked, uncovered
+from mailbell.serving import lifecycle
 
 __all__ = ["Daemon", "run"]
 
@@ -43,9 +47,6 @@ ACCOUNTS_SHOWN = 256
 # Seconds between two portions of wake-ups while more are due. So a line for 10,000 accounts
 # takes only a part of the processor, and every sender has its turn meanwhile.
 PORTION_REST = 0.001
-# Seconds between two signs of life at least. With a shorter time, which a unit may ask for,
-# the daemon would do nothing else.
-SHORTEST_WATCHDOG = 0.01
 
 
 def run(configuration: Configuration) -> None:
@@ -57,14 +58,8 @@ def run(configuration: Configuration) -> None:
     Raises:
         MailbellError: the daemon could not start, and has accepted nothing.
     """
-    with step("close inherited"):
-        require_lockable(os.environ)
-        close_inherited(os.environ, os.getpid())
-        reset_attributes()
-        signals.prepare_signals()
-    # Without level prefixes (sd-daemon(3)): the unit forbids journald to read them, because an
-    # intruder would write "<0>". journald shows such lines on every terminal of the machine.
-    journal = Journal(_write_line, time.monotonic)
+    clear_inherited()
+    journal = lifecycle.make_journal()
     prepared = prepare(configuration, os.environ)
     unprivileged = drop_privileges(prepared.confinement)
     # A task of the running daemon raises an exception group. So this step catches only
@@ -76,14 +71,10 @@ def run(configuration: Configuration) -> None:
 async def _serve(
     configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
 ) -> None:
-    # Made before the lock: it sets signal handlers, and the filter forbids to set new ones.
-    told = SignalQueue({*signals.ending_signals(), signal.SIGHUP})
+    told = lifecycle.signal_queue()
     daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
     await daemon.serve(told)
-    # CPython restores the default actions before it ends. A second signal at that moment
-    # would end the daemon with another exit status. The policy permits these three calls.
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    lifecycle.ignore_signals()
 
 
 class Daemon:
@@ -103,7 +94,7 @@ class Daemon:
         self._locked = locked
         self._prepared = prepared
         self._journal = journal
-        self._clock = Clock(_boottime, _wall_clock)
+        self._clock = Clock(lifecycle.boottime, lifecycle.wall_clock)
         self._started = self._clock.now()
         self._counters = Counters()
         self._due_changed = trio.Event()
@@ -132,14 +123,14 @@ class Daemon:
             senders=Senders(tuple(configuration.listed), translation),
         )
         self._admission = Admission(
-            configuration.sources, accounts, self._hub, self._counters, journal, _boottime
+            configuration.sources, accounts, self._hub, self._counters, journal, lifecycle.boottime
         )
         local = LocalService(
             self._hub,
             self._counters,
             journal,
             status=self.status,
-            stamp=_boottime,
+            stamp=lifecycle.boottime,
             subscribers=configuration.socket.subscribers,
         )
         self._local_server = local.server(prepared.sockets.local)
@@ -161,9 +152,9 @@ class Daemon:
                 nursery.start_soon(datagram_listener.serve)
             nursery.start_soon(self._local_server.serve)
             nursery.start_soon(self._deliver_trailing)
-            nursery.start_soon(self._feed_watchdog)
-            self._say_ready()
-            await self._until_told(told)
+            nursery.start_soon(lifecycle.feed_watchdog, self._prepared.notifier)
+            lifecycle.say_ready(self._prepared.notifier, self._journal)
+            await lifecycle.until_told(told, self._journal)
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
 
@@ -194,7 +185,7 @@ class Daemon:
             limited=self._limiter.limited(trio.current_time()),
             local=self._counters.snapshot_local(),
             log_suppressed=self._journal.suppressed,
-            sandbox=self._sandbox(),
+            sandbox=describe_sandbox(self._locked),
         )
 
     def _account(self, state: AccountState) -> Account:
@@ -202,22 +193,6 @@ class Daemon:
             return Account(name=state.name, count=state.count)
         time, age = self._clock.time_of(state.time), self._clock.age(state.time)
         return Account(name=state.name, count=state.count, time=time, age=age)
-
-    def _sandbox(self) -> Sandbox:
-        status, landlock = self._locked.status, self._locked.unprivileged.landlock
-        return Sandbox(
-            uid=status.uids[0],
-            gid=status.gids[0],
-            groups=status.groups,
-            capabilities=f"{status.capabilities:016x}",
-            no_new_privs=status.no_new_privs,
-            seccomp=status.seccomp,
-            threads=status.threads,
-            permitted_calls=len(self._locked.policy.permitted),
-            landlock_abi=landlock.abi,
-            landlock_used=landlock.used,
-            landlock_uncovered=landlock.uncovered,
-        )
 
     def _kernel_dropped(self) -> int | None:
         """Return how many datagrams the kernel dropped; None: unknown, or no UDP socket.
@@ -270,26 +245,6 @@ class Daemon:
             if self._hub.tick(trio.current_time()):
                 await trio.sleep(PORTION_REST)
 
-    async def _feed_watchdog(self) -> None:
-        notifier = self._prepared.notifier
-        if notifier.watchdog_interval is None:
-            return
-        while True:
-            notifier.watchdog()
-            await trio.sleep(max(notifier.watchdog_interval, SHORTEST_WATCHDOG))
-
-    async def _until_told(self, told: AsyncIterator[signal.Signals]) -> None:
-        async for number in told:
-            if number != signal.SIGHUP:
-                self._journal.log(Level.NOTICE, "stopping", signal=number.name)
-                return
-            self._journal.log(
-                Level.NOTICE,
-                "reload_ignored",
-                signal=number.name,
-                reason="locked in: restart to change",
-            )
-
     def _on_wakeup(self, notification: Notification) -> None:
         self._counters.count_wakeup()
         self._journal.log(
@@ -302,15 +257,7 @@ class Daemon:
             source=notification.source,
         )
 
-    def _say_ready(self) -> None:
-        notifier = self._prepared.notifier
-        if not notifier.ready() and notifier.connected:
-            # The daemon works and must not end for this. But a service manager that waits
-            # for the message will end it, so the log names the reason.
-            self._journal.log(Level.WARNING, "ready_untold", why="NOTIFY_SOCKET takes no message")
-
     def _log_start(self) -> None:
-        status, landlock = self._locked.status, self._locked.unprivileged.landlock
         for name in self._listening:
             self._journal.log(Level.INFO, "listening", on=name)
         sockets = self._prepared.sockets
@@ -326,44 +273,13 @@ class Daemon:
             self._journal.log(Level.WARNING, "service_manager_unusable", what=what)
         for what in self._uncovered():
             self._journal.log(Level.NOTICE, "uncovered", what=what)
-        self._journal.log(
-            Level.INFO,
-            "locked",
-            uid=status.uids[0],
-            gid=status.gids[0],
-            seccomp=status.seccomp,
-            landlock_abi=landlock.used,
-            landlock_of_kernel=landlock.abi,
-        )
+        log_locked(self._locked, self._journal)
 
     def _uncovered(self) -> tuple[str, ...]:
         """Return what no second layer of this kernel forbids, or no layer at all."""
-        unprivileged = self._locked.unprivileged
         more = []
-        if not unprivileged.writable_executable_denied:
-            more.append("memory that is writable and executable: the filter alone forbids it")
         if not self._prepared.sockets.descriptors_refused:
             more.append("descriptors passed by local peers: closing one can take long")
         elif self._prepared.sockets.early_descriptors:
             more.append("descriptors passed by local peers that connected before this start")
-        return (*(f"Landlock: {what}" for what in unprivileged.landlock.uncovered), *more)
-
-
-def _boottime() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1000
-
-
-def _write_line(line: str) -> bool:
-    """Write one line to standard error; return whether it went. An error must not stop the daemon.
-
-    Others share the file. If one of them has set O_NONBLOCK, a full pipe loses lines.
-    """
-    data = line.encode() + b"\n"
-    try:
-        return os.write(2, data) == len(data)
-    except OSError:
-        return False
+        return (*uncovered(self._locked.unprivileged), *more)

@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 
 from mailbell._sys import credentials, landlock, process, seccomp
 from mailbell._sys.environment import forget_environment
+from mailbell._sys.inheritance import close_inherited, reset_attributes
+from mailbell._sys.interpreter import require_lockable
 from mailbell._sys.proof import ProcessStatus, parse_status, require_locked, require_untraced
+from mailbell._sys.signals import prepare_signals
 from mailbell._sys.undumpable import make_undumpable
 from mailbell.core.errors import InternalError, OperatingSystemError
 from mailbell.syscalls.policy import Numbers, Policy
@@ -27,6 +30,7 @@ __all__ = [
     "Confinement",
     "Locked",
     "Unprivileged",
+    "clear_inherited",
     "drop_privileges",
     "lock",
     "open_status",
@@ -133,6 +137,19 @@ def open_status() -> int:
         OSError: /proc is not mounted.
     """
     return os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@step("close inherited")
+def clear_inherited() -> None:
+    """Close and reset what this process inherited: descriptors, attributes, signals.
+
+    Raises:
+        MailbellError: this interpreter cannot be locked in, or a step failed.
+    """
+    require_lockable(os.environ)
+    close_inherited(os.environ, os.getpid())
+    reset_attributes()
+    prepare_signals()
 
 
 @step("drop privileges")

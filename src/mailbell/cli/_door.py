@@ -1,0 +1,118 @@
+"""What the doors of all daemons share: messages, exit codes, and errors that are bugs.
+
+A door is the command of a daemon. Every module that it imports stays in the locked process.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from mailbell._sys.undumpable import make_undumpable
+from mailbell.cli._stderr import write_error
+from mailbell.cli._text import one_line
+from mailbell.core.errors import ConfigurationError, MailbellError
+
+__all__ = ["Door"]
+
+
+class Door:
+    """The command of one daemon.
+
+    Args:
+        program: its name.
+        memory: what the operator can do if there is no more memory.
+    """
+
+    def __init__(self, program: str, memory: str) -> None:
+        self._program = program
+        self._memory = memory
+
+    def main(self, run: Callable[[list[str]], int]) -> None:
+        """Make the process undumpable, run the daemon, and end the process.
+
+        Args:
+            run: gets the words after the program's name, and returns the exit code.
+        """
+        try:
+            make_undumpable()
+        except MailbellError as error:
+            sys.exit(self._known(error))
+        from mailbell._sys import unneeded
+
+        unneeded.replace_unneeded()
+        sys.exit(run(sys.argv[1:]))
+
+    def serve(self, start: Callable[[], int]) -> int:
+        """Run a daemon until it ends.
+
+        Args:
+            start: runs it, and returns the exit code.
+
+        Returns:
+            The exit code. Messages are on stderr.
+        """
+        import traceback
+
+        try:
+            return start()
+        except MailbellError as error:
+            return self._known(error)
+        except KeyboardInterrupt:
+            return 130
+        except Exception as error:  # a bug, and reported as one
+            if _lacks_memory(error):
+                self._end_without_memory()
+            with suppress(OSError):
+                traceback.print_exc()
+            self._complain(
+                f"this is a bug in {self._program}: {type(error).__name__}: {error};"
+                " please report it"
+            )
+            return 70
+
+    def say(self, text: str) -> int:
+        """Print a text on stdout.
+
+        Args:
+            text: without a newline at its end.
+
+        Returns:
+            The exit code.
+        """
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            # Otherwise the interpreter tries to write again when it ends.
+            sys.stdout = None
+            if error.errno != errno.EPIPE:  # the reader of a pipe may end early
+                self._complain(f"standard output: {error.strerror}")
+            return os.EX_OSERR
+        return 0
+
+    def _complain(self, message: str) -> None:
+        """Write a message about an error as one line."""
+        write_error(one_line(self._program, message))
+
+    def _known(self, error: MailbellError) -> int:
+        if isinstance(error, ConfigurationError):
+            for problem in error.problems:
+                self._complain(str(problem))
+        self._complain(str(error))
+        return error.exit_code
+
+    def _end_without_memory(self) -> NoReturn:
+        """Report it and end the process at once: an orderly end would need memory too."""
+        self._complain(f"there is no more memory; {self._memory}")
+        os._exit(os.EX_OSERR)
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Return whether a MemoryError is the exception, its cause, or a part of its group."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_lacks_memory, error.exceptions))
+    return error is not None and (
+        isinstance(error, MemoryError) or _lacks_memory(error.__cause__ or error.__context__)
+    )
