@@ -532,7 +532,7 @@ def test_an_identity_that_is_missing(
     mark: str,
     code: int,
 ) -> None:
-    def resolve(name: str) -> None:
+    def resolve(name: str, *_: str) -> None:
         raise ConfigurationError(f"no {kind} {name}", "create it")
 
     monkeypatch.setattr(os, "geteuid", lambda: uid)
@@ -552,7 +552,7 @@ def test_a_directory_server_that_is_silent(
     """The C library may wait for any time; the check still ends."""
     for_ever = threading.Event()
     monkeypatch.setattr(_machine, "_LOOK_UP", 0.05)
-    monkeypatch.setattr(credentials, f"resolve_{kind}", lambda _: for_ever.wait())
+    monkeypatch.setattr(credentials, f"resolve_{kind}", lambda *_: for_ever.wait())
     try:
         found, out = _check(configure(), capsys)
     finally:
