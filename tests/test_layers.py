@@ -177,6 +177,7 @@ HOUSE: Final = (
             "_names",
             "_watchers",
             "_recent",
+            "_desk",
         ),
         (
             "_dialer",

@@ -34,8 +34,6 @@ def test_a_ring_is_counted_for_its_account_and_its_target() -> None:
     assert (one.last, one.age, one.took) == (RingOutcome.TIMEOUT, 3_000_000, 2_000_000)
     assert one.wait == 30_000_000
     assert recent.latency().count == 1
-    assert recent.snapshot_outcomes()["sent"] == recent.snapshot_outcomes()["timeout"] == 1
-    assert set(recent.snapshot_outcomes()) == set(RingOutcome)
 
 
 def test_what_was_not_tried_is_no_attempt() -> None:

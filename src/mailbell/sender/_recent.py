@@ -1,4 +1,4 @@
-"""What the status tells of the rings so far: outcomes, accounts, targets, and how long it took.
+"""What the status tells of the rings so far: accounts, targets, and how long it took.
 
 Bounded: it remembers the accounts and the targets that were rung last. Targets that were out
 of reach have places of their own, so that a busy sender still names them. Pure: it gets rings
@@ -94,14 +94,9 @@ class _TargetRow:
 
 
 class Recent:
-    """The rings so far.
-
-    Attributes:
-        outcomes: how many rings ended in each outcome.
-    """
+    """The rings so far."""
 
     def __init__(self) -> None:
-        self.outcomes = dict.fromkeys(RingOutcome, 0)
         self._delays = Delays()
         self._accounts: OrderedDict[str, _AccountRow] = OrderedDict()
         self._reached: OrderedDict[Target, _TargetRow] = OrderedDict()
@@ -114,7 +109,6 @@ class Recent:
             ring: what happened.
             now: the time in seconds, of a clock that does not jump.
         """
-        self.outcomes[ring.outcome] += 1
         if ring.outcome is RingOutcome.SENT:
             self._delays.add(ring.waited)
         account = self._accounts.pop(ring.account, None) or _AccountRow()
@@ -170,10 +164,6 @@ class Recent:
         """Return how long the notifications took."""
         delays = self._delays
         return Latency(count=delays.count, p50=delays.quantile(0.5), p99=delays.quantile(0.99))
-
-    def snapshot_outcomes(self) -> dict[str, int]:
-        """Return how many rings ended in each outcome, by name."""
-        return {outcome.value: count for outcome, count in self.outcomes.items()}
 
 
 def _state(target: Target, row: _TargetRow, now: float, until: float | None) -> TargetState:
