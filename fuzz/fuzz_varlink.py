@@ -6,7 +6,8 @@ the same way again; an error reply can be sent and read; and on the client's sid
 bytes cause no unexpected exception.
 """
 
-from mailbell.client._conversation import Exchange
+from mailbell.calling.exchange import Exchange
+from mailbell.client._mailbelld import MAILBELLD
 from mailbell.core.errors import MailbellError
 from mailbell.interfaces.listener import LISTENER_INTERFACE, LISTENER_SERVICE, SubscribeReply
 from mailbell.varlink import (
@@ -108,7 +109,9 @@ def check_text(error: Exception) -> None:
 
 def check_client(stream: bytes) -> None:
     """Treats the stream as answers to a subscription."""
-    exchange = Exchange()
+    exchange = Exchange(
+        MAILBELLD,
+    )
     if stream:
         exchange.receive_untrusted(stream)
     while exchange.ready:

@@ -128,12 +128,19 @@ HOUSE: Final = (
             "varlink_server",
         ),
     ),
-    # The public library for other programs.
+    # Shared by the clients of all local sockets.
     Room(
         4,
+        "calling",
+        ("daemon", "explain", "exchange"),
+        ("trust", "connect", "channel", "places", "blocking", "trio"),
+    ),
+    # The public library for programs that subscribe at mailbelld.
+    Room(
+        5,
         "client",
-        ("_explain", "_conversation"),
-        ("_path", "_trust", "_connect", "_channel", "_blocking", "trio", "__init__"),
+        ("_mailbelld", "_conversation"),
+        ("_path", "_blocking", "trio", "__init__"),
     ),
     # mailbelld
     Room(
@@ -192,7 +199,7 @@ HOUSE: Final = (
     ),
     # mailbell run
     Room(
-        5,
+        6,
         "agent",
         ("_pace", "_sleep", "_dbus", "_rtnetlink", "_lines", "preset", "folders", "configuration"),
         (
@@ -213,7 +220,7 @@ HOUSE: Final = (
     ),
     # The command lines: one command a file.
     Room(
-        6,
+        7,
         "cli",
         ("_openmetrics", "_text"),
         (
@@ -244,7 +251,7 @@ HOUSE: Final = (
         ),
     ),
     # `python -m mailbell`, and the program mailbell-hook
-    Room(7, "", (), ("__main__", "hook")),
+    Room(8, "", (), ("__main__", "hook")),
 )
 
 

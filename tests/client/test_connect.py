@@ -14,8 +14,10 @@ from harness.lingering import needs_refusal, pass_to
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys import local_listener
-from mailbell.client import Client, State, Timing, _connect, _path
-from mailbell.client._connect import connect
+from mailbell.calling import connect as _connect
+from mailbell.calling.connect import connect
+from mailbell.client import Client, State, Timing, _path
+from mailbell.client._mailbelld import MAILBELLD
 from mailbell.client.trio import Client as TrioClient
 from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cause
@@ -163,7 +165,7 @@ def test_a_busy_daemon_is_not_passed_over_for_another(places: tuple[str, str]) -
             waiting[-1].setblocking(False)
             waiting[-1].connect(system)
         with pytest.raises(TemporaryError, match=f"the daemon at {system} is too busy"):
-            connect(places)
+            connect(places, MAILBELLD)
     for one in waiting:
         one.close()
 
@@ -181,9 +183,9 @@ def test_one_that_is_forbidden_is_passed_over(
 
     monkeypatch.setattr(_connect, "_connect_to", connect_to)
     with pytest.raises(PrivilegeError, match=f"{system}, and no daemon at {users}"):
-        connect(places)
+        connect(places, MAILBELLD)
     with listening(users):
-        sock, path = connect(places)
+        sock, path = connect(places, MAILBELLD)
         sock.close()
         assert path == users
 
@@ -241,7 +243,7 @@ def test_a_daemon_that_starts_while_it_is_looked_for_is_not_cut_off(
 
     monkeypatch.setattr(_connect, "listens", listens)
     with pytest.raises(UnavailableError, match="no daemon at"):
-        connect([path])
+        connect([path], MAILBELLD)
     daemons[0].close()
 
 
@@ -280,7 +282,7 @@ def test_why_a_call_is_refused_is_read_also_after_the_end(
     path = str(tmp_path / "s")
     with listening(path) as daemon:
 
-        def refuse(_: socket.socket, __: str | None) -> None:
+        def refuse(_: socket.socket, *__: object) -> None:
             with daemon.accept()[0] as connection:
                 connection.send(encode_error(too_fast()))
 

@@ -6,8 +6,10 @@ from harness.fake_daemon import notification, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.client._conversation import FOREVER, Backoff, Exchange, Follower, State
-from mailbell.client._explain import BusyError, explain_connect, explain_reply
+from mailbell.calling.exchange import FOREVER, Exchange
+from mailbell.calling.explain import BusyError, explain_connect, explain_reply
+from mailbell.client._conversation import Backoff, Follower, State
+from mailbell.client._mailbelld import MAILBELLD
 from mailbell.core.errors import (
     DataError,
     MailbellError,
@@ -47,7 +49,7 @@ def test_waits_double_and_start_anew_after_a_good_connection(lives: list[float])
 )
 def test_every_way_not_to_connect(number: int | None, kind: type[MailbellError], code: int) -> None:
     system = OSError("AF_UNIX path too long") if number is None else OSError(number, "why")
-    error = explain_connect({"/some/path": system})
+    error = explain_connect({"/some/path": system}, MAILBELLD)
     assert type(error) is kind
     assert error.exit_code == code
     assert "/some/path" in error.what
@@ -70,7 +72,7 @@ def test_every_way_not_to_connect(number: int | None, kind: type[MailbellError],
 def test_error_replies_are_told_in_one_printable_line(
     given_error: ServiceError, kind: type[MailbellError]
 ) -> None:
-    error = explain_reply(given_error)
+    error = explain_reply(given_error, MAILBELLD)
     assert type(error) is kind
     assert str(error).isprintable()
 
@@ -153,7 +155,7 @@ ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
 def test_every_place_is_named_and_what_says_most_comes_first(
     failures: dict[str, OSError], cut_off: Collection[str], kind: type[MailbellError], said: str
 ) -> None:
-    error = explain_connect(failures, cut_off, system=SYSTEM)
+    error = explain_connect(failures, MAILBELLD, cut_off)
     assert (type(error), str(error)) == (kind, said)
 
 
@@ -163,7 +165,7 @@ STREAM = b"".join(encode_reply(one, continues=True) for one in ANSWERS)
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8).map(sorted))
 def test_the_conversation_does_not_depend_on_the_pieces(cuts: list[int]) -> None:
-    exchange = Exchange()
+    exchange = Exchange(MAILBELLD)
     taken: list[SubscribeReply] = []
     for start, end in zip([0, *cuts], [*cuts, len(STREAM)], strict=True):
         if start != end:
@@ -175,7 +177,7 @@ def test_the_conversation_does_not_depend_on_the_pieces(cuts: list[int]) -> None
 
 @given(st.binary(max_size=200))
 def test_any_bytes_end_in_an_answer_or_a_data_error(data: bytes) -> None:
-    exchange = Exchange()
+    exchange = Exchange(MAILBELLD)
     exchange.receive_untrusted(data + b"\0")
     while exchange.ready:
         try:
@@ -187,7 +189,7 @@ def test_any_bytes_end_in_an_answer_or_a_data_error(data: bytes) -> None:
 
 
 def test_what_came_before_an_endless_message_counts() -> None:
-    exchange = Exchange()
+    exchange = Exchange(MAILBELLD)
     exchange.receive_untrusted(STREAM + b"x" * (REPLY_LIMIT + 1))
     assert [exchange.take_untrusted(SubscribeReply)[0] for _ in ANSWERS] == ANSWERS
     assert exchange.ready

@@ -14,8 +14,10 @@ from harness.child import _enter_user_namespace, run
 from harness.fake_daemon import STATUS, FakeDaemon, Peer, answer
 from harness.ordinary import NOBODY, let_in
 
-from mailbell.client import Client, PrivilegeError, Status, _path, _trust
-from mailbell.client._explain import UntrustedError, explain_connect
+from mailbell.calling import trust
+from mailbell.calling.explain import UntrustedError, explain_connect
+from mailbell.client import Client, PrivilegeError, Status, _path
+from mailbell.client._mailbelld import MAILBELLD
 from mailbell.client.trio import Client as TrioClient
 from mailbell.interfaces.listener import GetStatus, GetStatusReply
 
@@ -194,7 +196,7 @@ def test_a_squatter_at_the_first_place_hides_no_daemon(
 
 
 def test_a_user_outside_of_the_namespace_is_explained() -> None:
-    error = explain_connect({"/s": UntrustedError(65534, "mailbell")})
+    error = explain_connect({"/s": UntrustedError(65534, "mailbell")}, MAILBELLD)
     assert "user 65534, which may be any user outside of this user namespace" in error.what
 
 
@@ -225,4 +227,4 @@ def test_in_a_user_namespace_the_outside_is_not_trusted(path: str) -> None:
     [("root", 0), ("0", 0), ("12345", 12345), ("no-such-user", None), ("\u0661", None)],
 )
 def test_a_user_has_a_name_or_a_number(user: str, number: int | None) -> None:
-    assert _trust._number_of(user) == number
+    assert trust._number_of(user) == number

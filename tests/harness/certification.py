@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from harness.daemon import PATIENCE, until
 
-from mailbell.client._channel import Channel
-from mailbell.client._connect import connect
-from mailbell.client._conversation import Exchange
+from mailbell.calling.channel import Channel
+from mailbell.calling.connect import connect
+from mailbell.calling.exchange import Exchange
+from mailbell.client._mailbelld import MAILBELLD
 from mailbell.varlink._message import encode_call
 
 __all__ = ["CERTIFICATION", "TEXT", "Step", "certified", "official", "official_client"]
@@ -78,7 +79,7 @@ class _Client:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         # The bounds are those of our own interface.
-        self._exchange = Exchange(check=lambda _: None)
+        self._exchange = Exchange(MAILBELLD, check=lambda _: None)
         self.deadline = time.monotonic() + PATIENCE
 
     def call(self, method: str, parameters: dict[str, Any], *flags: str) -> Step:
@@ -101,7 +102,7 @@ class _Client:
 
 def certified(path: Path) -> list[Step]:
     """Go through the certification with our client; return what was said."""
-    channel = Channel(connect([str(path)])[0], time.monotonic)
+    channel = Channel(connect([str(path)], MAILBELLD)[0], time.monotonic)
     try:
         client = _Client(channel)
         steps = [client.call("Start", {})]

@@ -13,8 +13,8 @@ program looks for mail. All errors are `MailbellError`; each has an exit code an
 `mailbell.client.trio` has the same calls for Trio. This module does not import it.
 """
 
+from mailbell.calling.channel import Timing
 from mailbell.client._blocking import Client, Subscription
-from mailbell.client._channel import Timing
 from mailbell.client._conversation import State
 from mailbell.client._path import default_path
 from mailbell.core.errors import (

@@ -6,30 +6,22 @@ subscription stays as it was.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from mailbell.client._channel import Channel, Timing
-from mailbell.client._connect import connect, pauses
-from mailbell.client._conversation import (
-    FOREVER,
-    Exchange,
-    Follower,
-    Retry,
-    State,
-    encode_call_checked,
-)
-from mailbell.client._explain import BusyError, explain_silence
-from mailbell.client._path import Located
+from mailbell.calling.blocking import Caller
+from mailbell.calling.channel import Channel, Timing
+from mailbell.calling.exchange import FOREVER
+from mailbell.calling.explain import explain_silence
+from mailbell.client._conversation import Follower, Retry, State
+from mailbell.client._mailbelld import MAILBELLD
+from mailbell.client._path import default_places
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import GetStatus, GetStatusReply, Notify, NotifyReply, Status
-from mailbell.varlink import Request
 
 __all__ = ["Client", "Subscription"]
 
-_T = TypeVar("_T")
 _REAL = Timing()
 
 
@@ -142,7 +134,7 @@ class Subscription(Iterator[Notification]):
         except TimeoutError:
             if deadline < self._follower.patience:
                 raise TemporaryError("no notification came in time") from None
-            self._lose(explain_silence(self._client.timeout))
+            self._lose(explain_silence(self._client.timeout, MAILBELLD))
         except MailbellError as error:
             self._lose(error)
         return None
@@ -182,7 +174,7 @@ class Subscription(Iterator[Notification]):
             self._channel = None
 
 
-class Client(Located):
+class Client(Caller):
     """Talks to the daemon on this machine.
 
     Each call and each subscription has a connection of its own. A new `Client` does not
@@ -208,10 +200,13 @@ class Client(Located):
         timing: Timing = _REAL,
         daemon_user: str | None = None,
     ) -> None:
-        super().__init__(path)
-        self._daemon_user = daemon_user
-        self.timeout = timeout
-        self._timing = timing
+        super().__init__(
+            MAILBELLD,
+            default_places() if path is None else (path,),
+            timeout=timeout,
+            timing=timing,
+            daemon_user=daemon_user,
+        )
         self._subscriptions: set[Subscription] = set()
 
     def __enter__(self) -> Self:
@@ -306,32 +301,6 @@ class Client(Located):
         self._subscriptions.add(subscription)
         subscription._start()  # noqa: SLF001  two halves of one public object
         return subscription
-
-    def _call(self, request: Request, kind: type[_T]) -> _T:
-        message = encode_call_checked(request)
-        deadline = self._timing.monotonic() + self.timeout
-        exchange = Exchange()
-        with closing(self._open(deadline)) as channel:
-            try:
-                channel.send(message, deadline)
-                while not exchange.ready:
-                    exchange.receive_untrusted(channel.receive(deadline))
-            except TimeoutError:
-                raise explain_silence(self.timeout) from None
-        return exchange.take_untrusted(kind)[0]
-
-    def _open(self, deadline: float) -> Channel:
-        """Connect. While the daemon's queue is full, try again until the deadline."""
-        pause = pauses()
-        while True:
-            try:
-                connected, self._found = connect(self.places, self._daemon_user)
-                return Channel(connected, self._timing.monotonic)
-            except BusyError:
-                seconds = next(pause)
-                if self._timing.monotonic() + seconds > deadline:
-                    raise
-            self._timing.sleep(seconds)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

@@ -5,9 +5,10 @@ Sans-IO: bytes and the time come in as arguments; bytes and errors go out.
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TypeVar
 
-from mailbell.client._explain import explain_end, explain_garbage, explain_reply
+from mailbell.calling.exchange import FOREVER, Exchange, encode_call_checked
+from mailbell.calling.explain import explain_end
+from mailbell.client._mailbelld import MAILBELLD
 from mailbell.core.errors import (
     DataError,
     MailbellError,
@@ -17,39 +18,20 @@ from mailbell.core.errors import (
     UsageError,
 )
 from mailbell.core.notification import Cursor, Notification
-from mailbell.interfaces.listener import LISTENER_INTERFACE, Subscribe, SubscribeReply
-from mailbell.interfaces.reply import MAX_EPOCH, STREAM_LIMIT, check_reply, is_cursor
-from mailbell.varlink import (
-    CALL_LIMIT,
-    REPLY_LIMIT,
-    Conversation,
-    ProtocolError,
-    Reply,
-    Request,
-    ServiceError,
-)
+from mailbell.interfaces.listener import Subscribe, SubscribeReply
+from mailbell.interfaces.reply import MAX_EPOCH, STREAM_LIMIT, is_cursor
 
 __all__ = [
-    "FOREVER",
-    "READ_SIZE",
     "RETRIED",
     "Backoff",
-    "Exchange",
     "Follower",
     "Retry",
     "State",
-    "encode_call_checked",
 ]
-
-READ_SIZE = 65536
-"""How many bytes are read at once, at most."""
 
 RETRIED = (UnavailableError, TemporaryError, PrivilegeError)
 """Errors after which a subscription connects again. PrivilegeError is one of them,
 because a daemon that starts binds its socket before it sets the socket's group."""
-
-FOREVER = float("inf")
-"""A deadline that never comes."""
 
 # The longest cursor that a daemon may give. A call with it must not be too long either.
 _LONGEST_CURSOR = Cursor("x" * MAX_EPOCH, (1 << 63) - 1)
@@ -57,100 +39,12 @@ _LONGEST_CURSOR = Cursor("x" * MAX_EPOCH, (1 << 63) - 1)
 Retry = Callable[[MailbellError], bool]
 """Called with the error after each failure of a subscription; returns whether to try again."""
 
-_T = TypeVar("_T")
-
 
 class State(StrEnum):
     """The state of a subscription, which `on_state` is called with."""
 
     CONNECTED = "connected"  # the daemon has answered; notifications will come
     LOST = "lost"  # the connection ended; with `reconnect` the client connects again
-
-
-def encode_call_checked(request: Request) -> bytes:
-    """Encode a call that the daemon will accept.
-
-    Args:
-        request: the call.
-
-    Returns:
-        The bytes to send.
-
-    Raises:
-        UsageError: the call is too long, or a name in it is not valid UTF-8.
-    """
-    try:
-        message = LISTENER_INTERFACE.encode(request)
-    except UnicodeEncodeError:
-        # Python decodes other bytes on the command line to lone surrogates (PEP 383).
-        raise UsageError("the name of an account is not valid UTF-8") from None
-    if len(message) > CALL_LIMIT + 1:
-        what = f"the call has more than {CALL_LIMIT} bytes"
-        raise UsageError(what, "name fewer accounts, or none for all accounts")
-    return message
-
-
-class Exchange:
-    """One connection to the daemon: takes bytes, gives replies, and explains each failure.
-
-    Args:
-        limit: the greatest length of a reply that is accepted, in bytes.
-        check: raises ProtocolError for parameters that the client must not keep.
-        accepted: see the attribute.
-
-    Attributes:
-        accepted: the accounts of the call, if a daemon has accepted it; None: none has.
-    """
-
-    def __init__(
-        self,
-        limit: int = REPLY_LIMIT,
-        check: Callable[[object], None] = check_reply,
-        accepted: Sequence[str] | None = None,
-    ) -> None:
-        self.accepted = accepted
-        self._conversation = Conversation(limit)
-        self._check = check
-
-    def receive_untrusted(self, data: bytes) -> None:
-        """Take the bytes that were read.
-
-        Args:
-            data: the bytes; empty when the daemon closed the connection.
-
-        Raises:
-            UnavailableError: the connection ended.
-        """
-        if not data:
-            raise explain_end()
-        self._conversation.receive_untrusted(data)
-
-    @property
-    def ready(self) -> bool:
-        """Whether `take_untrusted` has a reply to return or an error to raise."""
-        return self._conversation.ready
-
-    def take_untrusted(self, kind: type[_T]) -> tuple[_T, Reply]:
-        """Return the next reply. Call it only when `ready`.
-
-        Args:
-            kind: the type of the reply's parameters.
-
-        Returns:
-            The parameters, and the reply that they were in.
-
-        Raises:
-            MailbellError: the daemon sent an error, bytes that are not a reply, or a reply
-                that no client should keep.
-        """
-        try:
-            parameters, reply = self._conversation.take_untrusted(kind)
-            self._check(parameters)
-        except ServiceError as error:
-            raise explain_reply(error, self.accepted) from None
-        except ProtocolError as error:
-            raise explain_garbage(error) from None
-        return parameters, reply
 
 
 class Backoff:
@@ -220,7 +114,7 @@ class Follower:
         self._accounts = tuple(accounts)
         # The daemon refuses a call that is too long. Another attempt cannot help. No cursor
         # that a daemon gives later may make the call too long.
-        encode_call_checked(Subscribe(self._accounts, _LONGEST_CURSOR))
+        encode_call_checked(Subscribe(self._accounts, _LONGEST_CURSOR), MAILBELLD)
         if after is not None and not is_cursor(after):
             raise UsageError("`after` is no cursor of mailbelld", "leave it out")
         self._timeout = timeout
@@ -229,7 +123,7 @@ class Follower:
         self._retry = retry
         self._found = False
         self._backoff = Backoff()
-        self._exchange = Exchange(STREAM_LIMIT)
+        self._exchange = Exchange(MAILBELLD, STREAM_LIMIT)
         self._held: SubscribeReply | None = None
         self._since: float | None = None
         self.cursor = after
@@ -250,7 +144,7 @@ class Follower:
             UsageError: the daemon would refuse the call.
         """
         self._since = now
-        return encode_call_checked(Subscribe(self._accounts, self.cursor))
+        return encode_call_checked(Subscribe(self._accounts, self.cursor), MAILBELLD)
 
     @property
     def patience(self) -> float:
@@ -329,7 +223,7 @@ class Follower:
         self.retry_at = now + self._backoff.next_delay(lived)
         self.established, self._since, self._held = False, None, None
         accepted = self._accounts if self._found else None
-        self._exchange = Exchange(STREAM_LIMIT, accepted=accepted)
+        self._exchange = Exchange(MAILBELLD, STREAM_LIMIT, accepted=accepted)
         if was_established:
             self._tell(State.LOST)
 
@@ -342,7 +236,7 @@ class Follower:
     def _read_untrusted(self) -> SubscribeReply:
         answer, reply = self._exchange.take_untrusted(SubscribeReply)
         if not reply.continues:
-            raise explain_end()
+            raise explain_end(MAILBELLD)
         return answer
 
     def _tell(self, state: State) -> None:

@@ -9,60 +9,23 @@ Every call may be cancelled. A notification that the caller did not get is not l
 the subscription continues where it was.
 """
 
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import trio
 
-from mailbell.client._connect import connect, pauses
-from mailbell.client._conversation import (
-    FOREVER,
-    READ_SIZE,
-    RETRIED,
-    Exchange,
-    Follower,
-    Retry,
-    State,
-    encode_call_checked,
-)
-from mailbell.client._explain import BusyError, explain_silence
-from mailbell.client._path import Located
+from mailbell.calling.exchange import FOREVER
+from mailbell.calling.explain import explain_silence
+from mailbell.calling.trio import Caller, Channel
+from mailbell.client._conversation import RETRIED, Follower, Retry, State
+from mailbell.client._mailbelld import MAILBELLD
+from mailbell.client._path import default_places
 from mailbell.core.errors import MailbellError, TemporaryError, UnavailableError
 from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import GetStatus, GetStatusReply, Notify, NotifyReply, Status
-from mailbell.varlink import Request
 
 __all__ = ["RETRIED", "Client", "Subscription"]
-
-_T = TypeVar("_T")
-
-
-class _Channel:
-    """A connected socket. The caller sets the deadlines."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = trio.socket.from_stdlib_socket(connected)
-
-    async def send(self, data: bytes) -> None:
-        """Send all of the bytes. If the daemon has closed, `receive` tells what it said before."""
-        try:
-            while data:
-                sent = await self._socket.send(data, socket.MSG_NOSIGNAL)
-                data = data[sent:]
-        except OSError:  # the daemon may have said why; the caller reads that next
-            return
-
-    async def receive(self) -> bytes:
-        """Return the next bytes; empty when the connection ended for any reason."""
-        try:
-            return await self._socket.recv(READ_SIZE)
-        except OSError:
-            return b""
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class Subscription(AsyncIterator[Notification]):
@@ -75,7 +38,7 @@ class Subscription(AsyncIterator[Notification]):
     def __init__(self, client: "Client", follower: Follower) -> None:
         self._client = client
         self._follower = follower
-        self._channel: _Channel | None = None
+        self._channel: Channel | None = None
         self._closed = False
 
     @property
@@ -154,7 +117,7 @@ class Subscription(AsyncIterator[Notification]):
         try:
             return await self._advance()
         except trio.TooSlowError:
-            self._lose(explain_silence(self._client.timeout))
+            self._lose(explain_silence(self._client.timeout, MAILBELLD))
         except MailbellError as error:
             self._lose(error)
         return None
@@ -173,7 +136,7 @@ class Subscription(AsyncIterator[Notification]):
             return self._follower.take_untrusted()
         return None
 
-    async def _connect(self) -> _Channel:
+    async def _connect(self) -> Channel:
         now = trio.current_time()
         channel = await self._client._open(now + self._client.timeout)  # noqa: SLF001  two halves of one public object
         try:
@@ -198,7 +161,7 @@ class Subscription(AsyncIterator[Notification]):
             self._channel = None
 
 
-class Client(Located):
+class Client(Caller):
     """Talks to the daemon on this machine.
 
     Each call and each subscription has a connection of its own. A new `Client` does not
@@ -216,9 +179,12 @@ class Client(Located):
     def __init__(
         self, path: str | None = None, *, timeout: float = 10.0, daemon_user: str | None = None
     ) -> None:
-        super().__init__(path)
-        self._daemon_user = daemon_user
-        self.timeout = timeout
+        super().__init__(
+            MAILBELLD,
+            default_places() if path is None else (path,),
+            timeout=timeout,
+            daemon_user=daemon_user,
+        )
         self._subscriptions: set[Subscription] = set()
 
     async def __aenter__(self) -> Self:
@@ -296,36 +262,6 @@ class Client(Located):
         self._subscriptions.add(subscription)
         await subscription._start()  # noqa: SLF001  two halves of one public object
         return subscription
-
-    async def _call(self, request: Request, kind: type[_T]) -> _T:
-        message = encode_call_checked(request)
-        exchange = Exchange()
-        deadline = trio.current_time() + self.timeout
-        channel = await self._open(deadline)
-        try:
-            with trio.fail_at(deadline):
-                await channel.send(message)
-                while not exchange.ready:
-                    exchange.receive_untrusted(await channel.receive())
-        except trio.TooSlowError:
-            raise explain_silence(self.timeout) from None
-        finally:
-            channel.close()
-        return exchange.take_untrusted(kind)[0]
-
-    async def _open(self, deadline: float) -> _Channel:
-        """Connect. While the daemon's queue is full, try again until the deadline."""
-        await trio.lowlevel.checkpoint()
-        pause = pauses()
-        while True:
-            try:
-                connected, self._found = connect(self.places, self._daemon_user)
-                return _Channel(connected)
-            except BusyError:
-                seconds = next(pause)
-                if trio.current_time() + seconds > deadline:
-                    raise
-            await trio.sleep(seconds)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

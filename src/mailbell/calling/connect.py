@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from mailbell._sys.local_listener import listens
 from mailbell._sys.sockets import refuse_descriptors
-from mailbell.client._explain import explain_connect
-from mailbell.client._path import SYSTEM_PATH
-from mailbell.client._trust import require_trusted
+from mailbell.calling.daemon import Daemon
+from mailbell.calling.explain import explain_connect
+from mailbell.calling.trust import require_trusted
 
 __all__ = ["connect", "pauses"]
 
@@ -20,13 +20,16 @@ _LONGEST_PAUSE = 0.05
 _NOTHING_LISTENS = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
 
 
-def connect(places: Sequence[str], daemon_user: str | None = None) -> tuple[socket.socket, str]:
+def connect(
+    places: Sequence[str], daemon: Daemon, daemon_user: str | None = None
+) -> tuple[socket.socket, str]:
     """Connect to the daemon at the first place where it listens.
 
     This does not wait: the kernel accepts or refuses the connection at once (unix(7)).
 
     Args:
         places: paths of sockets, in the order in which they are tried.
+        daemon: the daemon that is called.
         daemon_user: a user whose daemon is trusted, as for `require_trusted`.
 
     Returns:
@@ -42,7 +45,7 @@ def connect(places: Sequence[str], daemon_user: str | None = None) -> tuple[sock
     failures: dict[str, OSError] = {}
     for path in places:
         try:
-            return _connect_to_trusted(path, daemon_user), path
+            return _connect_to_trusted(path, daemon, daemon_user), path
         except OSError as error:
             failures[path] = error
             # A daemon listens here and is too busy. The caller does not mean a daemon at
@@ -50,7 +53,7 @@ def connect(places: Sequence[str], daemon_user: str | None = None) -> tuple[sock
             if error.errno == errno.EAGAIN:
                 break
     cut_off = {path for path, error in failures.items() if _is_cut_off(path, error)}
-    raise explain_connect(failures, cut_off, system=SYSTEM_PATH)
+    raise explain_connect(failures, daemon, cut_off)
 
 
 def pauses() -> Iterator[float]:
@@ -68,10 +71,10 @@ def pauses() -> Iterator[float]:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _connect_to_trusted(path: str, daemon_user: str | None) -> socket.socket:
+def _connect_to_trusted(path: str, daemon: Daemon, daemon_user: str | None) -> socket.socket:
     sock = _connect_to(path)
     try:
-        require_trusted(sock, daemon_user)
+        require_trusted(sock, daemon, daemon_user)
     except BaseException:
         sock.close()
         raise

@@ -12,23 +12,23 @@ import socket
 from typing import Final
 
 from mailbell._sys.sockets import peer_credentials
-from mailbell.client._explain import UntrustedError
+from mailbell.calling.daemon import Daemon
+from mailbell.calling.explain import UntrustedError
 
-__all__ = ["DAEMON_USER", "require_trusted"]
-
-DAEMON_USER: Final = "mailbell"
-"""The daemon's user, unless the caller or $MAILBELL_DAEMON_USER names another."""
+__all__ = ["require_trusted"]
 
 _ROOT: Final = 0
 
 
-def require_trusted(sock: socket.socket, daemon_user: str | None = None) -> None:
+def require_trusted(sock: socket.socket, daemon: Daemon, daemon_user: str | None = None) -> None:
     """Refuse a peer that another user runs.
 
     Args:
         sock: a connected Unix socket.
+        daemon: the daemon that is called.
         daemon_user: a user whose daemon is trusted, beside root's and that of this process's
-            user: a name or a number. None: $MAILBELL_DAEMON_USER, or else `mailbell`.
+            user: a name or a number. None: what the daemon's `user_variable` says, or else
+            the daemon's `user`.
 
     Raises:
         UntrustedError: another user's process listens.
@@ -37,7 +37,7 @@ def require_trusted(sock: socket.socket, daemon_user: str | None = None) -> None
     if uid in {_ROOT, os.geteuid()}:
         return
     # Only now, because the list of users may be on another machine.
-    wanted = daemon_user or os.environ.get("MAILBELL_DAEMON_USER") or DAEMON_USER
+    wanted = daemon_user or os.environ.get(daemon.user_variable) or daemon.user
     if uid != _number_of(wanted):
         raise UntrustedError(uid, wanted)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailbell.client._conversation import FOREVER, READ_SIZE
+from mailbell.calling.exchange import FOREVER, READ_SIZE
 
 __all__ = ["Channel", "Timing"]
 

@@ -1,0 +1,1 @@
+"""What the client of every local socket needs: it finds the daemon, trusts it or not, and asks."""
