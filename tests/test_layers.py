@@ -179,6 +179,9 @@ HOUSE: Final = (
             "_counters",
             "_reception",
             "_ring",
+            "_delay_queue",
+            "_backoff",
+            "_places",
             "_schedule",
             "_bell",
             "_names",
@@ -187,6 +190,8 @@ HOUSE: Final = (
             "_desk",
         ),
         (
+            "_outgoing",
+            "_named",
             "_dialer",
             "_companion",
             "_resolver_client",

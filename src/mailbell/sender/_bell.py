@@ -1,48 +1,26 @@
-"""From an account to its targets: the configured ones, and the addresses of the last logins."""
+"""From an account to its targets: the configured ones, and the addresses of the last logins.
 
-from collections.abc import Callable
+The operator answers for a target that the configuration names. Where a login came from is the
+word of a mail server or of a user. So the rules for addresses are asked when a login is noted
+and again before each ring, and no attempt is made after the address is too old.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from mailbell.core.networks import Address
-from mailbell.core.notification import Transport
+from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
-from mailbell.interfaces.sender import Step
+from mailbell.interfaces.sender import Origin, Step, Verdict
+from mailbell.sender._accounts import Account, LastUsed
 from mailbell.sender._ring import Ring
-from mailbell.sender._schedule import Schedule
+from mailbell.sender._schedule import Outlook, Schedule
 
-__all__ = ["Bell", "Book", "Recipient", "Rules"]
-
-
-class LastUsed(Protocol):
-    """Stands in an account's targets for the addresses of its last logins."""
-
-    @property
-    def port(self) -> int:
-        """Where they are rung, 1 to 65535."""
-
-    @property
-    def transport(self) -> Transport:
-        """How."""
-
-
-class Recipient(Protocol):
-    """What is needed of an account; `_accounts.Account` has it."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def targets(self) -> tuple[Target | LastUsed, ...]:
-        """Where it is rung."""
-
-    @property
-    def enabled(self) -> bool:
-        """Whether it is rung at all."""
+__all__ = ["Bell", "Book", "Rules"]
 
 
 class Book(Protocol):
-    """What is needed of the address book. Its times are seconds of its own steady clock."""
+    """What the bell needs of the address book. Times are seconds of its own steady clock."""
 
     @property
     def ttl(self) -> float:
@@ -56,7 +34,7 @@ class Book(Protocol):
 
 
 class Rules(Protocol):
-    """Which addresses may be called; `_address_rules.AddressRules` has it."""
+    """Which addresses may be called."""
 
     def refusal(self, address: Address) -> str | None:
         """Return why an address is never called; None: it may be called."""
@@ -71,7 +49,7 @@ class Bell:
         schedule: when each target is called.
         steady: the clock of the book, in seconds.
         note: is told each login that is noted, for the store.
-        on_ring: is told of notifications that no target can get.
+        on_ring: is told of notifications that have no target.
     """
 
     def __init__(
@@ -84,16 +62,142 @@ class Bell:
         note: Callable[[str, Address], None],
         on_ring: Callable[[Ring], None],
     ) -> None:
-        raise NotImplementedError
+        self._book = book
+        self._rules = rules
+        self._schedule = schedule
+        self._steady = steady
+        self._note = note
+        self._on_ring = on_ring
 
-    def ring(self, account: Recipient, now: float) -> None:
-        """Ring an account at all of its targets. `now` is the schedule's time in seconds."""
-        raise NotImplementedError
+    def ring(self, account: Account, now: float) -> None:
+        """Ring an account at all of its targets.
 
-    def seen(self, account: Recipient, address: Address, now: float) -> bool:
-        """Note a login. False: the address is one that is never called."""
-        raise NotImplementedError
+        Args:
+            account: who has new mail; one that is switched off is not rung.
+            now: the schedule's time in seconds.
+        """
+        if not account.enabled:
+            return
+        rung = False
+        for target in account.targets:
+            if type(target) is Target:
+                self._schedule.ring(target, account.name, now)
+                rung = True
+        for target, _, left in self._last_used(account):
+            rung = True
+            if self._is_configured(target, account):
+                continue
+            if self._refusal(target) is not None:
+                self._on_ring(Ring(account.name, target, RingOutcome.NOT_ALLOWED))
+            else:
+                self._schedule.ring(target, account.name, now, now + left)
+        if not rung:
+            self._on_ring(Ring(account.name, None, RingOutcome.NO_TARGET))
 
-    def explain(self, account: Recipient, now: float) -> tuple[Step, ...]:
-        """Tell what `ring` would do now, target by target."""
-        raise NotImplementedError
+    def seen(self, account: Account, address: Address, now: float) -> bool:
+        """Note a login. It ends the back-off of targets at its address.
+
+        Args:
+            account: who has logged in.
+            address: from where.
+            now: the schedule's time in seconds; the login itself is noted on the steady clock.
+
+        Returns:
+            False: the address is one that is never called, and nothing is noted.
+        """
+        del now
+        if self._rules.refusal(address) is not None:
+            return False
+        is_noted = False
+        for target in account.targets:
+            if isinstance(target, LastUsed):
+                is_noted = True
+                self._schedule.logged_in(Target(address, target.port, target.transport))
+            elif target.host == address:
+                self._schedule.logged_in(target)
+        if is_noted:
+            self._book.see(account.name, address, self._steady())
+            self._note(account.name, address)
+        return True
+
+    def explain(self, account: Account, now: float) -> tuple[Step, ...]:
+        """Tell what `ring` would do now, target by target.
+
+        Args:
+            account: the account.
+            now: the schedule's time in seconds.
+
+        Returns:
+            At least one step for each target of the configuration.
+        """
+        logins = tuple(self._last_used(account))
+        steps: list[Step] = []
+        for target in account.targets:
+            if isinstance(target, LastUsed):
+                steps += self._explain_last_used(account, target, logins, now)
+            else:
+                steps.append(self._step(account, target, Origin.CONFIGURED, now))
+        return tuple(steps)
+
+    def _last_used(self, account: Account) -> Iterator[tuple[Target, LastUsed, float]]:
+        """Yield targets of logins, the newest first, and for how many seconds each is fresh."""
+        for place in account.targets:
+            if isinstance(place, LastUsed):
+                steady = self._steady()
+                end = self._book.ttl - steady
+                for address, seen in self._book.logins(account.name, steady):
+                    yield Target(address, place.port, place.transport), place, seen + end
+
+    def _is_configured(self, target: Target, account: Account) -> bool:
+        return target in account.targets
+
+    def _refusal(self, target: Target) -> str | None:
+        return self._rules.refusal(target.host) if isinstance(target.host, Address) else None
+
+    def _explain_last_used(
+        self,
+        account: Account,
+        place: LastUsed,
+        logins: tuple[tuple[Target, LastUsed, float], ...],
+        now: float,
+    ) -> Iterator[Step]:
+        found = [(target, left) for target, of, left in logins if of is place]
+        if not found:
+            verdict = Verdict.NO_ADDRESS if account.enabled else Verdict.DISABLED
+            yield Step(origin=Origin.LAST_USED, verdict=verdict)
+        for target, left in found:
+            age = max(self._book.ttl - left, 0.0)
+            yield self._step(account, target, Origin.LAST_USED, now, seen=_microseconds(age))
+
+    def _step(
+        self, account: Account, target: Target, origin: Origin, now: float, seen: int | None = None
+    ) -> Step:
+        outlook = self._schedule.outlook(target, now)
+        reason = self._refusal(target) if origin is Origin.LAST_USED else None
+        verdict = _verdict(outlook)
+        if reason is not None and not self._is_configured(target, account):
+            verdict = Verdict.NOT_ALLOWED
+        if not account.enabled:
+            verdict = Verdict.DISABLED
+        waits = verdict in {Verdict.HELD_BACK, Verdict.BACKING_OFF}
+        return Step(
+            origin=origin,
+            target=str(target),
+            verdict=verdict,
+            reason=reason if verdict is Verdict.NOT_ALLOWED else None,
+            wait=_microseconds(outlook.wait) if waits else None,
+            last=outlook.last,
+            seen=seen,
+        )
+
+
+def _verdict(outlook: Outlook) -> Verdict:
+    if outlook.is_in_flight:
+        return Verdict.IN_FLIGHT
+    if outlook.backs_off:
+        return Verdict.BACKING_OFF
+    return Verdict.HELD_BACK if outlook.wait else Verdict.RING
+
+
+def _microseconds(seconds: float) -> int:
+    return int(seconds * 1e6)
