@@ -112,3 +112,17 @@ class AddressRules:
         if self._own.lookup(family, value) and (allowed is None or not allowed.length):
             return Refusal.OWN
         return None
+
+    def permits_own(self, address: Address) -> bool:
+        """Tell whether an address may be rung even if it is one of this host now.
+
+        A host can get an address after the list of its own addresses was made.
+
+        Args:
+            address: of either family.
+
+        Returns:
+            Whether `allow` has a network that contains it, and not only every address.
+        """
+        allowed = self._allowed.lookup(*unmapped(address))
+        return allowed is not None and bool(allowed.length)
