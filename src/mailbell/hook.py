@@ -73,6 +73,8 @@ def main(words: "list[bytes]") -> None:
         _log(f"not sent: {_reason(failure)}")
     if command:
         _execute(command)
+    elif end < len(words):
+        _log("not executed: no command follows --")
     elif b"--login" not in arguments:
         _drain(left)
 
