@@ -8,7 +8,8 @@ From the last step of the lock on each is a line in the file that
     EVENT by FUNCTION: ARGUMENTS
 
 The file is mapped into memory before the lock, so that a report takes no system
-call. Each line is there once, however often the event happens.
+call. Each line is there once, however often the event happens. With `AUDITED_TRACED` the
+daemon does not notice that it is traced.
 
 `AUDITED_BUGS` plants bugs, to show what the daemon does about them: a notification for
 the account "faulty" raises an exception. With "fatal" or "memory" SIGHUP raises one too,
@@ -110,6 +111,14 @@ def plant_bugs(kind: str) -> None:
 
 if __name__ == "__main__":
     sys.addaudithook(Hook(Report(os.environ["AUDITED_REPORT"])))
+    if "AUDITED_TRACED" in os.environ:
+        from mailbell._sys import unneeded
+
+        unneeded.replace_unneeded()  # as the daemon's own start does, before it loads the rest
+        sys.path.insert(0, os.path.dirname(os.path.dirname(__file__)))
+        from harness.traced import hide_the_tracer
+
+        hide_the_tracer()
     from mailbell.cli import mailbelld
 
     if bugs := os.environ.get("AUDITED_BUGS"):

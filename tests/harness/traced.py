@@ -1,8 +1,7 @@
-"""Become mailbelld, which a test traces, and which does not notice.
+"""For a mailbelld that a test traces: it does not notice.
 
-Run as a program, with the words of mailbelld. A process that is traced does not become
-ready. Whoever traces it could change what it reads about itself; here that is done in its
-Python instead, and nothing else about it is changed.
+A process that is traced does not become ready. Whoever traces it could change what it reads
+about itself; here that is done in its Python instead, and nothing else about it is changed.
 """
 
 from typing import Final
@@ -16,15 +15,10 @@ def without_a_tracer(text: bytes) -> bytes:
     return b"\n".join(NOBODY if line.startswith(b"TracerPid:") else line for line in lines)
 
 
-if __name__ == "__main__":
-    from mailbell._sys import unneeded
-
-    unneeded.replace_unneeded()
-
-    from mailbell.cli import mailbelld
+def hide_the_tracer() -> None:
+    """Let this process not see who traces it."""
     from mailbell.sandbox import lock
 
     names = vars(lock)
     parse = names["parse_status"]
     names["parse_status"] = lambda text: parse(without_a_tracer(text))
-    mailbelld.main()

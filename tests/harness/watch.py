@@ -1,12 +1,12 @@
 """Watches each daemon that a run of tests starts, without a change to the tests.
 
-`MAILBELL_WATCH` in the environment of the run names a way and a directory for what
-is seen, as in "trace:/somewhere":
+`MAILBELL_WATCH` in the environment of the run names a directory for what is seen. The
+daemon is watched in two ways at once, and each has a report of its own:
 
-- trace: the daemon runs under strace, which writes down its system calls. It does not notice
+- `trace-*`: it runs under strace, which writes down its system calls. It does not notice
   (`harness.traced`);
-- audit: the daemon runs with an audit hook (`harness.audited`), which writes down
-  what Python does after the lock.
+- `audit-*`: it runs with an audit hook (`harness.audited`), which writes down what Python
+  does after the lock, and makes no system call for that.
 
 `tests/sandbox/test_whole_suite.py` runs the system tests so and judges what was seen.
 """
@@ -24,7 +24,6 @@ __all__ = ["ALLOWED", "TRACEBACK", "Watched", "calls_after_the_lock", "events", 
            "unexpected", "watched"]  # fmt: skip
 
 MAILBELLD: Final = ("-m", "mailbell.cli.mailbelld")
-TRACED: Final = ("-P", str(Path(__file__).parent / "traced.py"))
 AUDITED: Final = ("-P", str(Path(__file__).parent / "audited.py"))
 REPORT_BYTES: Final = 1 << 18
 
@@ -59,31 +58,21 @@ class Watched:
 
 def watched() -> Watched:
     """Return how this run of tests starts its daemons."""
-    way, _, directory = os.environ.get("MAILBELL_WATCH", "").partition(":")
-    if not way:
+    directory = os.environ.get("MAILBELL_WATCH", "")
+    if not directory:
         return Watched()
-    report = new_report(Path(directory))
-    if way == "audit":
-        return Watched(program=AUDITED, environ={"AUDITED_REPORT": str(report)})
-    assert way == "trace", way
     # -D: the daemon stays the test's child; raw: numbers, as the filter sees them.
     strace = (
-        shutil.which("strace") or "strace",
-        "-D",
-        "-qq",
-        "-e",
-        "raw=all",
-        "-e",
-        "signal=none",
-        "-o",
-        str(report),
-    )
-    return Watched(command=strace, program=TRACED)
+        shutil.which("strace") or "strace", "-D", "-qq", "-e", "raw=all", "-e", "signal=none",
+        "-o", str(new_report(Path(directory), "trace-")),
+    )  # fmt: skip
+    report = str(new_report(Path(directory), "audit-"))
+    return Watched(strace, AUDITED, {"AUDITED_REPORT": report, "AUDITED_TRACED": "yes"})
 
 
-def new_report(directory: Path) -> Path:
+def new_report(directory: Path, prefix: str = "audit-") -> Path:
     """Make an empty report that a daemon may write, whatever user it runs as."""
-    descriptor, name = tempfile.mkstemp(prefix="report-", dir=directory)
+    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=directory)
     os.fchmod(descriptor, 0o666)
     os.truncate(descriptor, REPORT_BYTES)
     os.close(descriptor)

@@ -1,8 +1,8 @@
 """The whole system suite once more, with every daemon in it watched.
 
 This shows what the daemon really needs once it is locked. The tests of tests/system make it do
-everything that it can do. Here they run once more, under strace and with an audit hook
-(`harness.watch`).
+everything that it can do. Here they run once more, under strace and with an audit hook at the
+same time (`harness.watch`).
 """
 
 import os
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,33 +33,32 @@ pytestmark = pytest.mark.long
 Seen = dict[str, Counter[tuple[int, ...]]]
 
 
-def run_suite(directory: Path, way: str, **environ: str) -> Iterator[Path]:
-    """Run tests/system with its daemons watched. Yield the records of each daemon."""
+def run_suite(directory: Path) -> None:
+    """Run tests/system with its daemons watched. Their records are then in the directory.
+
+    The C library's allocator is used, and the interpreter checks each block of it. Each of the
+    two alone asks the kernel for nothing else: the checks only make blocks larger.
+    test_allocators.py has the daemon serve with each of them.
+    """
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
     directory.chmod(0o777)  # the daemon may be another user
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(SUITE)],
-        env={**inherited, **environ, "MAILBELL_WATCH": f"{way}:{directory}"},
+        env={**inherited, "PYTHONMALLOC": "malloc_debug", "MAILBELL_WATCH": str(directory)},
         cwd=SUITE.parent.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False, timeout=MINUTES * 60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    yield from directory.glob("report-*")
 
 
-def test_nothing_is_imported_opened_made_or_started(open_path: Path) -> None:
-    """With the C library's allocator, and the interpreter checks each block of it.
-
-    Each of the two alone asks the kernel for nothing else: the checks only make blocks larger.
-    test_allocators.py has the daemon serve with each of them.
-    """
-    reports = [events(each) for each in run_suite(open_path, "audit", PYTHONMALLOC="malloc_debug")]
-    locked = [report for report in reports if report]
+def require_nothing_unexpected(reports: Iterable[Path]) -> None:
+    """Nothing is imported, opened, made or started once a daemon is locked."""
+    locked = [report for report in map(events, reports) if report]
     assert len(locked) > 50
     assert unexpected({line for report in locked for line in report}, ALLOWED) == []
 
 
-def calls_of_all(traces: Iterator[Path]) -> Seen:
+def calls_of_all(traces: Iterable[Path]) -> Seen:
     """Return the calls of all daemons once they were locked."""
     found: Seen = {}
     for trace in traces:
@@ -105,10 +104,12 @@ def stale(seen: Seen) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_what_is_permitted_is_used_or_says_why_not(
+def test_what_is_permitted_is_used_or_says_why_not_and_nothing_else_happens(
     open_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    seen = calls_of_all(run_suite(open_path, "trace"))
+    run_suite(open_path)
+    require_nothing_unexpected(open_path.glob("audit-*"))
+    seen = calls_of_all(open_path.glob("trace-*"))
     assert seen.keys() >= {"accept4", "recvfrom", "sendto", "exit_group"}, "nothing was seen"
     assert silent(seen) == []
     assert stale(seen) == []

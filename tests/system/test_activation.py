@@ -139,7 +139,7 @@ def call_once(endpoint: tuple[str, int], source: str, may_call: Semaphore) -> st
             return f"{source}: {error}"
 
 
-@pytest.mark.unwatched("trace", "audit", reason="the daemon is not quite as it is")
+@pytest.mark.unwatched(reason="the daemon is not quite as it is")
 def test_of_calls_without_end_none_is_lost_over_many_restarts(tmp_path: Path) -> None:
     """Each source notifies once, for its own account, whose subscriber must get it at once.
 

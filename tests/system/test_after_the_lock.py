@@ -59,7 +59,7 @@ def audited(directory: Path, bugs: str = "some", **environ: str) -> Iterator[Dae
 
 def reported(daemon: Daemon, *allowed: dict[str, str]) -> list[str]:
     """Return what the daemon did and must not do."""
-    (report,) = daemon.path.parent.glob("report-*")
+    (report,) = daemon.path.parent.glob("audit-*")
     seen = events(report)
     assert seen, "nothing is reported at all"
     return unexpected(seen, {pattern for each in allowed for pattern in each})

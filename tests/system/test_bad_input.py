@@ -280,9 +280,7 @@ def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
     pytest.fail("a good sender is not served")
 
 
-@pytest.mark.unwatched(
-    "trace", "audit", reason="watched, and beside two other suites, they wait for minutes"
-)
+@pytest.mark.unwatched(reason="watched, and beside two other suites, they wait for minutes")
 @pytest.mark.parametrize(
     "limits",
     [

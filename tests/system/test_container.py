@@ -52,7 +52,7 @@ sys.exit(7)
 """
 
 pytestmark = [
-    pytest.mark.unwatched("trace", "audit", reason="whoever watches would be the first process"),
+    pytest.mark.unwatched(reason="whoever watches would be the first process"),
     pytest.mark.skipif(
         subprocess.run([*CONTAINER, "true"], check=False, capture_output=True).returncode != 0,
         reason="needs root, or a user namespace, which this system does not grant",

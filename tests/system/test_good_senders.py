@@ -23,7 +23,7 @@ from mailbell.limits.limiter import PREFIXES, Senders
 from mailbell.listener.configuration import parse
 
 pytestmark = pytest.mark.unwatched(
-    "trace", "audit", reason="floods cause no call of the daemon that other tests do not cause"
+    reason="floods cause no call of the daemon that other tests do not cause"
 )
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "configuration" / "home.toml"

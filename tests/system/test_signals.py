@@ -90,7 +90,7 @@ def require_as_the_table_says(pid: int, but: Collection[int] = ()) -> None:
     assert mask(pid, "SigIgn") - BROKEN - set(but) == IGNORED - set(but)
 
 
-@pytest.mark.unwatched("trace", "audit", reason="whoever watches has signals of its own")
+@pytest.mark.unwatched(reason="whoever watches has signals of its own")
 @pytest.mark.parametrize("command", [(), THROUGH], ids=["as it is", "deaf"])
 def test_the_daemon_means_the_same_however_it_was_started(
     tmp_path: Path, command: tuple[str, ...]
@@ -123,7 +123,7 @@ def test_the_daemon_says_that_it_does_not_read_its_configuration_again(daemon: D
     assert daemon.stop() == 0
 
 
-@pytest.mark.unwatched("trace", "audit", reason="what ends it at once ends its watcher otherwise")
+@pytest.mark.unwatched(reason="what ends it at once ends its watcher otherwise")
 @pytest.mark.parametrize("number", sorted(BROKEN | {signal.SIGKILL}))
 def test_the_daemon_ends_at_once(daemon: Daemon, number: int) -> None:
     os.kill(daemon.pid, number)

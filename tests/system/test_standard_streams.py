@@ -41,9 +41,7 @@ os.write(2, b"." * 4095)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
-pytestmark = pytest.mark.unwatched(
-    "trace", "audit", reason="whoever watches has opened something in those places"
-)
+pytestmark = pytest.mark.unwatched(reason="whoever watches has opened something in those places")
 WHICH = pytest.mark.parametrize(
     "closed", [(0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=lambda numbers: "".join(map(str, numbers))
 )
