@@ -198,6 +198,7 @@ HOUSE: Final = (
             "resolver",
             "cyrus_reader",
             "_local_service",
+            "_database",
             "_store_file",
             "_store",
         ),

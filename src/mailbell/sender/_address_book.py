@@ -11,6 +11,7 @@ The accounts are linked in the order in which they were seen. When the book is f
 that was seen least recently goes. What is older than the TTL is as if it had never been seen.
 """
 
+import heapq
 import struct
 from array import array
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from mailbell.core.networks import Address, Family
 from mailbell.sender._address_rules import unmapped
 
-__all__ = ["MAX_ACCOUNTS", "AddressBook", "Sighting"]
+__all__ = ["MAX_ACCOUNTS", "AddressBook", "Sighting", "pack_address", "unpack_address"]
 
 MAX_ACCOUNTS: Final = 100_000
 """Accounts in the book at most: as many as one large mail server has."""
@@ -27,12 +28,13 @@ MAX_ACCOUNTS: Final = 100_000
 _RECORDS_A_BLOCK: Final = 1024
 # Fingerprint (two halves), newest sighting, the account seen before this one, the one seen after.
 _ACCOUNT: Final = struct.Struct("=qqIII")
-# Address (two halves), time, and the next older sighting of the same account.
-_SIGHTING: Final = struct.Struct("=QQdI")
+# Address, time, and the next older sighting of the same account.
+_SIGHTING: Final = struct.Struct("=16sdI")
 _NONE: Final = 0xFFFF_FFFF
 # Accounts that are forgotten in one call. More would delay the call that finds 100,000 of them.
 _FORGOTTEN_AT_ONCE: Final = 8
-_MASK64: Final = (1 << 64) - 1
+_SORTED_AT_ONCE: Final = 4096  # places of the index
+_ADDRESS_BYTES: Final = 16
 # ::ffff:0:0/96 holds the IPv4 addresses, RFC 4291, section 2.5.5.2.
 _MAPPED: Final = 0xFFFF << 32
 
@@ -64,7 +66,7 @@ class _Records:
         block, place = divmod(number, _RECORDS_A_BLOCK)
         return self._form.unpack_from(self._blocks[block], place * self._form.size)
 
-    def put(self, number: int, *values: float) -> None:
+    def put(self, number: int, *values: float | bytes) -> None:
         block, place = divmod(number, _RECORDS_A_BLOCK)
         self._form.pack_into(self._blocks[block], place * self._form.size, *values)
 
@@ -166,9 +168,9 @@ class AddressBook:
         found = []
         chain = self._accounts.get(number)[2]
         while chain != _NONE:
-            high, low, time, chain = self._sightings.get(chain)
+            packed, time, chain = self._sightings.get(chain)
             if now - time <= self._ttl:
-                found.append(Sighting(_address(high, low), time))
+                found.append(Sighting(unpack_address(packed), time))
         return tuple(found)
 
     def restore(self, account: str, sightings: Iterable[Sighting]) -> bool:
@@ -194,11 +196,17 @@ class AddressBook:
         return True
 
     def sort(self) -> None:
-        """Bring the accounts into the order in which they were seen last."""
-        numbers = [value - 1 for value in self._index if value]
-        numbers.sort(key=self._time_of)
+        """Bring the accounts into the order in which they were seen last.
+
+        They are sorted in parts: a list of 100,000 numbers would take five megabytes, and
+        CPython would keep them.
+        """
+        parts = []
+        for start in range(0, len(self._index), _SORTED_AT_ONCE):
+            part = [value - 1 for value in self._index[start : start + _SORTED_AT_ONCE] if value]
+            parts.append(array("I", sorted(part, key=self._time_of)))
         self._newest = self._oldest = _NONE
-        for number in numbers:
+        for number in heapq.merge(*parts, key=self._time_of):
             self._link_newest(number)
 
     def expire(self, now: float) -> None:
@@ -228,26 +236,26 @@ class AddressBook:
 
         The chain loses the same address, what is too old and what is too much.
         """
-        high, low = _halves(address)
+        packed = pack_address(address)
         kept: list[tuple[int, tuple[Any, ...]]] = []
         while chain != _NONE:
             record = self._sightings.get(chain)
             is_kept = (
-                record[:2] != (high, low)
-                and now - record[2] <= self._ttl
+                record[0] != packed
+                and now - record[1] <= self._ttl
                 and len(kept) < self._addresses - 1
             )
             if is_kept:
                 kept.append((chain, record))
             else:
                 self._sightings.give_back(chain)
-            chain = record[3]
+            chain = record[2]
         following = _NONE
         for number, record in reversed(kept):
-            self._sightings.put(number, *record[:3], following)
+            self._sightings.put(number, *record[:2], following)
             following = number
         number = self._sightings.new()
-        self._sightings.put(number, high, low, now, following)
+        self._sightings.put(number, packed, now, following)
         return number
 
     def _fingerprint(self, account: str) -> tuple[int, int]:
@@ -280,7 +288,7 @@ class AddressBook:
         self._unlink(number)
         chain = self._accounts.get(number)[2]
         while chain != _NONE:
-            following = self._sightings.get(chain)[3]
+            following = self._sightings.get(chain)[2]
             self._sightings.give_back(chain)
             chain = following
         self._leave_index(number)
@@ -313,7 +321,7 @@ class AddressBook:
 
     def _time_of(self, number: int) -> float:
         """Return when an account was seen last."""
-        time: float = self._sightings.get(self._accounts.get(number)[2])[2]
+        time: float = self._sightings.get(self._accounts.get(number)[2])[1]
         return time
 
     def _link_newest(self, number: int) -> None:
@@ -342,13 +350,20 @@ class AddressBook:
         self._accounts.put(number, first, second, chain, before, after)
 
 
-def _halves(address: Address) -> tuple[int, int]:
-    """Return an address as two numbers of 64 bits; IPv4 in its IPv6 form."""
+def pack_address(address: Address) -> bytes:
+    """Return an address as 16 bytes; IPv4 in its IPv6 form.
+
+    Args:
+        address: of either family.
+    """
     family, value = unmapped(address)
-    if family is Family.IPV4:
-        value |= _MAPPED
-    return value >> 64, value & _MASK64
+    return (value | _MAPPED if family is Family.IPV4 else value).to_bytes(_ADDRESS_BYTES, "big")
 
 
-def _address(high: int, low: int) -> Address:
-    return unmapped(Address(Family.IPV6, high << 64 | low))
+def unpack_address(packed: bytes) -> Address:
+    """Return the address that `pack_address` has packed.
+
+    Args:
+        packed: 16 bytes.
+    """
+    return unmapped(Address(Family.IPV6, int.from_bytes(packed, "big")))
