@@ -13,6 +13,7 @@ from mailbell.core.networks import (
     NetworkMap,
     format_address,
     parse_address,
+    parse_peer_address,
 )
 
 families = st.sampled_from(Family)
@@ -183,3 +184,29 @@ def test_an_ipv4_address_in_ipv6_form_is_told_what_to_write() -> None:
 def test_the_whole_internet_is_a_network() -> None:
     assert Network.parse("::/0") == Network(Family.IPV6, 0, 0)
     assert Network.parse("0.0.0.0/0") == Network(Family.IPV4, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.25", "192.0.2.25"),
+        ("::ffff:192.0.2.25", "192.0.2.25"),
+        ("0:0:0:0:0:FFFF:c000:0219", "192.0.2.25"),
+        ("2001:DB8::25", "2001:db8::25"),
+        ("::192.0.2.25", "::c000:219"),
+        ("::1", "::1"),
+    ],
+)
+def test_the_address_of_a_peer_is_never_ipv4_in_ipv6_form(text: str, address: str) -> None:
+    found = parse_peer_address(text)
+    assert found is not None
+    assert str(found) == address
+    assert parse_peer_address(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " 192.0.2.25", "192.0.2", "fe80::1%eth0", "[::1]", "mail", "1" * 60, "::ffff:1.2.3"],
+)
+def test_what_is_no_address_of_a_peer(text: str) -> None:
+    assert parse_peer_address(text) is None

@@ -20,6 +20,7 @@ __all__ = [
     "NetworkMap",
     "format_address",
     "parse_address",
+    "parse_peer_address",
 ]
 
 T = TypeVar("T")
@@ -129,6 +130,27 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return format_address(self.family, self.value)
+
+
+def parse_peer_address(text: str) -> Address | None:
+    """Read the address of a peer as another program says it.
+
+    A program with one socket for both families says an IPv4 address in IPv6 form (RFC 4291,
+    section 2.5.5.2). It is read as the IPv4 address that it means.
+
+    Args:
+        text: as in `192.0.2.25`, `2001:db8::25` or `::ffff:192.0.2.25`; no zone (`%eth0`).
+
+    Returns:
+        The address; None: the text is none.
+    """
+    parsed = _parse(text)
+    if parsed is None:
+        return None
+    family, value = parsed
+    if family is Family.IPV6 and value >> 32 == _MAPPED_PREFIX:
+        return Address(Family.IPV4, value & 0xFFFF_FFFF)
+    return Address(family, value)
 
 
 @dataclass(frozen=True, slots=True)

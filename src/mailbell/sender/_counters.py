@@ -19,16 +19,14 @@ class Counters:
         inputs: how many lines, events and datagrams had each outcome.
         rings: how many rings had each outcome.
         local: how often each event happened at the control socket.
-        displaced: connections of the hook's socket that lost their place to others.
     """
 
-    __slots__ = ("displaced", "inputs", "local", "rings")
+    __slots__ = ("inputs", "local", "rings")
 
     def __init__(self) -> None:
         self.inputs: dict[InputOutcome, int] = dict.fromkeys(InputOutcome, 0)
         self.rings: dict[RingOutcome, int] = dict.fromkeys(RingOutcome, 0)
         self.local: dict[LocalEvent, int] = dict.fromkeys(LocalEvent, 0)
-        self.displaced = 0
 
     def count_input(self, outcome: InputOutcome) -> None:
         """Count the end of one input.

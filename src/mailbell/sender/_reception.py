@@ -4,17 +4,22 @@ Pure: it combines the accounts, the speakers and the bell, and times are argumen
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import InputOutcome
-from mailbell.logs.journal import Journal
+from mailbell.logs.journal import Journal, Level
 from mailbell.sender._accounts import Account, Accounts
 from mailbell.sender._counters import Counters
-from mailbell.sender._requests import Malformed, Request
-from mailbell.sender._speakers import Speaker, Speakers
+from mailbell.sender._quiet_folders import QuietFolders
+from mailbell.sender._requests import Ignored, Malformed, NewMail, Request, Seen
+from mailbell.sender._speakers import Origin, Speaker, Speakers
 
 __all__ = ["Reception", "Ringer"]
+
+# To get a member of an enumeration by its name takes a noticeable part of the time of a request.
+_ACCEPTED: Final = InputOutcome.ACCEPTED
+_RATE_LIMITED: Final = InputOutcome.RATE_LIMITED
 
 
 class Ringer(Protocol):
@@ -39,6 +44,8 @@ class Reception:
         journal: logs every refusal, with a limit on its lines.
     """
 
+    __slots__ = ("_accounts", "_bell", "_counters", "_journal", "_quiet", "_speakers")
+
     def __init__(
         self,
         accounts: Accounts,
@@ -48,7 +55,20 @@ class Reception:
         counters: Counters,
         journal: Journal,
     ) -> None:
-        raise NotImplementedError
+        self._accounts = accounts
+        self._speakers = speakers
+        self._bell = bell
+        self._quiet = QuietFolders(quiet)
+        self._counters = counters
+        self._journal = journal
+
+    def is_trusted(self, speaker: Speaker) -> bool:
+        """Tell whether a speaker may speak for every account.
+
+        Args:
+            speaker: the author of an input.
+        """
+        return self._speakers.is_trusted(speaker)
 
     def take(self, request: Request | Malformed, speaker: Speaker, now: float) -> InputOutcome:
         """Decide about one input, count its outcome, and ring or note what is accepted.
@@ -59,6 +79,72 @@ class Reception:
             now: monotonic clock, in seconds.
 
         Returns:
-            The counted outcome.
+            The counted outcome. An event that is ignored counts as accepted.
         """
-        raise NotImplementedError
+        if isinstance(request, NewMail | Seen):
+            outcome = self._decide(request, speaker, now)
+        else:
+            outcome = _ACCEPTED if isinstance(request, Ignored) else request.outcome
+        self._counters.count_input(outcome)
+        if outcome is not _ACCEPTED:
+            self._log(outcome, request, speaker)
+        return outcome
+
+    def _decide(self, request: NewMail | Seen, speaker: Speaker, now: float) -> InputOutcome:
+        account = self._accounts.find(request.account)
+        if account is None:
+            return InputOutcome.UNKNOWN_ACCOUNT
+        if not self._speakers.may_speak_for(speaker, account):
+            return InputOutcome.NOT_PERMITTED
+        if not account.enabled:
+            return InputOutcome.DISABLED
+        if isinstance(request, Seen):
+            return self._note(account, request.address, speaker, now)
+        if request.folder is not None and self._quiet.contains(request.folder):
+            return InputOutcome.QUIET_FOLDER
+        return self._ring(account, speaker, now)
+
+    def _ring(self, account: Account, speaker: Speaker, now: float) -> InputOutcome:
+        if self._speakers.admit(speaker, now):
+            self._bell.ring(account, now)
+            return _ACCEPTED
+        # The last of a burst must not be lost. To ring once more costs nothing: a target is rung
+        # at most once an interval. Only a datagram that anybody may forge rings no more.
+        if speaker.origin is not Origin.COMSAT:
+            self._bell.ring(account, now)
+        return _RATE_LIMITED
+
+    def _note(
+        self, account: Account, address: Address, speaker: Speaker, now: float
+    ) -> InputOutcome:
+        # Otherwise any local user could have other people's notifications sent anywhere.
+        if speaker.origin is Origin.COMSAT:
+            return InputOutcome.NOT_PERMITTED
+        if not self._speakers.admit(speaker, now):
+            return _RATE_LIMITED
+        accepted = self._bell.seen(account, address, now)
+        return _ACCEPTED if accepted else InputOutcome.REFUSED_ADDRESS
+
+    def _log(self, outcome: InputOutcome, request: Request | Malformed, speaker: Speaker) -> None:
+        """Log a refusal. Each outcome has its own limit, so that no flood of one hides another."""
+        self._journal.log(
+            Level.INFO,
+            outcome.value,
+            origin=speaker.origin,
+            uid=speaker.uid,
+            account=request.account if isinstance(request, NewMail | Seen) else None,
+            folder=request.folder if isinstance(request, NewMail) else None,
+            address=request.address if isinstance(request, Seen) else None,
+            why=request.why if isinstance(request, Malformed) else self._why(outcome, speaker),
+        )
+
+    def _why(self, outcome: InputOutcome, speaker: Speaker) -> str | None:
+        """Return what the operator may do about a refusal."""
+        if outcome is not InputOutcome.NOT_PERMITTED:
+            return None
+        if speaker.origin is Origin.COMSAT:
+            return "anybody may forge a datagram"
+        name = self._speakers.name(speaker)
+        if name is None:
+            return "no such user at the start: write the user into listen.trusted, or restart"
+        return f"{name} speaks for another account: write the user into listen.trusted"

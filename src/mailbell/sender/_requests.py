@@ -1,26 +1,18 @@
-"""What a mail server or a user may ask of the sender: ring an account, or note a login.
-
-A line has one of two forms:
-
-    new ACCOUNT [FOLDER]
-    seen ACCOUNT ADDRESS
-
-One space stands between two words. A folder may contain spaces. A line that begins with `{`
-is an event of Dovecot's exporter, as a JSON object.
-"""
+"""What a mail server or a user may ask of the sender: ring an account, or note a login."""
 
 from typing import Final, NamedTuple
 
-from mailbell.core.networks import Address
+from mailbell.core.networks import Address, parse_peer_address
+from mailbell.core.sender_outcome import InputOutcome
 
-__all__ = ["IGNORED", "Ignored", "Malformed", "NewMail", "Request", "Seen", "parse_line_untrusted"]
+__all__ = ["IGNORED", "Ignored", "Malformed", "NewMail", "Request", "Seen", "read_login"]
 
 
 class NewMail(NamedTuple):
     """Mail was delivered.
 
     Attributes:
-        account: the account's name in its normal form.
+        account: the account's name, as the mail server says it; any text but an empty one.
         folder: where the mail was put; None: the inbox, or it was not said.
     """
 
@@ -32,7 +24,7 @@ class Seen(NamedTuple):
     """A user looked for mail.
 
     Attributes:
-        account: the account's name in its normal form.
+        account: the account's name, as the mail server says it; any text but an empty one.
         address: from where; never an IPv4 address in IPv6 form.
     """
 
@@ -49,9 +41,11 @@ class Malformed(NamedTuple):
 
     Attributes:
         why: what is wrong, in words of ours, for the log.
+        outcome: what it counts as.
     """
 
     why: str
+    outcome: InputOutcome = InputOutcome.MALFORMED
 
 
 Request = NewMail | Seen | Ignored
@@ -60,13 +54,17 @@ Request = NewMail | Seen | Ignored
 IGNORED: Final = Ignored()
 
 
-def parse_line_untrusted(line: bytes) -> Request | Malformed:
-    """Read one line.
+def read_login(account: str, address: str) -> Seen | Malformed:
+    """Make the request of a login.
 
     Args:
-        line: without its LF.
+        account: the account's name, as the mail server says it.
+        address: from where; any text.
 
     Returns:
-        What is asked, or why it is nothing. No bytes raise an exception.
+        The request, or why it is none.
     """
-    raise NotImplementedError
+    found = parse_peer_address(address)
+    if not account or found is None:
+        return Malformed("a login without an account or a numeric address")
+    return Seen(account, found)

@@ -7,11 +7,26 @@ user's own name. There is no name service after the lock, so the names were read
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from mailbell.limits.gcra import Bucket, BucketTable
 from mailbell.sender._accounts import Account, Accounts
 
 __all__ = ["Origin", "Speaker", "Speakers"]
+
+USER_RATE: Final = 100.0
+"""Requests a second that a user may make who is not trusted, and all of comsat's datagrams."""
+USER_BURST: Final = 1000
+
+# A mail server that was stopped may deliver all that has waited at once. So the limit only keeps
+# one user from occupying the sender for ever.
+TRUSTED_RATE: Final = 10_000.0
+TRUSTED_BURST: Final = 50_000
+
+_USERS: Final = 1024  # users that are counted; above it the least busy is forgotten
+_TRUSTED: Final = 128
+# chown(2): -1 is the number of no user. It stands for the reader of Cyrus.
+_NOBODY: Final = 0xFFFF_FFFF
 
 
 class Origin(StrEnum):
@@ -44,22 +59,65 @@ class Speakers:
         trusted: users who may speak for every account.
     """
 
+    __slots__ = ("_accounts", "_comsat", "_few", "_many", "_trusted", "_users")
+
     def __init__(
         self, accounts: Accounts, users: Mapping[int, str], trusted: Collection[int]
     ) -> None:
         self._accounts = accounts
         self._users = users
         self._trusted = frozenset(trusted)
+        # The keys are numbers of users. They are no secret and the kernel gives them, so the
+        # tables need no secret seed.
+        self._many = BucketTable(0, _USERS, 1, USER_RATE, USER_BURST)
+        self._few = BucketTable(0, _TRUSTED, 1, TRUSTED_RATE, TRUSTED_BURST)
+        self._comsat = Bucket(USER_RATE, USER_BURST)
 
     def is_trusted(self, speaker: Speaker) -> bool:
-        """Tell whether a speaker may speak for every account, also about logins."""
-        raise NotImplementedError
+        """Tell whether a speaker may speak for every account, also about logins.
+
+        Args:
+            speaker: the author of an input.
+        """
+        if speaker.origin is Origin.HOOK:
+            return speaker.uid in self._trusted
+        return speaker.origin is not Origin.COMSAT
 
     def may_speak_for(self, speaker: Speaker, account: Account) -> bool:
-        """Tell whether a speaker may ring an account.
+        """Tell whether a speaker may say that an account has new mail.
 
         Args:
             speaker: the author of the input.
             account: the account that the input names.
         """
-        raise NotImplementedError
+        if speaker.origin is Origin.COMSAT or self.is_trusted(speaker):
+            return True
+        name = self.name(speaker)
+        own = None if name is None else self._accounts.find(name)
+        return own is not None and own.name == account.name
+
+    def name(self, speaker: Speaker) -> str | None:
+        """Return the name of a speaker's user; None: it was unknown when the sender started.
+
+        Args:
+            speaker: the author of an input.
+        """
+        return None if speaker.uid is None else self._users.get(speaker.uid)
+
+    def admit(self, speaker: Speaker, now: float) -> bool:
+        """Take one request from what a speaker may ask.
+
+        Args:
+            speaker: the author of the input. It may speak for the account.
+            now: monotonic clock, in seconds.
+
+        Returns:
+            Whether there was one left.
+        """
+        if speaker.origin is Origin.COMSAT:
+            return self._comsat.take(now)
+        table = self._few if self.is_trusted(speaker) else self._many
+        if not table.test(_NOBODY if speaker.uid is None else speaker.uid, now):
+            return False
+        table.commit(now)
+        return True

@@ -1,0 +1,224 @@
+"""The hook's socket: takes lines from every user of this machine, and answers nothing.
+
+Connections are accepted in batches. A hook connects, writes one line and closes, so the line
+is nearly always there. Then the connection is accepted, read and closed at once, without a
+task. Only a connection that stays open gets a task and one of a limited number of places
+(`mailbell.sender._hook_places`).
+
+Input that is no line of ours ends its connection. So does all that is refused of a user who is
+not trusted. A trusted user's connection stays open: Dovecot has one connection for all events,
+and would lose those behind an event for an account that is not listed.
+
+No code here writes to a connection: Exim takes an answer for a failure.
+"""
+
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from mailbell._sys.connections import make_socket_acceptor
+from mailbell._sys.sockets import peer_credentials
+from mailbell.core.sender_outcome import InputOutcome
+from mailbell.logs.journal import Journal, Level
+from mailbell.logs.switch import Switch
+from mailbell.sender._hook_line import parse_line_untrusted
+from mailbell.sender._hook_places import Place, Places
+from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE, LineDecoder, LineTooLong
+from mailbell.sender._reception import Reception
+from mailbell.sender._requests import Malformed
+from mailbell.sender._speakers import Origin, Speaker
+from mailbell.serving.intake import Intake
+
+__all__ = ["PLACES", "HookServer"]
+
+PLACES: Final = 256
+"""How many connections may stay open at once."""
+
+BATCH: Final = 32  # connections accepted before other tasks run
+REST: Final = 0.001  # seconds until more connections are accepted after a full batch
+CHUNK: Final = 1024  # bytes read of one connection before other tasks run
+# Attempts to read when a connection is accepted: its line, and the end of the stream.
+AT_ONCE: Final = 2
+
+_TOO_LONG: Final = Malformed(
+    f"over {MAX_LINE} bytes, or over {MAX_EVENT} of JSON", InputOutcome.TOO_LONG
+)
+_DISPLACED: Final = Malformed("its place was needed", InputOutcome.RATE_LIMITED)
+_BROKEN: Final = Malformed("the connection broke within the line")
+_ENDING: Final = frozenset({InputOutcome.MALFORMED, InputOutcome.TOO_LONG})
+
+
+class _Peer:
+    """One connection.
+
+    Attributes:
+        connection: the socket; closed when the peer has ended.
+        speaker: who is at the other end.
+        is_trusted: whether that user may speak for every account.
+        decoder: splits what arrives into lines.
+        scope: of the task that waits.
+        place: None as long as the connection has none.
+        has_spoken: whether an input of it was accepted.
+    """
+
+    __slots__ = (
+        "connection", "decoder", "has_spoken", "is_trusted", "place", "scope", "speaker",
+    )  # fmt: skip
+
+    def __init__(self, connection: socket.socket, speaker: Speaker, is_trusted: bool) -> None:
+        self.connection = connection
+        self.speaker = speaker
+        self.is_trusted = is_trusted
+        self.decoder = LineDecoder()
+        self.scope = trio.CancelScope()
+        self.place: Place | None = None
+        self.has_spoken = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self.connection.fileno() < 0
+
+
+class HookServer:
+    """Serves one listening Unix stream socket.
+
+    Args:
+        sock: the listening socket, non-blocking.
+        reception: decides about each line.
+        journal: logs changes of state, and bugs.
+        places: how many connections may stay open at once.
+
+    Attributes:
+        displaced: how many connections lost their place to others.
+    """
+
+    def __init__(
+        self, sock: socket.socket, reception: Reception, journal: Journal, *, places: int = PLACES
+    ) -> None:
+        self._reception = reception
+        self._journal = journal
+        self._places = Places(places)
+        self._state = Switch(journal, "waiting", "hook")
+        self._most = places
+        self.displaced = 0
+        self._intake = Intake(
+            sock,
+            make_socket_acceptor(sock),
+            batch=BATCH,
+            journal=journal,
+            what="accepting",
+            where="hook",
+            rest=REST,
+        )
+        self._nursery: trio.Nursery  # of the connections that stay open
+
+    @property
+    def connections(self) -> int:
+        """How many connections stay open now."""
+        return len(self._places)
+
+    async def serve(self) -> None:
+        """Accept for ever. A peer that misbehaves ends its own connection and no other."""
+        async with trio.open_nursery() as self._nursery:
+            await self._intake.serve(self._admit_untrusted)
+
+    def _admit_untrusted(self, connection: socket.socket, now: float) -> None:
+        try:
+            speaker = Speaker(peer_credentials(connection).uid, Origin.HOOK)
+            peer = _Peer(connection, speaker, self._reception.is_trusted(speaker))
+            for _ in range(AT_ONCE):
+                if self._read_untrusted(peer, now):
+                    connection.close()
+                    return
+            self._take_place(peer, now)
+        except BaseException:  # it has no other owner
+            connection.close()
+            raise
+
+    def _take_place(self, peer: _Peer, now: float) -> None:
+        uid = peer.speaker.uid or 0
+        full = len(self._places) >= self._most
+        place = self._places.enter(uid, lambda: self._displace(peer), is_trusted=peer.is_trusted)
+        if full:
+            self._state.off("full")
+        elif 2 * len(self._places) <= self._most:
+            # Not at the first free place: near the limit that would log a line each time.
+            self._state.on()
+        if place is None:
+            self._end_within(peer, _DISPLACED, now)
+            self.displaced += 1
+            peer.connection.close()
+            return
+        peer.place = place
+        if peer.has_spoken:
+            self._places.speak(place)
+        try:
+            self._nursery.start_soon(self._wait, peer)
+        except MemoryError:  # no task exists that would give the place back
+            self._places.leave(place)
+            raise
+
+    async def _wait(self, peer: _Peer) -> None:
+        """Read all that comes, until the peer has ended or its place is needed."""
+        try:
+            with peer.scope, suppress(trio.ClosedResourceError):
+                while not peer.is_closed:
+                    await trio.lowlevel.wait_readable(peer.connection)
+                    if self._read_untrusted(peer, trio.current_time()):
+                        break
+        except Exception as error:  # a bug that one peer meets must not stop the others
+            self._journal.log(Level.ERROR, "failed", where="hook", error=repr(error))
+        finally:
+            peer.connection.close()
+            if peer.place is not None:
+                self._places.leave(peer.place)
+
+    def _displace(self, peer: _Peer) -> None:
+        """End a connection at once, because a new one needs its place and descriptor."""
+        trio.lowlevel.notify_closing(peer.connection)
+        peer.scope.cancel()
+        now = trio.current_time()
+        # Read once more: a line may have arrived at this moment.
+        if not self._read_untrusted(peer, now):
+            self._end_within(peer, _DISPLACED, now)
+        self.displaced += 1
+        peer.connection.close()
+
+    def _read_untrusted(self, peer: _Peer, now: float) -> bool:
+        """Take what is there, one chunk at most; return whether the connection has ended."""
+        try:
+            data = peer.connection.recv(CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._end_within(peer, _BROKEN, now)
+            return True
+        if not data:
+            self._take_lines(peer, peer.decoder.finish(), now)
+            return True
+        try:
+            return self._take_lines(peer, peer.decoder.feed_untrusted(data), now)
+        except LineTooLong as error:
+            if not self._take_lines(peer, error.lines, now):
+                self._reception.take(_TOO_LONG, peer.speaker, now)
+            return True
+
+    def _take_lines(self, peer: _Peer, lines: Iterable[bytes], now: float) -> bool:
+        """Take lines until one ends the connection; return whether one does."""
+        for line in lines:
+            outcome = self._reception.take(parse_line_untrusted(line), peer.speaker, now)
+            if outcome is InputOutcome.ACCEPTED:
+                peer.has_spoken = True
+                if peer.place is not None:
+                    self._places.speak(peer.place)
+            elif outcome in _ENDING or not peer.is_trusted:
+                return True
+        return False
+
+    def _end_within(self, peer: _Peer, why: Malformed, now: float) -> None:
+        """Count the line that a connection ended within, if it did."""
+        if peer.decoder.is_within_line:
+            self._reception.take(why, peer.speaker, now)

@@ -1,0 +1,124 @@
+import pytest
+
+from mailbell.sender._accounts import Accounts
+from mailbell.sender._speakers import (
+    TRUSTED_BURST,
+    USER_BURST,
+    USER_RATE,
+    Origin,
+    Speaker,
+    Speakers,
+)
+from mailbell.sender.configuration import parse
+
+TOML = b"""
+[[account]]
+name = "anna@example.org"
+aliases = ["anna"]
+[[account]]
+name = "bob"
+"""
+ANNA, BOB, VMAIL, STRANGER = 1000, 1001, 900, 70_000
+USERS = {0: "root", ANNA: "anna", BOB: "bob", VMAIL: "vmail"}
+
+
+def speakers(toml: bytes = TOML) -> tuple[Accounts, Speakers]:
+    accounts = Accounts(parse(toml))
+    return accounts, Speakers(accounts, USERS, {0, VMAIL})
+
+
+def may(uid: int | None, origin: Origin, account: str, toml: bytes = TOML) -> bool:
+    accounts, it = speakers(toml)
+    found = accounts.find(account)
+    assert found is not None
+    return it.may_speak_for(Speaker(uid, origin), found)
+
+
+@pytest.mark.parametrize(
+    ("uid", "origin", "trusted"),
+    [
+        (0, Origin.HOOK, True),
+        (VMAIL, Origin.HOOK, True),
+        (ANNA, Origin.HOOK, False),
+        (STRANGER, Origin.HOOK, False),
+        (None, Origin.HOOK, False),
+        (ANNA, Origin.CONTROL, True),
+        (None, Origin.CYRUS, True),
+        (None, Origin.COMSAT, False),
+    ],
+)
+def test_who_is_trusted(uid: int | None, origin: Origin, trusted: bool) -> None:
+    assert speakers()[1].is_trusted(Speaker(uid, origin)) is trusted
+
+
+@pytest.mark.parametrize(
+    ("uid", "account", "permitted"),
+    [
+        (0, "anna", True),
+        (VMAIL, "bob", True),
+        (ANNA, "anna", True),
+        (ANNA, "anna@example.org", True),
+        (ANNA, "bob", False),
+        (BOB, "bob", True),
+        (BOB, "anna", False),
+        (STRANGER, "anna", False),
+    ],
+)
+def test_an_ordinary_user_speaks_for_the_account_of_its_own_name(
+    uid: int, account: str, permitted: bool
+) -> None:
+    assert may(uid, Origin.HOOK, account) is permitted
+
+
+def test_anybody_speaks_for_any_account_by_comsat_and_the_reader_of_cyrus_does() -> None:
+    assert may(None, Origin.COMSAT, "bob")
+    assert may(None, Origin.CYRUS, "bob")
+    assert may(STRANGER, Origin.CONTROL, "bob")
+
+
+def test_with_a_default_a_user_speaks_for_the_unlisted_account_of_its_own_name_only() -> None:
+    toml = b'[default]\ntargets = ["last-used"]\n'
+    assert may(ANNA, Origin.HOOK, "anna", toml)
+    assert not may(ANNA, Origin.HOOK, "anna@example.org", toml)
+    assert not may(ANNA, Origin.HOOK, "bob", toml)
+    assert not may(STRANGER, Origin.HOOK, "anna", toml)
+
+
+def test_a_user_who_has_no_account_speaks_for_none() -> None:
+    assert not may(ANNA, Origin.HOOK, "bob", b'[[account]]\nname = "bob"\n')
+
+
+def test_a_speaker_has_a_name_if_it_was_known() -> None:
+    it = speakers()[1]
+    names = [it.name(Speaker(uid, Origin.HOOK)) for uid in (ANNA, STRANGER, None)]
+    assert names == ["anna", None, None]
+
+
+def taken(it: Speakers, speaker: Speaker, now: float, attempts: int) -> int:
+    return sum(it.admit(speaker, now) for _ in range(attempts))
+
+
+def test_each_user_has_a_burst_and_then_a_rate() -> None:
+    it = speakers()[1]
+    anna, bob = Speaker(ANNA, Origin.HOOK), Speaker(BOB, Origin.HOOK)
+    assert taken(it, anna, 0.0, USER_BURST + 100) == USER_BURST
+    assert taken(it, anna, 1.0, USER_BURST) == USER_RATE
+    assert taken(it, bob, 1.0, USER_BURST + 1) == USER_BURST
+
+
+@pytest.mark.parametrize("speaker", [Speaker(0, Origin.HOOK), Speaker(None, Origin.CYRUS)])
+def test_a_trusted_user_may_tell_of_all_that_has_waited(speaker: Speaker) -> None:
+    assert taken(speakers()[1], speaker, 0.0, TRUSTED_BURST + 10) == TRUSTED_BURST
+
+
+def test_all_datagrams_share_one_limit() -> None:
+    it = speakers()[1]
+    assert taken(it, Speaker(None, Origin.COMSAT), 0.0, USER_BURST + 10) == USER_BURST
+    assert taken(it, Speaker(ANNA, Origin.HOOK), 0.0, 10) == 10
+
+
+def test_thousands_of_users_take_bounded_memory() -> None:
+    it = speakers()[1]
+    for uid in range(10_000):
+        assert it.admit(Speaker(uid, Origin.HOOK), 0.0)
+    assert it._many.capacity == 1024
