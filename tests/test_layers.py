@@ -74,7 +74,9 @@ HOUSE: Final = (
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
     # The contract of each local socket.
     Room(
-        3, "interfaces", ("local_event", "sandbox", "listener", "sender_status", "sender", "reply")
+        3,
+        "interfaces",
+        ("local_event", "sandbox", "listener", "sender_status", "sender", "reply", "sender_reply"),
     ),
     Room(3, "logs", ("journal", "switch")),
     # The boundary to the operating system. Only here are ctypes, ids and raw socket options.
@@ -142,6 +144,13 @@ HOUSE: Final = (
         "client",
         ("_mailbelld", "_conversation"),
         ("_path", "_blocking", "trio", "__init__"),
+    ),
+    # The public library for mail servers, which ring through mailbell-sender.
+    Room(
+        5,
+        "sender_client",
+        ("_sender", "_watcher"),
+        ("_place", "_blocking", "trio", "__init__"),
     ),
     # mailbelld
     Room(
@@ -388,6 +397,7 @@ def modules_after(statement: str) -> set[str]:
         "varlink",
         "interfaces.listener",
         "client",
+        "sender_client",
     ],
 )
 def test_what_others_embed_or_fuzz_does_not_load_trio(module: str) -> None:

@@ -1,94 +1,35 @@
 """The control socket with real clients, good and bad, and the test's own clock."""
 
 import os
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from harness.fake_sender import STATUS
+from harness.control import ANNA, TARGET, Control
 from harness.local_client import Client
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mailbell.core.networks import Address
-from mailbell.core.notification import Transport
 from mailbell.core.sender_outcome import InputOutcome, RingOutcome
-from mailbell.core.target import Target
 from mailbell.interfaces.local_event import LocalEvent
-from mailbell.interfaces.sender import Origin, Step, Verdict
-from mailbell.interfaces.sender_status import Status
-from mailbell.logs.journal import Journal
-from mailbell.sender._local_service import CONTROL_CONNECTIONS, LocalService
+from mailbell.sender._local_service import CONTROL_CONNECTIONS
 from mailbell.sender._ring import Ring
-from mailbell.sender._watchers import HELD, Watchers
+from mailbell.sender._watchers import HELD
 
 SENDER = "org.mailbell.Sender"
-TARGET = Target(Address.parse("192.0.2.7"), 79, Transport.TCP)
-STEPS = (
-    Step(origin=Origin.CONFIGURED, target="192.0.2.7:79", verdict=Verdict.RING),
-    Step(origin=Origin.LAST_USED, verdict=Verdict.NO_ADDRESS),
-)
 
 
 def call(method: str, *, more: bool = False, **parameters: object) -> dict[str, object]:
     return {"method": f"{SENDER}.{method}", "parameters": parameters, "more": more}
 
 
-class Desk:
-    """A sender that knows anna@example.org, and answers as the test says."""
-
-    def __init__(self) -> None:
-        self.outcome = InputOutcome.ACCEPTED
-        self.asked: list[tuple[object, ...]] = []
-
-    def find(self, account: str) -> str | None:
-        return "anna@example.org" if account in {"anna", "anna@example.org"} else None
-
-    def ring(self, account: str, uid: int) -> InputOutcome:
-        self.asked.append(("ring", account, uid))
-        return self.outcome
-
-    def seen(self, account: str, address: str, uid: int) -> InputOutcome:
-        self.asked.append(("seen", account, address, uid))
-        return self.outcome
-
-    def explain(self, account: str) -> tuple[Step, ...]:
-        self.asked.append(("explain", account))
-        return STEPS
-
-    def status(self) -> Status:
-        return STATUS
+clients: list[Client] = []
 
 
-class Control:
-    """The control socket of such a sender."""
-
-    def __init__(self, path: Path, watchers: int) -> None:
-        self.path = path
-        self.desk = Desk()
-        self.watchers = Watchers(watchers)
-        self.lines: list[str] = []
-        self.events: list[LocalEvent] = []
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(str(path))
-        self.listening.listen(128)
-        self.listening.setblocking(False)
-        journal = Journal(self.lines.append, lambda: 0.0)
-        self.service = LocalService(self.desk, self.watchers, journal, count=self.events.append)
-        self.server = self.service.server(self.listening)
-        self.clients: list[Client] = []
-
-    async def client(self) -> Client:
-        client = await Client(self.path).connect()
-        self.clients.append(client)
-        return client
-
-    async def settled(self, event: LocalEvent, count: int = 1) -> None:
-        with trio.fail_after(600):
-            while self.events.count(event) < count:
-                await trio.sleep(0.001)
+async def connect(control: Control) -> Client:
+    clients.append(await Client(control.path).connect())
+    return clients[-1]
 
 
 Serve = Callable[..., Awaitable[None]]
@@ -103,21 +44,22 @@ def serve(tmp_path: Path) -> Serve:
                 nursery.start_soon(control.server.serve)
                 await body(control)
                 nursery.cancel_scope.cancel()
-        for client in control.clients:
+        for client in clients:
             client.socket.close()
+        clients.clear()
 
     return run
 
 
 async def test_the_calls_are_answered(autojump_clock: MockClock, serve: Serve) -> None:
     async def body(control: Control) -> None:
-        client = await control.client()
+        client = await connect(control)
         assert await client.ask(call("Ring", account="anna")) == {"parameters": {}}
         assert await client.ask(call("Seen", account="anna", address="192.0.2.7")) == {
             "parameters": {}
         }
         explained = (await client.ask(call("Explain", account="anna")))["parameters"]
-        assert explained["account"] == "anna@example.org"
+        assert explained["account"] == ANNA
         assert [step["verdict"] for step in explained["steps"]] == ["ring", "no_address"]
         status = (await client.ask(call("GetStatus")))["parameters"]["status"]
         assert status["rings"]["sent"] == 2
@@ -125,7 +67,7 @@ async def test_the_calls_are_answered(autojump_clock: MockClock, serve: Serve) -
         assert control.desk.asked == [
             ("ring", "anna", uid),
             ("seen", "anna", "192.0.2.7", uid),
-            ("explain", "anna@example.org"),
+            ("explain", ANNA),
         ]
 
     await serve(body)
@@ -137,7 +79,7 @@ async def test_what_is_not_accepted_is_an_error_and_no_more(
 ) -> None:
     async def body(control: Control) -> None:
         control.desk.outcome = outcome
-        client = await control.client()
+        client = await connect(control)
         for asked in (call("Ring", account="x"), call("Seen", account="x", address="::1")):
             reply = await client.ask(asked)
             if outcome is InputOutcome.UNKNOWN_ACCOUNT:
@@ -156,7 +98,7 @@ async def test_an_unknown_account_is_an_error(
     autojump_clock: MockClock, serve: Serve, method: str
 ) -> None:
     async def body(control: Control) -> None:
-        client = await control.client()
+        client = await connect(control)
         reply = await client.ask(call(method, account="who", more=method == "Watch"))
         assert reply["error"] == f"{SENDER}.UnknownAccount"
         assert (await client.ask(call("GetStatus")))["parameters"]
@@ -182,7 +124,7 @@ async def test_a_parameter_out_of_range_is_named(
     named: str,
 ) -> None:
     async def body(control: Control) -> None:
-        client = await control.client()
+        client = await connect(control)
         reply = await client.ask(call(method, **parameters))
         assert reply["error"] == "org.varlink.service.InvalidParameter"
         assert reply["parameters"] == {"parameter": named}
@@ -195,13 +137,13 @@ async def test_a_watcher_is_told_at_once_and_of_each_ring(
     autojump_clock: MockClock, serve: Serve
 ) -> None:
     async def body(control: Control) -> None:
-        client = await control.client()
+        client = await connect(control)
         first = await client.ask(call("Watch", more=True))
         assert first == {"parameters": {"ring": None, "missed": 0}, "continues": True}
-        control.watchers.tell(Ring("anna@example.org", TARGET, RingOutcome.SENT, 0.4))
+        control.watchers.tell(Ring(ANNA, TARGET, RingOutcome.SENT, 0.4))
         assert (await client.reply())["parameters"] == {
             "ring": {
-                "account": "anna@example.org",
+                "account": ANNA,
                 "target": "192.0.2.7:79",
                 "outcome": "sent",
                 "milliseconds": 0.4,
@@ -220,12 +162,12 @@ async def test_a_watcher_of_one_account_is_told_of_its_rings_by_any_of_its_names
     autojump_clock: MockClock, serve: Serve
 ) -> None:
     async def body(control: Control) -> None:
-        client = await control.client()
+        client = await connect(control)
         await client.ask(call("Watch", account="anna", more=True))
         control.watchers.tell(Ring("bob", TARGET, RingOutcome.SENT))
-        control.watchers.tell(Ring("anna@example.org", None, RingOutcome.NO_TARGET))
+        control.watchers.tell(Ring(ANNA, None, RingOutcome.NO_TARGET))
         told = (await client.reply())["parameters"]["ring"]
-        assert (told["account"], told["target"]) == ("anna@example.org", None)
+        assert (told["account"], told["target"]) == (ANNA, None)
 
     await serve(body)
 
@@ -236,7 +178,7 @@ async def test_a_watcher_that_does_not_read_misses_rings_and_delays_nothing(
     """`tell` is no coroutine: it cannot wait. What is kept for the watcher is bounded."""
 
     async def body(control: Control) -> None:
-        slow, quick = await control.client(), await control.client()
+        slow, quick = await connect(control), await connect(control)
         await slow.ask(call("Watch", more=True))
         for number in range(20 * HELD):
             control.watchers.tell(Ring("anna", TARGET, RingOutcome.SENT, float(number)))
@@ -255,7 +197,7 @@ async def test_a_watcher_that_does_not_read_misses_rings_and_delays_nothing(
 
 async def test_one_watcher_too_many_is_told_so(autojump_clock: MockClock, serve: Serve) -> None:
     async def body(control: Control) -> None:
-        first, other = await control.client(), await control.client()
+        first, other = await connect(control), await connect(control)
         await first.ask(call("Watch", more=True))
         reply = await other.ask(call("Watch", more=True))
         assert reply["error"] == f"{SENDER}.TooManyWatchers"
@@ -276,7 +218,7 @@ async def test_a_bad_client_loses_its_connection_and_nobody_else_does(
     autojump_clock: MockClock, serve: Serve, message: bytes
 ) -> None:
     async def body(control: Control) -> None:
-        good, bad = await control.client(), await control.client()
+        good, bad = await connect(control), await connect(control)
         await good.ask(call("Watch", more=True))
         assert await bad.ask(message) is None
         control.watchers.tell(Ring("anna", TARGET, RingOutcome.SENT))
@@ -294,7 +236,7 @@ async def test_a_mail_server_may_call_a_thousand_times_a_second(
         answered, begun = 0, trio.current_time()
         deliveries = CONTROL_CONNECTIONS * 8 + 500
         for _ in range(deliveries):
-            client = await control.client()
+            client = await connect(control)
             answered += await client.ask(call("Ring", account="anna")) == {"parameters": {}}
             client.socket.close()
             await trio.sleep(0.001)

@@ -10,6 +10,7 @@ Pure: a reply comes in, and an error goes out.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -21,7 +22,7 @@ from mailbell.core.notification import Cursor, Notification
 from mailbell.interfaces.listener import Account
 from mailbell.varlink import ProtocolError
 
-__all__ = ["MAX_EPOCH", "SOURCE", "STREAM_LIMIT", "check_reply", "is_cursor"]
+__all__ = ["MAX_EPOCH", "SOURCE", "STREAM_LIMIT", "Rules", "check_reply", "is_cursor"]
 
 MAX_EPOCH: Final = 64
 """The most characters of a cursor's epoch, so that a call has room for it; mailbelld uses 16."""
@@ -41,6 +42,7 @@ _LONG_LISTS: Final = {
     "accounts": 8192,  # REPLY_LIMIT has room for no more
     "listening": 128,  # listen.tcp and listen.udp, 64 each
     "groups": 65_536,  # NGROUPS_MAX of Linux, credentials(7)
+    "steps": 512,  # 16 targets of an account, each of which may stand for 16 addresses
 }
 
 # Times, and spans of time. A clock may be set to any time.
@@ -56,62 +58,72 @@ def is_cursor(cursor: Cursor) -> bool:
     return _EPOCH.fullmatch(cursor.epoch) is not None and -1 <= cursor.sequence < 1 << 63
 
 
-_OWN_RULES: Final[Mapping[tuple[type, str], Callable[[Any], object]]] = {
+Rules = Mapping[tuple[type, str], Callable[[Any], object]]
+"""Fields that have rules of their own: type and name, and what tells whether a value is good."""
+
+_LISTENER_RULES: Final[Rules] = {
     (Notification, "account"): is_account_name,
     (Notification, "source"): lambda source: source is None or SOURCE.fullmatch(source),
     (Account, "name"): is_account_name,
 }
 
 
-def check_reply(reply: object) -> None:
+def check_reply(reply: object, rules: Rules = _LISTENER_RULES) -> None:
     """Refuse a reply that a client should not keep.
 
     Args:
-        reply: one of the `...Reply` types of `mailbell.interfaces.listener`.
+        reply: one of the `...Reply` types of an interface.
+        rules: fields that have rules of their own; without it those of `org.mailbell.Listener`.
 
     Raises:
         ProtocolError: a value is too long, too large or not printable. The text names the
             field, and holds no byte of the daemon's.
     """
-    _check(reply, "")
+    _check(reply, "", rules)
 
 
-def _check(value: object, path: str) -> None:
+def _check(value: object, path: str, rules: Rules) -> None:
     if isinstance(value, str):
         if len(value) > _LONGEST_TEXT or not value.isprintable():
             raise ProtocolError(f"a text in {path} that is too long or not printable")
-    elif isinstance(value, int):
-        if value < 0 and path.rpartition(".")[2] not in _ANY_TIME:
-            raise ProtocolError(f"a negative number in {path}")
+    elif isinstance(value, int | float):
+        _check_number(value, path)
     elif isinstance(value, dict | tuple):
-        _check_entries(value, path)
+        _check_entries(value, path, rules)
     elif value is not None:
-        _check_record(value, path)
+        _check_record(value, path, rules)
 
 
-def _check_entries(value: dict[str, object] | tuple[object, ...], path: str) -> None:
+def _check_number(value: float, path: str) -> None:
+    if value < 0 and path.rpartition(".")[2] not in _ANY_TIME:
+        raise ProtocolError(f"a negative number in {path}")
+    if value == math.inf or math.isnan(value):
+        raise ProtocolError(f"a number in {path} that is not finite")
+
+
+def _check_entries(value: dict[str, object] | tuple[object, ...], path: str, rules: Rules) -> None:
     most = _LONG_LISTS.get(path.rpartition(".")[2], _MOST_ITEMS)
     if len(value) > most:
         raise ProtocolError(f"{path} with more than {most} entries")
     for entry in value:
-        _check(entry, path)
+        _check(entry, path, rules)
     if isinstance(value, dict):
         for entry in value.values():
-            _check(entry, path)
+            _check(entry, path, rules)
 
 
-def _check_record(record: Any, path: str) -> None:
+def _check_record(record: Any, path: str, rules: Rules) -> None:
     if isinstance(record, Cursor):
         if not is_cursor(record):
             raise ProtocolError(f"a {path} that no daemon accepts")
         return
     for name in _names(record):
         value, where = getattr(record, name), f"{path}.{name}" if path else name
-        rule = _OWN_RULES.get((type(record), name))
+        rule = rules.get((type(record), name))
         if rule is None:
-            _check(value, where)
+            _check(value, where, rules)
         elif not rule(value):
-            raise ProtocolError(f"a {where} of a form that mailbelld does not send")
+            raise ProtocolError(f"a {where} of a form that no daemon of ours sends")
 
 
 def _names(record: Any) -> tuple[str, ...]:

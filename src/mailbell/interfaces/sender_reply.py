@@ -1,0 +1,53 @@
+"""Bounds what a reply of mailbell-sender may hold, as `mailbell.interfaces.reply` does in general.
+
+Pure: a reply comes in, and an error goes out.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mailbell.core.mailbox import normalize_mailbox
+from mailbell.interfaces.reply import check_reply
+from mailbell.interfaces.sender import ExplainReply, RingResult, Step
+from mailbell.interfaces.sender_status import Account, TargetState
+
+__all__ = ["WATCH_LIMIT", "check_sender_reply"]
+
+WATCH_LIMIT: Final = 16 * 1024
+"""The greatest length of an answer to `Watch`, in bytes. One of the sender's has at most 3,000:
+254 characters of an account may take 12 bytes each in JSON."""
+
+# A name of the DNS or a numeric address, its port, and perhaps its transport.
+_TARGET: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}(/udp)?", re.ASCII)
+
+
+def _is_mailbox(name: str) -> bool:
+    return normalize_mailbox(name) is not None
+
+
+def _is_target(target: str | None) -> bool:
+    return target is None or _TARGET.fullmatch(target) is not None
+
+
+_RULES: Final[Mapping[tuple[type, str], Callable[[Any], object]]] = {
+    (Account, "name"): _is_mailbox,
+    (ExplainReply, "account"): _is_mailbox,
+    (RingResult, "account"): _is_mailbox,
+    (RingResult, "target"): _is_target,
+    (Step, "target"): _is_target,
+    (TargetState, "target"): _is_target,
+}
+
+
+def check_sender_reply(reply: object) -> None:
+    """Refuse a reply that a client should not keep.
+
+    Args:
+        reply: one of the `...Reply` types of `mailbell.interfaces.sender`.
+
+    Raises:
+        ProtocolError: a value is too long, too large or not printable. The text names the
+            field, and holds no byte of the sender's.
+    """
+    check_reply(reply, _RULES)
