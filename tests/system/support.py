@@ -4,12 +4,13 @@ import json
 import os
 import resource
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from harness import child
-from harness.daemon import Daemon
+from harness.daemon import Daemon, until
 from harness.sender import PATIENCE, unread
 
 __all__ = [
@@ -102,6 +103,25 @@ def switches(daemon: Daemon) -> int:
 def rss(daemon: Daemon) -> int:
     """Memory of the daemon, in KiB."""
     return int(daemon.kernel_says()["VmRSS"].split()[0])
+
+
+def opened_by(process: "subprocess.Popen[bytes]", pipe: Path) -> int:
+    """Wait until a process, or its child, opens a pipe to read; return our descriptor to write.
+
+    Nobody but root may look which files an undumpable process has open.
+    """
+    found: list[int] = []
+
+    def opens() -> bool:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        try:
+            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # ENXIO: nobody reads
+            return False
+        return True
+
+    until(opens, "the reading of the configuration")
+    return found[0]
 
 
 def limit_descriptors(daemon: Daemon, soft: int | None) -> None:

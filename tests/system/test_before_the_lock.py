@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 from harness import child
-from harness.daemon import PATIENCE, configuration, started, until
+from harness.daemon import PATIENCE, configuration, started
 from harness.ordinary import NOBODY, as_nobody
 from harness.tracee import Tracee, mappings, read_memory, traced
-from system.support import program
+from system.support import opened_by, program
 
 # Starts a program that this process traces, and lets it go on whenever it stops.
 TRACER: Final = """
@@ -95,22 +95,6 @@ def test_no_process_of_its_user_attaches_while_it_starts(open_path: Path, empty_
             process.kill()
     assert process.returncode == 78
     assert b"not valid TOML" in said
-
-
-def opened_by(process: "subprocess.Popen[bytes]", pipe: Path) -> int:
-    """Wait until a process has opened a pipe to read; return our descriptor to write."""
-    found: list[int] = []
-
-    def opens() -> bool:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        try:
-            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:  # ENXIO: nobody reads
-            return False
-        return True
-
-    until(opens, "the reading of the configuration")
-    return found[0]
 
 
 def attached(pid: int) -> BaseException | None:

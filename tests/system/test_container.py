@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,7 @@ from typing import Final
 import pytest
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from system.agents import agent, log
-from system.support import GENEROUS, program
+from system.support import GENEROUS, opened_by, program
 
 # Runs the program as the first process. All processes of the namespace end with it, and it
 # ends with the test.
@@ -174,22 +173,19 @@ def test_the_daemon_keeps_nothing_of_what_it_adopts_and_ends_in_order(tmp_path: 
 @pytest.mark.parametrize("name", ["mailbelld", "mailbell"])
 def test_told_to_end_before_it_serves_it_ends(tmp_path: Path, name: str) -> None:
     """It must end at once: otherwise the container's manager waits for its time limit and kills."""
-    # The configuration is a pipe without data, so the program waits there for ever. The test
-    # holds both ends open, because otherwise the program could not open the pipe.
-    os.mkfifo(tmp_path / "pipe", 0o600)
-    held = os.open(tmp_path / "pipe", os.O_RDWR)
+    # The configuration is a pipe without data, so the program waits there for ever.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
     words = {"mailbelld": ["--config"], "mailbell": ["run", "--config"]}[name]
-    process = subprocess.Popen([*CONTAINER, *program(name, *words, str(tmp_path / "pipe"))])
+    process = subprocess.Popen([*CONTAINER, *program(name, *words, str(pipe))])
     try:
-        until(lambda: children(process.pid))
-        pid = first_of(process)
-        until(lambda: str(tmp_path / "pipe") in links(pid), "the opening of the file")
-        os.kill(pid, signal.SIGTERM)
+        held = opened_by(process, pipe)
+        os.kill(first_of(process), signal.SIGTERM)
         assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        os.close(held)
     finally:
         process.kill()
         process.wait()
-        os.close(held)
 
 
 def test_a_command_that_runs_for_long_ends_on_a_signal(daemon: Daemon) -> None:
@@ -202,12 +198,3 @@ def test_a_command_that_runs_for_long_ends_on_a_signal(daemon: Daemon) -> None:
     finally:
         process.kill()
         process.wait()
-
-
-def links(pid: int) -> set[str]:
-    """Return the targets of a process's descriptors."""
-    found = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            found.add(os.readlink(entry))
-    return found
