@@ -254,6 +254,7 @@ HOUSE: Final = (
             "_file",
             "_options",
             "_common",
+            "_layout",
             "_in_time",
             "_dial",
             "_units",

@@ -20,7 +20,13 @@ LIBRARIES: Final = {
     "trio",
 }  # fmt: skip
 # Modules of mailbell that the daemon must not load.
-OTHERS: Final = ("mailbell.agent", "mailbell.client", "mailbell.cli._openmetrics")
+OTHERS: Final = (
+    "mailbell.agent",
+    "mailbell.calling",
+    "mailbell.client",
+    "mailbell.sender_client",
+    "mailbell.cli._openmetrics",
+)
 # Modules of the standard library, beside those that the interpreter itself loads. A name
 # also stands for its part in C, which has "_" before the name.
 STANDARD: Final = {

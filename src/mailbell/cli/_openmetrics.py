@@ -13,7 +13,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from mailbell.interfaces.listener import Account, Sandbox, Status, Table
 
-__all__ = ["openmetrics"]
+__all__ = ["MetricsText", "openmetrics", "sandbox_metrics", "seconds"]
 
 _MICROSECONDS = 1_000_000
 
@@ -27,29 +27,40 @@ def openmetrics(status: Status) -> str:
     Returns:
         OpenMetrics text, ending in `# EOF\n`.
     """
-    text = _Text()
+    text = MetricsText("mailbell_")
     _daemon_metrics(text, status)
     _input_metrics(text, status)
     _account_metrics(text, status.accounts)
     _table_metrics(text, status.tables)
-    _sandbox_metrics(text, status.sandbox)
-    text.lines.append("# EOF\n")
-    return "\n".join(text.lines)
+    sandbox_metrics(text, status.sandbox)
+    return text.end()
 
 
-class _Text:
-    """Builds the OpenMetrics text: one family after another, each sample once."""
+class MetricsText:
+    """Builds the OpenMetrics text: one family after another, each sample once.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: begins the name of each metric.
+
+    Attributes:
+        lines: the lines so far.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self.lines: list[str] = []
         self._written: set[str] = set()
 
+    def end(self) -> str:
+        """End the text, and return it."""
+        return "\n".join([*self.lines, "# EOF\n"])
+
     def family(self, name: str, kind: str, unit: str, explained: str) -> None:
         """Begin a metric family. Its samples must follow directly: a family is one block."""
-        self.lines.append(f"# TYPE mailbell_{name} {kind}")
+        self.lines.append(f"# TYPE {self._prefix}{name} {kind}")
         if unit:
-            self.lines.append(f"# UNIT mailbell_{name} {unit}")
-        self.lines.append(f"# HELP mailbell_{name} {explained}")
+            self.lines.append(f"# UNIT {self._prefix}{name} {unit}")
+        self.lines.append(f"# HELP {self._prefix}{name} {explained}")
 
     def sample(self, name: str, value: int | str, **labels: str) -> None:
         """Add one sample of the last family, unless there is one of that name and these labels.
@@ -58,7 +69,7 @@ class _Text:
         of two accounts or tables with one name.
         """
         inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-        sample = f"mailbell_{name}{{{inside}}}" if inside else f"mailbell_{name}"
+        sample = f"{self._prefix}{name}{{{inside}}}" if inside else f"{self._prefix}{name}"
         if sample not in self._written:
             self._written.add(sample)
             self.lines.append(f"{sample} {value}")
@@ -79,20 +90,28 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
-def _seconds(microseconds: int) -> str:
+def seconds(microseconds: int) -> str:
+    """Write a time in seconds, to the microsecond.
+
+    Args:
+        microseconds: the time.
+
+    Returns:
+        The number as text.
+    """
     # Integers, because a double cannot hold the microseconds of every later time.
     whole, rest = divmod(abs(microseconds), _MICROSECONDS)
     return f"{'-' if microseconds < 0 else ''}{whole}.{rest:06d}"
 
 
-def _daemon_metrics(text: _Text, status: Status) -> None:
+def _daemon_metrics(text: MetricsText, status: Status) -> None:
     text.family("build_info", "gauge", "", "The daemon's version.")
     text.sample("build_info", 1, version=status.version)
     text.family("start_time_seconds", "gauge", "seconds", "When the daemon started.")
-    text.sample("start_time_seconds", _seconds(status.started))
+    text.sample("start_time_seconds", seconds(status.started))
     if status.uptime is not None:
         text.family("uptime_seconds", "gauge", "seconds", "How long the daemon has been up.")
-        text.sample("uptime_seconds", _seconds(status.uptime))
+        text.sample("uptime_seconds", seconds(status.uptime))
     text.gauge("connections", "Network connections open now.", status.connections)
     text.gauge("connections_limit", "Network connections at most.", status.connections_limit)
     text.gauge("subscribers", "Subscribers now.", status.subscribers)
@@ -100,7 +119,7 @@ def _daemon_metrics(text: _Text, status: Status) -> None:
     text.counter("log_suppressed", "Log lines held back or not written.", status.log_suppressed)
 
 
-def _input_metrics(text: _Text, status: Status) -> None:
+def _input_metrics(text: MetricsText, status: Status) -> None:
     text.family("inputs", "counter", "", "Connections and datagrams by how they ended.")
     for transport, counts in (("tcp", status.outcomes.tcp), ("udp", status.outcomes.udp)):
         for outcome, count in counts.items():
@@ -120,7 +139,7 @@ def _input_metrics(text: _Text, status: Status) -> None:
         text.sample("local_events_total", count, event=event)
 
 
-def _account_metrics(text: _Text, accounts: tuple[Account, ...]) -> None:
+def _account_metrics(text: MetricsText, accounts: tuple[Account, ...]) -> None:
     text.family("notifications", "counter", "", "Notifications by account.")
     for account in accounts:
         text.sample("notifications_total", account.count, account=account.name)
@@ -129,11 +148,11 @@ def _account_metrics(text: _Text, accounts: tuple[Account, ...]) -> None:
     for account in accounts:
         # No sample means "never" to a collector; a zero would mean 1970.
         if account.time is not None:
-            at = _seconds(account.time)
+            at = seconds(account.time)
             text.sample("last_notification_time_seconds", at, account=account.name)
 
 
-def _table_metrics(text: _Text, tables: tuple[Table, ...]) -> None:
+def _table_metrics(text: MetricsText, tables: tuple[Table, ...]) -> None:
     text.family("source_entries", "gauge", "", "Sources a table holds now.")
     for table in tables:
         text.sample("source_entries", table.entries, table=table.name)
@@ -145,7 +164,13 @@ def _table_metrics(text: _Text, tables: tuple[Table, ...]) -> None:
         text.sample("source_evictions_total", table.evicted, table=table.name)
 
 
-def _sandbox_metrics(text: _Text, sandbox: Sandbox) -> None:
+def sandbox_metrics(text: MetricsText, sandbox: Sandbox) -> None:
+    """Add the state of the sandbox.
+
+    Args:
+        text: where it is added.
+        sandbox: the sandbox, from a daemon's status.
+    """
     text.family("sandbox_info", "gauge", "", "The identity the daemon runs under.")
     text.sample(
         "sandbox_info",

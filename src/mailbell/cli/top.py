@@ -14,21 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from mailbell.cli._common import plain_table, show, socket_option
+from mailbell.cli._layout import duration, sandbox_line
 from mailbell.cli._screen import Screen
-from mailbell.cli.status import (
-    duration,
-    landlock_version,
-    limited_sources,
-    outcome_counts,
-    sandbox_facts,
-    uptime,
-)
+from mailbell.cli.status import limited_sources, outcome_counts, uptime
 from mailbell.cli.watch import how
 from mailbell.client import Client, State, Subscription
 from mailbell.core.errors import PrivilegeError, TemporaryError, UnavailableError
 from mailbell.core.escape import printable
 from mailbell.core.notification import Notification
-from mailbell.interfaces.listener import Account, Sandbox, Status
+from mailbell.interfaces.listener import Account, Status
 
 __all__ = ["View", "command", "frame"]
 
@@ -156,7 +150,7 @@ def _head(view: View, now: float) -> Iterable[Text]:
     yield Text(f"mailbelld {printable(status.version)}, process {status.pid}, up {up}")
     if view.live:
         yield _connection(view, now)
-    yield _sandbox(status.sandbox)
+    yield sandbox_line(status.sandbox)
     counts = f"connections {status.connections} of {status.connections_limit}, "
     counts += f"subscribers {status.subscribers} of {status.subscribers_limit}"
     yield Text(counts + (" (this view is one of them)" if view.live else ""))
@@ -172,16 +166,6 @@ def _connection(view: View, now: float) -> Text:
     if view.lost:
         return Text(f"connected again, {passed} ago; lost so far: {view.lost}", style="yellow")
     return Text("connected", style="green")
-
-
-def _sandbox(sandbox: Sandbox) -> Text:
-    facts = list(sandbox_facts(sandbox))
-    weak = [f"{name} {printable(value)}" for good, name, value in facts if not good]
-    if weak:
-        return Text(f"sandbox WEAK: {'; '.join(weak)}", style="bold red")
-    version = landlock_version(sandbox)
-    locked = f"uid {sandbox.uid}, {sandbox.permitted_calls} system calls permitted"
-    return Text(f"sandbox ok: {locked}, Landlock {version}", style="green")
 
 
 def _accounts(view: View, now: float, at_most: int) -> Iterable[RenderableType]:

@@ -7,17 +7,14 @@ counted outcome. Pure: the clock and the status are arguments.
 from collections.abc import Callable
 from typing import Protocol
 
-from mailbell.core.mailbox import normalize_mailbox
 from mailbell.core.sender_outcome import InputOutcome
 from mailbell.interfaces.sender import Step
 from mailbell.interfaces.sender_status import Status
 from mailbell.sender._accounts import Account, Accounts
-from mailbell.sender._requests import Malformed, NewMail, Request, parse_line_untrusted
+from mailbell.sender._requests import Malformed, NewMail, Request, read_login
 from mailbell.sender._speakers import Origin, Speaker
 
 __all__ = ["Explainer", "Receiver", "SenderDesk"]
-
-_NO_NAME = Malformed("no account may be called so")
 
 
 class Receiver(Protocol):
@@ -76,32 +73,26 @@ class SenderDesk:
         """Take a notification.
 
         Args:
-            account: any text.
+            account: any text but an empty one.
             uid: the user who calls.
 
         Returns:
             The counted outcome.
         """
-        name = normalize_mailbox(account)
-        return self._take(_NO_NAME if name is None else NewMail(name), uid)
+        return self._take(NewMail(account), uid)
 
     def seen(self, account: str, address: str, uid: int) -> InputOutcome:
         """Take a login.
 
         Args:
-            account: any text.
+            account: any text but an empty one.
             address: any text.
             uid: the user who calls.
 
         Returns:
             The counted outcome.
         """
-        name = normalize_mailbox(account)
-        if name is None:
-            return self._take(_NO_NAME, uid)
-        # The rules for an address are those of a line. The name has no space, so it is one word.
-        line = f"seen {name} {address}".encode(errors="replace")
-        return self._take(parse_line_untrusted(line), uid)
+        return self._take(read_login(account, address), uid)
 
     def explain(self, account: str) -> tuple[Step, ...]:
         """Tell what a notification would do now.
