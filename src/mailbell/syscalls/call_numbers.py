@@ -21,6 +21,9 @@ ARCHITECTURES: Final = frozenset({"x86_64", "aarch64"})
 
 CONSTANTS: Final[dict[str, int]] = {
     # as in accept4(2), socket(2), recv(2), send(2)
+    "SOCK_STREAM": 1,
+    "SOCK_DGRAM": 2,
+    "SOCK_NONBLOCK": 0o4000,
     "SOCK_CLOEXEC": 0o2000000,
     "AF_UNIX": 1,
     "AF_INET": 2,
@@ -32,6 +35,7 @@ CONSTANTS: Final[dict[str, int]] = {
     "MSG_NOSIGNAL": 0x4000,
     # as in socket(7)
     "SOL_SOCKET": 1,
+    "SO_ERROR": 4,
     "SO_SNDBUF": 7,
     "SO_PEERCRED": 17,
     "SO_MEMINFO": 55,
