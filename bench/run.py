@@ -26,6 +26,7 @@ from bench.workloads import (
     configured,
     fanout,
     filtered,
+    hook,
     idle,
     latency,
     senders,
@@ -47,6 +48,7 @@ WORKLOADS: Final[Mapping[str, Callable[[Plan], Section]]] = {
     "senders": senders.measure,
     "idle": idle.measure,
     "startup": startup.measure,
+    "hook": hook.measure,
 }
 
 
