@@ -80,3 +80,7 @@ class Front:
     def counted(self) -> dict[InputOutcome, int]:
         """Return the outcomes that are not zero."""
         return {outcome: count for outcome, count in self.counters.inputs.items() if count}
+
+    def is_done(self, inputs: int) -> bool:
+        """Tell whether so many inputs have an outcome."""
+        return sum(self.counters.inputs.values()) == inputs
