@@ -20,6 +20,7 @@ from mailbell._sys import local_socket
 from mailbell._sys.local_socket import (
     AlreadyRunningError,
     bind_local,
+    bind_local_datagrams,
     examine_local,
     require_safe_passed,
 )
@@ -278,7 +279,7 @@ def test_who_listens_cannot_delay_the_probe(
 def test_a_datagram_socket_is_left_alone(place: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(place))
-        with pytest.raises(ConfigurationError, match="receives datagrams"):
+        with pytest.raises(ConfigurationError, match="a socket of another kind"):
             bind_local(str(place), 0o600, None)
     assert place.is_socket()
 
@@ -531,3 +532,17 @@ def test_a_group_the_user_namespace_does_not_have(
         examine_local(str(place), group)
     table.unlink()
     examine_local(str(place), 1)
+
+
+def test_datagrams_arrive_and_a_dead_socket_is_replaced(place: Path) -> None:
+    with bind_local_datagrams(str(place), 0o660, None) as sock:
+        assert place.stat().st_mode & 0o777 == 0o660
+        assert not sock.getblocking()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+            peer.sendto(b"new", str(place))
+        assert sock.recv(64) == b"new"
+        with pytest.raises(AlreadyRunningError, match="another mailbell-x is running"):
+            bind_local_datagrams(str(place), 0o660, None, program="mailbell-x")
+        with pytest.raises(ConfigurationError, match="a socket of another kind"):
+            bind_local(str(place), 0o660, None)
+    bind_local_datagrams(str(place), 0o660, None).close()

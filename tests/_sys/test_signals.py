@@ -6,7 +6,11 @@ import signal
 import pytest
 from harness.child import run
 
-from mailbell._sys.signals import ending_signals, prepare_signals
+from mailbell._sys.signals import (
+    children_are_waited_for,
+    ending_signals,
+    prepare_signals,
+)
 
 OTHERS = {signal.SIGKILL, signal.SIGSTOP}
 
@@ -88,3 +92,16 @@ def test_others_end_it_however_it_was_started(number: signal.Signals) -> None:
         return number in ending_signals()
 
     assert run(body).value is True
+
+
+def test_a_child_can_be_waited_for_although_children_are_ignored() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with children_are_waited_for():
+            pid = os.fork()
+            if not pid:
+                os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, before)

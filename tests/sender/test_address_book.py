@@ -241,3 +241,12 @@ def test_restored_accounts_go_in_the_order_in_which_they_were_seen() -> None:
         assert one.fresh(f"user{number}", 2.0) == ()
         assert one.fresh(f"user{number + 1}", 2.0) == (v4(1),)
     assert len(one) == accounts
+
+
+def test_the_book_tells_how_much_it_holds_and_what_it_gave_up() -> None:
+    book = AddressBook(ttl=60, addresses=2, accounts=2, secret="s")
+    for account, address in (("a", "192.0.2.1"), ("a", "192.0.2.2"), ("b", "192.0.2.1")):
+        book.see(account, Address.parse(address), 0)
+    assert (len(book), book.sightings, book.evicted) == (2, 3, 0)
+    book.see("c", Address.parse("192.0.2.1"), 1)
+    assert (len(book), book.sightings, book.evicted) == (2, 2, 1)

@@ -1,6 +1,7 @@
 """The kernel's numbers, compared with those that the standard library was compiled with."""
 
 import errno
+import fcntl
 import mmap
 import os
 import platform
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 # Names of Linux's uapi headers that no module of the standard library has in every supported
 # version.
 ELSEWHERE = {
+    "AT_EMPTY_PATH": 0x1000,
     "FIONBIO": 0x5421,
     "FUTEX_WAIT_BITSET_PRIVATE": 9 | 128,
     "FUTEX_WAIT_PRIVATE": 0 | 128,
@@ -39,7 +41,7 @@ ELSEWHERE = {
 def test_constant_is_what_python_knows(name: str) -> None:
     known = [
         int(getattr(module, name))
-        for module in (os, socket, signal, mmap, time)
+        for module in (os, socket, signal, mmap, time, fcntl)
         if hasattr(module, name)
     ]
     assert known

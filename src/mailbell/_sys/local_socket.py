@@ -25,7 +25,14 @@ from mailbell.core.errors import (
     PrivilegeError,
 )
 
-__all__ = ["BACKLOG", "AlreadyRunningError", "bind_local", "examine_local", "require_safe_passed"]
+__all__ = [
+    "BACKLOG",
+    "AlreadyRunningError",
+    "bind_local",
+    "bind_local_datagrams",
+    "examine_local",
+    "require_safe_passed",
+]
 
 BACKLOG: Final = 128
 """How many connections may wait, if the caller does not say."""
@@ -83,19 +90,55 @@ def bind_local(
         OperatingSystemError: another daemon listens there, or the system refuses.
         PrivilegeError: this process may not write there, or may not use that group.
     """
+    # SOCK_CLOEXEC is Python's default (PEP 446).
     try:
-        return _bind(path, mode, gid, trusted, backlog)
+        return _bind(socket.SOCK_STREAM, path, mode, gid, trusted, backlog)
+    except AlreadyRunningError as error:
+        raise AlreadyRunningError(path, error.pid, program) from error
+
+
+def bind_local_datagrams(
+    path: str,
+    mode: int,
+    gid: int | None,
+    trusted: Collection[int] = (),
+    *,
+    program: str = "mailbelld",
+) -> socket.socket:
+    """Receive datagrams on a Unix socket.
+
+    Args:
+        path: as for `bind_local`.
+        mode: as for `bind_local`. Write permission lets a user send.
+        gid: as for `bind_local`.
+        trusted: as for `bind_local`.
+        program: as for `bind_local`.
+
+    Returns:
+        A bound socket: non-blocking, close-on-exec.
+
+    Raises:
+        ConfigurationError: as `bind_local`.
+        OperatingSystemError: as `bind_local`.
+        PrivilegeError: as `bind_local`.
+    """
+    try:
+        return _bind(socket.SOCK_DGRAM, path, mode, gid, trusted, 0)
     except AlreadyRunningError as error:
         raise AlreadyRunningError(path, error.pid, program) from error
 
 
 def _bind(
-    path: str, mode: int, gid: int | None, trusted: Collection[int], backlog: int
+    kind: socket.SocketKind,
+    path: str,
+    mode: int,
+    gid: int | None,
+    trusted: Collection[int],
+    backlog: int,
 ) -> socket.socket:
-    if _find_dead(path, trusted):
+    if _find_dead(path, trusted, kind):
         _remove(path)
-    # SOCK_CLOEXEC is Python's default (PEP 446).
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
     # A connection has this option as the socket has it at connect(2). So it comes first.
     refuse_descriptors(sock)
     try:
@@ -105,7 +148,8 @@ def _bind(
         raise _explain(error, path) from error
     try:
         # Before anything else: a socket that does not listen yet looks dead to another daemon.
-        sock.listen(backlog)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(backlog)
         _grant(path, mode, gid)
     except OSError as error:
         sock.close()
@@ -208,12 +252,12 @@ def _has_access_list(path: str) -> bool:
     return True
 
 
-def _find_dead(path: str, trusted: Collection[int]) -> bool:
+def _find_dead(path: str, trusted: Collection[int], kind: int = socket.SOCK_STREAM) -> bool:
     """Refuse a path that cannot be used; return whether a dead socket is there."""
     _require_usable(path)
     _require_safe_directory(os.path.dirname(path) or ".", trusted)
     try:
-        return _require_free_or_dead(path)
+        return _require_free_or_dead(path, kind)
     except OSError as error:
         raise _explain(error, path) from error
 
@@ -283,18 +327,18 @@ def _require_safe_directory(directory: str, trusted: Collection[int]) -> None:
         )
 
 
-def _require_free_or_dead(path: str) -> bool:
+def _require_free_or_dead(path: str, kind: int) -> bool:
     """Return whether the path is a dead socket; refuse any other file that is there."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return False
     if not stat.S_ISSOCK(status.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no socket"
+        found = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no socket"
         raise ConfigurationError(
-            f"{path} exists and is {kind}", "remove it yourself, or choose another socket path"
+            f"{path} exists and is {found}", "remove it yourself, or choose another socket path"
         )
-    _require_dead(path)
+    _require_dead(path, kind)
     return True
 
 
@@ -309,9 +353,9 @@ def _remove(path: str) -> None:
         raise _explain(error, path) from error
 
 
-def _require_dead(path: str) -> None:
+def _require_dead(path: str, kind: int) -> None:
     """Refuse a socket on which a process listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+    with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
         refuse_descriptors(probe)  # who listens there could delay the close of the probe
         code = probe.connect_ex(path)
         # unix(7): for the side that connects, the credentials of the process that
@@ -319,7 +363,8 @@ def _require_dead(path: str) -> None:
         pid = 0 if code else peer_credentials(probe).pid
     if code == errno.EPROTOTYPE:
         raise ConfigurationError(
-            f"another program receives datagrams at {path}", "choose another socket path"
+            f"another program has a socket of another kind at {path}",
+            "stop it first, or choose another socket path",
         )
     if code in {0, errno.EAGAIN}:  # EAGAIN: a process listens, and its queue is full
         raise AlreadyRunningError(path, pid)

@@ -18,10 +18,16 @@ Source: signal(7), "Standard signals".
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, NoReturn
 
-__all__ = ["end_as_first_process", "ending_signals", "prepare_signals"]
+__all__ = [
+    "children_are_waited_for",
+    "end_as_first_process",
+    "ending_signals",
+    "prepare_signals",
+]
 
 # Ctrl-\ sends SIGQUIT. The kernel sends SIGXCPU when the processor time of `ulimit -t` is
 # used up, and later kills a process that goes on. LXC sends SIGPWR to the first process of a
@@ -84,6 +90,19 @@ def ending_signals() -> tuple[signal.Signals, ...]:
         for number in (*_ENDING, signal.SIGHUP)
         if number not in _OF_TERMINALS or signal.getsignal(number) is not signal.SIG_IGN
     )
+
+
+@contextmanager
+def children_are_waited_for() -> Iterator[None]:
+    """Let this process learn how its children end, in the block.
+
+    While SIGCHLD is ignored the kernel keeps no status of a child (wait(2), "Notes").
+    """
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def end_as_first_process() -> None:

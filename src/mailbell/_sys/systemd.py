@@ -305,6 +305,11 @@ class Notifier:
         """Whether there is a service manager."""
         return self._sock is not None
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptor of the connection; none: there is no service manager."""
+        return () if self._sock is None else (self._sock.fileno(),)
+
     def ready(self) -> bool:
         """Say that the daemon is locked in and serves.
 

@@ -17,7 +17,7 @@ from mailbell.agent.configuration import Job, parse
 from mailbell.agent.folders import configuration_folder
 from mailbell.agent.preset import Preset
 from mailbell.agent.preset import parse as parse_preset
-from mailbell.cli._file import in_file
+from mailbell.cli._toml_file import in_file
 from mailbell.configuration.reader import MAX_BYTES
 from mailbell.core.errors import ConfigurationError, MailbellError, PrivilegeError, Problem
 

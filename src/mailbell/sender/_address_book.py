@@ -81,6 +81,9 @@ class _Records:
     def give_back(self, number: int) -> None:
         self._free.append(number)
 
+    def __len__(self) -> int:
+        return self._used - len(self._free)
+
 
 class AddressBook:
     """The last-used addresses of each account.
@@ -90,11 +93,14 @@ class AddressBook:
         addresses: how many addresses of one account are remembered.
         accounts: how many accounts are remembered.
         secret: text that no peer can know. Fingerprints depend on it.
+
+    Attributes:
+        evicted: how many accounts were forgotten because the book was full.
     """
 
     __slots__ = (
         "_accounts", "_addresses", "_count", "_index", "_last", "_limit", "_newest", "_oldest",
-        "_secret", "_sightings", "_ttl",
+        "_secret", "_sightings", "_ttl", "evicted",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +117,7 @@ class AddressBook:
         self._index = array("I", [0]) * size
         self._last = size - 1
         self._count = 0
+        self.evicted = 0
         self._newest = self._oldest = _NONE  # the ends of the linked accounts
 
     def __len__(self) -> int:
@@ -121,6 +128,11 @@ class AddressBook:
     def limit(self) -> int:
         """How many accounts are held at most."""
         return self._limit
+
+    @property
+    def sightings(self) -> int:
+        """How many addresses are held, all accounts together. Some may not be fresh."""
+        return len(self._sightings)
 
     @property
     def ttl(self) -> float:
@@ -277,6 +289,7 @@ class AddressBook:
         """Add an account that is linked nowhere yet; the oldest one goes if the book is full."""
         if self._count == self._limit:
             self._forget(self._oldest)
+            self.evicted += 1
             place, _ = self._find(account)
         number = self._accounts.new()
         self._accounts.put(number, *self._fingerprint(account), _NONE, _NONE, _NONE)

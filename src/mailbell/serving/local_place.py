@@ -10,7 +10,7 @@ from mailbell._sys.credentials import Identity, find_group_to_give
 from mailbell._sys.local_socket import BACKLOG, bind_local, require_safe_passed
 from mailbell.core.errors import ConfigurationError
 
-__all__ = ["LocalPlace", "open_local"]
+__all__ = ["LocalPlace", "group_of", "open_local"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +54,30 @@ def open_local(
     if given is not None:
         require_safe_passed(_path_of(given), place.mode, trusted)
         return given, ""
+    mode, gid = group_of(place, identity)
+    sock = bind_local(place.path, mode, gid, trusted, backlog=place.backlog, program=place.program)
+    return sock, place.group if mode != place.mode else ""
+
+
+def group_of(place: LocalPlace, identity: Identity | None) -> tuple[int, int | None]:
+    """Tell with which mode and for which group a socket is bound.
+
+    Args:
+        place: where it is to be.
+        identity: the user that the daemon will become; None: it keeps its user.
+
+    Returns:
+        The mode, and the number of the group; None: the process's own. If this user cannot
+        give the socket to the group of `place`, the mode admits the user only: the socket then
+        keeps the user's own group, which the operator did not name.
+
+    Raises:
+        ConfigurationError: there is no such group, and this process runs as root.
+    """
     if not place.group:
-        own = None if identity is None else identity.gid
-        return _bind(place, place.mode, own, trusted), ""
-    group = find_group_to_give(place.group, place.key)
-    if group is None:
-        # The socket keeps the user's own group, which the operator did not name. So the
-        # group and all others get no access.
-        return _bind(place, place.mode & 0o700, None, trusted), place.group
-    return _bind(place, place.mode, group, trusted), ""
-
-
-def _bind(place: LocalPlace, mode: int, gid: int | None, trusted: set[int]) -> socket.socket:
-    return bind_local(place.path, mode, gid, trusted, backlog=place.backlog, program=place.program)
+        return place.mode, None if identity is None else identity.gid
+    gid = find_group_to_give(place.group, place.key)
+    return place.mode if gid is not None else place.mode & 0o700, gid
 
 
 def _path_of(sock: socket.socket) -> str:

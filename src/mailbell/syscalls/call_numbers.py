@@ -6,7 +6,7 @@ a policy means the same on every machine; those modules also lack some of them. 
 them with the standard library.
 
 Source: Linux `include/uapi`: asm-generic/{mman-common,mman,socket,signal,ioctls}.h,
-linux/{futex,prctl,time,random,net}.h.
+linux/{futex,prctl,time,random,net,fcntl,in}.h.
 """
 
 import errno
@@ -33,12 +33,17 @@ CONSTANTS: Final[dict[str, int]] = {
     "MSG_DONTWAIT": 0x40,
     "RWF_NOWAIT": 0x8,
     "MSG_NOSIGNAL": 0x4000,
+    "IPPROTO_TCP": 6,
+    "IPPROTO_UDP": 17,
     # as in socket(7)
     "SOL_SOCKET": 1,
     "SO_ERROR": 4,
     "SO_SNDBUF": 7,
     "SO_PEERCRED": 17,
     "SO_MEMINFO": 55,
+    # as in fcntl(2), openat(2)
+    "F_SETLK": 6,
+    "AT_EMPTY_PATH": 0x1000,
     # as in ioctl(2)
     "FIONBIO": 0x5421,
     # as in mmap(2), mprotect(2), mremap(2), madvise(2)

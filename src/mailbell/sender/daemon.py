@@ -1,0 +1,367 @@
+"""The sender: locks itself in, puts its parts together and serves.
+
+`Daemon` needs a `Locked`, which only `mailbell.sandbox.lock.lock` makes. So a process
+that is not in its sandbox cannot serve.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import trio
+
+from mailbell import __version__
+from mailbell.core.clock import Clock
+from mailbell.core.errors import MailbellError
+from mailbell.core.sender_outcome import RingOutcome
+from mailbell.core.target import Target
+from mailbell.interfaces.sender_status import Book, Status
+from mailbell.interfaces.sender_status import Store as StoreState
+from mailbell.logs.journal import Journal, Level
+from mailbell.sandbox.lock import (
+    Locked,
+    Unprivileged,
+    clear_inherited,
+    drop_privileges,
+    lock,
+    step,
+)
+from mailbell.sandbox.report import describe_sandbox, log_locked, uncovered
+from mailbell.sender._accounts import Account, Accounts
+from mailbell.sender._address_rules import AddressRules
+from mailbell.sender._bell import Bell
+from mailbell.sender._counters import Counters
+from mailbell.sender._datagram_server import ComsatServer, CyrusServer
+from mailbell.sender._desk import SenderDesk
+from mailbell.sender._dialer import Dialer
+from mailbell.sender._hook_server import PLACES, HookServer
+from mailbell.sender._local_service import WATCHERS, LocalService
+from mailbell.sender._recent import Recent
+from mailbell.sender._reception import Reception
+from mailbell.sender._resolver_client import ResolverClient
+from mailbell.sender._ring import Ring
+from mailbell.sender._schedule import Schedule
+from mailbell.sender._speakers import Speakers
+from mailbell.sender._watchers import Watchers
+from mailbell.sender.configuration import Configuration
+from mailbell.sender.prepare import Prepared, prepare, steady
+from mailbell.serving import lifecycle
+
+__all__ = ["Daemon", "run"]
+
+# Accounts that are rung in one go when the last run did not end in order, and seconds until the
+# next ones. So new mail is heard meanwhile.
+PORTION = 64
+PORTION_REST = 0.001
+RETRY = 10.0
+"""Seconds until the store tries again to write what it could not."""
+
+# Nothing was tried, so a line in the log would say nothing that the next line does not say.
+_SILENT = frozenset({RingOutcome.COALESCED, RingOutcome.BACKING_OFF})
+
+
+def run(configuration: Configuration) -> None:
+    """Run the sender in this process until a signal ends it.
+
+    Args:
+        configuration: where to listen, and whom to ring.
+
+    Raises:
+        MailbellError: the sender could not start and has accepted nothing, or a process that
+            it cannot do without has ended.
+    """
+    clear_inherited()
+    journal = lifecycle.make_journal()
+    prepared = prepare(configuration, os.environ, journal)
+    unprivileged = drop_privileges(prepared.confinement)
+    # A task of the running daemon raises an exception group. So this step catches only
+    # errors of the start of the event loop.
+    with step("start event loop"):
+        trio.run(_serve, configuration, prepared, unprivileged, journal)
+
+
+async def _serve(
+    configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
+) -> None:
+    told = lifecycle.signal_queue()
+    daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
+    await daemon.serve(told)
+    lifecycle.ignore_signals()
+
+
+class Daemon:
+    """One run of mailbell-sender.
+
+    Args:
+        configuration: the valid configuration.
+        prepared: everything that was opened before the lock.
+        locked: the proof that this process is locked in.
+        journal: the sender's log.
+    """
+
+    def __init__(
+        self, configuration: Configuration, prepared: Prepared, locked: Locked, journal: Journal
+    ) -> None:
+        self._configuration = configuration
+        self._prepared = prepared
+        self._locked = locked
+        self._journal = journal
+        self._clock = Clock(lifecycle.boottime, lifecycle.wall_clock)
+        self._started = self._clock.now()
+        self._failure: MailbellError | None = None
+        self._counters = Counters()
+        self._recent = Recent()
+        self._watchers = Watchers(WATCHERS)
+        self._accounts = Accounts(configuration)
+        self._store = prepared.keeper.store
+        self._book = prepared.keeper.book
+        self._names = self._resolver()
+        self._connect(configuration, prepared)
+        self._listening = tuple(self._places())
+
+    def _connect(self, configuration: Configuration, prepared: Prepared) -> None:
+        """Put the parts together, from the targets to the sockets."""
+        send, last_used, journal = configuration.send, configuration.last_used, self._journal
+        rules = AddressRules(last_used.allow, last_used.deny, prepared.own)
+        self._schedule = Schedule(
+            interval=send.interval,
+            backoff=send.backoff,
+            rate=send.rate,
+            connections=send.connections,
+            deadline=send.deadline,
+            horizon=max(last_used.ttl, send.backoff.longest),
+            on_ring=self._on_ring,
+            on_due=self._wake_dialer,
+        )
+        self._dialer = Dialer(
+            self._schedule,
+            epoll=prepared.epoll,
+            rules=rules,
+            names=self._names,
+            connections=send.connections,
+            journal=journal,
+        )
+        self._bell = Bell(
+            book=self._book,
+            rules=rules,
+            schedule=self._schedule,
+            steady=steady,
+            note=self._store.note,
+            on_ring=self._on_ring,
+        )
+        speakers = Speakers(self._accounts, prepared.users, prepared.trusted)
+        folders = configuration.quiet.folders
+        self._reception = Reception(
+            self._accounts, speakers, self._bell, folders, self._counters, journal
+        )
+        self._hook = HookServer(prepared.sockets.hook, self._reception, journal)
+        desk = SenderDesk(
+            accounts=self._accounts,
+            reception=self._reception,
+            bell=self._bell,
+            clock=trio.current_time,
+            status=self.status,
+        )
+        local = LocalService(desk, self._watchers, journal, count=self._counters.count_local)
+        self._control = local.server(prepared.sockets.control)
+
+    def _wake_dialer(self) -> None:
+        self._dialer.wake()
+
+    def _resolver(self) -> ResolverClient | None:
+        found = self._prepared.resolver
+        return None if found is None else ResolverClient(found, self._journal)
+
+    async def serve(self, told: AsyncIterator[signal.Signals]) -> None:
+        """Serve until a signal ends it.
+
+        Args:
+            told: signals; SIGHUP is logged, any other stops it.
+
+        Raises:
+            MailbellError: the reader of Cyrus's socket has ended.
+        """
+        self._log_start()
+        self._store.load()
+        async with trio.open_nursery() as nursery:
+            self._start_servers(nursery)
+            nursery.start_soon(self._ring_what_waited)
+            nursery.start_soon(self._retry_store)
+            nursery.start_soon(lifecycle.feed_watchdog, self._prepared.notifier)
+            lifecycle.say_ready(self._prepared.notifier, self._journal)
+            await lifecycle.until_told(told, self._journal)
+            self._prepared.notifier.stopping()
+            nursery.cancel_scope.cancel()
+        self._store.close(dict.fromkeys(self._schedule.waiting()))
+        if self._failure is not None:
+            raise self._failure
+
+    def _start_servers(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self._dialer.serve)
+        nursery.start_soon(self._hook.serve)
+        nursery.start_soon(self._control.serve)
+        for sock in self._prepared.sockets.comsat:
+            nursery.start_soon(ComsatServer(sock, self._reception, self._journal).serve)
+        if self._prepared.cyrus is not None:
+            nursery.start_soon(self._serve_cyrus, self._prepared.cyrus.pair, nursery)
+        if self._names is not None:
+            nursery.start_soon(self._names.serve)
+
+    async def _serve_cyrus(self, pair: socket.socket, nursery: trio.Nursery) -> None:
+        """Receive from the reader of Cyrus's socket. When the reader ends, so does the sender."""
+        try:
+            await CyrusServer(pair, self._reception, self._journal).serve()
+        except MailbellError as error:
+            self._failure = error
+            nursery.cancel_scope.cancel()
+
+    async def _ring_what_waited(self) -> None:
+        """Ring what the last run accepted and may not have sent.
+
+        If the last run did not end in order, it may have read a line and not noted it. So every
+        account that can be rung is rung: a notification only says "look for mail".
+        """
+        rung = 0
+        for account in self._waiting():
+            self._bell.ring(account, trio.current_time())
+            rung += 1
+            if not rung % PORTION:
+                await trio.sleep(PORTION_REST)
+        if rung:
+            why = "rings that waited" if self._store.was_clean else "the last run did not end"
+            self._journal.log(Level.NOTICE, "resumed", accounts=rung, why=why)
+
+    def _waiting(self) -> Iterator[Account]:
+        if self._store.was_clean:
+            names: Iterator[str] = iter(self._store.pending)
+        else:
+            names = self._all_names()
+        for name in names:
+            account = self._accounts.find(name)
+            if account is not None:
+                yield account
+
+    def _all_names(self) -> Iterator[str]:
+        """Yield the accounts that may have an address now, each once."""
+        listed = set()
+        for account in self._accounts.listed:
+            listed.add(account.name)
+            has_target = any(isinstance(each, Target) for each in account.targets)
+            if has_target or self._book.fresh(account.name, steady()):
+                yield account.name
+        for name in self._store.names():
+            if name not in listed and self._book.fresh(name, steady()):
+                yield name
+
+    async def _retry_store(self) -> None:
+        while True:
+            await trio.sleep(RETRY)
+            self._store.retry()
+
+    def _on_ring(self, ring: Ring) -> None:
+        self._counters.count_ring(ring.outcome)
+        self._recent.note(ring, trio.current_time())
+        self._watchers.tell(ring)
+        if ring.outcome not in _SILENT:
+            self._journal.log(
+                Level.INFO,
+                ring.outcome.value,
+                account=ring.account,
+                target=ring.target,
+                milliseconds=round(ring.milliseconds, 1) if ring.milliseconds else None,
+            )
+
+    def status(self) -> Status:
+        """Return everything that the sender tells about itself."""
+        now = trio.current_time()
+        schedule, prepared = self._schedule, self._prepared
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            started=self._clock.time_of(self._started),
+            uptime=self._clock.age(self._started),
+            listening=self._listening,
+            inputs=self._counters.snapshot_inputs(),
+            rings=self._counters.snapshot_rings(),
+            latency=self._recent.latency(),
+            accounts=self._recent.accounts(now),
+            accounts_listed=len(self._accounts.listed),
+            targets=self._recent.targets(now, self._back_off),
+            targets_known=schedule.known,
+            pending=schedule.pending,
+            backing_off=schedule.backing_off,
+            book=self._book_state(),
+            store=self._store_state(),
+            names={} if self._names is None else {"known": self._names.known},
+            companions={each.program: each.pid for each in prepared.companions},
+            connections=self._hook.connections,
+            connections_limit=PLACES,
+            sending=schedule.in_flight,
+            sending_limit=self._configuration.send.connections,
+            watchers=len(self._watchers),
+            watchers_limit=self._watchers.limit,
+            local=self._counters.snapshot_local(),
+            log_suppressed=self._journal.suppressed,
+            sandbox=describe_sandbox(self._locked),
+        )
+
+    def _back_off(self, target: Target) -> float | None:
+        now = trio.current_time()
+        outlook = self._schedule.outlook(target, now)
+        return now + outlook.wait if outlook.backs_off else None
+
+    def _book_state(self) -> Book:
+        book = self._book
+        return Book(
+            accounts=len(book),
+            addresses=book.sightings,
+            capacity=book.limit,
+            evicted=book.evicted,
+        )
+
+    def _store_state(self) -> StoreState:
+        status = self._store.status()
+        return StoreState(
+            url=self._configuration.store.url,
+            failing=status.problem,
+            set_aside=status.moved_aside,
+            pending=len(self._store.pending),
+        )
+
+    def _places(self) -> Iterator[str]:
+        sockets = self._prepared.sockets
+        yield f"hook {sockets.hook.getsockname()}"
+        yield f"control {sockets.control.getsockname()}"
+        for sock in sockets.comsat:
+            host, port = sock.getsockname()[:2]
+            yield f"comsat [{host}]:{port}" if ":" in host else f"comsat {host}:{port}"
+        if sockets.cyrus is not None:
+            yield f"cyrus {self._configuration.listen.cyrus}"
+
+    def _log_start(self) -> None:
+        sockets = self._prepared.sockets
+        for name in self._listening:
+            self._journal.log(Level.INFO, "listening", on=name)
+        if sockets.activated:
+            self._journal.log(Level.INFO, "activated", sockets=", ".join(sockets.activated))
+        if sockets.withheld:
+            self._journal.log(Level.NOTICE, "socket_group_withheld", group=sockets.withheld)
+        for name in self._prepared.missing:
+            self._journal.log(Level.WARNING, "no_such_user", name=name, key="listen.trusted")
+        for what in self._prepared.notifier.unusable:
+            self._journal.log(Level.WARNING, "service_manager_unusable", what=what)
+        for what in self._uncovered():
+            self._journal.log(Level.NOTICE, "uncovered", what=what)
+        for companion in self._prepared.companions:
+            self._journal.log(Level.INFO, "companion", program=companion.program, pid=companion.pid)
+        log_locked(self._locked, self._journal)
+
+    def _uncovered(self) -> tuple[str, ...]:
+        """Return what no second layer of this kernel forbids, or no layer at all."""
+        more = []
+        if not self._prepared.sockets.descriptors_refused:
+            more.append("descriptors passed by local peers: closing one can take long")
+        elif self._prepared.sockets.early_descriptors:
+            more.append("descriptors passed by local peers that connected before this start")
+        return (*uncovered(self._locked.unprivileged), *more)
