@@ -188,6 +188,7 @@ HOUSE: Final = (
             "_line_decoder",
             "_comsat",
             "_cyrus_event",
+            "_cyrus_queue",
             "_quiet_folders",
             "_speakers",
             "_counters",

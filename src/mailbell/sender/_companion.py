@@ -128,7 +128,7 @@ def say_ready(far: socket.socket) -> None:
     Args:
         far: the companion's end of the pair.
     """
-    far.send(_READY)
+    far.send(_READY, socket.MSG_DONTWAIT)
 
 
 def _require_ready(program: str, pid: int, near: socket.socket) -> None:

@@ -1,18 +1,32 @@
 """Takes the datagrams of Cyrus IMAP so fast that Cyrus never waits, in a process of its own.
 
 The kernel keeps ten datagrams for a socket. If nobody takes them, Cyrus waits with its
-deliveries. So this process does nothing else, and never waits for the sender.
+deliveries. So this process does nothing else: it never waits for the sender, nor for the log. It
+is locked in and can reach nothing but the sender.
 """
 
+import os
+import select
 import socket
+import time
+from functools import partial
 from typing import Final
 
 from mailbell._sys.credentials import Identity
-from mailbell.sender._companion import Companion
+from mailbell.logs.journal import Journal, Level
+from mailbell.logs.switch import Switch
+from mailbell.sandbox.lock import lock
+from mailbell.sender import _companion
+from mailbell.sender._companion import Companion, confine, say_ready
+from mailbell.sender._cyrus_event import MAX_DATAGRAM, parse_datagram_untrusted
+from mailbell.sender._cyrus_queue import CyrusQueue
 
 __all__ = ["PROGRAM", "start"]
 
 PROGRAM: Final = "mailbell-cyrus"
+_BATCH: Final = 256  # datagrams that are taken before the sender is told
+_SPARE_DESCRIPTORS: Final = 16
+_ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 def start(sock: socket.socket, identity: Identity | None) -> Companion:
@@ -31,4 +45,97 @@ def start(sock: socket.socket, identity: Identity | None) -> Companion:
     Raises:
         MailbellError: it could not start.
     """
-    raise NotImplementedError(sock, identity)
+    return _companion.start(PROGRAM, partial(_run, identity, sock), keep=[sock])
+
+
+def _run(identity: Identity | None, cyrus: socket.socket, far: socket.socket) -> None:
+    """Be the reader until the sender ends."""
+    reader = _Reader(cyrus, far)
+    parse_datagram_untrusted(b"")
+    parse_datagram_untrusted(b"a\0EVENT\0\0\0\x000\0{}\0")
+    unprivileged = confine(
+        PROGRAM,
+        identity,
+        open_files=_SPARE_DESCRIPTORS + max(cyrus.fileno(), far.fileno()),
+        descriptors={"CYRUS": cyrus.fileno(), "SENDER": far.fileno()},
+    )
+    lock(unprivileged)
+    say_ready(far)
+    reader.serve()
+
+
+class _Reader:
+    """The locked process. No call of it ever waits, except for something to do.
+
+    Args:
+        cyrus: the socket that Cyrus sends to.
+        far: this process's end of the pair.
+    """
+
+    def __init__(self, cyrus: socket.socket, far: socket.socket) -> None:
+        self._cyrus = cyrus
+        self._far = far
+        self._queue = CyrusQueue(parse_datagram_untrusted)
+        self._journal = Journal(_write_line, time.monotonic)
+        self._dropping = Switch(self._journal, "passing_on", "cyrus")
+
+    def serve(self) -> None:
+        """Serve until the sender ends."""
+        poll = select.poll()
+        poll.register(self._cyrus, select.POLLIN)
+        while True:
+            more = select.POLLOUT if self._queue else 0
+            poll.register(self._far, select.POLLIN | more)
+            for descriptor, events in poll.poll():
+                if descriptor == self._cyrus.fileno():
+                    self._take()
+                elif events & _ENDED and self._has_sender_ended():
+                    return
+            self._pass_on()
+
+    def _take(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                data = self._cyrus.recv(MAX_DATAGRAM + 1, socket.MSG_DONTWAIT)
+            except OSError:  # nothing more is there, or no memory for it now
+                return
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            kept = self._queue.add(data)
+        except Exception as error:  # a bug costs this datagram, and not the reader
+            self._journal.log(Level.ERROR, "failed", where="cyrus", error=repr(error))
+            return
+        if not kept:
+            self._dropping.off("the sender does not read")
+
+    def _pass_on(self) -> None:
+        while self._queue:
+            try:
+                self._far.send(self._queue.first(), socket.MSG_DONTWAIT)
+            except OSError:  # the sender is busy, or has ended, which `serve` notices
+                return
+            self._queue.remove_first()
+        self._dropping.on()
+
+    def _has_sender_ended(self) -> bool:
+        try:
+            return not self._far.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+
+def _write_line(line: str) -> bool:
+    """Write a line to the log if that does not wait. Otherwise the line is lost."""
+    data = line.encode() + b"\n"
+    try:
+        log = select.poll()
+        log.register(2, select.POLLOUT)
+        if not log.poll(0):  # a pipe that can be written to has room for a line: pipe(7)
+            return False
+        return os.write(2, data) == len(data)
+    except OSError:
+        return False
