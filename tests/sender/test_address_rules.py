@@ -145,3 +145,17 @@ def test_unmapping_is_done_once(
     once = unmapped(Address(Family(parsed.version), int(parsed)))
     assert unmapped(once) == once
     assert Address.parse(str(once)) == once  # which refuses the IPv6 form of an IPv4 address
+
+
+@pytest.mark.parametrize(
+    ("allow", "text", "permitted"),
+    [
+        ("", "192.0.2.5", False),
+        ("192.0.2.0/24", "192.0.2.5", True),
+        ("192.0.2.0/24", "::ffff:192.0.2.5", True),
+        ("198.51.100.0/24", "192.0.2.5", False),
+        ("0.0.0.0/0", "192.0.2.5", False),
+    ],
+)
+def test_an_address_that_this_host_gets_later(allow: str, text: str, permitted: bool) -> None:
+    assert rules(allow).permits_own(address(text)) is permitted

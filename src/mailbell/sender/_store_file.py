@@ -3,7 +3,7 @@
 Two reasons. The file may be anything: one that crashes SQLite or keeps it busy must cost the
 file, and not each start of the sender. And root must not read a file that the sender's user can
 write. So a child becomes that user, gives up what it can, reads all of the file, and says what
-it is. It changes nothing.
+it is. It changes no byte of it.
 """
 
 import os
