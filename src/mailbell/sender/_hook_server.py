@@ -15,6 +15,7 @@ No code here writes to a connection: Exim takes an answer for a failure.
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import trio
@@ -59,13 +60,12 @@ class _Peer:
         speaker: who is at the other end.
         is_trusted: whether that user may speak for every account.
         decoder: splits what arrives into lines.
-        scope: of the task that waits.
         place: None as long as the connection has none.
         has_spoken: whether an input of it was accepted.
     """
 
     __slots__ = (
-        "connection", "decoder", "has_spoken", "is_trusted", "place", "scope", "speaker",
+        "connection", "decoder", "has_spoken", "is_trusted", "place", "speaker",
     )  # fmt: skip
 
     def __init__(self, connection: socket.socket, speaker: Speaker, is_trusted: bool) -> None:
@@ -73,7 +73,6 @@ class _Peer:
         self.speaker = speaker
         self.is_trusted = is_trusted
         self.decoder = LineDecoder()
-        self.scope = trio.CancelScope()
         self.place: Place | None = None
         self.has_spoken = False
 
@@ -141,7 +140,9 @@ class HookServer:
     def _take_place(self, peer: _Peer, now: float) -> None:
         uid = peer.speaker.uid or 0
         full = len(self._places) >= self._most
-        place = self._places.enter(uid, lambda: self._displace(peer), is_trusted=peer.is_trusted)
+        scope = trio.CancelScope()
+        end = partial(self._displace, peer, scope)
+        place = self._places.enter(uid, end, is_trusted=peer.is_trusted)
         if full:
             self._state.off("full")
         elif 2 * len(self._places) <= self._most:
@@ -156,15 +157,15 @@ class HookServer:
         if peer.has_spoken:
             self._places.speak(place)
         try:
-            self._nursery.start_soon(self._wait, peer)
+            self._nursery.start_soon(self._wait, peer, place, scope)
         except MemoryError:  # no task exists that would give the place back
             self._places.leave(place)
             raise
 
-    async def _wait(self, peer: _Peer) -> None:
+    async def _wait(self, peer: _Peer, place: Place, scope: trio.CancelScope) -> None:
         """Read all that comes, until the peer has ended or its place is needed."""
         try:
-            with peer.scope, suppress(trio.ClosedResourceError):
+            with scope, suppress(trio.ClosedResourceError):
                 while not peer.is_closed:
                     await trio.lowlevel.wait_readable(peer.connection)
                     if self._read_untrusted(peer, trio.current_time()):
@@ -173,13 +174,12 @@ class HookServer:
             self._journal.log(Level.ERROR, "failed", where="hook", error=repr(error))
         finally:
             peer.connection.close()
-            if peer.place is not None:
-                self._places.leave(peer.place)
+            self._places.leave(place)
 
-    def _displace(self, peer: _Peer) -> None:
+    def _displace(self, peer: _Peer, scope: trio.CancelScope) -> None:
         """End a connection at once, because a new one needs its place and descriptor."""
         trio.lowlevel.notify_closing(peer.connection)
-        peer.scope.cancel()
+        scope.cancel()
         now = trio.current_time()
         # Read once more: a line may have arrived at this moment.
         if not self._read_untrusted(peer, now):

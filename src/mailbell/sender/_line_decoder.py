@@ -58,6 +58,9 @@ class LineDecoder:
         lines: list[bytes] = []
         if self._failed:
             raise LineTooLong(lines)
+        if not self._held and len(data) <= MAX_LINE:  # nearly every hook writes one line at once
+            *lines, self._held = data.split(b"\n")
+            return lines
         *complete, rest = data.split(b"\n")
         for piece in complete:
             self._hold(piece, lines)

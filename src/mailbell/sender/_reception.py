@@ -81,7 +81,8 @@ class Reception:
         Returns:
             The counted outcome. An event that is ignored counts as accepted.
         """
-        if isinstance(request, NewMail | Seen):
+        # A tuple, because `NewMail | Seen` would be made anew at each call.
+        if isinstance(request, (NewMail, Seen)):
             outcome = self._decide(request, speaker, now)
         else:
             outcome = _ACCEPTED if isinstance(request, Ignored) else request.outcome
