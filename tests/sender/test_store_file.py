@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -320,8 +321,9 @@ def test_a_folder_of_another_user_is_refused(used: Bench) -> None:
     os.chown(used.path.parent, 12345, 12345)
     with pytest.raises(ConfigurationError, match="belongs to user 12345"):
         examine(str(used.path), None)
-    owner = Identity("another", 12345, 12345)
-    assert examine(str(used.path), owner).verdict is not Verdict.ABSENT
+    found = examine(str(used.path), Identity("another", 12345, 12345))
+    assert found.verdict is Verdict.UNUSABLE, "it may not pass through pytest's folder"
+    assert found.remedy.startswith("let user 12345 read and write")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -337,12 +339,19 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert bench.events == ["store_unusable"]
 
 
-def test_root_makes_the_folder_for_the_user(tmp_path: Path) -> None:
+def test_root_makes_the_folder_for_the_user() -> None:
     if os.geteuid():
         pytest.skip("needs root, to give the folder to another user")
-    path = tmp_path / "state" / "state.db"
-    assert examine(str(path), NOBODY).verdict is Verdict.ABSENT
-    assert path.parent.stat().st_uid == NOBODY.uid
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)  # any user may pass through it; pytest's own is closed
+        path = Path(folder, "state", "state.db")
+        assert examine(str(path), NOBODY).verdict is Verdict.ABSENT
+        assert path.parent.stat().st_uid == NOBODY.uid
+        # Root need not have a permission that the user has: it leaves the files to the user.
+        path.write_bytes(b"not a database at all" * 100)
+        os.chown(path, NOBODY.uid, NOBODY.gid)
+        path.chmod(0o600)
+        assert examine(str(path), NOBODY).verdict is Verdict.FOREIGN
 
 
 def test_a_file_system_that_is_read_only(used: Bench) -> None:

@@ -38,6 +38,12 @@ _MOST_REPORT: Final = 4096
 _KEPT: Final = 8
 
 
+# What the child says of a file that another user could change. It is a mistake of the operator.
+_UNSAFE: Final = "unsafe"
+# In the child: SQLite changes the file when it is closed, so it is never closed.
+_held: Final[list[sqlite3.Connection]] = []
+
+
 class Verdict(StrEnum):
     """What there is where the database should be."""
 
@@ -86,12 +92,9 @@ def examine(path: str, identity: credentials.Identity | None) -> Examined:
     try:
         _make_folder(folder, identity)
         _require_safe_folder(folder, identity)
-        found = [_require_safe_file(path + end) for end in ("", *COMPANIONS)]
     except OSError as error:
         reason = f"{error.strerror}: {error.filename or folder}"
         return Examined(path, Verdict.UNUSABLE, reason, _folder_remedy(folder, identity))
-    if not found[0]:
-        return Examined(path, Verdict.ABSENT)
     return _examined_by_child(path, identity)
 
 
@@ -138,26 +141,6 @@ def _require_safe_folder(folder: str, identity: credentials.Identity | None) -> 
         )
 
 
-def _require_safe_file(path: str) -> bool:
-    """Return whether a file exists.
-
-    Raises:
-        ConfigurationError: it is no regular file, or another user may write to it.
-    """
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
-        raise ConfigurationError(
-            f"store.url: {path} is {kind}", "remove it, or name another file in store.url"
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigurationError(f"store.url: other users may write to {path}", f"chmod 600 {path}")
-    return True
-
-
 def _folder_remedy(folder: str, identity: credentials.Identity | None) -> str:
     owner = "" if identity is None else f" -o {identity.name} -g {identity.gid}"
     return f"install -d -m 700{owner} {folder}, then restart"
@@ -176,6 +159,8 @@ def _examined_by_child(path: str, identity: credentials.Identity | None) -> Exam
         killed_by = _end(pid)
     if report:
         verdict, detail, remedy = report.decode(errors="replace").split("\0")
+        if verdict == _UNSAFE:
+            raise ConfigurationError(f"store.url: {detail}", remedy)
         return Examined(path, Verdict(verdict), detail, remedy)
     if killed_by is None:
         return Examined(path, Verdict.UNUSABLE, f"it cannot be read in {_PATIENCE:.0f} s")
@@ -237,16 +222,40 @@ def _give_up(identity: credentials.Identity | None) -> None:
 
 def _judge(path: str) -> tuple[str, str, str]:
     """Say what a file is: a verdict, more words, and a remedy."""
+    try:
+        return _danger_of(path) or _judge_file(path)
+    except FileNotFoundError:
+        return Verdict.ABSENT, "", ""
+    except sqlite3.Error as error:
+        return _judge_error(path, error)
+    except OSError as error:
+        return Verdict.UNUSABLE, f"{error.strerror}: {path}", _permission_remedy(path)
+
+
+def _judge_file(path: str) -> tuple[str, str, str]:
     size = os.stat(path).st_size
     if size > _LARGEST:
         return Verdict.CORRUPT, f"it has {size} bytes", ""
     if not size and not os.path.exists(f"{path}-wal"):
         return Verdict.ABSENT, "", ""
-    try:
-        connection = _database.connect(path)
-        return (*_judge_content(connection), "")
-    except sqlite3.Error as error:
-        return _judge_error(path, error)
+    connection = _database.connect(path)
+    _held.append(connection)
+    return (*_judge_content(connection), "")
+
+
+def _danger_of(path: str) -> tuple[str, str, str] | None:
+    """Say what another user could change; None: nothing."""
+    for name in (path + end for end in ("", *COMPANIONS)):
+        try:
+            status = os.lstat(name)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+            return _UNSAFE, f"{name} is {kind}", "remove it, or name another file in store.url"
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return _UNSAFE, f"other users may write to {name}", f"chmod 600 {name}"
+    return None
 
 
 def _judge_content(connection: sqlite3.Connection) -> tuple[Verdict, str]:
@@ -286,8 +295,11 @@ def _judge_error(path: str, error: sqlite3.Error) -> tuple[str, str, str]:
         return Verdict.CORRUPT, str(error), ""
     if code == sqlite3.SQLITE_NOMEM:
         return Verdict.CORRUPT, "it takes too much memory", ""
-    who = os.geteuid()
-    return Verdict.UNUSABLE, str(error), f"let user {who} read and write {path} and its folder"
+    return Verdict.UNUSABLE, str(error), _permission_remedy(path)
+
+
+def _permission_remedy(path: str) -> str:
+    return f"let user {os.geteuid()} read and write {path} and its folder, then restart"
 
 
 def _read_in_time(reader: int) -> bytes:
