@@ -13,20 +13,23 @@ from itertools import product
 from socket import SOCK_STREAM
 from typing import Final
 
+from mailbell.sandbox.policy_file import list_programs, read_policy
 from mailbell.syscalls.policy import ARGUMENTS, KILL, Action, Condition, Entry, Policy
 
-__all__ = ["BASES", "Probe", "probes", "unprobed"]
+__all__ = ["BASES", "Probe", "only_of_others", "probes", "unprobed"]
 
 NONE: Final = (1 << 64) - 1  # no descriptor
 HERE: Final = NONE - 99  # AT_FDCWD, linux/fcntl.h
 SIGSET_BYTES: Final = 8
 EPOLL_CTL_DEL: Final = 2  # linux/eventpoll.h
 
-_memory: Final = mmap.mmap(-1, 3 * mmap.PAGESIZE)
+_memory: Final = mmap.mmap(-1, 4 * mmap.PAGESIZE)
 PAGE: Final = ctypes.addressof(ctypes.c_char.from_buffer(_memory))
 BUFFER: Final = PAGE + mmap.PAGESIZE
 # Given back to the system in the child that tries it. No other code uses it.
 GIVEN_BACK: Final = PAGE + 2 * mmap.PAGESIZE
+# Never written to: a time of zero, with which a call that waits returns at once.
+NO_TIME: Final = PAGE + 3 * mmap.PAGESIZE
 RW: Final = mmap.PROT_READ | mmap.PROT_WRITE
 
 # With these the kernel itself gives another answer than a refusal by the filter.
@@ -45,6 +48,8 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
     "epoll_ctl": (NONE, EPOLL_CTL_DEL, NONE),
     "epoll_pwait": (NONE, BUFFER, 1, 0, 0, SIGSET_BYTES),
     "epoll_wait": (NONE, BUFFER, 1),
+    "poll": (BUFFER,),
+    "ppoll": (BUFFER, 0, NO_TIME, 0, SIGSET_BYTES),
     # descriptors
     "close": (NONE,),
     "ioctl": (NONE, 0, 0),  # from nowhere: a process without the filter changes nothing
@@ -179,12 +184,22 @@ def _hold(conditions: Sequence[Condition], args: Sequence[int]) -> bool:
     return all(each.holds(args) for each in conditions)
 
 
-def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:
+def only_of_others(policy: Policy) -> set[str]:
+    """Return the calls that a policy does not name and that of another shipped program does."""
+    others = map(read_policy, list_programs())
+    named = {call for other in others for entry in other.entries for call in entry.calls}
+    return named - {call for entry in policy.entries for call in entry.calls}
+
+
+def unprobed(
+    policy: Policy, apart: Collection[str], others: Collection[str] = frozenset()
+) -> set[str]:
     """Compare a policy with the probes for it.
 
     Args:
         policy: the policy, all its placeholders filled.
         apart: calls that are tried in another way than by a probe.
+        others: calls that have a probe because another program makes them.
 
     Returns:
         Calls and conditions of the policy without a probe, and calls in `BASES` that are not in
@@ -196,7 +211,7 @@ def unprobed(policy: Policy, apart: Collection[str]) -> set[str]:
     for entry in policy.entries:
         for call in entry.calls:
             said |= {(call, None), *((call, c.argument) for c in _judged(entry))}
-    stale = {*BASES, *apart} - {call for call, _ in said}
+    stale = {*BASES, *apart} - {call for call, _ in said} - {*others}
     return {_named(*what) for what in said - tried} | {f"{call} of no policy" for call in stale}
 
 

@@ -24,7 +24,7 @@ from harness.alone import Call, ask, each_alone
 from harness.child import run
 from harness.daemon import until
 from harness.locked import locked
-from sandbox.probes import Probe, probes, unprobed
+from sandbox.probes import Probe, only_of_others, probes, unprobed
 
 from mailbell._sys import seccomp
 from mailbell.sandbox.policy_file import FOLDER
@@ -262,28 +262,31 @@ def test_every_number_of_x32_kills(record_property: RecordProperty) -> None:
 # --- there is a probe for everything ------------------------------------------------
 
 
+OTHERS: Final = only_of_others(POLICY)
+
+
 def parsed(text: str) -> Policy:
     return parse(text.encode()).bind(ELSEWHERE)
 
 
 def test_every_call_and_every_condition_has_its_probes() -> None:
-    assert unprobed(parsed(TEXT), APART) == set()
+    assert unprobed(parsed(TEXT), APART, OTHERS) == set()
 
 
 def test_a_rule_without_a_probe_is_noticed() -> None:
     more = '[[allow]]\ncalls = ["getppid"]\nargs.0 = [1]\nreason = "one more"\n'
-    assert unprobed(parsed(TEXT + more), APART) == {"getppid", "getppid args.0"}
+    assert unprobed(parsed(TEXT + more), APART, OTHERS) == {"getppid", "getppid args.0"}
 
 
 def test_a_condition_without_a_probe_is_noticed() -> None:
     end = 'calls = ["exit_group"]\n'
     assert TEXT.count(end) == 1
     policy = parsed(TEXT.replace(end, end + "args.0 = [0]\n"))
-    assert unprobed(policy, APART) == {"exit_group args.0"}
+    assert unprobed(policy, APART, OTHERS) == {"exit_group args.0"}
 
 
 def test_a_probe_without_a_rule_is_noticed() -> None:
     policy = parsed(TEXT)
     *others, last = policy.entries
     fewer = replace(policy, entries=tuple(others))
-    assert unprobed(fewer, APART) == {f"{call} of no policy" for call in last.calls}
+    assert unprobed(fewer, APART, OTHERS) == {f"{call} of no policy" for call in last.calls}

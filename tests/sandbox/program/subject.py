@@ -136,10 +136,10 @@ def native(directory: Path) -> Subject:
     return native_with(PLACEHOLDERS, directory)
 
 
-def native_with(placeholders: dict[str, Numbers], directory: Path) -> Subject:
-    policy = _policy(placeholders)
+def native_with(placeholders: dict[str, Numbers], directory: Path, file: Path = FILE) -> Subject:
+    policy = parse(file.read_bytes()).bind(placeholders)
     code = seccomp.compile_policy(policy).program
-    reading = Reading.of(FILE.read_bytes(), placeholders, NATIVE_CALLS, directory)
+    reading = Reading.of(file.read_bytes(), placeholders, NATIVE_CALLS, directory)
     return Subject(NATIVE, code, policy, reading)
 
 

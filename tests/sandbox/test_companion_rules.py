@@ -1,0 +1,161 @@
+"""The policies of the sender's companions: every rule live, and the compiled program."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from harness.alone import ask
+from harness.child import Ended
+from sandbox.companion_processes import locked_cyrus_reader, locked_resolver
+from sandbox.probes import BASES, only_of_others, unprobed
+from sandbox.program.cases import NUMBERS, ZEROES, arguments, noise, permitted
+from sandbox.program.reading import Numbers
+from sandbox.program.subject import Publish, Tally, native_with
+from sandbox.rules import BEYOND, Inside, Subject, Told
+
+from mailbell.sandbox.policy_file import FOLDER
+from mailbell.syscalls.policy import ALLOW, KILL
+
+DEAD: Final = -int(signal.SIGSYS)
+ELSEWHERE: Final[dict[str, dict[str, Numbers]]] = {
+    "mailbell-resolver": {"SELF": 0x3FFF0000, "STATUS": 98, "CONNECTED": (0, 1, 2, *range(64, 96))},
+    "mailbell-cyrus": {"SELF": 0x3FFF0000, "STATUS": 98, "CYRUS": 97, "SENDER": 96},
+}
+
+
+def harmless_signals() -> None:
+    """Let signals to the process itself end nothing, so that an answer can be seen."""
+    signal.signal(signal.SIGABRT, signal.SIG_IGN)
+
+
+def same_sockets(numbers: Mapping[str, Any]) -> None:
+    """Give a free process the sockets that the reader has, in the same state."""
+    harmless_signals()
+    cyrus = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    cyrus.bind("")  # a name of the kernel's choice: unix(7), "Autobind feature"
+    kept.append(near)
+    for sock, number in ((cyrus, numbers["CYRUS"]), (far, numbers["SENDER"])):
+        os.dup2(sock.fileno(), number)
+
+
+kept: list[socket.socket] = []
+
+
+def resolver(inside: Inside) -> Ended:
+    return locked_resolver(inside, before=harmless_signals)
+
+
+def cyrus_reader(inside: Inside) -> Ended:
+    return locked_cyrus_reader(inside, before=harmless_signals)
+
+
+SUBJECTS: Final = [
+    Subject(
+        "mailbell-resolver", resolver, ELSEWHERE["mailbell-resolver"], lambda _: harmless_signals()
+    ),
+    Subject("mailbell-cyrus", cyrus_reader, ELSEWHERE["mailbell-cyrus"], same_sockets),
+]
+every = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.program)
+
+
+@cache
+def told(program: str) -> list[Told]:
+    (subject,) = [each for each in SUBJECTS if each.program == program]
+    return subject.told()
+
+
+def rules(tolds: list[Told]) -> set[tuple[str, int | None]]:
+    return {(one.probe.call, one.probe.argument) for one in tolds}
+
+
+@every
+def test_what_is_allowed_goes_through(subject: Subject) -> None:
+    allowed = [one for one in told(subject.program) if one.probe.answer == ALLOW]
+    assert len(allowed) > 100
+    assert [one for one in allowed if one.locked != one.free] == []
+    softly = [one for one in allowed if one.probe.other != KILL]
+    assert [one for one in softly if one.free == one.probe.other.errno] == []
+
+
+@every
+def test_what_is_refused_gets_its_error(subject: Subject) -> None:
+    refused = [one for one in told(subject.program) if one.probe.answer not in {ALLOW, KILL}]
+    assert [one for one in refused if one.locked != one.probe.answer.errno] == []
+    assert rules(refused) - rules([one for one in refused if one.locked != one.free]) == set()
+
+
+@every
+def test_one_bit_off_kills(subject: Subject) -> None:
+    tried = subject.deadly(subject.elsewhere)
+    ended = subject.filtered([subject.call(probe) for probe in tried])
+    assert [(p, end) for p, end in zip(tried, ended, strict=True) if end != DEAD] == []
+
+
+@every
+def test_each_condition_kills_in_a_process_locked_by_the_companion(subject: Subject) -> None:
+    tried = {(probe.call, probe.argument) for probe in subject.deadly(subject.elsewhere)}
+
+    def inside(rule: tuple[str, int | None]) -> Callable[[Mapping[str, Any]], int]:
+        def attempt(numbers: Mapping[str, Any]) -> int:
+            found = [p for p in subject.deadly(numbers) if (p.call, p.argument) == rule]
+            return ask(subject.call(found[-1]))
+
+        return attempt
+
+    ended = {rule: subject.locked(inside(rule)) for rule in tried}
+    assert {rule: end for rule, end in ended.items() if end.signal is not signal.SIGSYS} == {}
+
+
+@every
+def test_exit_group_ends_the_process_with_its_code(subject: Subject) -> None:
+    number = subject.numbers["exit_group"]
+    ended = subject.locked(lambda _: ask((number, (7, 0, 0, 0, 0, 0))))
+    assert ended.code == 7
+
+
+@every
+def test_every_number_without_a_name(subject: Subject) -> None:
+    named = {*subject.numbers.values(), 335, 336}  # those two pass every filter: test_every_rule.py
+    numbers = [n for n in (*range(1024), *BEYOND) if n not in named]
+    ended = subject.filtered([(n, (0,) * 6) for n in numbers])
+    wrong = {
+        n: end for n, end in zip(numbers, ended, strict=True) if end != subject.said_of(n, DEAD)
+    }
+    assert wrong == {}
+
+
+@every
+def test_every_call_and_every_condition_has_its_probes(subject: Subject) -> None:
+    others = {*BASES} & only_of_others(subject.policy)
+    assert unprobed(subject.bound(), {"exit_group"}, others) == set()
+
+
+@every
+def test_the_compiled_program_answers_as_the_text_says(
+    subject: Subject, tmp_path: Path, record_property: Publish
+) -> None:
+    """For every call number, around every condition, and by a second reading of the text."""
+    file = Path(FOLDER, f"{subject.program}.toml")
+    compiled = native_with(ELSEWHERE[subject.program], tmp_path, file)
+    tally = Tally(compiled)
+    for number, paragraph in compiled.reading.paragraphs.items():
+        for args in arguments(paragraph):
+            tally.add(number, args)
+    tempting = {args for one in compiled.reading.paragraphs.values() for args in permitted(one)}
+    for number in NUMBERS:
+        for args in (*list(tempting)[:10], ZEROES, noise(number)):
+            tally.add(number, args)
+    tally.publish(record_property)
+
+
+def test_how_little_is_permitted(record_property: Publish) -> None:
+    counts = {subject.program: len(subject.policy.permitted) for subject in SUBJECTS}
+    for program, count in counts.items():
+        record_property(f"sandbox: permitted calls of {program}", count)
+    assert counts == {"mailbell-cyrus": 16, "mailbell-resolver": 22}
