@@ -52,6 +52,18 @@ def test_an_orderly_end_leaves_what_was_pending(bench: Bench) -> None:
         assert store.pending == (), "the run before has rung them, or was killed"
 
 
+def test_an_end_before_all_of_the_last_run_was_rung(bench: Bench) -> None:
+    """A killed run is followed by one that ends early: the third one still rings everybody."""
+    with bench.opened() as (store, book):
+        bench.see(store, book, "anna", 1)
+    store, _ = bench.open()
+    assert not store.was_clean
+    store.close(["bert"], finished=False)
+    with bench.opened() as (store, book):
+        assert not store.was_clean
+        assert book.fresh("anna", bench.now) == (address(1),)
+
+
 def test_addresses_age_while_the_sender_does_not_run(bench: Bench) -> None:
     with bench.opened() as (store, book):
         bench.see(store, book, "anna", 1)

@@ -106,7 +106,7 @@ class Dialer:
                 self._nursery.start_soon(self._end_calls)
                 await self._begin_calls()
         finally:
-            for call in self._by_descriptor.values():
+            for call in tuple(self._by_descriptor.values()):
                 self._hang_up(call)
 
     async def _begin_calls(self) -> None:

@@ -195,18 +195,21 @@ class Store:
         self._problem = None
         self._switch.on()
 
-    def close(self, pending: Iterable[str] = ()) -> None:
+    def close(self, pending: Iterable[str] = (), *, finished: bool = True) -> None:
         """End in order. It never raises.
 
         Args:
             pending: the accounts that still wait for a ring. The next run rings them.
+            finished: whether this run has rung all that the run before had left. If not, the
+                next run finds an end that was not in order, and rings everybody.
         """
         if self._connection is None:
             return
         self._retry_at = 0.0
         self.retry()
         try:
-            self._end_run(pending)
+            if finished:
+                self._end_run(pending)
             self._checkpoint()
         except _FAILURES as error:
             self._fail(error)

@@ -50,10 +50,9 @@ from mailbell.serving import lifecycle
 
 __all__ = ["Daemon", "run"]
 
-# Accounts that are rung in one go when the last run did not end in order, and seconds until the
-# next ones. So new mail is heard meanwhile.
+# Accounts that are rung in one go when the last run did not end in order. The next ones follow
+# when the total rate has had time for these: they do not pile up, and new mail is heard meanwhile.
 PORTION = 64
-PORTION_REST = 0.001
 RETRY = 10.0
 """Seconds until the store tries again to write what it could not."""
 
@@ -104,6 +103,7 @@ class Daemon:
         self, configuration: Configuration, prepared: Prepared, locked: Locked, journal: Journal
     ) -> None:
         self._configuration = configuration
+        self._has_resumed = False
         self._prepared = prepared
         self._locked = locked
         self._journal = journal
@@ -193,7 +193,8 @@ class Daemon:
             await lifecycle.until_told(told, self._journal)
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
-        self._store.close(dict.fromkeys(self._schedule.waiting()))
+        waiting = dict.fromkeys(self._schedule.waiting())
+        self._store.close(waiting, finished=self._has_resumed)
         if self._failure is not None:
             raise self._failure
 
@@ -227,7 +228,8 @@ class Daemon:
             self._bell.ring(account, trio.current_time())
             rung += 1
             if not rung % PORTION:
-                await trio.sleep(PORTION_REST)
+                await trio.sleep(PORTION / self._configuration.send.rate)
+        self._has_resumed = True
         if rung:
             why = "rings that waited" if self._store.was_clean else "the last run did not end"
             self._journal.log(Level.NOTICE, "resumed", accounts=rung, why=why)
