@@ -1,5 +1,6 @@
 import pytest
 
+from mailbell.core.errors import ConfigurationError
 from mailbell.core.networks import Address
 from mailbell.core.notification import Transport
 from mailbell.core.target import Target
@@ -66,9 +67,7 @@ def test_an_account_that_is_not_listed_has_the_default_targets() -> None:
     assert it.find("x" * 255) is None
 
 
-def test_a_listed_name_without_a_normal_form_disturbs_nobody() -> None:
-    name = f"x@{'İ' * 252}"
-    it = accounts(f'[[account]]\nname = "{name}"\n[[account]]\nname = "anna"\n')
-    assert [account.name for account in it.listed] == [name, "anna"]
-    assert it.find(name) is None
-    assert it.find("anna") is it.listed[1]
+def test_a_name_without_a_normal_form_cannot_be_listed() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        accounts(f'[[account]]\nname = "x@{"İ" * 252}"\n')
+    assert [problem.path for problem in error.value.problems] == ["account[0].name"]

@@ -11,13 +11,13 @@ from typing import Final
 import msgspec
 
 from mailbell import __version__
+from mailbell.core.mailbox import MAX_MAILBOX
 from mailbell.core.sender_outcome import InputOutcome, RingOutcome
 from mailbell.interfaces.sender_status import STATUS_TEXT, Status
 from mailbell.varlink import Interface, Method, Service, ServiceError, invalid_parameter
 
 __all__ = [
     "MAX_ADDRESS",
-    "MAX_MAILBOX",
     "SENDER",
     "SENDER_INTERFACE",
     "SENDER_SERVICE",
@@ -42,9 +42,6 @@ __all__ = [
 ]
 
 SENDER = "org.mailbell.Sender"
-
-MAX_MAILBOX: Final = 254
-"""The greatest length of an account's name, in characters: that of a mail address, RFC 5321."""
 
 MAX_ADDRESS: Final = 64
 """The greatest length of a numeric address in a call, in characters; an IPv6 one has 45."""

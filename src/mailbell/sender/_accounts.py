@@ -82,8 +82,8 @@ class Accounts:
 
 
 def _key(name: str) -> str:
-    # A name that has no normal form is kept as it is written. No mail server can say it.
-    return normalize_mailbox(name) or str(name)
+    # Every name of a configuration has a normal form: `Mailbox` has checked it.
+    return normalize_mailbox(name) or name
 
 
 def _targets(

@@ -22,6 +22,7 @@ from mailbell.configuration.values import (
     between,
     whole,
 )
+from mailbell.core.mailbox import MAILBOX_FORM, normalize_mailbox
 from mailbell.core.networks import Address, Family, Network, parse_address
 from mailbell.core.notification import Transport
 
@@ -75,9 +76,7 @@ class Mailbox(str):
     """The name of an account, as the mail server says it."""
 
     __slots__ = ()
-    form: ClassVar[str] = (
-        "a name of 1 to 254 printable characters without spaces, such as anna@example.org"
-    )
+    form: ClassVar[str] = MAILBOX_FORM
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -92,7 +91,7 @@ class Mailbox(str):
         Raises:
             ValueError: the text is anything else; the message says what to write.
         """
-        if not 1 <= len(text) <= 254 or not text.isprintable() or " " in text:
+        if normalize_mailbox(text) is None:
             raise ValueError(f"write {cls.form}")
         return cls(text)
 
@@ -496,18 +495,12 @@ def _check_accounts(accounts: Sequence[AccountSettings], problems: Problems) -> 
         names = [(f"{path}.name", account.name)] if account.name is not INVALID else []
         names += [(f"{path}.aliases[{which}]", alias) for which, alias in each(account.aliases)]
         for where, name in names:
-            earlier = first.setdefault(_compared(name), where)
+            earlier = first.setdefault(normalize_mailbox(name) or name, where)
             if earlier != where:
                 problems.add(where, f"{quote(name)} is {earlier} too: choose another")
         if account.targets == () and account.enabled is True:
             problems.add(f"{path}.targets", "would ring nobody: write a target or enabled = false")
         _check_targets(path, account.targets, problems)
-
-
-def _compared(name: str) -> str:
-    """Return a name as it is compared: the case of the domain does not count."""
-    local, at, domain = name.rpartition("@")
-    return local + at + domain.lower() if at else name
 
 
 def _check_targets(path: str, targets: Sequence[TargetSetting], problems: Problems) -> None:
