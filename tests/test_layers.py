@@ -254,7 +254,7 @@ HOUSE: Final = (
     Room(
         7,
         "cli",
-        ("_openmetrics", "_text"),
+        ("_openmetrics", "_sender_metrics", "_sender_words", "_text"),
         (
             "_stderr",
             "_door",
@@ -282,6 +282,12 @@ HOUSE: Final = (
             "_install",
             "run",
             "clients",
+            "sender_ring",
+            "sender_status",
+            "sender_top",
+            "sender_test",
+            "_lazy",
+            "sender",
             "_group",
             "__init__",
         ),

@@ -23,9 +23,11 @@ __all__ = [
     "Seconds",
     "absolute",
     "complete_account",
+    "complete_mailbox",
     "json_line",
     "local_time",
     "plain_table",
+    "sender_socket_option",
     "show",
     "socket_option",
 ]
@@ -182,6 +184,46 @@ def socket_option(function: _Function) -> _Function:
         type=click.Path(),
         help="The daemon's local socket.",
     )(function)
+
+
+def sender_socket_option(function: _Function) -> _Function:
+    """Give a command the option `--socket` of the sender, as the argument `socket_path`.
+
+    Args:
+        function: the function of the command.
+
+    Returns:
+        The same function.
+    """
+    return click.option(
+        "--socket",
+        "socket_path",
+        metavar="PATH",
+        type=click.Path(),
+        help="The sender's control socket.",
+    )(function)
+
+
+def complete_mailbox(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete the name of an account of the sender: those that were rung last.
+
+    Args:
+        ctx: the context, with the words so far and `--socket`.
+        begun: the part that was typed.
+
+    Returns:
+        The names that begin with it; none if the sender does not answer.
+    """
+    from mailbell.sender_client import Client
+
+    try:
+        client = Client(ctx.params.get("socket_path"), timeout=_COMPLETION_TIMEOUT)
+        names = [account.name for account in client.status().accounts]
+    except (MailbellError, OSError):
+        return []
+    # The shell puts the names on the command line, so only harmless ones are given.
+    good = [name for name in names if is_account_name(name)]
+    return [CompletionItem(name) for name in good if name.startswith(begun)]
 
 
 def complete_account(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -5,25 +5,35 @@ each delivery, and that must not wait for the import of tables.
 """
 
 import contextlib
-import difflib
 import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import click
 
 from mailbell import __version__
+from mailbell.cli._lazy import LazyGroup
 from mailbell.cli._stderr import write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
 
 __all__ = ["run"]
 
-_COMMANDS = ("run", "clients", "watch", "top", "status", "send", "notify", "check", "policy")
+_COMMANDS = (
+    "run",
+    "clients",
+    "watch",
+    "top",
+    "status",
+    "send",
+    "notify",
+    "check",
+    "policy",
+    "sender",
+)
 
 # The exit codes that a shell reports for a process that SIGINT or SIGPIPE has ended.
 _INTERRUPTED = 128 + 2
@@ -42,7 +52,8 @@ Completion: put the line of your shell into its start-up file.
 The local socket is --socket, else $MAILBELL_SOCKET, else
 /run/mailbell/mailbell.sock, else $XDG_RUNTIME_DIR/mailbell/mailbell.sock.
 Root, you or the user mailbell must have started what listens there; another
-user than mailbell is $MAILBELL_DAEMON_USER.
+user than mailbell is $MAILBELL_DAEMON_USER. For the sender of a mail server
+see: mailbell sender --help
 
 \b
 Exit codes: 0 done, 64 usage, 65 bad data, 69 no daemon or no host,
@@ -50,29 +61,8 @@ Exit codes: 0 done, 64 usage, 65 bad data, 69 no daemon or no host,
 78 configuration."""
 
 
-class _Group(click.Group):
-    """A group whose commands are the modules of this package."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        """Return the commands in the order of the help text."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
-        """Import one command."""
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = import_module(f"mailbell.cli.{cmd_name}").command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; for a wrong name, suggest the nearest one."""
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            perhaps = f"; perhaps '{near[0]}'" if near else ""
-            ctx.fail(f"No such command '{args[0]}'{perhaps}")
-        return super().resolve_command(ctx, args)
+class _Group(LazyGroup):
+    """All commands of `mailbell`."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. On Ctrl-C and on a broken pipe, click itself would print a message."""
@@ -99,6 +89,7 @@ notification as a mail server would."""
 @click.group(
     help=_HELP,
     cls=_Group,
+    commands=_COMMANDS,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
     # Otherwise click raises the help text as an error, which would become one long line.

@@ -1,0 +1,89 @@
+"""Renders a status of mailbell-sender as OpenMetrics text, for a collector such as Prometheus.
+
+Accounts, addresses and targets are left out: they are private, and a collector keeps each of
+them for ever. See `mailbell.cli._openmetrics` for the format.
+"""
+
+from mailbell.cli._openmetrics import MetricsText, sandbox_metrics, seconds
+from mailbell.interfaces.sender_status import Latency, Status
+
+__all__ = ["sender_metrics"]
+
+
+def sender_metrics(status: Status) -> str:
+    r"""Render a status for a collector such as Prometheus.
+
+    Args:
+        status: the sender's status.
+
+    Returns:
+        OpenMetrics text, ending in `# EOF\n`.
+    """
+    text = MetricsText("mailbell_sender_")
+    _sender(text, status)
+    _counted(text, status)
+    _latency(text, status.latency)
+    _targets(text, status)
+    _book(text, status)
+    sandbox_metrics(text, status.sandbox)
+    return text.end()
+
+
+def _sender(text: MetricsText, status: Status) -> None:
+    text.family("build_info", "gauge", "", "The sender's version.")
+    text.sample("build_info", 1, version=status.version)
+    text.family("start_time_seconds", "gauge", "seconds", "When the sender started.")
+    text.sample("start_time_seconds", seconds(status.started))
+    text.family("uptime_seconds", "gauge", "seconds", "How long the sender has been up.")
+    text.sample("uptime_seconds", seconds(status.uptime))
+    text.gauge("connections", "Connections of mail servers now.", status.connections)
+    text.gauge(
+        "connections_limit", "Connections of mail servers at most.", status.connections_limit
+    )
+    text.gauge("watchers", "Watchers now.", status.watchers)
+    text.gauge("watchers_limit", "Watchers at most.", status.watchers_limit)
+    text.counter("log_suppressed", "Log lines held back or not written.", status.log_suppressed)
+
+
+def _counted(text: MetricsText, status: Status) -> None:
+    for name, explained, label, counts in (
+        ("inputs", "Lines, events and datagrams by how they ended.", "outcome", status.inputs),
+        ("rings", "Rings by how they ended.", "outcome", status.rings),
+        ("local_events", "Events at the control socket.", "event", status.local),
+    ):
+        text.family(name, "counter", "", explained)
+        for value, count in counts.items():
+            text.sample(f"{name}_total", count, **{label: value})
+
+
+def _latency(text: MetricsText, latency: Latency) -> None:
+    text.counter("delays", "Notifications whose way to the wire was measured.", latency.count)
+    explained = "From the word of the mail server to the wire, since the start."
+    text.family("delay_seconds", "gauge", "seconds", explained)
+    for share, microseconds in (("0.5", latency.p50), ("0.99", latency.p99)):
+        # No sample means "none was measured" to a collector.
+        if microseconds is not None:
+            text.sample("delay_seconds", seconds(microseconds), share=share)
+
+
+def _targets(text: MetricsText, status: Status) -> None:
+    text.gauge("accounts_listed", "Accounts in the configuration.", status.accounts_listed)
+    text.gauge("targets", "Targets that have a state now.", status.targets_known)
+    text.gauge("pending", "Targets with a notification that is not sent.", status.pending)
+    text.gauge("backing_off", "Targets that are out of reach.", status.backing_off)
+    text.gauge("sending", "Connections to targets now.", status.sending)
+    text.gauge("sending_limit", "Connections to targets at most.", status.sending_limit)
+    text.family("names", "gauge", "", "What the resolver's client knows, by kind.")
+    for kind, count in status.names.items():
+        text.sample("names", count, kind=kind)
+
+
+def _book(text: MetricsText, status: Status) -> None:
+    book, store = status.book, status.store
+    text.gauge("book_accounts", "Accounts in the address book.", book.accounts)
+    text.gauge("book_addresses", "Addresses in the address book.", book.addresses)
+    text.gauge("book_capacity", "Accounts the address book can hold.", book.capacity)
+    text.counter("book_evictions", "Accounts forgotten because it was full.", book.evicted)
+    text.gauge("store_failing", "1: the address book is not saved.", int(store.failing is not None))
+    aside = "1: another file was found in its place at the start."
+    text.gauge("store_set_aside", aside, int(store.set_aside is not None))
