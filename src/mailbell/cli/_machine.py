@@ -30,7 +30,26 @@ from mailbell.listener.configuration import Configuration, Listen
 from mailbell.listener.prepare import descriptors_needed
 from mailbell.sandbox.policy_file import read_policy
 
-__all__ = ["Finding", "Mark", "findings"]
+__all__ = [
+    "Finding",
+    "LocalPlace",
+    "Mark",
+    "compiled",
+    "failed",
+    "findings",
+    "group",
+    "group_to_give",
+    "identity_of",
+    "kernel_filter",
+    "kernel_landlock",
+    "library",
+    "local_findings",
+    "ok",
+    "open_files",
+    "service",
+    "tried",
+    "user",
+]
 
 _PROGRAM = "mailbelld"
 _MANAGER: Final = 1  # process id
@@ -72,11 +91,13 @@ class Finding:
     holder: int | None = None
 
 
-def _ok(what: str) -> Finding:
+def ok(what: str) -> Finding:
+    """Make a finding that is no problem."""
     return Finding(Mark.OK, what)
 
 
-def _failed(error: MailbellError) -> Finding:
+def failed(error: MailbellError) -> Finding:
+    """Make a finding of an error with which the daemon would end."""
     # A user with more privileges may be able to do it.
     by = "as this user: " if isinstance(error, PrivilegeError) else ""
     return Finding(Mark.FAIL, by + error.what, error.remedy, error.exit_code)
@@ -94,36 +115,41 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     listen = configuration.listen
     units = _units.ask()
     if units is not None:
-        yield _service(units)
+        yield service(units, _units.SERVICE)
     for transport, endpoints in ((Transport.TCP, listen.tcp), (Transport.UDP, listen.udp)):
         for place, endpoint in enumerate(endpoints):
             finding = _endpoint(listen, endpoint, transport, endpoints[:place])
             yield _held(finding, endpoint, transport, units)
-    yield _landlock()
-    yield _kernel_filter()
-    yield _compiled()
-    yield _open_files(configuration)
-    yield _library()
-    yield _user(listen.user)
+    yield kernel_landlock()
+    yield kernel_filter()
+    yield compiled(_PROGRAM)
+    listening = len(configuration.listen.tcp) + len(configuration.listen.udp)
+    yield open_files(descriptors_needed(configuration, listening))
+    yield library()
+    yield user(listen.user)
     if configuration.socket.group:
-        yield _group(configuration.socket.group)
-    yield from _local_socket(configuration, units)
+        yield group(configuration.socket.group)
+    yield from local_findings(_local_place(configuration), units)
 
 
-def _service(units: _units.Units) -> Finding:
-    """Return the state of mailbelld's service."""
-    name = _units.SERVICE
+def service(units: _units.Units, name: str) -> Finding:
+    """Judge the state of a service.
+
+    Args:
+        units: its state, as the service manager tells it.
+        name: the name of its unit.
+    """
     if units.state == "active":
-        return _ok(f"{name} is active (process {units.pid})")
+        return ok(f"{name} is active (process {units.pid})")
     if units.state != "inactive":
         ended = f", result {units.result}" if units.result not in {"", "success"} else ""
         what = f"{name} is {units.state}{ended}"
         return Finding(Mark.WARN, what, f"read its log: journalctl -u {name}")
     if units.waiting:
-        return _ok(f"{name} is inactive, and starts at the first connection")
+        return ok(f"{name} is inactive, and starts at the first connection")
     if units.enabled:
         return Finding(Mark.WARN, f"{name} is enabled, but stopped", f"systemctl start {name}")
-    return _ok(f"{name} is installed, but not enabled")
+    return ok(f"{name} is installed, but not enabled")
 
 
 def _held(
@@ -138,7 +164,7 @@ def _held(
         return Finding(Mark.WARN, f"{what} {held}", remedy)
     if finding.mark is not Mark.FAIL or unit is None or finding.holder not in {None, _MANAGER}:
         return finding
-    return _ok(f"{transport} {endpoint} is held by the service manager for mailbelld ({unit})")
+    return ok(f"{transport} {endpoint} is held by the service manager for mailbelld ({unit})")
 
 
 def _endpoint(
@@ -152,18 +178,18 @@ def _endpoint(
     try:
         sockets.examine(endpoint, transport)
     except sockets.AddressMissingError as error:
-        return _awaited(error, endpoint, transport) if listen.freebind else _failed(error)
+        return _awaited(error, endpoint, transport) if listen.freebind else failed(error)
     except sockets.FamilyMissingError as error:
         if listen.is_default and transport is Transport.TCP:
-            return _ok(f"{where} is left out, since {error.reason}")
-        return _failed(error)
+            return ok(f"{where} is left out, since {error.reason}")
+        return failed(error)
     except MailbellError as error:
         return _unbindable(error, where)
-    return _ok(f"{where} is free")
+    return ok(f"{where} is free")
 
 
 def _unbindable(error: MailbellError, where: str) -> Finding:
-    return _taken(error, where) if isinstance(error, sockets.PortTakenError) else _failed(error)
+    return _taken(error, where) if isinstance(error, sockets.PortTakenError) else failed(error)
 
 
 def _awaited(
@@ -189,81 +215,101 @@ def _taken(error: sockets.PortTakenError, where: str) -> Finding:
         remedy = f"{error.remedy}; run this check as root to see who it is"
         return Finding(Mark.FAIL, error.what, remedy, error.exit_code)
     if error.holder.name == _PROGRAM:
-        return _ok(f"{where} is held by {_running(error.holder.pid)}")
+        return ok(f"{where} is held by {_running(error.holder.pid)}")
     if error.holder.pid == _MANAGER:
         remedy = "see for which service: systemctl list-sockets; stop that socket unit, or listen"
         return Finding(Mark.FAIL, error.what, f"{remedy} elsewhere", error.exit_code, _MANAGER)
-    return replace(_failed(error), holder=error.holder.pid)
+    return replace(failed(error), holder=error.holder.pid)
 
 
-def _running(pid: int) -> str:
-    return f"{_PROGRAM} (process {pid}): it is running, and a restart frees it"
+def _running(pid: int, program: str = _PROGRAM) -> str:
+    return f"{program} (process {pid}): it is running, and a restart frees it"
 
 
-def _landlock() -> Finding:
+def kernel_landlock() -> Finding:
+    """Judge the version of Landlock in the kernel."""
     try:
         abi = landlock.abi()
     except MailbellError as error:
-        return _failed(error)
+        return failed(error)
     used = ""
     if abi < landlock.PINNED:
         used = f"; {landlock.PINNED} would cover more"
     elif abi > landlock.PINNED:
         used = f", of which mailbell uses {landlock.PINNED}"
-    return _ok(f"the kernel has Landlock, ABI {abi}{used}")
+    return ok(f"the kernel has Landlock, ABI {abi}{used}")
 
 
-def _kernel_filter() -> Finding:
-    return _tried("the kernel has seccomp, and can kill a process", seccomp.require_kernel_filter)
+def kernel_filter() -> Finding:
+    """Judge whether the kernel has the filter of system calls."""
+    return tried("the kernel has seccomp, and can kill a process", seccomp.require_kernel_filter)
 
 
-def _compiled() -> Finding:
+def compiled(program: str) -> Finding:
+    """Compile the policy of a program, as it does itself at its start."""
     try:
-        policy = read_policy(_PROGRAM)
+        policy = read_policy(program)
         # Only the running daemon knows the real numbers. To compile, any numbers do.
         seccomp.compile_policy(policy.bind({n: i for i, n in enumerate(policy.unbound, 3)}))
     except MailbellError as error:
-        return _failed(error)
-    return _ok(f"libseccomp compiles the policy: {len(policy.permitted)} calls permitted")
+        return failed(error)
+    return ok(f"libseccomp compiles the policy: {len(policy.permitted)} calls permitted")
 
 
-def _open_files(configuration: Configuration) -> Finding:
-    listening = len(configuration.listen.tcp) + len(configuration.listen.udp)
-    needed = descriptors_needed(configuration, listening)
-    return _tried(
+def open_files(needed: int) -> Finding:
+    """Judge the limit of open files."""
+    return tried(
         f"{needed} open files are needed, and permitted",
         lambda: process.require_open_files(needed),
     )
 
 
-def _library() -> Finding:
-    return _tried("libgcc_s.so.1 can be loaded", process.preload_libgcc)
+def library() -> Finding:
+    """Judge whether the library that ends a thread can be loaded."""
+    return tried("libgcc_s.so.1 can be loaded", process.preload_libgcc)
 
 
-def _tried(what: str, attempt: Callable[[], object]) -> Finding:
+def tried(what: str, attempt: Callable[[], object]) -> Finding:
+    """Judge an attempt.
+
+    Args:
+        what: what is so if it succeeds.
+        attempt: raises MailbellError if it fails.
+    """
     try:
         attempt()
     except MailbellError as error:
-        return _failed(error)
-    return _ok(what)
+        return failed(error)
+    return ok(what)
 
 
-def _user(name: str) -> Finding:
+def user(name: str) -> Finding:
+    """Judge the user that the daemon becomes."""
     if os.geteuid() == 0:
-        return _tried(f"the user {name} exists", lambda: _identity(name))
+        return tried(f"the user {name} exists", lambda: identity_of(name))
     try:
-        _identity(name)
+        identity_of(name)
     except MailbellError as error:
         # Only a daemon that is started as root needs this user.
         return Finding(Mark.WARN, error.what, error.remedy)
-    return _ok(f"the user {name} exists")
+    return ok(f"the user {name} exists")
 
 
-def _identity(name: str) -> credentials.Identity:
+def identity_of(name: str) -> credentials.Identity:
+    """Find the user that the daemon becomes.
+
+    Raises:
+        MailbellError: there is no such user, or the look-up takes too long.
+    """
     return _looked_up(f"the user {name}", lambda: credentials.resolve_user(name))
 
 
-def _group_to_give(name: str) -> int | None:
+def group_to_give(name: str) -> int | None:
+    """Find the group of a socket; None: this user cannot give it away.
+
+    Raises:
+        MailbellError: there is no such group, or the look-up takes too long.
+    """
     return _looked_up(f"the group {name}", lambda: credentials.find_group_to_give(name))
 
 
@@ -278,97 +324,143 @@ def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
         ) from error
 
 
-def _group(name: str) -> Finding:
+def group(name: str) -> Finding:
+    """Judge the group of a socket."""
     try:
-        group = _group_to_give(name)
+        group = group_to_give(name)
     except MailbellError as error:
-        return _failed(error)
+        return failed(error)
     if group is None:
         what = f"the group {name} cannot be used by this user: the socket will be its own alone"
         return Finding(Mark.WARN, what, "create it, join it, or let root start the daemon")
-    return _ok(f"the group {name} exists")
+    return ok(f"the group {name} exists")
 
 
-def _local_socket(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
-    path = configuration.socket.path
-    if units and (unit := units.paths.get(path)):
-        if not os.path.lexists(path):
-            yield from _unreached(path)
+@dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """A local socket of a daemon, before it is made.
+
+    Attributes:
+        path: where.
+        what: what it is, as in `the local socket`.
+        program: the daemon.
+        mode: the permissions.
+        gid: the group of the socket; None: the daemon's own.
+        owners: the user that the daemon becomes.
+        ask: asks the daemon at this path for its status; None: it cannot be asked here.
+    """
+
+    path: str
+    what: str
+    program: str
+    mode: int
+    gid: int | None
+    owners: set[int]
+    ask: Callable[[float], object] | None = None
+
+
+def local_findings(place: LocalPlace, units: _units.Units | None) -> Iterator[Finding]:
+    """Judge a local socket.
+
+    Args:
+        place: the socket.
+        units: the state of the daemon's units; None: there are none.
+
+    Yields:
+        Every finding.
+    """
+    if units and (unit := units.paths.get(place.path)):
+        if not os.path.lexists(place.path):
+            yield from _unreached(place)
             return
-        yield _passed(configuration, unit)
+        yield _passed(place, unit)
         return
-    yield from _unreached(path)
+    yield from _unreached(place)
     try:
-        local_socket.examine_local(path, _group_of_socket(configuration), _trusted(configuration))
+        trusted = place.owners if os.geteuid() == 0 else set()
+        local_socket.examine_local(place.path, place.gid, trusted)
     except local_socket.AlreadyRunningError as error:
-        yield _listening(error, path)
+        yield _listening(error, place)
     except MailbellError as error:
-        yield _failed(error)
+        yield failed(error)
     else:
-        yield _ok(f"the local socket {path} can be made")
-        yield from _directory(os.path.dirname(path))
+        yield ok(f"{place.what} {place.path} can be made")
+        yield from _directory(os.path.dirname(place.path))
 
 
-def _passed(configuration: Configuration, unit: str) -> Finding:
+def _passed(place: LocalPlace, unit: str) -> Finding:
     """Judge a socket of the service manager. The service runs as the daemon's user."""
-    path = configuration.socket.path
     # A connection, to see which process listens, would start the daemon.
-    return _tried(
-        f"{path} is held by the service manager for mailbelld ({unit})",
-        lambda: local_socket.require_safe_passed(
-            path, configuration.socket.mode, _daemon_user(configuration)
-        ),
+    return tried(
+        f"{place.path} is held by the service manager for {place.program} ({unit})",
+        lambda: local_socket.require_safe_passed(place.path, place.mode, place.owners),
     )
 
 
-def _listening(error: local_socket.AlreadyRunningError, path: str) -> Finding:
+def _listening(error: local_socket.AlreadyRunningError, place: LocalPlace) -> Finding:
     """Judge which process listens at the socket's path."""
-    if error.pid and read_process_name(error.pid) == _PROGRAM:
-        return _ok(f"{path} is held by {_running(error.pid)}")
+    if error.pid and read_process_name(error.pid) == place.program:
+        return ok(f"{place.path} is held by {_running(error.pid, place.program)}")
     # The process that called listen(2) may be a service manager, which has passed the
     # socket to the daemon.
-    found = find_local_holder(path)
-    if found is not None and found.name == _PROGRAM:
-        return _ok(f"{path} is held by {_running(found.pid)}")
-    return _failed(error)
+    found = find_local_holder(place.path)
+    if found is not None and found.name == place.program:
+        return ok(f"{place.path} is held by {_running(found.pid, place.program)}")
+    if place.program == _PROGRAM:
+        return failed(error)
+    return Finding(
+        Mark.FAIL, f"another process listens on {place.path}", error.remedy, error.exit_code
+    )
 
 
-def _unreached(path: str) -> Iterator[Finding]:
+def _unreached(place: LocalPlace) -> Iterator[Finding]:
     """Warn of a daemon that runs and does not answer. It is no failure: a restart helps.
 
     The socket's file may have been removed or replaced, so that the path leads elsewhere.
     """
-    if not listens(path):
+    if place.ask is None or not listens(place.path):
         return
     try:
-        with Client(path, timeout=_ANSWER) as client:
-            client.status()
+        place.ask(_ANSWER)
     except (UnavailableError, TemporaryError) as error:
         yield Finding(Mark.WARN, error.what, error.remedy)
     except MailbellError:  # Another program answers. A later finding says which.
         return
 
 
+def _local_place(configuration: Configuration) -> LocalPlace:
+    path = configuration.socket.path
+
+    def ask(timeout: float) -> object:
+        with Client(path, timeout=timeout) as client:
+            return client.status()
+
+    return LocalPlace(
+        path=path,
+        what="the local socket",
+        program=_PROGRAM,
+        mode=configuration.socket.mode,
+        gid=_group_of_socket(configuration),
+        owners=_daemon_user(configuration),
+        ask=ask,
+    )
+
+
 def _group_of_socket(configuration: Configuration) -> int | None:
     name = configuration.socket.group
     try:
         if name:
-            return _group_to_give(name)
+            return group_to_give(name)
         if os.geteuid() == 0:
-            return _identity(configuration.listen.user).gid
+            return identity_of(configuration.listen.user).gid
     except MailbellError:  # another finding has reported the user or the group
         pass
     return None
 
 
-def _trusted(configuration: Configuration) -> set[int]:
-    """Return the user that the daemon becomes, if it is started as this user."""
-    return _daemon_user(configuration) if os.geteuid() == 0 else set()
-
-
 def _daemon_user(configuration: Configuration) -> set[int]:
     try:
-        return {_identity(configuration.listen.user).uid}
+        return {identity_of(configuration.listen.user).uid}
     except MailbellError:  # another finding has reported the user
         return set()
 

@@ -68,13 +68,16 @@ def _systemctl(words: Sequence[str]) -> str:
 
 
 def ask(
-    systemctl: Callable[[Sequence[str]], str] = _systemctl, booted: str = _BOOTED
+    systemctl: Callable[[Sequence[str]], str] = _systemctl,
+    booted: str = _BOOTED,
+    service: str = SERVICE,
 ) -> Units | None:
-    """Ask the service manager about mailbelld. Nothing is started or changed.
+    """Ask the service manager about a daemon. Nothing is started or changed.
 
     Args:
         systemctl: takes the words of a command line, and returns the output.
         booted: a folder that exists if systemd is the service manager.
+        service: the unit of the daemon.
 
     Returns:
         The units; None if systemd does not run, or has no such service.
@@ -82,7 +85,7 @@ def ask(
     if not os.path.isdir(booted):
         return None
     names = "LoadState,ActiveState,UnitFileState,MainPID,Result,TriggeredBy"
-    found = next(_blocks(systemctl(["show", f"--property={names}", "--", SERVICE])), {})
+    found = next(_blocks(systemctl(["show", f"--property={names}", "--", service])), {})
     if _one(found, "LoadState") != "loaded":
         return None
     triggers = [unit for unit in _one(found, "TriggeredBy").split() if _UNIT.fullmatch(unit)]

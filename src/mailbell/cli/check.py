@@ -2,7 +2,9 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import click
 from rich.text import Text
@@ -15,20 +17,55 @@ from mailbell.core.errors import ConfigurationError, MailbellError
 from mailbell.core.escape import printable
 from mailbell.listener.configuration import Overrides
 
-__all__ = ["command"]
+__all__ = ["Checked", "command", "run_check"]
 
 _STYLES = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
 
 
-def _examine(path: str | None) -> Iterator[Finding]:
+_Configuration = TypeVar("_Configuration")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[_Configuration]):
+    """What is checked of a daemon.
+
+    Attributes:
+        default: the file of the configuration, if no other one is named.
+        load: reads and validates the file that is named, or else the default.
+        findings: examines the machine for a valid configuration.
+    """
+
+    default: str
+    load: Callable[[str | None], _Configuration]
+    findings: Callable[[_Configuration], Iterator[Finding]]
+
+
+def run_check(checked: Checked[_Configuration], path: str | None) -> int:
+    """Print every finding about a daemon.
+
+    Args:
+        checked: what is checked.
+        path: the file of the configuration; None: the default.
+
+    Returns:
+        The exit code of the daemon if it were started now; 0: it would start.
+    """
+    found = []
+    for finding in _examine(checked, path):
+        found.append(finding)
+        show(_line(finding), soft_wrap=True)
+    return _exit_code(found)
+
+
+def _examine(checked: Checked[_Configuration], path: str | None) -> Iterator[Finding]:
     try:
-        configuration = _file.load(path, Overrides())
+        configuration = checked.load(path)
     except MailbellError as error:
         yield from _bad_configuration(error)
         return
-    yield _source(path)
-    yield from _permissions(path)
-    yield from findings(configuration)
+    yield _source(path, checked.default)
+    yield from _permissions(path or checked.default)
+    yield from checked.findings(configuration)
 
 
 def _bad_configuration(error: MailbellError) -> Iterator[Finding]:
@@ -38,15 +75,14 @@ def _bad_configuration(error: MailbellError) -> Iterator[Finding]:
     yield Finding(Mark.FAIL, error.what, error.remedy, error.exit_code)
 
 
-def _source(path: str | None) -> Finding:
+def _source(path: str | None, default: str) -> Finding:
     # The file is not read again, because it may be a pipe.
-    if path is None and not os.path.exists(_file.DEFAULT_PATH):
-        return Finding(Mark.OK, f"no {_file.DEFAULT_PATH}: the built-in defaults")
-    return Finding(Mark.OK, f"{path or _file.DEFAULT_PATH} is valid")
+    if path is None and not os.path.exists(default):
+        return Finding(Mark.OK, f"no {default}: the built-in defaults")
+    return Finding(Mark.OK, f"{path or default} is valid")
 
 
-def _permissions(path: str | None) -> Iterator[Finding]:
-    name = path or _file.DEFAULT_PATH
+def _permissions(name: str) -> Iterator[Finding]:
     try:
         mode = os.stat(name).st_mode
         weaknesses = find_weaknesses(name)
@@ -100,8 +136,6 @@ running and could start again. Otherwise it is the daemon's own exit code."""
 )
 def command(path: str | None) -> int:
     """Check the configuration and this machine. Each problem has a remedy."""
-    found = []
-    for finding in _examine(path):
-        found.append(finding)
-        show(_line(finding), soft_wrap=True)
-    return _exit_code(found)
+    return run_check(
+        Checked(_file.DEFAULT_PATH, lambda name: _file.load(name, Overrides()), findings), path
+    )

@@ -1,0 +1,215 @@
+"""Examines for `mailbell sender check` whether this machine is ready for a configuration.
+
+The rules and the messages are those of the sender's own start. The check changes nothing and
+keeps nothing, and it calls no target: `mailbell sender test` does.
+"""
+
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mailbell._sys import sockets
+from mailbell._sys.port_holder import read_process_name
+from mailbell.cli import _units
+from mailbell.cli._machine import (
+    Finding,
+    LocalPlace,
+    Mark,
+    compiled,
+    failed,
+    group,
+    group_to_give,
+    identity_of,
+    kernel_filter,
+    kernel_landlock,
+    library,
+    local_findings,
+    ok,
+    open_files,
+    service,
+    user,
+)
+from mailbell.configuration.values import Endpoint
+from mailbell.core.errors import MailbellError
+from mailbell.core.notification import Transport
+from mailbell.sender.configuration import Configuration
+from mailbell.sender.prepare import descriptors_needed
+from mailbell.sender_client import Client
+
+__all__ = ["SERVICE", "sender_findings"]
+
+_PROGRAM: Final = "mailbell-sender"
+SERVICE: Final = "mailbell-sender.service"
+
+_RESOLV_CONF: Final = "/etc/resolv.conf"
+_MOST: Final = 1 << 16  # characters of that file; a usual one has a hundred
+
+
+def sender_findings(configuration: Configuration) -> Iterator[Finding]:
+    """Examine this machine for a configuration.
+
+    Args:
+        configuration: a valid configuration.
+
+    Yields:
+        Every finding. A failure does not end the examination.
+    """
+    listen = configuration.listen
+    units = _units.ask(service=SERVICE)
+    if units is not None:
+        yield service(units, SERVICE)
+    yield from _accounts(configuration)
+    yield kernel_landlock()
+    yield kernel_filter()
+    yield compiled(_PROGRAM)
+    if configuration.has_names:
+        yield compiled("mailbell-resolver")
+        yield _name_servers()
+    if listen.cyrus:
+        yield compiled("mailbell-cyrus")
+    yield open_files(descriptors_needed(configuration))
+    yield library()
+    yield user(listen.user)
+    if listen.group:
+        yield group(listen.group)
+    yield from _trusted(listen.trusted)
+    for endpoint in listen.comsat:
+        yield _comsat(endpoint)
+    for place in _places(configuration):
+        yield from local_findings(place, units)
+    yield _store(configuration)
+
+
+def _accounts(configuration: Configuration) -> Iterator[Finding]:
+    listed, default = configuration.account, configuration.default.targets
+    rung = [one for one in listed if one.enabled and one.targets]
+    if rung or default:
+        others = "are rung too" if default else "ring nobody"
+        yield ok(f"{len(rung)} of {len(listed)} accounts have targets; all others {others}")
+        return
+    what = "no account has a target: whatever the mail server says, nobody is rung"
+    remedy = 'add [[account]] with targets, or [default] with targets = ["last-used"]'
+    yield Finding(Mark.WARN, what, remedy)
+
+
+def _name_servers() -> Finding:
+    """Judge where the resolver asks. resolv.conf(5): without any, it asks this machine."""
+    try:
+        text = Path(_RESOLV_CONF).read_text(errors="replace")[:_MOST]
+    except OSError as error:
+        what = f"{_RESOLV_CONF}: {error.strerror}, and targets with names need a name server"
+        return Finding(Mark.WARN, what, "create it, or write numeric addresses as targets")
+    servers = [line.split()[1] for line in text.splitlines() if _names_a_server(line)]
+    if not servers:
+        what = f"{_RESOLV_CONF} names no name server, and targets with names need one"
+        return Finding(Mark.WARN, what, "add one, or write numeric addresses as targets")
+    return ok(f"targets with names are looked up at {', '.join(servers[:3])}")
+
+
+def _names_a_server(line: str) -> bool:
+    words = line.split()
+    return len(words) > 1 and words[0] == "nameserver"
+
+
+def _trusted(names: tuple[str, ...]) -> Iterator[Finding]:
+    missing = [name for name in names if not _exists(name)]
+    for name in missing:
+        what = f"listen.trusted names {name}, which is no user of this machine"
+        yield Finding(Mark.WARN, what, "correct the name, or leave it out")
+    if len(missing) < len(names):
+        known = ", ".join(name for name in names if name not in missing)
+        yield ok(f"these users may speak for every account: {known}")
+
+
+def _exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _comsat(endpoint: Endpoint) -> Finding:
+    try:
+        sockets.examine(endpoint, Transport.UDP)
+    except sockets.PortTakenError as error:
+        holder = error.holder
+        if holder is not None and read_process_name(holder.pid) == _PROGRAM:
+            return ok(f"udp {endpoint} is held by {_PROGRAM} (process {holder.pid})")
+        return failed(error)
+    except MailbellError as error:
+        return failed(error)
+    return ok(f"udp {endpoint} is free")
+
+
+def _places(configuration: Configuration) -> Iterator[LocalPlace]:
+    listen = configuration.listen
+    owners = _owner(listen.user)
+    gid = _gid(configuration)
+    yield LocalPlace(
+        path=listen.hook,
+        what="the hooks' socket",
+        program=_PROGRAM,
+        mode=0o666,
+        gid=None,
+        owners=owners,
+    )
+    yield LocalPlace(
+        path=listen.control,
+        what="the control socket",
+        program=_PROGRAM,
+        mode=0o660,
+        gid=gid,
+        owners=owners,
+        ask=lambda timeout: Client(listen.control, timeout=timeout).status(),
+    )
+    if listen.cyrus:
+        yield LocalPlace(
+            path=listen.cyrus,
+            what="Cyrus's notify socket",
+            program=_PROGRAM,
+            mode=0o660,
+            gid=gid,
+            owners=owners,
+        )
+
+
+def _owner(name: str) -> set[int]:
+    try:
+        return {identity_of(name).uid}
+    except MailbellError:  # another finding has reported the user
+        return set()
+
+
+def _gid(configuration: Configuration) -> int | None:
+    name = configuration.listen.group
+    try:
+        return group_to_give(name) if name else None
+    except MailbellError:  # another finding has reported the group
+        return None
+
+
+def _store(configuration: Configuration) -> Finding:
+    """Judge the folder of the address book. The sender makes the last folder of its path."""
+    path = configuration.store.url.path
+    folder = os.path.dirname(path)
+    place = folder if os.path.lexists(folder) else os.path.dirname(folder)
+    if not os.path.isdir(place):
+        what = f"store.url: there is no folder {folder}"
+        return Finding(Mark.WARN, f"{what}: logins are kept in memory only", _make(configuration))
+    if os.geteuid() != 0 and not os.access(place, os.W_OK | os.X_OK):
+        what = f"store.url: this user may not write to {place}"
+        return Finding(Mark.WARN, f"{what}: logins are kept in memory only", _make(configuration))
+    owner = os.stat(place).st_uid
+    if place == folder and os.geteuid() == 0 and owner not in _owner(configuration.listen.user):
+        what = f"store.url: {folder} does not belong to {configuration.listen.user}"
+        return Finding(Mark.WARN, f"{what}: logins are kept in memory only", _make(configuration))
+    return ok(f"the address book is kept in {path}")
+
+
+def _make(configuration: Configuration) -> str:
+    name = configuration.listen.user
+    folder = os.path.dirname(configuration.store.url.path)
+    return f"install -d -o {name} -g {name} -m 0700 {folder}"
