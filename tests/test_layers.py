@@ -282,6 +282,8 @@ HOUSE: Final = (
             "_install",
             "run",
             "clients",
+            "_sender_machine",
+            "sender_check",
             "sender_ring",
             "sender_status",
             "sender_top",

@@ -14,7 +14,9 @@ from mailbell import __version__
 from mailbell.cli import _group, notify
 from mailbell.core.errors import ConfigurationError, MailbellError, Problem, TemporaryError
 
-_COMMANDS = ["run", "clients", "watch", "top", "status", "send", "notify", "check", "policy"]
+_COMMANDS = [
+    *("run", "clients", "watch", "top", "status", "send", "notify", "check", "policy", "sender")
+]
 
 
 @pytest.fixture

@@ -38,16 +38,18 @@ class Desk:
         outcome: how each notification and login is counted.
         steps: the answer to `Explain`.
         rings: what a notification leads to.
+        answer: the status.
         asked: what was asked so far.
         told: gets each ring.
     """
 
     def __init__(self, told: Watchers) -> None:
         self.outcome = InputOutcome.ACCEPTED
-        self.steps = STEPS
+        self.steps: tuple[Step, ...] = STEPS
         self.rings = [Ring(ANNA, TARGET, RingOutcome.SENT, 0.4)]
         self.asked: list[tuple[object, ...]] = []
         self.told = told
+        self.answer = STATUS
 
     def find(self, account: str) -> str | None:
         return ANNA if account in {"anna", ANNA} else None
@@ -70,7 +72,7 @@ class Desk:
         return self.steps
 
     def status(self) -> Status:
-        return STATUS
+        return self.answer
 
 
 class Control:

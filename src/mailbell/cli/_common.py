@@ -36,6 +36,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NUMBERS = {
     *("tcp", "udp", "now", "at most", "evicted", "notifications", "count", "of the last 64"),
+    *("sent", "of"),
 }
 
 # Seconds. A person waits at the prompt: no names are better than a late answer.

@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 _PROGRAM = "mailbelld"
+_GROUP_KEY = "socket.group"
 _MANAGER: Final = 1  # process id
 
 _T = TypeVar("_T")
@@ -304,13 +305,17 @@ def identity_of(name: str) -> credentials.Identity:
     return _looked_up(f"the user {name}", lambda: credentials.resolve_user(name))
 
 
-def group_to_give(name: str) -> int | None:
+def group_to_give(name: str, key: str = _GROUP_KEY) -> int | None:
     """Find the group of a socket; None: this user cannot give it away.
+
+    Args:
+        name: the name of the group.
+        key: the key of the configuration that names it.
 
     Raises:
         MailbellError: there is no such group, or the look-up takes too long.
     """
-    return _looked_up(f"the group {name}", lambda: credentials.find_group_to_give(name))
+    return _looked_up(f"the group {name}", lambda: credentials.find_group_to_give(name, key))
 
 
 def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
@@ -324,13 +329,13 @@ def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
         ) from error
 
 
-def group(name: str) -> Finding:
-    """Judge the group of a socket."""
+def group(name: str, key: str = _GROUP_KEY) -> Finding:
+    """Judge the group of a socket. The key of the configuration names it."""
     try:
-        group = group_to_give(name)
+        found = group_to_give(name, key)
     except MailbellError as error:
         return failed(error)
-    if group is None:
+    if found is None:
         what = f"the group {name} cannot be used by this user: the socket will be its own alone"
         return Finding(Mark.WARN, what, "create it, join it, or let root start the daemon")
     return ok(f"the group {name} exists")

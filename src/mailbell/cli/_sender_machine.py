@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from mailbell._sys import sockets
-from mailbell._sys.port_holder import read_process_name
 from mailbell.cli import _units
 from mailbell.cli._machine import (
     Finding,
@@ -42,6 +41,7 @@ __all__ = ["SERVICE", "sender_findings"]
 
 _PROGRAM: Final = "mailbell-sender"
 SERVICE: Final = "mailbell-sender.service"
+_GROUP_KEY: Final = "listen.group"
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _MOST: Final = 1 << 16  # characters of that file; a usual one has a hundred
@@ -73,12 +73,11 @@ def sender_findings(configuration: Configuration) -> Iterator[Finding]:
     yield library()
     yield user(listen.user)
     if listen.group:
-        yield group(listen.group)
+        yield group(listen.group, _GROUP_KEY)
     yield from _trusted(listen.trusted)
     for endpoint in listen.comsat:
         yield _comsat(endpoint)
-    for place in _places(configuration):
-        yield from local_findings(place, units)
+    yield from _sockets(configuration, units)
     yield _store(configuration)
 
 
@@ -136,12 +135,22 @@ def _comsat(endpoint: Endpoint) -> Finding:
         sockets.examine(endpoint, Transport.UDP)
     except sockets.PortTakenError as error:
         holder = error.holder
-        if holder is not None and read_process_name(holder.pid) == _PROGRAM:
+        if holder is not None and holder.name == _PROGRAM:
             return ok(f"udp {endpoint} is held by {_PROGRAM} (process {holder.pid})")
         return failed(error)
     except MailbellError as error:
         return failed(error)
     return ok(f"udp {endpoint} is free")
+
+
+def _sockets(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
+    """Judge each local socket. What is wrong with their common folder is said once."""
+    said = set()
+    for place in _places(configuration):
+        for finding in local_findings(place, units):
+            if finding not in said:
+                said.add(finding)
+                yield finding
 
 
 def _places(configuration: Configuration) -> Iterator[LocalPlace]:
@@ -186,7 +195,7 @@ def _owner(name: str) -> set[int]:
 def _gid(configuration: Configuration) -> int | None:
     name = configuration.listen.group
     try:
-        return group_to_give(name) if name else None
+        return group_to_give(name, _GROUP_KEY) if name else None
     except MailbellError:  # another finding has reported the group
         return None
 
