@@ -159,3 +159,11 @@ def test_unmapping_is_done_once(
 )
 def test_an_address_that_this_host_gets_later(allow: str, text: str, permitted: bool) -> None:
     assert rules(allow).permits_own(address(text)) is permitted
+
+
+def test_an_own_address_that_came_later_is_rung_if_a_network_names_it() -> None:
+    rules = AddressRules([Network.parse("192.0.2.0/24"), Network.parse("::/0")], [], [])
+    assert rules.permits_own(Address.parse("192.0.2.7"))
+    assert not rules.permits_own(Address.parse("198.51.100.7"))
+    assert not rules.permits_own(Address.parse("2001:db8::7"))  # it names every address
+    assert not AddressRules([], [], []).permits_own(Address.parse("192.0.2.7"))

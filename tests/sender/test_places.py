@@ -1,0 +1,165 @@
+"""Places: who is next, who may stay, and who must give way."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbell.sender._places import PATIENCE, Pace, Places, Rank
+
+DEADLINE = 2.0
+
+
+@dataclass(eq=False)
+class Waiting:
+    rank: Rank = Rank.NEW
+    began: float = 0.0
+
+
+def fill(places: Places[Waiting], rank: Rank, count: int, now: float) -> list[Waiting]:
+    """Queue calls, and begin as many as have a place."""
+    calls = [Waiting(rank) for _ in range(count)]
+    for call in calls:
+        places.queue(call)
+    while places.next_rank is rank:
+        places.begin(rank, now)
+    return calls
+
+
+def test_half_of_the_places_at_most_is_for_those_that_failed() -> None:
+    places: Places[Waiting] = Places(256, DEADLINE)
+    fill(places, Rank.FAILING, 300, 0.0)
+    assert (places.in_flight, places.waiting) == (128, 172)
+    fill(places, Rank.NEW, 300, 0.0)
+    assert places.in_flight == 224  # an eighth is for proven ones alone
+    fill(places, Rank.PROVEN, 40, 0.0)
+    assert places.in_flight == 256
+    assert places.next_rank is None
+
+
+@pytest.mark.parametrize("rank", list(Rank))
+def test_with_one_place_each_rank_gets_it(rank: Rank) -> None:
+    places: Places[Waiting] = Places(1, DEADLINE)
+    fill(places, rank, 2, 0.0)
+    assert (places.in_flight, places.waiting) == (1, 1)
+
+
+def test_the_ranks_take_turns() -> None:
+    places: Places[Waiting] = Places(64, DEADLINE)
+    for rank in Rank:
+        for _ in range(10):
+            places.queue(Waiting(rank))
+    order = []
+    for _ in range(8):
+        rank = places.next_rank
+        assert rank is not None
+        places.begin(rank, 0.0)
+        order.append(rank)
+    assert order == [Rank.PROVEN, Rank.NEW, Rank.PROVEN, Rank.FAILING] * 2
+
+
+def test_a_call_that_waits_may_leave() -> None:
+    places: Places[Waiting] = Places(1, DEADLINE)
+    call = Waiting()
+    places.queue(call)
+    places.leave_queue(call)
+    assert (places.waiting, places.next_rank) == (0, None)
+
+
+def test_a_late_call_loses_its_place() -> None:
+    places: Places[Waiting] = Places(8, DEADLINE)
+    assert places.next_due is None
+    first = fill(places, Rank.NEW, 1, 10.0)
+    fill(places, Rank.PROVEN, 1, 11.0)
+    assert places.next_due == 12.0
+    assert places.pop_late(11.9) is None
+    assert places.pop_late(12.0) is first[0]
+    assert (places.pop_late(12.0), places.next_due) == (None, 13.0)
+
+
+def test_a_call_keeps_its_place_if_no_other_needs_it() -> None:
+    places: Places[Waiting] = Places(1, DEADLINE)
+    fill(places, Rank.NEW, 1, 10.0)
+    assert places.displace(11.9) == []
+    places.queue(Waiting(Rank.FAILING))  # may wait
+    assert (places.displace(11.9), places.next_due) == ([], 12.0)
+
+
+def test_a_silent_call_gives_way_to_one_that_is_probably_reachable() -> None:
+    places: Places[Waiting] = Places(2, DEADLINE)
+    first, second = fill(places, Rank.NEW, 2, 10.0)
+    places.queue(Waiting(Rank.NEW))
+    assert places.next_due == 10.0 + PATIENCE
+    assert places.displace(10.29) == []
+    assert places.displace(10.31) == [first]
+    assert (first.rank, second.rank, places.in_flight) == (Rank.FAILING, Rank.NEW, 1)
+
+
+def test_no_more_are_displaced_than_wait() -> None:
+    places: Places[Waiting] = Places(256, DEADLINE)
+    calls = fill(places, Rank.NEW, 224 + 3, 10.0)
+    assert places.displace(11.0) == calls[:3]
+    assert places.in_flight == 221
+
+
+def test_a_new_call_displaces_no_proven_one_if_that_would_not_help_it() -> None:
+    places: Places[Waiting] = Places(8, DEADLINE)
+    fill(places, Rank.PROVEN, 1, 10.0)
+    new = fill(places, Rank.NEW, 8, 10.1)
+    assert places.in_flight == 8
+    assert places.displace(11.0) == new[:1]  # and not the proven one, which began earlier
+
+
+def test_a_new_call_displaces_a_proven_one_that_takes_all_places() -> None:
+    places: Places[Waiting] = Places(8, DEADLINE)
+    proven = fill(places, Rank.PROVEN, 8, 10.0)
+    places.queue(Waiting(Rank.NEW))
+    assert places.displace(11.0) == proven[:1]
+
+
+def test_those_that_failed_are_not_displaced() -> None:
+    places: Places[Waiting] = Places(1, DEADLINE)
+    fill(places, Rank.FAILING, 1, 10.0)
+    places.queue(Waiting(Rank.PROVEN))
+    assert (places.displace(11.9), places.next_due) == ([], 12.0)
+
+
+def test_a_short_deadline_is_shorter_than_the_patience() -> None:
+    places: Places[Waiting] = Places(1, 0.1)
+    fill(places, Rank.NEW, 2, 10.0)
+    assert places.next_due == 10.1
+
+
+@given(
+    rate=st.floats(0.001, 1e5),
+    waits=st.lists(st.floats(0, 3) | st.just(0.0), min_size=1, max_size=100),
+)
+def test_the_pace_keeps_the_rate_in_every_span_of_time(rate: float, waits: list[float]) -> None:
+    pace = Pace(rate)
+    now = 1000.0
+    taken = []
+    for wait in waits:
+        now += wait / rate
+        if pace.next <= now:
+            pace.take(now)
+            taken.append(now)
+    burst = max(rate / 10, 1)
+    for first, begin in enumerate(taken):
+        for last in range(first, len(taken)):
+            allowed = burst + rate * (taken[last] - begin)
+            assert last - first + 1 <= allowed * (1 + 1e-6) + 1e-6
+
+
+@given(rate=st.floats(0.001, 1e4))
+def test_the_pace_is_reached(rate: float) -> None:
+    pace = Pace(rate)
+    now = 1000.0
+    taken = []
+    for _ in range(50):
+        now = max(now, pace.next)
+        pace.take(now)
+        taken.append(now)
+    for earlier, later in pairwise(taken):
+        assert later - earlier <= 1 / rate * (1 + 1e-6) + 1e-6
