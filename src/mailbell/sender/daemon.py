@@ -325,7 +325,7 @@ class Daemon:
     def _store_state(self) -> StoreState:
         status = self._store.status()
         return StoreState(
-            url=self._configuration.store.url,
+            url=str(self._configuration.store.url),
             failing=status.problem,
             set_aside=status.moved_aside,
             pending=len(self._store.pending),
