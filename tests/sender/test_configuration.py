@@ -372,3 +372,8 @@ def test_ten_thousand_accounts_are_read_and_one_more_is_refused() -> None:
     most = "".join(row.format(number) for number in range(10_000))
     assert len(parse(most.encode()).account) == 10_000
     assert problems_of(most + row.format(10_000)) == ["account"]
+
+
+def test_users_matter_who_are_trusted_or_have_the_name_of_an_account_without_a_domain() -> None:
+    configuration = parse(VALID.encode())
+    assert list(configuration.possible_users) == ["root", "Debian-exim", "anna", "bert"]

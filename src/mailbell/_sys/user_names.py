@@ -15,7 +15,7 @@ from mailbell._sys._libc import libc
 __all__ = ["MOST_USERS", "read_user_names"]
 
 MOST_USERS: Final = 65_536
-"""How many users are read at most. Each takes about 150 bytes."""
+"""How many users are read at most that nobody asked for. Each takes about 150 bytes."""
 
 
 class _Entry(ctypes.Structure):
@@ -34,8 +34,8 @@ def read_user_names(wanted: Iterable[str] = (), most: int = MOST_USERS) -> dict[
     A name service may know more users than it lists. So the names that matter are asked for too.
 
     Args:
-        wanted: names that matter, if such users exist.
-        most: how many users are read at most.
+        wanted: names that matter, if such users exist. They have room in any case.
+        most: how many other users are read at most.
 
     Returns:
         The name of each user by number. If users share a number, the first name.
@@ -45,8 +45,6 @@ def read_user_names(wanted: Iterable[str] = (), most: int = MOST_USERS) -> dict[
         names.setdefault(uid, name)
     known = set(names.values())
     for name in wanted:
-        if len(names) >= most:
-            break
         if name not in known:
             # A name with a NUL or a surrogate raises a ValueError.
             with suppress(KeyError, ValueError):

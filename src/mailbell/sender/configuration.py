@@ -433,6 +433,17 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
             yield target, target.port or self.send.port, self.send.transport
 
     @property
+    def possible_users(self) -> Iterator[str]:
+        """Names that users of this machine may have, and that matter if they do.
+
+        A name service may be slow, and there may be ten thousand accounts. So accounts with a
+        domain are left out: hardly any user has such a name.
+        """
+        yield from self.listen.trusted
+        for account in self.account:
+            yield from (name for name in (account.name, *account.aliases) if "@" not in name)
+
+    @property
     def ports(self) -> frozenset[int]:
         """The TCP ports that the sender may connect to."""
         return frozenset(port for _, port, how in self.endpoints if how is Transport.TCP)

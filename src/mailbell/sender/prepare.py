@@ -123,7 +123,7 @@ def prepare(
     sockets = open_sockets(listen, environ, identity)
     with children_are_waited_for():
         examined = examine(configuration.store.url.path, identity)
-    users = read_user_names(listen.trusted)
+    users = read_user_names(configuration.possible_users)
     numbers = {name: uid for uid, name in users.items()}
     # Each is a fork. So they come before this process has more to copy, and before the book.
     found = resolver.start(identity) if configuration.has_names else None
