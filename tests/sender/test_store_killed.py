@@ -13,7 +13,7 @@ from sender.support_store import Bench, address
 from mailbell.sender import _store
 from mailbell.sender._store_file import Verdict, examine
 
-ROUNDS: Final = 30
+ROUNDS: Final = 25
 ACCOUNTS: Final = 200
 # Each login of a round: which account, and from which address. A note of every round is told
 # as one byte when `note` has returned.
@@ -60,7 +60,7 @@ def round_of(bench: Bench, turn: int, after: int) -> bytes:
 
 
 def test_a_writer_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """30 runs in one file. Between two of them all that the killed one noted is found."""
+    """25 runs in one file. Between two of them all that the killed one noted is found."""
     monkeypatch.setattr(_store, "_CHECKPOINT", 50)  # so that many are killed in a checkpoint
     choose = random.Random(4146)
     bench = Bench(tmp_path / "state" / "state.db", addresses=2, accounts=1000)

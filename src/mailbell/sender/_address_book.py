@@ -150,7 +150,7 @@ class AddressBook:
         self.expire(now)
         place, number = self._find(account)
         if number == _NONE:
-            number = self._add(account, place)
+            number = self._add(account, place, _NONE)
         else:
             self._unlink(number)
         self._link_newest(number)
@@ -186,7 +186,9 @@ class AddressBook:
         return tuple(found)
 
     def restore(self, account: str, sightings: Iterable[Sighting]) -> bool:
-        """Put an account back that was noted in an earlier run. Call `sort` after the last one.
+        """Put an account back that was noted in an earlier run.
+
+        Call `sort` after the last one: until then the accounts have no order.
 
         Args:
             account: its name. The book does not know it yet.
@@ -199,12 +201,10 @@ class AddressBook:
         place, number = self._find(account)
         if not kept or number != _NONE or self._count == self._limit:
             return False
-        number = self._add(account, place)
-        self._link_newest(number)
-        first, second, chain, before, after = self._accounts.get(number)
+        chain = _NONE
         for sighting in reversed(kept):
             chain = self._prepend(chain, *sighting)
-        self._accounts.put(number, first, second, chain, before, after)
+        self._add(account, place, chain)
         return True
 
     def sort(self) -> None:
@@ -285,14 +285,14 @@ class AddressBook:
             place = place + 1 & self._last
         return place, _NONE
 
-    def _add(self, account: str, place: int) -> int:
+    def _add(self, account: str, place: int, chain: int) -> int:
         """Add an account that is linked nowhere yet; the oldest one goes if the book is full."""
         if self._count == self._limit:
             self._forget(self._oldest)
             self.evicted += 1
             place, _ = self._find(account)
         number = self._accounts.new()
-        self._accounts.put(number, *self._fingerprint(account), _NONE, _NONE, _NONE)
+        self._accounts.put(number, *self._fingerprint(account), chain, _NONE, _NONE)
         self._index[place] = number + 1
         self._count += 1
         return number

@@ -350,9 +350,11 @@ class Store:
         now, wall = self._steady(), self._wall()
         oldest = self._oldest_needed(_milliseconds(wall - self._book.ttl))
         query = "SELECT account, addresses FROM book WHERE newest >= ?"
-        for account, packed in self._execute(query, (oldest,)):
-            self._book.restore(_database.text_of(account), self._unpack(packed, now, wall))
-        self._book.sort()
+        try:
+            for account, packed in self._execute(query, (oldest,)):
+                self._book.restore(_database.text_of(account), self._unpack(packed, now, wall))
+        finally:
+            self._book.sort()
         return len(self._book)
 
     def _oldest_needed(self, oldest: int) -> int:
