@@ -1,0 +1,154 @@
+"""A companion is forked, locks itself in, and shares nothing with the sender but one pair."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.daemon import until
+from sender.companions import is_gone, started
+
+from mailbell.core.errors import OperatingSystemError
+from mailbell.sender import _companion
+from mailbell.sender._companion import Companion, say_ready, start
+
+
+def begin(run: Callable[[socket.socket], object], *keep: socket.socket) -> Companion:
+    return start("mailbell-resolver", run, keep)
+
+
+def test_what_it_says_arrives(tmp_path: Path) -> None:
+    def run(far: socket.socket) -> None:
+        say_ready(far)
+        far.send(far.recv(100).upper())
+        far.recv(1)
+
+    with started(lambda: begin(run)) as companion:
+        companion.pair.send(b"hello")
+        until(lambda: Path(f"/proc/{companion.pid}").exists())
+        companion.pair.settimeout(20)
+        assert companion.pair.recv(100) == b"HELLO"
+
+
+def test_it_has_no_other_descriptor(tmp_path: Path) -> None:
+    def run(far: socket.socket) -> None:
+        say_ready(far)
+        far.send(" ".join(sorted(os.listdir("/proc/self/fd"), key=int)).encode())
+        far.recv(1)
+
+    kept, other = socket.socketpair()
+    with other, open(tmp_path / "open", "w"), started(lambda: begin(run, kept)) as companion:
+        number = kept.fileno()
+        companion.pair.settimeout(20)
+        *streams, first, second, listing = map(int, companion.pair.recv(1000).split())
+        assert streams == [0, 1, 2]
+        assert number == -1  # it is the companion's alone
+        assert listing > 2
+        assert {first, second} - {0, 1, 2}
+
+
+def test_what_it_keeps_ends_with_it() -> None:
+    def run(far: socket.socket) -> None:
+        say_ready(far)
+        far.recv(1)
+
+    kept, other = socket.socketpair()
+    with other, started(lambda: begin(run, kept)) as companion:
+        os.kill(companion.pid, signal.SIGKILL)
+        other.settimeout(20)
+        assert other.recv(1) == b""
+
+
+def ends(_: socket.socket) -> None:
+    """A companion that returns before it is ready."""
+
+
+def fails(_: socket.socket) -> None:
+    raise OperatingSystemError("no room", "make some")
+
+
+def has_a_bug(_: socket.socket) -> None:
+    raise IndexError("list index out of range")
+
+
+def says_something_else(far: socket.socket) -> None:
+    far.send(b"nearly")
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (ends, "it ended"),
+        (fails, "no room; make some"),
+        (has_a_bug, "list index out of range"),
+        (says_something_else, "nearly"),
+    ],
+)
+def test_one_that_does_not_become_ready_stops_the_start(
+    run: Callable[[socket.socket], object], message: str
+) -> None:
+    with pytest.raises(OperatingSystemError) as raised, started(lambda: begin(run)):
+        pass
+    assert message in str(raised.value)
+    assert "mailbell-resolver cannot start" in str(raised.value)
+
+
+def test_one_that_is_never_ready_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_companion, "PATIENCE", 0.05)
+    began = time.monotonic()
+    with (
+        pytest.raises(OperatingSystemError, match="was not ready in time"),
+        started(lambda: begin(lambda far: far.recv(1))),
+    ):
+        pass
+    assert time.monotonic() - began < 20
+
+
+def test_its_end_is_the_end_of_the_pair() -> None:
+    def run(far: socket.socket) -> None:
+        say_ready(far)
+        far.recv(1)
+
+    with started(lambda: begin(run)) as companion:
+        os.kill(companion.pid, signal.SIGKILL)
+        companion.pair.settimeout(20)
+        assert companion.pair.recv(1) == b""
+        until(lambda: is_gone(companion.pid))
+
+
+# The reader of Cyrus's events is a companion that really locks itself in.
+SENDER = """
+import os, signal, socket, sys
+from mailbell.sender import cyrus_reader
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+sock.bind(sys.argv[1])
+companion = cyrus_reader.start(sock, None)
+print(companion.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_companion_that_is_stopped_dies_with_the_sender(tmp_path: Path) -> None:
+    """It could not notice the end of its pair. The kernel kills it: PR_SET_PDEATHSIG."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SENDER, str(tmp_path / "cyrus")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as sender:  # fmt: skip
+        assert sender.stdout is not None
+        pid = int(sender.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        sender.kill()
+        until(lambda: _is_dead(pid))
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
