@@ -5,19 +5,22 @@ from harness.fake_sender import STATUS
 
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import InputOutcome
+from mailbell.interfaces.sender import ExplainReply, Step, Verdict
 from mailbell.interfaces.sender import Origin as StepOrigin
-from mailbell.interfaces.sender import Step, Verdict
 from mailbell.sender._accounts import Account, Accounts
 from mailbell.sender._desk import SenderDesk
 from mailbell.sender._requests import Malformed, NewMail, Request, Seen
 from mailbell.sender._speakers import Origin, Speaker
 from mailbell.sender.configuration import parse
+from mailbell.varlink import encode_reply
 
 ACCOUNTS = b"""
 [[account]]
 name = "anna@example.org"
 aliases = ["anna"]
 targets = ["192.0.2.7"]
+[[account]]
+name = "bob"
 """
 STEP = Step(origin=StepOrigin.CONFIGURED, target="192.0.2.7:79", verdict=Verdict.RING)
 
@@ -52,7 +55,7 @@ def desk(parts: Parts) -> SenderDesk:
 
 def test_an_account_is_found_by_each_of_its_names(desk: SenderDesk) -> None:
     assert desk.find("anna") == desk.find("anna@EXAMPLE.org") == "anna@example.org"
-    assert desk.find("bob") is desk.find("a b") is desk.find("") is None
+    assert desk.find("carol") is desk.find("a b") is desk.find("") is None
     assert desk.status() is STATUS
 
 
@@ -79,4 +82,12 @@ def test_what_is_no_address_is_malformed(desk: SenderDesk, parts: Parts, address
 
 def test_an_account_is_explained(desk: SenderDesk) -> None:
     assert desk.explain("anna@example.org") == (STEP,)
-    assert desk.explain("bob") == ()
+    assert desk.explain("bob") == desk.explain("carol") == ()
+
+
+@pytest.mark.parametrize("name", ["anna", "anna@EXAMPLE.org", "bob"])
+def test_the_name_of_an_account_can_be_sent(desk: SenderDesk, name: str) -> None:
+    """The configuration has a type of its own for names, which msgspec cannot write."""
+    found = desk.find(name)
+    assert found is not None
+    assert encode_reply(ExplainReply(found, ()))

@@ -82,8 +82,9 @@ class Accounts:
 
 
 def _key(name: str) -> str:
-    # Every name of a configuration has a normal form: `Mailbox` has checked it.
-    return normalize_mailbox(name) or name
+    # Every name of a configuration has a normal form: `Mailbox` has checked it. It is made a
+    # plain text, because msgspec writes no type that is derived from one.
+    return str(normalize_mailbox(name) or name)
 
 
 def _targets(
