@@ -1,6 +1,7 @@
-"""Become mailbelld, and report what Python does once it is locked in.
+"""Become a daemon, and report what Python does once it is locked in.
 
-Run as a program, with the words of mailbelld. Every import, opened file, new
+Run as a program, with the words of the daemon. `AUDITED_DOOR` is the module of its command;
+mailbelld's without it. Every import, opened file, new
 socket, thread, process and piece of compiled code is an audit event (PEP 578).
 From the last step of the lock on each is a line in the file that
 `AUDITED_REPORT` names, whatever it is, unless it is known to be harmless:
@@ -19,6 +20,7 @@ and then the process can only end.
 import mmap
 import os
 import sys
+from importlib import import_module
 from types import FrameType, NoneType
 from typing import Final
 
@@ -119,8 +121,7 @@ if __name__ == "__main__":
         from harness.traced import hide_the_tracer
 
         hide_the_tracer()
-    from mailbell.cli import mailbelld
-
+    door = import_module(os.environ.get("AUDITED_DOOR", "mailbell.cli.mailbelld"))
     if bugs := os.environ.get("AUDITED_BUGS"):
         plant_bugs(bugs)
-    mailbelld.main()
+    door.main()

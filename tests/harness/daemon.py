@@ -20,12 +20,22 @@ from pathlib import Path
 import pytest
 from harness.ordinary import NOBODY
 from harness.sender import LINE, PATIENCE, ring
-from harness.watch import watched
+from harness.watch import Watched, watched
 
 from mailbell.client import Client
 from mailbell.interfaces.listener import Status
 
-__all__ = ["LINE", "PATIENCE", "Daemon", "configuration", "ring", "started", "until"]
+__all__ = [
+    "LINE",
+    "PATIENCE",
+    "Daemon",
+    "Running",
+    "configuration",
+    "launched",
+    "ring",
+    "started",
+    "until",
+]
 
 
 def until(done: Callable[[], object], what: str = "it") -> None:
@@ -68,8 +78,8 @@ group = ""
 
 
 @dataclass
-class Daemon:
-    """A daemon that has said that it is ready."""
+class Running:
+    """A process of ours that has said that it is ready."""
 
     process: "subprocess.Popen[bytes]"
     path: Path
@@ -80,28 +90,11 @@ class Daemon:
     def pid(self) -> int:
         return self.process.pid
 
-    def status(self) -> Status:
-        # Some tests start it as the user nobody, who is not the one who asks.
-        with Client(str(self.path), daemon_user=str(NOBODY)) as client:
-            return client.status()
-
-    def endpoint(self, transport: str = "tcp", host: str = "127.0.0.1") -> tuple[str, int]:
-        """Return where it listens: host and port."""
-        for name in self.status().listening:
-            found = re.fullmatch(r"(tcp|udp) \[?([^]]+?)]?:(\d+)", name)
-            if found and found[1] == transport and found[2] == host:
-                return host, int(found[3])
-        raise LookupError(f"{transport} {host}")
-
     def kernel_says(self) -> dict[str, str]:
         """Return what `/proc/PID/status` says, read from outside."""
         text = Path(f"/proc/{self.pid}/status").read_text()
         pairs = (line.partition(":") for line in text.splitlines())
         return {key: value.strip() for key, _, value in pairs}
-
-    def counted(self, transport: str = "tcp") -> dict[str, int]:
-        """Return the outcomes that are not zero."""
-        return {name: n for name, n in getattr(self.status().outcomes, transport).items() if n}
 
     def lines(self) -> list[str]:
         """Return the log so far."""
@@ -134,6 +127,27 @@ class Daemon:
             raise
 
 
+class Daemon(Running):
+    """A mailbelld that has said that it is ready. `path` is its local socket."""
+
+    def status(self) -> Status:
+        # Some tests start it as the user nobody, who is not the one who asks.
+        with Client(str(self.path), daemon_user=str(NOBODY)) as client:
+            return client.status()
+
+    def endpoint(self, transport: str = "tcp", host: str = "127.0.0.1") -> tuple[str, int]:
+        """Return where it listens: host and port."""
+        for name in self.status().listening:
+            found = re.fullmatch(r"(tcp|udp) \[?([^]]+?)]?:(\d+)", name)
+            if found and found[1] == transport and found[2] == host:
+                return host, int(found[3])
+        raise LookupError(f"{transport} {host}")
+
+    def counted(self, transport: str = "tcp") -> dict[str, int]:
+        """Return the outcomes that are not zero."""
+        return {name: n for name, n in getattr(self.status().outcomes, transport).items() if n}
+
+
 @contextmanager
 def started(
     directory: Path,
@@ -144,7 +158,7 @@ def started(
     descriptors: Sequence[int] = (),
     program: Sequence[str] = (),
 ) -> Iterator[Daemon]:
-    """Run a daemon until the end of the block.
+    """Run a mailbelld until the end of the block.
 
     Args:
         directory: for its files; not used by another daemon at the time.
@@ -155,10 +169,36 @@ def started(
         program: what the interpreter runs instead; it ends as the daemon. It is not traced:
             it would notice (`harness.traced`).
     """
-    watch = watched()
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory) if toml is None else toml)
-    notify_path = directory / "notify"
+    running = launched(
+        watched(), file, command=command, environ=environ, descriptors=descriptors, program=program
+    )
+    with running as (process, notify):
+        yield Daemon(process, directory / "mailbell.sock", notify)
+
+
+@contextmanager
+def launched(
+    watch: Watched,
+    file: Path,
+    *,
+    command: Sequence[str] = (),
+    environ: dict[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+    program: Sequence[str] = (),
+) -> Iterator[tuple["subprocess.Popen[bytes]", socket.socket]]:
+    """Run a daemon until the end of the block, and wait until it is ready.
+
+    Args:
+        watch: which daemon, and how it is watched.
+        file: its configuration. The socket of its service manager lies beside it.
+        command: as for `started`.
+        environ: as for `started`.
+        descriptors: as for `started`.
+        program: as for `started`.
+    """
+    notify_path = file.parent / f"{file.stem}.notify"
     notify_path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(notify_path))
@@ -175,22 +215,22 @@ def started(
             },
             pass_fds=tuple(descriptors),
         )  # fmt: skip
-        daemon = Daemon(process, directory / "mailbell.sock", notify)
+        running = Running(process, file, notify)
         try:
-            _await_ready(daemon)
-            yield daemon
+            _await_ready(running)
+            yield process, notify
         finally:
-            daemon.stop()
+            running.stop()
             assert process.stderr
             process.stderr.close()
 
 
-def _await_ready(daemon: Daemon) -> None:
+def _await_ready(daemon: Running) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if select.select([daemon.notify], [], [], 0.02)[0]:
             assert b"READY=1" in daemon.notify.recv(4096)
             return
         if daemon.process.poll() is not None:
-            pytest.fail(f"mailbelld ended: {daemon.lines()}")
-    pytest.fail(f"mailbelld is not ready: {daemon.lines()}")
+            pytest.fail(f"{daemon.path.stem} ended: {daemon.lines()}")
+    pytest.fail(f"{daemon.path.stem} is not ready: {daemon.lines()}")

@@ -3,9 +3,9 @@
 `MAILBELL_WATCH` in the environment of the run names a directory for what is seen. The
 daemon is watched in two ways at once, and each has a report of its own:
 
-- `trace-*`: it runs under strace, which writes down its system calls. It does not notice
+- `trace-PROGRAM-*`: it runs under strace, which writes down its system calls. It does not notice
   (`harness.traced`);
-- `audit-*`: it runs with an audit hook (`harness.audited`), which writes down what Python
+- `audit-PROGRAM-*`: it runs with an audit hook (`harness.audited`), which writes down what Python
   does after the lock, and makes no system call for that.
 
 `tests/sandbox/test_whole_suite.py` runs the system tests so and judges what was seen.
@@ -20,10 +20,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ALLOWED", "TRACEBACK", "Watched", "calls_after_the_lock", "events", "new_report",
-           "unexpected", "watched"]  # fmt: skip
+__all__ = [
+    "ALLOWED",
+    "AUDITED",
+    "DOORS",
+    "TRACEBACK",
+    "Watched",
+    "calls_after_the_lock",
+    "events",
+    "new_report",
+    "unexpected",
+    "watched",
+]
 
-MAILBELLD: Final = ("-m", "mailbell.cli.mailbelld")
+DOORS: Final = {
+    "mailbelld": "mailbell.cli.mailbelld",
+    "mailbell-sender": "mailbell.cli.mailbell_sender",
+}
 AUDITED: Final = ("-P", str(Path(__file__).parent / "audited.py"))
 REPORT_BYTES: Final = 1 << 18
 
@@ -51,23 +64,24 @@ class Watched:
         environ: added to the environment.
     """
 
-    command: Sequence[str] = ()
-    program: Sequence[str] = MAILBELLD
+    command: Sequence[str]
+    program: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-def watched() -> Watched:
-    """Return how this run of tests starts its daemons."""
+def watched(program: str = "mailbelld") -> Watched:
+    """Return how this run of tests starts a daemon."""
     directory = os.environ.get("MAILBELL_WATCH", "")
     if not directory:
-        return Watched()
+        return Watched((), ("-m", DOORS[program]))
     # -D: the daemon stays the test's child; raw: numbers, as the filter sees them.
     strace = (
         shutil.which("strace") or "strace", "-D", "-qq", "-e", "raw=all", "-e", "signal=none",
-        "-o", str(new_report(Path(directory), "trace-")),
+        "-o", str(new_report(Path(directory), f"trace-{program}-")),
     )  # fmt: skip
-    report = str(new_report(Path(directory), "audit-"))
-    return Watched(strace, AUDITED, {"AUDITED_REPORT": report, "AUDITED_TRACED": "yes"})
+    report = str(new_report(Path(directory), f"audit-{program}-"))
+    environ = {"AUDITED_REPORT": report, "AUDITED_TRACED": "yes", "AUDITED_DOOR": DOORS[program]}
+    return Watched(strace, AUDITED, environ)
 
 
 def new_report(directory: Path, prefix: str = "audit-") -> Path:
