@@ -6,10 +6,14 @@ the same way again; an error reply can be sent and read; and on the client's sid
 bytes cause no unexpected exception.
 """
 
+from contextlib import suppress
+
 from mailbell.calling.exchange import Exchange
 from mailbell.client._mailbelld import MAILBELLD
 from mailbell.core.errors import MailbellError
 from mailbell.interfaces.listener import LISTENER_INTERFACE, LISTENER_SERVICE, SubscribeReply
+from mailbell.interfaces.sender import SENDER_INTERFACE, SENDER_SERVICE, WatchReply
+from mailbell.sender_client._sender import SENDER_DAEMON
 from mailbell.varlink import (
     CALL_LIMIT,
     SERVICE_INTERFACE,
@@ -17,6 +21,7 @@ from mailbell.varlink import (
     MessageTooLong,
     ProtocolError,
     Request,
+    Service,
     ServiceError,
     decode_reply_untrusted,
     encode_error,
@@ -37,8 +42,10 @@ def check(data: bytes) -> None:
     messages, lost = decode([stream[i : i + size] for i in range(0, len(stream), size)])
     assert (messages, lost) == expected(stream)
     for message in messages:
-        check_call(message)
-    check_client(stream)
+        check_call(message, LISTENER_SERVICE)
+        check_call(message, SENDER_SERVICE)
+    check_client(stream, Exchange(MAILBELLD), SubscribeReply)
+    check_client(stream, Exchange(SENDER_DAEMON), WatchReply)
 
 
 def decode(pieces: list[bytes]) -> tuple[list[bytes], bool]:
@@ -63,25 +70,25 @@ def expected(stream: bytes) -> tuple[list[bytes], bool]:
     return complete, len(rest) > CALL_LIMIT
 
 
-def check_call(message: bytes) -> None:
-    """Treats one message as the daemon does."""
+def check_call(message: bytes, service: Service) -> None:
+    """Treats one message as a daemon does."""
     try:
-        method = LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(message))
+        method = service.decode_untrusted(parse_call_untrusted(message))
     except ProtocolError as error:
         check_text(error)
     except ServiceError as error:
         check_error(error)
     else:
         again = parse_call_untrusted(encode(method).removesuffix(b"\0"))
-        assert LISTENER_SERVICE.decode_untrusted(again) == method
+        assert service.decode_untrusted(again) == method
 
 
 def encode(method: Request) -> bytes:
-    """Writes a request of either interface."""
-    try:
-        return LISTENER_INTERFACE.encode(method)
-    except KeyError:
-        return SERVICE_INTERFACE.encode(method)
+    """Writes a request of any interface."""
+    for interface in (LISTENER_INTERFACE, SENDER_INTERFACE, SERVICE_INTERFACE):
+        with suppress(KeyError):
+            return interface.encode(method)
+    raise AssertionError(method)
 
 
 def check_error(error: ServiceError) -> None:
@@ -107,16 +114,13 @@ def check_text(error: Exception) -> None:
     assert str(error).isprintable()
 
 
-def check_client(stream: bytes) -> None:
-    """Treats the stream as answers to a subscription."""
-    exchange = Exchange(
-        MAILBELLD,
-    )
+def check_client(stream: bytes, exchange: Exchange, kind: type) -> None:
+    """Treats the stream as answers to a call that is answered more than once."""
     if stream:
         exchange.receive_untrusted(stream)
     while exchange.ready:
         try:
-            exchange.take_untrusted(SubscribeReply)
+            exchange.take_untrusted(kind)
         except MailbellError as error:
             check_text(error)
             break

@@ -18,6 +18,7 @@ from mailbell.sender._ring import Ring
 from mailbell.sender._watchers import HELD
 
 SENDER = "org.mailbell.Sender"
+SPEAK = ("Ring", "Explain", "Watch")
 
 
 def call(method: str, *, more: bool = False, **parameters: object) -> dict[str, object]:
@@ -106,16 +107,23 @@ async def test_an_unknown_account_is_an_error(
     await serve(body)
 
 
+LONG = "a" * 255
+ADDRESS = "192.0.2.7"
+
+
 @pytest.mark.parametrize(
-    ("parameters", "named"),
+    ("method", "parameters", "named"),
     [
-        ({"account": ""}, "account"),
-        ({"account": "a" * 255}, "account"),
-        ({}, "account"),
-        ({"account": "a", "other": 1}, "other"),
+        *((method, {"account": name}, "account") for method in SPEAK for name in ("", LONG)),
+        *((method, {}, "account") for method in ("Ring", "Explain")),
+        *((method, {"account": "a", "other": 1}, "other") for method in SPEAK),
+        ("Seen", {"account": "", "address": ADDRESS}, "account"),
+        ("Seen", {"account": LONG, "address": ADDRESS}, "account"),
+        ("Seen", {"account": "a"}, "address"),
+        ("Seen", {"account": "a", "address": ""}, "address"),
+        ("Seen", {"account": "a", "address": "1" * 65}, "address"),
     ],
 )
-@pytest.mark.parametrize("method", ["Ring", "Explain"])
 async def test_a_parameter_out_of_range_is_named(
     autojump_clock: MockClock,
     serve: Serve,
@@ -125,7 +133,7 @@ async def test_a_parameter_out_of_range_is_named(
 ) -> None:
     async def body(control: Control) -> None:
         client = await connect(control)
-        reply = await client.ask(call(method, **parameters))
+        reply = await client.ask(call(method, more=method == "Watch", **parameters))
         assert reply["error"] == "org.varlink.service.InvalidParameter"
         assert reply["parameters"] == {"parameter": named}
         assert control.desk.asked == []

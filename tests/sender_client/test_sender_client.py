@@ -222,17 +222,14 @@ async def test_a_watcher_of_trio_gets_each_ring(control: Control, path: str) -> 
         await watching.next()
 
 
-async def test_waiting_for_a_ring_may_be_cancelled(path: str, autojump_clock: MockClock) -> None:
-    def then(peer: Peer) -> None:
-        peer.method()
-
-    listening = socket.socket(socket.AF_UNIX)
-    with listening:
+async def test_a_call_of_trio_may_be_cancelled(path: str, autojump_clock: MockClock) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
-        with trio.move_on_after(5) as scope:
-            await TrioClient(path, timeout=10).watch()
-        assert scope.cancelled_caught
+        for method in ("watch", "status"):
+            with trio.move_on_after(5) as scope:
+                await getattr(TrioClient(path, timeout=10), method)()
+            assert scope.cancelled_caught
 
 
 def test_a_watcher_that_reads_late_knows_how_many_rings_it_missed(
@@ -252,6 +249,14 @@ def test_a_ring_is_waited_for_over_answers_without_one(path: str) -> None:
     with FakeSender(path, scene), Client(path) as client, client.watch("anna") as watching:
         assert watching.next(20) == result()
         assert watching.missed == 3
+
+
+async def test_a_ring_is_awaited_over_answers_without_one(path: str) -> None:
+    scene = watched(WatchReply(None, 2), WatchReply(result(), 1))
+    with FakeSender(path, scene):
+        async with await TrioClient(path).watch() as watching:
+            assert await watching.next(20) == result()
+            assert watching.missed == 3
 
 
 @pytest.mark.parametrize("last", [encode_reply(WatchReply(result())), b"{\0", None])
