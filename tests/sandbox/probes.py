@@ -52,6 +52,10 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
     "ppoll": (BUFFER, 0, NO_TIME, 0, SIGSET_BYTES),
     # descriptors
     "close": (NONE,),
+    "fcntl": (NONE,),
+    "ftruncate": (NONE,),
+    "pread64": (NONE, BUFFER, 0),
+    "pwrite64": (NONE, BUFFER, 0),
     "ioctl": (NONE, 0, 0),  # from nowhere: a process without the filter changes nothing
     "preadv2": (NONE, BUFFER, 0, 0, 0, 0),
     "read": (0, BUFFER),

@@ -118,19 +118,20 @@ class Subject:
         return unknown.action.errno if unknown.newest < number <= unknown.until else dead
 
 
-def numbers_in(policy: Policy, several: str = "") -> dict[str, Numbers]:
+def numbers_in(policy: Policy, *several: str) -> dict[str, Numbers]:
     """Return what the placeholders mean in a policy that is bound.
 
     Args:
         policy: the policy that is in force.
-        several: the placeholder that stands for several numbers.
+        several: the placeholders that may stand for several numbers.
     """
     found: dict[str, set[int]] = {}
     for entry in policy.entries:
         for value in (value for c in entry.conditions for value in c.values):
             if value.text in policy.placeholders and value.number is not None:
                 found.setdefault(value.text, set()).add(value.number)
-    single: dict[str, Numbers] = {n: min(v) for n, v in found.items() if n != several}
-    if several:
-        single[several] = tuple(sorted(found[several]))
-    return {**single, "SELF": os.getpid()}
+    meant: dict[str, Numbers] = {
+        name: tuple(sorted(numbers)) if name in several else min(numbers)
+        for name, numbers in found.items()
+    }
+    return {**meant, "SELF": os.getpid()}

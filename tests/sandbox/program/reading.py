@@ -32,9 +32,11 @@ GENERIC_CALLS: Final = """
 CONSTANTS: Final = """
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
