@@ -19,7 +19,7 @@ import pytest
 from harness.watch import ALLOWED, calls_after_the_lock, events, unexpected
 
 from mailbell.sandbox.policy_file import read_policy
-from mailbell.syscalls.policy import ALLOW, Entry
+from mailbell.syscalls.policy import ALLOW, Entry, Policy
 
 SUITE: Final = Path(__file__).parent.parent / "system"
 POLICY: Final = read_policy("mailbelld")
@@ -83,22 +83,22 @@ def used(entry: Entry, seen: Seen) -> list[Counter[tuple[int, ...]]]:
     return [seen[call] for call in entry.calls if call in seen]
 
 
-def silent(seen: Seen) -> list[str]:
+def silent(seen: Seen, policy: Policy = POLICY) -> list[str]:
     """Name what is permitted, was not used, and is not named in `unused`."""
     return [
         f"{name} of {', '.join(entry.calls)}"
-        for entry in POLICY.entries
+        for entry in policy.entries
         if entry.action == ALLOW
         for name in unused(entry, seen)
         if not re.search(rf"(^|[ ,]){re.escape(name)}($|[ ,:;])", entry.unused)
     ]
 
 
-def stale(seen: Seen) -> list[str]:
+def stale(seen: Seen, policy: Policy = POLICY) -> list[str]:
     """Name the paragraphs that claim something unused although all of it was used."""
     return [
         ", ".join(entry.calls)
-        for entry in POLICY.entries
+        for entry in policy.entries
         if entry.unused and not DEPENDS & set(entry.calls) and not list(unused(entry, seen))
     ]
 

@@ -1,0 +1,101 @@
+"""Has one companion do everything that it ever does, while it is watched.
+
+    companions_at_work.py resolver|cyrus FOLDER
+
+It runs under strace, and reports what Python does once the companion is locked in
+(`harness.audited`) in the file `audit` of the folder.
+"""
+
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import dns.rcode
+import trio
+from harness.audited import Hook, Report
+from harness.name_server import NameServer, addresses, refused, truncated
+from harness.traced import hide_the_tracer
+
+from mailbell.logs.journal import Journal
+from mailbell.sender import cyrus_reader, resolver
+from mailbell.sender._companion import Companion
+from mailbell.sender._names import NameUnknownError
+from mailbell.sender._resolver_client import ResolverClient
+
+BOTH = addresses("192.0.2.7", "2001:db8::7")
+MAIL = b'mailbell\0EVENT\0\0\0\x000\0{"event":"MessageNew","user":"%d","uri":"imap://vm/user.%d"}\0'
+
+
+def start_resolver(folder: Path, server: NameServer) -> Companion:
+    """Start it with two name servers, one of which does not listen."""
+    hosts = folder / "hosts"
+    hosts.write_text("192.0.2.8 desk\n")
+    conf = server.configuration(folder, "127.0.0.9", "::1")
+    return resolver.start(None, resolver.Machine(str(conf), str(hosts), server.port))
+
+
+async def ask(companion: Companion, *servers: NameServer) -> None:
+    """Ask for names of every kind: by UDP, by TCP, of this machine, unknown, and many."""
+    client = ResolverClient(companion, Journal(lambda _: None, time.monotonic))
+    async with trio.open_nursery() as nursery:
+        for server in servers:
+            nursery.start_soon(server.serve)
+        nursery.start_soon(client.serve)
+        assert await client.lookup("good.example")
+        assert await client.lookup("desk")
+        assert await client.lookup("long.example")
+        assert await client.lookup("other.example")
+        with suppress(NameUnknownError):
+            await client.lookup("unknown.example")
+        async with trio.open_nursery() as many:
+            for number in range(300):
+                many.start_soon(client.lookup, f"n{number}.good")
+        nursery.cancel_scope.cancel()
+
+
+def resolve(folder: Path) -> Companion:
+    """Have the resolver at work."""
+    server = NameServer()
+    second = NameServer("::1", server.port)
+    for each in (server, second):
+        each.answers = {"good.example": BOTH, "long.example": truncated(BOTH)}
+        each.answers.update({f"n{number}.good": BOTH for number in range(300)})
+    # The server with the IPv6 address is asked first, and does not know this one.
+    second.answers["other.example"] = refused(dns.rcode.SERVFAIL)
+    server.answers["other.example"] = truncated(BOTH)
+    companion = start_resolver(folder, server)
+    trio.run(ask, companion, server, second)
+    return companion
+
+
+def read(folder: Path) -> Companion:
+    """Have the reader of Cyrus's events at work: also while the sender does not read."""
+    cyrus = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    cyrus.bind(str(folder / "cyrus"))
+    companion = cyrus_reader.start(cyrus, None)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.connect(str(folder / "cyrus"))
+        for number in range(9_000):
+            client.send(MAIL % (number, number))
+    companion.pair.settimeout(20)
+    for _ in range(8_000):
+        companion.pair.recv(20_000)
+    return companion
+
+
+def main() -> None:
+    """Run the companion, end it by closing its pair, and wait for its end."""
+    which, name = sys.argv[1:]
+    folder = Path(name)
+    hide_the_tracer()
+    sys.addaudithook(Hook(Report(str(folder / "audit"))))
+    companion = {"resolver": resolve, "cyrus": read}[which](folder)
+    companion.pair.close()
+    assert os.waitpid(companion.pid, 0)[1] == 0
+
+
+if __name__ == "__main__":
+    main()

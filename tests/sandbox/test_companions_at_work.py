@@ -1,0 +1,195 @@
+"""What the companions really need once they are locked in, and what an intruder can do there.
+
+Each does everything that it ever does, under strace and with an audit hook at the same time.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from harness.watch import ALLOWED, events, unexpected
+from sandbox.companion_processes import locked_cyrus_reader, locked_resolver
+from sandbox.test_whole_suite import calls_of_all, silent, stale
+
+from mailbell._sys import landlock
+from mailbell.sandbox.policy_file import read_policy
+
+TESTS: Final = Path(__file__).parent.parent
+SCRIPT: Final = Path(__file__).parent / "companions_at_work.py"
+BY_TCP: Final = {
+    r"socket\.__new__ by _ask_by_tcp: .*": "a connection to a name server",
+    r"socket\.connect by _ask_by_tcp: .*": "a connection to a name server",
+}
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("which", ["resolver", "cyrus"])
+def test_what_is_permitted_is_used_or_says_why_not(which: str, tmp_path: Path) -> None:
+    strace = ["strace", "-ff", "-qq", "-e", "raw=all", "-e", "signal=none"]
+    (tmp_path / "audit").write_bytes(bytes(1 << 16))
+    done = subprocess.run(
+        [*strace, "-o", tmp_path / "trace", sys.executable, SCRIPT, which, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(TESTS)}, check=False, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    report = events(tmp_path / "audit")
+    assert report
+    assert unexpected(report, {**ALLOWED, **BY_TCP}) == []
+    policy = read_policy(f"mailbell-{which}")
+    seen = calls_of_all(tmp_path.glob("trace.*"))
+    assert seen.keys() >= {"recvfrom", "sendto", "exit_group"}, "nothing was seen"
+    assert silent(seen, policy) == []
+    assert stale(seen, policy) == []
+    assert seen.keys() <= {call for entry in policy.entries for call in entry.calls}
+
+
+# --- an intruder --------------------------------------------------------------------------
+
+
+def outcome(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "succeeded"
+
+
+def first_of(numbers: Mapping[str, Any], where: tuple[str, int]) -> socket.socket:
+    """The first of the resolver's UDP sockets."""
+    number = next(n for n in numbers["CONNECTED"] if n > 2)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0, number)
+    sock.connect(where)
+    return sock
+
+
+def udp_socket(_: Mapping[str, Any]) -> object:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def another_peer(numbers: Mapping[str, Any]) -> object:
+    return first_of(numbers, ("127.0.0.9", 9))
+
+
+def by_address(numbers: Mapping[str, Any]) -> object:
+    sock = socket.socket(fileno=next(n for n in numbers["CONNECTED"] if n > 2))
+    return sock.sendto(b"x", ("127.0.0.9", 9))
+
+
+def listen(_: Mapping[str, Any]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+
+
+def unix_socket(_: Mapping[str, Any]) -> object:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+def fork(_: Mapping[str, Any]) -> object:
+    return os.fork()
+
+
+def execute(_: Mapping[str, Any]) -> object:
+    return os.execv("/bin/true", ["true"])
+
+
+def signal_the_sender(_: Mapping[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
+def pass_a_descriptor(numbers: Mapping[str, Any]) -> object:
+    sock = socket.socket(fileno=numbers.get("SENDER", 2))
+    return socket.send_fds(sock, [b"x"], [2])
+
+
+def write_elsewhere(numbers: Mapping[str, Any]) -> object:
+    return os.write(numbers["CYRUS"], b"x")
+
+
+def wait_for_the_sender(numbers: Mapping[str, Any]) -> object:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, numbers["SENDER"]).send(b"x")
+
+
+def close_the_pair(numbers: Mapping[str, Any]) -> None:
+    os.close(numbers["SENDER"])
+
+
+EITHER: Final = [
+    fork,
+    execute,
+    signal_the_sender,
+    pass_a_descriptor,
+    udp_socket,
+    unix_socket,
+    listen,
+]
+
+
+@pytest.mark.parametrize(
+    "attack", [*EITHER, another_peer, by_address], ids=lambda attack: attack.__name__
+)
+def test_an_intruder_in_the_resolver_dies(attack: Callable[[Mapping[str, Any]], object]) -> None:
+    assert locked_resolver(attack).signal is signal.SIGSYS
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [*EITHER, write_elsewhere, wait_for_the_sender, close_the_pair],
+    ids=lambda attack: attack.__name__,
+)
+def test_an_intruder_in_the_reader_dies(attack: Callable[[Mapping[str, Any]], object]) -> None:
+    assert locked_cyrus_reader(attack).signal is signal.SIGSYS
+
+
+@pytest.mark.parametrize("locked", [locked_resolver, locked_cyrus_reader])
+def test_neither_opens_a_file_nor_looks_at_one(locked: Callable[..., Any]) -> None:
+    def inside(_: Mapping[str, Any]) -> list[str]:
+        return [
+            outcome(lambda: os.open("/etc/passwd", os.O_RDONLY)),
+            outcome(lambda: os.stat("/")),
+            outcome(lambda: os.listdir("/")),
+        ]
+
+    assert locked(inside).value == ["EACCES"] * 3
+
+
+def test_the_resolver_imports_nothing_more() -> None:
+    def inside(_: Mapping[str, Any]) -> str:
+        try:
+            import mailbell.cli.top  # noqa: F401
+        except ImportError:
+            return "not found"
+        return "found"
+
+    assert locked_resolver(inside).value == "not found"
+
+
+@pytest.fixture
+def ports() -> Iterator[tuple[int, int]]:
+    """Two ports on which something listens; the first one is that of the name servers."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        yield one.getsockname()[1], two.getsockname()[1]
+
+
+def test_the_resolver_connects_to_the_port_of_name_servers_only(ports: tuple[int, int]) -> None:
+    if landlock.abi() < 4:
+        pytest.skip("TCP came with version 4")
+
+    def connected(port: int) -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            return errno.errorcode.get(sock.connect_ex(("127.0.0.1", port)), "succeeded")
+
+    ended = locked_resolver(lambda _: [connected(port) for port in ports], port=ports[0])
+    assert ended.value == ["EINPROGRESS", "EACCES"], ended
