@@ -32,7 +32,7 @@ def test_the_times_must_be_in_order(first: float, longest: float) -> None:
 
 def test_each_waits_as_long_as_it_has_failed() -> None:
     backoff: Backoff[str] = Backoff(30, 600)
-    assert backoff.next_due is None
+    assert not backoff.next_due
     assert backoff.pop_due(1e9) is None
     for name, failures in (("often", 99), ("twice", 2), ("once", 1)):
         backoff.add(name, failures, 1000.0)

@@ -39,6 +39,18 @@ def test_half_of_the_places_at_most_is_for_those_that_failed() -> None:
     assert places.next_rank is None
 
 
+def test_while_others_wait_those_that_failed_get_an_eighth() -> None:
+    places: Places[Waiting] = Places(256, DEADLINE)
+    for rank in (Rank.NEW, Rank.FAILING):
+        for _ in range(300):
+            places.queue(Waiting(rank))
+    begun = []
+    while (following := places.next_rank) is not None:
+        begun.append(following)
+        places.begin(following, 0.0)
+    assert (begun.count(Rank.NEW), begun.count(Rank.FAILING)) == (192, 32)
+
+
 @pytest.mark.parametrize("rank", list(Rank))
 def test_with_one_place_each_rank_gets_it(rank: Rank) -> None:
     places: Places[Waiting] = Places(1, DEADLINE)
@@ -53,10 +65,10 @@ def test_the_ranks_take_turns() -> None:
             places.queue(Waiting(rank))
     order = []
     for _ in range(8):
-        rank = places.next_rank
-        assert rank is not None
-        places.begin(rank, 0.0)
-        order.append(rank)
+        following = places.next_rank
+        assert following is not None
+        places.begin(following, 0.0)
+        order.append(following)
     assert order == [Rank.PROVEN, Rank.NEW, Rank.PROVEN, Rank.FAILING] * 2
 
 
@@ -70,7 +82,7 @@ def test_a_call_that_waits_may_leave() -> None:
 
 def test_a_late_call_loses_its_place() -> None:
     places: Places[Waiting] = Places(8, DEADLINE)
-    assert places.next_due is None
+    assert not places.next_due
     first = fill(places, Rank.NEW, 1, 10.0)
     fill(places, Rank.PROVEN, 1, 11.0)
     assert places.next_due == 12.0

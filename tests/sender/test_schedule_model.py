@@ -288,5 +288,5 @@ class Ringing(RuleBasedStateMachine):
         assert self.schedule.next_due is None
 
 
-Ringing.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Ringing.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestRinging = Ringing.TestCase

@@ -5,7 +5,8 @@ could keep all others waiting. There are three ranks, and each of them always ge
 
 - Proven: the last attempt reached it. An eighth of the places is for these alone.
 - New: nothing is known of it.
-- Failing: the last attempt failed. Half of the places at most is for these.
+- Failing: the last attempt failed. Half of the places at most is for these, and an eighth while
+  others lack a place.
 
 An attempt of the first two ranks may be displaced: if others of these ranks lack a place, it
 gives its own up after a fraction of a second, and goes on as a failing one. Nearly all hosts
@@ -84,13 +85,16 @@ class Places(Generic[C]):
         deadline: seconds for which a place may be held.
     """
 
-    __slots__ = ("_all", "_deadline", "_failing", "_flights", "_others", "_patience", "_queues",
-                 "_turn")  # fmt: skip
+    __slots__ = (
+        "_all", "_deadline", "_failing", "_failing_beside_others", "_flights", "_others",
+        "_patience", "_queues", "_turn",
+    )  # fmt: skip
 
     def __init__(self, connections: int, deadline: float) -> None:
         self._all = connections
         self._others = connections - connections // 8
         self._failing = max(connections // 2, 1)
+        self._failing_beside_others = max(connections // 8, 1)
         self._deadline = deadline
         self._patience = min(PATIENCE, deadline)
         self._turn = 0
@@ -124,10 +128,12 @@ class Places(Generic[C]):
         others = failing + len(flights[1])
         if others + len(flights[0]) >= self._all:
             return None
+        proven, new, _ = self._queues
+        most = self._failing_beside_others if proven or new else self._failing
         for rank in _TURNS[self._turn]:
             if self._queues[rank] and (
                 rank is Rank.PROVEN
-                or (others < self._others and (rank is Rank.NEW or failing < self._failing))
+                or (others < self._others and (rank is Rank.NEW or failing < most))
             ):
                 return rank
         return None
