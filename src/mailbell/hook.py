@@ -154,13 +154,22 @@ def _text(what: str, value: bytes) -> bytes:
 
 
 def _send(path: bytes, line: bytes) -> None:
+    try:
+        try:
+            _say(path, line)
+        except (BrokenPipeError, ConnectionResetError):
+            # The sender ended in this moment. A service manager holds the socket for the next one.
+            _say(path, line)
+    except OSError as error:
+        _log(f"not sent: {_shown(path)}: {_reason(error)}; run: mailbell sender check")
+
+
+def _say(path: bytes, line: bytes) -> None:
     # unix(7): with a non-blocking socket, a full queue of connections is EAGAIN at once.
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
         connection.send(line)
-    except OSError as error:
-        _log(f"not sent: {_shown(path)}: {_reason(error)}; run: mailbell sender check")
     finally:
         connection.close()
 

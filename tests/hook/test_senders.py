@@ -70,6 +70,21 @@ def test_a_stopped_sender_loses_nothing_of_4000(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("error", ["EPIPE", "ECONNRESET"])
+def test_a_sender_that_ends_between_connect_and_send_is_tried_once_more(
+    tmp_path: Path, error: str
+) -> None:
+    """The socket stays: a service manager holds it for the next sender."""
+    inject = f"inject=sendto:error={error}:when=1"
+    with listening(tmp_path / "hook") as sender:
+        through = ["strace", "-o", tmp_path / "calls", "-e", inject]
+        run("--socket", tmp_path / "hook", "alice", through=through)
+        assert [line for line in sender.all() if line] == [b"new alice\n"]
+    sent = [line for line in (tmp_path / "calls").read_text().splitlines() if "sendto" in line]
+    assert len(sent) == 2
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_hook_does_the_same_with_a_stopped_sender_as_with_a_running_one(tmp_path: Path) -> None:
     """Not measured in seconds: the kernel is asked for the same, and answers the same."""
 
