@@ -36,7 +36,7 @@ def _machine_of_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(_units, "ask", lambda **_: None)
     monkeypatch.setattr(_machine, "_ANSWER", 0.05)
-    for module in (local_socket, check):
+    for module in (local_socket, check, _sender_machine):
         monkeypatch.setattr(module, "find_weaknesses", find)
     monkeypatch.setenv("MAILBELL_SENDER_USER", str(_USER))
 
@@ -273,6 +273,20 @@ def test_the_state_of_its_units_is_told(
     assert "warn mailbell-sender.service is failed, result exit-code" in out
     assert "-> read its log: journalctl -u mailbell-sender.service" in out
     assert "held by the service manager for mailbell-sender (h.socket)" in out
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777])
+def test_a_folder_of_the_address_book_that_others_may_write(
+    configure: Configure, said: Check, tmp_path: Path, mode: int
+) -> None:
+    """The sender does not start with it."""
+    path = configure()
+    (tmp_path / "state").chmod(mode)
+    code, out = said(path)
+    assert code == 78
+    assert "FAIL store.url: " in out
+    assert f"-> chmod go-w {tmp_path}/state" in out
+    assert "the address book is kept" not in out
 
 
 @pytest.mark.parametrize("case", ["missing", "unwritable", "foreign", "made"])

@@ -6,11 +6,13 @@ keeps nothing, and it calls no target: `mailbell sender test` does.
 
 import os
 import pwd
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from mailbell._sys import sockets
+from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.cli import _units
 from mailbell.cli._machine import (
     Finding,
@@ -42,6 +44,7 @@ __all__ = ["SERVICE", "sender_findings"]
 _PROGRAM: Final = "mailbell-sender"
 SERVICE: Final = "mailbell-sender.service"
 _GROUP_KEY: Final = "listen.group"
+_CONFIGURATION: Final = 78  # the exit code of ConfigurationError
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _MOST: Final = 1 << 16  # characters of that file; a usual one has a hundred
@@ -78,7 +81,7 @@ def sender_findings(configuration: Configuration) -> Iterator[Finding]:
     for endpoint in listen.comsat:
         yield _comsat(endpoint)
     yield from _sockets(configuration, units)
-    yield _store(configuration)
+    yield from _store(configuration)
 
 
 def _accounts(configuration: Configuration) -> Iterator[Finding]:
@@ -200,22 +203,45 @@ def _gid(configuration: Configuration) -> int | None:
         return None
 
 
-def _store(configuration: Configuration) -> Finding:
+def _store(configuration: Configuration) -> Iterator[Finding]:
     """Judge the folder of the address book. The sender makes the last folder of its path."""
     path = configuration.store.url.path
     folder = os.path.dirname(path)
     place = folder if os.path.lexists(folder) else os.path.dirname(folder)
+    unsafe = list(_unsafe(place, configuration))
+    yield from unsafe
+    if (lack := _lack(place, folder, configuration)) is not None:
+        what = f"store.url: {lack}: logins are kept in memory only"
+        yield Finding(Mark.WARN, what, _make(configuration))
+    elif not unsafe:
+        yield ok(f"the address book is kept in {path}")
+
+
+def _unsafe(place: str, configuration: Configuration) -> Iterator[Finding]:
+    """Find users who could replace the address book. The sender would not start."""
+    try:
+        mode = os.stat(place).st_mode
+        weaknesses = find_weaknesses(place, _owner(configuration.listen.user), whole=True)
+    except OSError:  # it is not there, which another finding says
+        return
+    for weakness in weaknesses:
+        yield Finding(Mark.FAIL, f"store.url: {weakness}", weakness.remedy, _CONFIGURATION)
+    if not weaknesses and mode & (stat.S_IWGRP | stat.S_IWOTH):
+        what = f"store.url: other users may write to {place}"
+        yield Finding(Mark.FAIL, what, f"chmod go-w {place}", _CONFIGURATION)
+
+
+def _lack(place: str, folder: str, configuration: Configuration) -> str | None:
+    """Return why the sender cannot write to the folder; None: it can."""
     if not os.path.isdir(place):
-        what = f"store.url: there is no folder {folder}"
-        return Finding(Mark.WARN, f"{what}: logins are kept in memory only", _make(configuration))
-    if os.geteuid() != 0 and not os.access(place, os.W_OK | os.X_OK):
-        what = f"store.url: this user may not write to {place}"
-        return Finding(Mark.WARN, f"{what}: logins are kept in memory only", _make(configuration))
-    owner = os.stat(place).st_uid
-    if place == folder and os.geteuid() == 0 and owner not in _owner(configuration.listen.user):
-        what = f"store.url: {folder} does not belong to {configuration.listen.user}"
-        return Finding(Mark.WARN, f"{what}: logins are kept in memory only", _make(configuration))
-    return ok(f"the address book is kept in {path}")
+        return f"there is no folder {folder}"
+    if os.geteuid() != 0:
+        writable = os.access(place, os.W_OK | os.X_OK)
+        return None if writable else f"this user may not write to {place}"
+    name = configuration.listen.user
+    if place == folder and os.stat(place).st_uid not in _owner(name):
+        return f"{folder} does not belong to {name}"
+    return None
 
 
 def _make(configuration: Configuration) -> str:
