@@ -364,6 +364,19 @@ def test_polling_gets_there_too(path: str) -> None:
     assert time.slept == []
 
 
+def test_an_account_that_the_daemon_lacks_is_left_out(path: str) -> None:
+    def refuse(peer: Peer) -> None:
+        assert peer.method() == Subscribe(("work", "home"))
+        peer.error(unknown_account("home"))
+
+    lacks: list[str] = []
+    scene = stream(told("e1", 5), told("e1", 6, RESYNC), asked=Subscribe(("work",)))
+    with FakeDaemon(path, refuse, scene), Client(path) as client:
+        subscription = client.subscribe(["work", "home"], on_unknown=lacks.append)
+        assert subscription.next() == RESYNC
+    assert lacks == ["home"]
+
+
 def test_a_daemon_that_hangs_is_given_up(path: str) -> None:
     time = FakeTime()
     silence = threading.Event()

@@ -1,4 +1,5 @@
 import errno
+import json
 from collections.abc import Collection
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from mailbell.calling.exchange import FOREVER, Exchange
 from mailbell.calling.explain import BusyError, explain_connect, explain_reply
 from mailbell.client._conversation import Backoff, Follower, State
-from mailbell.client._mailbelld import MAILBELLD
+from mailbell.client._mailbelld import MAILBELLD, UnknownAccountError
 from mailbell.core.errors import (
     DataError,
     MailbellError,
@@ -64,8 +65,11 @@ def test_every_way_not_to_connect(number: int | None, kind: type[MailbellError],
         (ServiceError("org.mailbell.Listener.Unheard", {}), DataError),
         (ServiceError("", {}), DataError),
         (ServiceError("org.example.\x1b[2J", {}), DataError),
-        (ServiceError("org.mailbell.Listener.UnknownAccount", {}), UsageError),
-        (ServiceError("org.mailbell.Listener.UnknownAccount", {"account": "\n\x1b"}), UsageError),
+        (ServiceError("org.mailbell.Listener.UnknownAccount", {}), UnknownAccountError),
+        (
+            ServiceError("org.mailbell.Listener.UnknownAccount", {"account": "\n\x1b"}),
+            UnknownAccountError,
+        ),
         (ServiceError("org.mailbell.Listener.TooManySubscribers", {"limit": "\n"}), TemporaryError),
     ],
 )
@@ -157,6 +161,87 @@ def test_every_place_is_named_and_what_says_most_comes_first(
 ) -> None:
     error = explain_connect(failures, MAILBELLD, cut_off)
     assert (type(error), str(error)) == (kind, said)
+
+
+def unknown(account: object) -> bytes:
+    text = json.dumps(
+        {"error": "org.mailbell.Listener.UnknownAccount", "parameters": {"account": account}}
+    )
+    return text.encode() + b"\0"
+
+
+def asked(call: bytes) -> list[str]:
+    """The accounts of a call."""
+    parameters = json.loads(call.removesuffix(b"\0"))["parameters"]
+    return [str(name) for name in parameters.get("accounts") or ()]
+
+
+def answered(follower: Follower, now: float, answer: bytes) -> list[str]:
+    """Connect and take the first answer; return the accounts that were asked for."""
+    names = asked(follower.connect(now))
+    follower.receive_untrusted(answer)
+    try:
+        follower.establish_untrusted()
+    except MailbellError as error:
+        follower.note_loss(error, now)
+    return names
+
+
+def test_an_account_that_the_daemon_lacks_is_left_out_until_the_next_connection() -> None:
+    lacks: list[str] = []
+    follower = Follower(["a", "b", "c"], None, 10.0, None, on_unknown=lacks.append)
+    good = encode_reply(told("e", 1), continues=True)
+    assert answered(follower, 0.0, unknown("b")) == ["a", "b", "c"]
+    assert follower.retry_at == 0.0
+    assert answered(follower, 0.0, unknown("a")) == ["a", "c"]
+    assert answered(follower, 0.0, good) == ["c"]
+    assert (lacks, follower.established) == (["b", "a"], True)
+    follower.note_loss(GONE, 20.0)
+    assert follower.retry_at > 20.0
+    assert answered(follower, 21.0, good) == ["a", "b", "c"]
+    assert (lacks, follower.established) == (["b", "a"], True)
+
+
+def test_a_daemon_that_lacks_all_accounts_is_an_error_and_then_asked_for_all_again() -> None:
+    lacks: list[str] = []
+    retries: list[MailbellError] = []
+
+    def retry(error: MailbellError) -> bool:
+        retries.append(error)
+        return True
+
+    follower = Follower(["a", "b"], None, 10.0, None, retry=retry, on_unknown=lacks.append)
+    for now in (0.0, 20.0):
+        assert answered(follower, now, unknown("a")) == ["a", "b"]
+        assert answered(follower, now, unknown("b")) == ["b"]
+        assert follower.retry_at > now
+    assert [type(error) for error in retries] == [UnknownAccountError] * 2
+    follower = Follower(["a"], None, 10.0, None, on_unknown=lacks.append)
+    with pytest.raises(UsageError, match="no account 'a'"):
+        answered(follower, 0.0, unknown("a"))
+
+
+@pytest.mark.parametrize("account", ["x", "", None, 7, {}, ["a"], "a\n"])
+def test_a_daemon_that_complains_of_what_was_not_asked_is_not_believed(account: object) -> None:
+    follower = Follower(["a", "b"], None, 10.0, None, on_unknown=lambda _: pytest.fail("told"))
+    with pytest.raises(MailbellError):
+        answered(follower, 0.0, unknown(account))
+
+
+def test_nor_is_one_that_complains_twice_or_late() -> None:
+    lacks: list[str] = []
+    follower = Follower(["a", "b", "c"], None, 10.0, None, on_unknown=lacks.append)
+    answered(follower, 0.0, unknown("a"))
+    with pytest.raises(UsageError):
+        answered(follower, 0.0, unknown("a"))
+    follower = Follower(["a", "b"], None, 10.0, None, on_unknown=lacks.append)
+    answered(follower, 0.0, encode_reply(told("e", 1), continues=True))
+    follower.receive_untrusted(unknown("a"))
+    with pytest.raises(UsageError) as caught:
+        follower.take_untrusted()
+    with pytest.raises(UsageError):
+        follower.note_loss(caught.value, 1.0)
+    assert lacks == ["a"]
 
 
 ANSWERS = [told("e", 1), told("e", 2, notification("a")), told("e", 4, notification("b"))]

@@ -50,7 +50,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
             check=False,
         )
     assert run.stdout == "work: network\nwork: resync\n", run.stderr
-    assert "UsageError" in run.stderr
+    assert "UnknownAccountError" in run.stderr
 
 
 def test_the_exchange_is_what_is_spoken() -> None:

@@ -93,7 +93,8 @@ def _refused(path: str, error: OSError, daemon: Daemon) -> MailbellError:
     if isinstance(error, UntrustedError):
         return _untrusted(path, error, daemon)
     if error.errno == errno.EAGAIN:
-        return BusyError(f"the {daemon.called} at {path} is too busy to answer", "try again")
+        what = f"the {daemon.called} at {path} is too busy to answer"
+        return BusyError(what, _when_it_hangs(daemon))
     remedy = "join the group that owns the socket, then log in again"
     return PrivilegeError(f"no permission to connect to {path}", remedy)
 
@@ -190,7 +191,15 @@ def explain_silence(timeout: float, daemon: Daemon) -> TemporaryError:
         The error to raise.
     """
     what = f"the {daemon.called} did not answer within {timeout:g} seconds"
-    return TemporaryError(what, "try again")
+    return TemporaryError(what, _when_it_hangs(daemon))
+
+
+def _when_it_hangs(daemon: Daemon) -> str:
+    # `systemctl restart` also ends a process that is stopped (SIGSTOP).
+    return (
+        "try again; if it stays silent, it hangs: end it and start it again, as"
+        f" `systemctl restart {daemon.name}` does"
+    )
 
 
 def explain_end(daemon: Daemon) -> UnavailableError:

@@ -82,12 +82,11 @@ class _Speaker:
 
 
 def _follow(
-    subscription: Subscription, show: Callable[[Notification], str], count: float, timeout: float
+    subscription: Subscription, show: Callable[[Notification], str], count: float, deadline: float
 ) -> None:
-    deadline = time.monotonic() + timeout
     shown = 0
     while shown < count:
-        left = None if timeout == inf else max(deadline - time.monotonic(), 0.0)
+        left = None if deadline == inf else max(deadline - time.monotonic(), 0.0)
         # echo flushes each line, so that a program that reads the pipe gets it at once.
         click.echo(show(subscription.next(left)))
         shown += 1
@@ -135,9 +134,10 @@ def command(
     """Print each notification as it comes, from now on."""
     show = json_line if as_json else describe
     speaker = _Speaker()
-    with (
-        Client(socket_path) as client,
-        closing(client.subscribe(accounts, on_state=speaker)) as subscription,
-    ):
-        speaker.subscription = subscription
-        _follow(subscription, show, count or inf, timeout or inf)
+    # The time includes the wait for the daemon's answer, which may never come.
+    deadline = time.monotonic() + (timeout or inf)
+    with Client(socket_path) as client:
+        client.timeout = min(client.timeout, timeout or inf)
+        with closing(client.subscribe(accounts, on_state=speaker)) as subscription:
+            speaker.subscription = subscription
+            _follow(subscription, show, count or inf, deadline)

@@ -16,6 +16,7 @@ program looks for mail. All errors are `MailbellError`; each has an exit code an
 from mailbell.calling.channel import Timing
 from mailbell.client._blocking import Client, Subscription
 from mailbell.client._conversation import State
+from mailbell.client._mailbelld import UnknownAccountError
 from mailbell.client._path import default_path
 from mailbell.core.errors import (
     DataError,
@@ -43,6 +44,7 @@ __all__ = [
     "Timing",
     "Transport",
     "UnavailableError",
+    "UnknownAccountError",
     "UsageError",
     "default_path",
 ]

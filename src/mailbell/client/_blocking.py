@@ -267,6 +267,7 @@ class Client(Caller):
         reconnect: bool = True,
         on_state: Callable[[State], None] | None = None,
         retry: Retry | None = None,
+        on_unknown: Callable[[str], None] | None = None,
     ) -> Subscription:
         """Subscribe to notifications. When this returns, the daemon has accepted.
 
@@ -280,6 +281,9 @@ class Client(Caller):
                 once before this returns.
             retry: called with the error after each failure, also that of the first
                 connection; returns whether to try again. None: `reconnect` decides.
+            on_unknown: called with each account that the daemon does not have, while it has
+                another one. The subscription goes on with those that the daemon has, and asks
+                for all again when it connects again. None: an unknown account is an error.
 
         Returns:
             The subscription.
@@ -295,7 +299,13 @@ class Client(Caller):
             DataError: the program that answers is not mailbelld.
         """
         follower = Follower(
-            accounts, after, self.timeout, on_state, reconnect=reconnect, retry=retry
+            accounts,
+            after,
+            self.timeout,
+            on_state,
+            reconnect=reconnect,
+            retry=retry,
+            on_unknown=on_unknown,
         )
         subscription = Subscription(self, follower, timing=self._timing)
         self._subscriptions.add(subscription)

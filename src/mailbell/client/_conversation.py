@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from mailbell.calling.exchange import FOREVER, Exchange, encode_call_checked
 from mailbell.calling.explain import explain_end
-from mailbell.client._mailbelld import MAILBELLD
+from mailbell.client._mailbelld import MAILBELLD, UnknownAccountError
 from mailbell.core.errors import (
     DataError,
     MailbellError,
@@ -90,6 +90,10 @@ class Follower:
         on_state: called when the connection is lost and when it is there again.
         reconnect: whether to connect again after a connection that had succeeded.
         retry: decides after every failure; None: `reconnect` decides.
+        on_unknown: called with each account that the daemon does not have, while it has
+            another one of `accounts`. The subscription then is for those that it has, and
+            asks for all of them again on the next connection. None: such an account is an
+            error, as it always is if the daemon has none of `accounts`.
 
     Attributes:
         cursor: the place of the last notification that was given to the caller.
@@ -108,6 +112,7 @@ class Follower:
         *,
         reconnect: bool = True,
         retry: Retry | None = None,
+        on_unknown: Callable[[str], None] | None = None,
     ) -> None:
         if isinstance(accounts, str):
             raise TypeError("accounts: a sequence of names, not one name")
@@ -121,6 +126,8 @@ class Follower:
         self._on_state = on_state
         self._reconnect = reconnect
         self._retry = retry
+        self._on_unknown = on_unknown
+        self._unknown: set[str] = set()  # the accounts that are left out of the next call
         self._found = False
         self._backoff = Backoff()
         self._exchange = Exchange(MAILBELLD, STREAM_LIMIT)
@@ -144,7 +151,8 @@ class Follower:
             UsageError: the daemon would refuse the call.
         """
         self._since = now
-        return encode_call_checked(Subscribe(self._accounts, self.cursor), MAILBELLD)
+        asked = tuple(name for name in self._accounts if name not in self._unknown)
+        return encode_call_checked(Subscribe(asked, self.cursor), MAILBELLD)
 
     @property
     def patience(self) -> float:
@@ -216,16 +224,33 @@ class Follower:
             MailbellError: the same error, if no other attempt must be made.
         """
         self.failure = error
-        if not self._goes_on(error):
-            raise error
         was_established = self.established
-        lived = 0.0 if self._since is None else now - self._since
-        self.retry_at = now + self._backoff.next_delay(lived)
+        if self._leave_out(error):
+            self.retry_at = now
+        else:
+            self._unknown.clear()  # the next daemon may have them
+            if not self._goes_on(error):
+                raise error
+            lived = 0.0 if self._since is None else now - self._since
+            self.retry_at = now + self._backoff.next_delay(lived)
         self.established, self._since, self._held = False, None, None
         accepted = self._accounts if self._found else None
         self._exchange = Exchange(MAILBELLD, STREAM_LIMIT, accepted=accepted)
         if was_established:
             self._tell(State.LOST)
+
+    def _leave_out(self, error: MailbellError) -> bool:
+        """Leave an account out of the next call if the daemon may have another one."""
+        if self._on_unknown is None or not isinstance(error, UnknownAccountError):
+            return False
+        asked = {*self._accounts} - self._unknown
+        name = error.account
+        # A daemon that names another account, or one that it has accepted, is broken.
+        if self.established or not isinstance(name, str) or name not in asked or len(asked) == 1:
+            return False
+        self._unknown.add(name)
+        self._on_unknown(name)
+        return True
 
     def _goes_on(self, error: MailbellError) -> bool:
         if self._retry is not None:

@@ -9,7 +9,21 @@ from mailbell.interfaces.listener import LISTENER, LISTENER_INTERFACE
 from mailbell.interfaces.reply import check_reply
 from mailbell.varlink import ServiceError
 
-__all__ = ["MAILBELLD"]
+__all__ = ["MAILBELLD", "UnknownAccountError"]
+
+
+class UnknownAccountError(UsageError):
+    """The daemon does not have an account.
+
+    Args:
+        account: what the daemon sent as the name of the account.
+    """
+
+    def __init__(self, account: object) -> None:
+        super().__init__(
+            f"the daemon has no account {quote(account)}", "`mailbell status` lists the accounts"
+        )
+        self.account = account
 
 
 def _explain(error: ServiceError, accepted: Collection[str] | None) -> MailbellError | None:
@@ -19,8 +33,7 @@ def _explain(error: ServiceError, accepted: Collection[str] | None) -> MailbellE
     given = error.parameters
     # Of a call that a daemon has accepted before, only its accounts may have become wrong.
     if name == "UnknownAccount" and (accepted is None or given.get("account") in accepted):
-        what = f"the daemon has no account {quote(given.get('account'))}"
-        return UsageError(what, "`mailbell status` lists the accounts")
+        return UnknownAccountError(given.get("account"))
     if name == "TooManySubscribers":
         what = f"the daemon accepts no more than {quote(given.get('limit'))} subscribers"
         return TemporaryError(what, "raise `socket.subscribers`, or try again")

@@ -236,6 +236,7 @@ class Client(Caller):
         reconnect: bool = True,
         on_state: Callable[[State], None] | None = None,
         retry: Retry | None = None,
+        on_unknown: Callable[[str], None] | None = None,
     ) -> Subscription:
         """Subscribe to notifications. When this returns, the daemon has accepted.
 
@@ -248,6 +249,9 @@ class Client(Caller):
                 once before this returns.
             retry: called with the error after each failure, also that of the first
                 connection; returns whether to try again. None: `reconnect` decides.
+            on_unknown: called with each account that the daemon does not have, while it has
+                another one. The subscription goes on with those that the daemon has, and asks
+                for all again when it connects again. None: an unknown account is an error.
 
         Returns:
             The subscription.
@@ -256,7 +260,13 @@ class Client(Caller):
             MailbellError: the errors of the blocking client's `subscribe`.
         """
         follower = Follower(
-            accounts, after, self.timeout, on_state, reconnect=reconnect, retry=retry
+            accounts,
+            after,
+            self.timeout,
+            on_state,
+            reconnect=reconnect,
+            retry=retry,
+            on_unknown=on_unknown,
         )
         subscription = Subscription(self, follower)
         self._subscriptions.add(subscription)
