@@ -245,6 +245,7 @@ HOUSE: Final = (
             "_child",
             "_lock",
             "_process",
+            "_places",
             "_worker",
             "serve",
             "unit",

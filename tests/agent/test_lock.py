@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_it_can_be_closed_again(place: str) -> None:
     with take(place, "fetch", ["work"]):
         turn.close()
         assert refused(place, "fetch", ["work"])
-    Turn().close()
+    Turn(place).close()
 
 
 # --- processes -------------------------------------------------------------------------
@@ -666,3 +667,112 @@ def test_a_keeper_that_is_stopped_goes_on_and_is_named(place: str, accounts: str
     assert error.what.startswith(f"a mailbell-keeper (pid {keeper.pid}) was stopped")
     assert keeper.wait(PATIENCE) == 0
     assert refused(place, "fetch", accounts.split()) is None
+
+
+# --- when the files are removed --------------------------------------------------------
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def from_folder(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return from_folder
+
+
+def move(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+def copy(folder: Path) -> None:
+    copied = shutil.copytree(folder, folder.with_name("copy"))
+    shutil.rmtree(folder)
+    copied.rename(folder)
+
+
+LOSSES: dict[str, Callable[[Path], None]] = {
+    "the folder is removed": shutil.rmtree,
+    "the folder is moved": move,
+    "the account's file is removed": remove("fetch:work"),
+    "the common file is removed": remove("fetch"),
+    "both files are removed": remove("fetch:work", "fetch"),
+    "a copy takes its place": copy,
+}
+
+
+def test_while_nothing_is_lost_nothing_is_taken_again(place: str) -> None:
+    with take(place, "fetch", ["work"]) as turn:
+        assert not turn.renew()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lock_that_was_lost_is_taken_again(place: str, loss: str) -> None:
+    """It keeps its descriptors, which later keepers inherit by their numbers."""
+    with take(place, "fetch", ["work"]) as turn:
+        before = turn.descriptors
+        LOSSES[loss](Path(place))
+        assert turn.renew()
+        assert not turn.renew()
+        assert turn.descriptors == before
+        assert not any(map(os.get_inheritable, before))
+        assert refused(place, "fetch", ["work"])
+        assert f"pid {os.getpid()})" in str(refused(place, "fetch", ["work"]))
+        assert refused(place, "fetch", ALL)
+        assert not refused(place, "fetch", ["home"])
+    assert not refused(place, "fetch", ALL)
+
+
+# What the agent has, what is lost, and what another agent has by then.
+QUICKER = [
+    (["work"], "the folder is removed", "work"),
+    (["work"], "the folder is moved", ""),
+    (["work"], "the account's file is removed", "work"),
+    (["work"], "the common file is removed", ""),
+    (["work"], "a copy takes its place", "work"),
+    (ALL, "the folder is removed", "work"),
+    (ALL, "the common file is removed", "work"),
+    (ALL, "a copy takes its place", ""),
+]
+
+
+@pytest.mark.parametrize(("accounts", "loss", "others"), QUICKER)
+def test_one_that_another_agent_has_by_now_is_an_error(
+    place: str, accounts: Collection[str], loss: str, others: str
+) -> None:
+    with take(place, "fetch", accounts) as turn:
+        LOSSES[loss](Path(place))
+        with holder(place, others) as other:
+            with pytest.raises(TemporaryError, match="was removed or replaced while") as caught:
+                turn.renew()
+            assert f"pid {other.pid})" in str(caught.value)
+
+
+def test_the_sessions_of_its_commands_are_known_in_the_new_files_too(place: str) -> None:
+    with take(place, "fetch", ["work"]) as turn:
+        session = Session.of(os.getsid(0))
+        turn.note([session])
+        shutil.rmtree(place)
+        assert turn.renew()
+        assert Path(place, "fetch:work").read_bytes().splitlines() == [
+            b"%d" % os.getpid(),
+            session.note(),
+        ]
+        turn.note([])
+
+
+def test_a_command_of_another_agent_that_was_killed_meanwhile_keeps_it(place: str) -> None:
+    """The agent for all accounts looks into the files of all accounts, as at its start."""
+    with take(place, "fetch", ALL) as turn:
+        shutil.rmtree(place)
+        Path(place).mkdir(mode=0o700)
+        Path(place, "fetch:work").write_bytes(b"1\n" + Session.of(os.getsid(0)).note() + b"\n")
+        with pytest.raises(TemporaryError, match="which an earlier mailbell run started"):
+            turn.renew()
+
+
+def test_where_it_cannot_be_taken_again_it_says_what_to_do(place: str) -> None:
+    with take(place, "fetch", ["work"]) as turn:
+        shutil.rmtree(place)
+        Path(place).touch()
+        with pytest.raises(ConfigurationError, match=r"and now .* is a link, or not a directory"):
+            turn.renew()

@@ -1,10 +1,11 @@
 """The whole agent in this process, with a real daemon: what starts its jobs, and its log."""
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -19,8 +20,9 @@ from trio.testing import MockClock
 from mailbell._sys.systemd import Notifier
 from mailbell.agent import serve as serve_module
 from mailbell.agent._awake import resumed
+from mailbell.agent._lock import Turn, take
 from mailbell.agent._pace import Timing, Trigger
-from mailbell.agent._session import Running
+from mailbell.agent._places import AT_ONCE
 from mailbell.agent._sleep import Reading
 from mailbell.agent._worker import Worker
 from mailbell.agent.configuration import Job
@@ -186,6 +188,66 @@ async def test_a_daemon_that_comes_late_is_waited_for_and_is_one_catch_up(tmp_pa
         )  # the daemon ended again
 
 
+def of(daemon_accounts: str) -> str:
+    """The accounts of a daemon, without those that are not named."""
+    first, *tables = ACCOUNTS.split("[[account]]")
+    kept = [table for table in tables if any(f'"{it}"' in table for it in daemon_accounts.split())]
+    return "[[account]]".join([first, *kept])
+
+
+@contextmanager
+def daemon_with(directory: Path, accounts: str) -> Iterator[Daemon]:
+    toml = configuration(directory, tcp=["127.0.0.1:0"], more=of(accounts))
+    with started(directory, toml) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("more", [0, serve_module.MOST_NAMES], ids=["named", "for all"])
+async def test_an_account_that_is_removed_concerns_its_own_job_only(
+    tmp_path: Path, more: int
+) -> None:
+    """The daemon restarts without the account, restarts again, and then has it again."""
+    polled = replace(QUICK, poll=0.05)
+    never = [job(f"x{n}", name=f"x{n}", only_rung=True) for n in range(more)]
+    jobs = (job("work", name="w"), job("home", name="h", timing=polled), *never)
+    unknown = "event=account_unknown account=home why=\"the daemon has no account 'home'; "
+    with ExitStack() as first:
+        daemon = first.enter_context(daemon_with(tmp_path, "work home"))
+        async with running(daemon.path, *jobs) as log:
+            await log.until("event=listening")
+            first.close()
+            for count in (1, 2) if not more else (1,):
+                with daemon_with(tmp_path, "work") as daemon:
+                    await log.until("event=run job=w cause=resync", count)
+                    await log.until(unknown)
+                    await notified(daemon)
+                    await log.until("event=run job=w cause=network", count)
+                    await log.until("event=alive job=h hears=no failures=0 unknown=home")
+            with daemon_with(tmp_path, "work home") as daemon:
+                await log.until("event=account_known account=home")
+                await log.until("event=run job=h cause=resync")
+                await notified(daemon, "127.0.0.2")
+                await log.until("event=run job=h cause=network")
+                await notified(daemon)
+                await log.until("event=run job=w cause=network", count + 1)
+                await log.until("event=alive job=h hears=yes failures=0")
+            assert len([line for line in log.lines if unknown in line]) == 1
+
+
+async def test_when_all_are_removed_it_waits_for_them(tmp_path: Path) -> None:
+    jobs = (job("work", name="w"), job("home", name="h"))
+    with daemon_with(tmp_path, "work home") as daemon:
+        async with running(daemon.path, *jobs) as log:
+            await log.until("event=listening")
+            await trio.to_thread.run_sync(daemon.stop)
+            toml = configuration(tmp_path, tcp=["127.0.0.1:0"])
+            with started(tmp_path, toml):
+                await log.until('event=deaf why="the daemon has no account')
+            with daemon_with(tmp_path, "home"):
+                await log.until("event=account_unknown account=work")
+                await log.until("event=run job=h cause=resync")
+
+
 async def test_an_account_that_the_daemon_does_not_know_ends_it(tmp_path: Path) -> None:
     with daemon_in(tmp_path) as daemon, pytest.raises(MailbellError, match="wrok"):
         await serve([job("wrok")], str(daemon.path), Lines())
@@ -309,7 +371,7 @@ async def test_a_daemon_that_is_not_ours_puts_no_words_into_a_command(
     monkeypatch.setattr(Worker, "ring", note)
     with closing(Notifier({}, os.getpid())) as notifier:
         client = TrioClient("nobody.sock")
-        agent = serve_module._Agent([job()], client, Lines(), notifier, Running())
+        agent = serve_module._Agent([job()], client, Lines(), notifier, Turn("nowhere"))
         agent._dispatch(Notification(account, Cause.NETWORK, 1, Transport.TCP, source, 1))
     assert rung == [given]
 
@@ -318,6 +380,42 @@ async def test_two_agents_for_one_account_are_one_too_many(tmp_path: Path) -> No
     async with running(tmp_path / "nobody.sock", job("work")):
         with pytest.raises(TemporaryError, match=rf"pid {os.getpid()}\b.*work"):
             await serve([job("home", "work")], None, Lines())
+
+
+def locks(directory: Path) -> Path:
+    return directory / ".local/state/mailbell"
+
+
+async def test_locks_that_were_removed_are_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "LOCKS_EVERY", 0.05)
+    async with running(tmp_path / "nobody.sock", job("work")) as log:
+        shutil.rmtree(locks(tmp_path))
+        (line,) = await log.until("event=locks_taken_again")
+        assert line == f"event=locks_taken_again folder={locks(tmp_path)}"
+        with pytest.raises(TemporaryError, match=rf"pid {os.getpid()}\b.*work"):
+            await serve([job("home", "work")], None, Lines())
+
+
+async def test_when_another_agent_was_quicker_the_first_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "LOCKS_EVERY", 0.05)
+    log = Lines()
+    with ExitStack() as other:
+
+        async def be_quicker() -> None:
+            await log.until("event=started")
+            shutil.rmtree(locks(tmp_path))
+            other.enter_context(take(str(locks(tmp_path)), "fetch", ["work"]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(be_quicker)
+            lost = "was removed or replaced while this agent ran, and now another mailbell run"
+            with pytest.raises(TemporaryError, match=lost):
+                await serve([job("work")], str(tmp_path / "nobody.sock"), log)
+        assert sum("event=locks_lost" in line for line in log.lines) == 1
 
 
 async def test_a_sleep_that_only_the_clocks_noticed_is_one_catch_up(
@@ -382,6 +480,44 @@ async def test_a_daemon_that_hangs_is_not_taken_for_one_that_is_heard(
 )
 def test_what_a_job_runs_for(made: Job, trigger: Trigger, wanted: bool) -> None:
     assert serve_module.wants(made, trigger) == wanted
+
+
+async def test_a_wrong_account_beside_a_right_one_is_a_warning(tmp_path: Path) -> None:
+    with daemon_in(tmp_path) as daemon:
+        async with running(daemon.path, job("wrok", name="w"), job("home", name="h")) as log:
+            await log.until("event=account_unknown account=wrok")
+            await notified(daemon, "127.0.0.2")
+            await log.until("event=run job=h cause=network")
+
+
+def at_once(lines: list[str]) -> int:
+    """How many runs there were at the same time, at most."""
+    now = most = 0
+    for line in lines:
+        now += line.startswith("event=run ") - line.startswith("event=ran ")
+        most = max(most, now)
+    return most
+
+
+async def test_no_more_commands_run_at_once_than_there_are_places(tmp_path: Path) -> None:
+    """Each command waits until this test lets it end: it reads one byte."""
+    gate = str(tmp_path / "gate")
+    os.mkfifo(gate)
+    reads = ("dd", "bs=1", "count=1", "status=none", f"if={gate}")
+    many = range(3 * AT_ONCE)
+    jobs = [replace(job(f"a{n}", name=f"a{n}", on_start=True), command=reads) for n in many]
+    opened = os.open(gate, os.O_RDWR)
+    try:
+        async with running(tmp_path / "nobody.sock", *jobs) as log:
+            await log.until("event=run ", AT_ONCE)
+            os.write(opened, b"x")
+            await log.until("event=run ", AT_ONCE + 1)
+            os.write(opened, b"x" * (len(many) - 1))
+            ran = await log.until("event=ran ", len(many))
+            assert len({line.split()[1] for line in ran}) == len(many)
+            assert at_once(log.lines) == AT_ONCE
+    finally:
+        os.close(opened)
 
 
 def test_jobs_that_may_not_run_at_once_share_a_turn() -> None:

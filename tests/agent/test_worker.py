@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from mailbell.agent import _worker
 from mailbell.agent._pace import Timing, Trigger
+from mailbell.agent._places import Places
 from mailbell.agent._process import Control, Ended
 from mailbell.agent._session import Running
 from mailbell.agent._worker import Worker
@@ -93,7 +94,7 @@ async def test_it_runs_when_it_is_settled_and_says_so(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
     log = Lines()
-    worker = Worker(FETCH, log, trio.Lock(), Running())
+    worker = Worker(FETCH, log, trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     await trio.sleep(100)
     worker.ring(Trigger.NETWORK, count=2, account="work", source="192.0.2.1")
@@ -117,7 +118,7 @@ async def test_it_runs_when_it_is_settled_and_says_so(
 async def test_the_next_run_is_told_of_nothing_that_is_over(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
-    worker = Worker(FETCH, Lines(), trio.Lock(), Running())
+    worker = Worker(FETCH, Lines(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1, account="other", source="192.0.2.1")
     await trio.sleep(100)
@@ -132,7 +133,7 @@ async def test_a_run_for_all_accounts_is_not_narrowed_by_one_that_rings(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
     job = Job("mail", ("fetch",), accounts=("work", "home"))
-    worker = Worker(job, Lines(), trio.Lock(), Running())
+    worker = Worker(job, Lines(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.START)
     worker.ring(Trigger.NETWORK, count=1, account="work")
@@ -150,7 +151,7 @@ async def test_after_a_failure_the_next_run_is_for_the_same_accounts_too(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
     commands.seconds, commands.codes = 0.0, [1, 1, 0, 0, 1, 0]
-    worker = Worker(Job("mail", ("fetch",)), Lines(), trio.Lock(), Running())
+    worker = Worker(Job("mail", ("fetch",)), Lines(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1, account="work")
     await trio.sleep(10)
@@ -169,7 +170,7 @@ async def test_after_a_failure_the_next_run_is_for_the_same_accounts_too(
 async def test_more_accounts_than_a_variable_holds_are_all_accounts(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
-    worker = Worker(Job("mail", ("fetch",)), Lines(), trio.Lock(), Running())
+    worker = Worker(Job("mail", ("fetch",)), Lines(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     for number in range(3000):
         worker.ring(Trigger.RESYNC, account=f"{number:064}")
@@ -209,7 +210,9 @@ async def test_a_storm_is_as_many_runs_as_the_manual_says(
 ) -> None:
     """500 notifications in 10 s while each run takes 3 s, then silence."""
     timing = Timing(settle_max=most, min_gap=gap, poll=0)
-    worker = Worker(Job("mail", ("fetch",), timing=timing), Lines(), trio.Lock(), Running())
+    worker = Worker(
+        Job("mail", ("fetch",), timing=timing), Lines(), trio.Lock(), Running(), Places()
+    )
     nursery.start_soon(worker.serve)
     rings = [n / 50 for n in range(1, 501)]
     for ring in rings:
@@ -226,7 +229,7 @@ async def test_five_failures_are_tried_again_later_and_later(
 ) -> None:
     commands.seconds, commands.codes = 0.0, [1, 1, 1, 1, 1]
     log = Lines()
-    worker = Worker(FETCH, log, trio.Lock(), Running())
+    worker = Worker(FETCH, log, trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1)
     await trio.sleep(3000)
@@ -243,7 +246,7 @@ async def test_what_follows_runs_after_success_only(
 ) -> None:
     job = Job("mail", ("fetch",), then=("index",), ok_codes=frozenset({0, 9}))
     commands.seconds, commands.codes = 0.0, [1, 9, 9, 0, 0]
-    worker = Worker(job, Lines(), trio.Lock(), Running())
+    worker = Worker(job, Lines(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1)
     await trio.sleep(1000)
@@ -257,7 +260,7 @@ async def test_a_run_that_takes_too_long_is_ended_and_has_failed(
 ) -> None:
     commands.seconds, commands.obeys = 10_000.0, obeys
     log = Lines()
-    worker = Worker(FETCH, log, trio.Lock(), Running())
+    worker = Worker(FETCH, log, trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1)
     await trio.sleep(320)
@@ -273,7 +276,7 @@ async def test_what_cannot_be_ended_is_said(
 ) -> None:
     commands.sticks = True
     log = Lines()
-    worker = Worker(FETCH, log, trio.Lock(), Running())
+    worker = Worker(FETCH, log, trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1)
     await trio.sleep(10)
@@ -284,7 +287,9 @@ async def test_jobs_that_share_a_turn_wait_for_each_other(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
     turn = trio.Lock()
-    workers = [Worker(Job(name, (name,)), Lines(), turn, Running()) for name in ("one", "two")]
+    workers = [
+        Worker(Job(name, (name,)), Lines(), turn, Running(), Places()) for name in ("one", "two")
+    ]
     for worker in workers:
         nursery.start_soon(worker.serve)
         worker.ring(Trigger.NETWORK, count=1)
@@ -320,7 +325,7 @@ async def test_a_job_is_stuck_until_its_run_is_over(
             if "run_stuck" in line or "event=ran" in line:
                 seen.append(worker.is_stuck)
 
-    worker = Worker(FETCH, Looking(), trio.Lock(), Running())
+    worker = Worker(FETCH, Looking(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     worker.ring(Trigger.NETWORK, count=1)
     await trio.sleep(100)
@@ -331,7 +336,7 @@ async def test_the_accounts_of_failed_runs_are_bounded_too(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
 ) -> None:
     """A command whose environment is too long could not start, again and again."""
-    worker = Worker(FETCH, Lines(), trio.Lock(), Running())
+    worker = Worker(FETCH, Lines(), trio.Lock(), Running(), Places())
     nursery.start_soon(worker.serve)
     commands.codes = [1, 1, 1]
     commands.seconds = 10.0

@@ -16,6 +16,9 @@ all that the commands have started. If a keeper was killed too, the kernel relea
 lock, although a command may still fetch. So each agent also writes the sessions of its
 commands into its files. No agent takes a lock while a process runs in a session that an
 earlier holder has written down.
+
+If somebody removes or replaces a file, its lock excludes nobody any more: another agent
+makes a new file. So an agent calls `Turn.renew` before each run and every few seconds.
 """
 
 import errno
@@ -51,9 +54,14 @@ class Turn:
 
     It ends with `close`, or with the process, and with each keeper of a command that still
     holds `descriptors`. A program that the process executes does not get it.
+
+    Args:
+        directory: the directory of the locks. It is also an attribute.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._names: dict[int, str] = {}  # of the files, by descriptor
         self._exclusive: list[int] = []
         self._shared: list[int] = []
         self._sessions: tuple[Session, ...] = ()
@@ -95,6 +103,63 @@ class Turn:
         for descriptor in self._exclusive:
             _write(descriptor, sessions, os.getpid())
 
+    def renew(self) -> bool:
+        """Take each lock again whose file was removed or replaced, with the same descriptor.
+
+        Returns:
+            Whether there was such a file.
+
+        Raises:
+            TemporaryError: another agent has such a lock by now.
+            MailbellError: the lock cannot be taken again.
+        """
+        gone = [held for held in self.descriptors if not self._is_in_place(held)]
+        if not gone:
+            return False
+        try:
+            self._take_all_again(gone)
+        except MailbellError as error:
+            what = f"{self.directory} was removed or replaced while this agent ran, and now"
+            raise type(error)(f"{what} {error.what}", error.remedy) from error
+        self.note(self._sessions)
+        return True
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        path = os.path.join(self.directory, self._names[descriptor])
+        try:
+            return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+        except OSError:
+            return False
+
+    def _take_all_again(self, descriptors: Iterable[int]) -> None:
+        try:
+            place = _open_directory(self.directory)
+            try:
+                # In the same order as `take_all`.
+                for descriptor in sorted(descriptors, key=lambda it: self._names[it].split(":")):
+                    self._take_again(place, descriptor)
+            finally:
+                os.close(place)
+        except OSError as error:
+            raise _explain(error, self.directory) from error
+
+    def _take_again(self, place: int, descriptor: int) -> None:
+        """Lock the new file. The descriptor keeps its number, so that keepers hold it too."""
+        name = self._names[descriptor]
+        lock, _, account = name.partition(":")
+        is_for_all = not account and descriptor in self._exclusive
+        how = fcntl.LOCK_EX if descriptor in self._exclusive else fcntl.LOCK_SH
+        new = _locked(place, name, how)
+        if new is None and is_for_all:
+            raise _taken_of_all(place, lock)
+        if new is None:
+            whose = f"account {account}" if account else "all accounts"
+            raise _taken(lock, whose, _holder(place, name))
+        os.dup2(new, descriptor, inheritable=False)
+        os.close(new)
+        for other in _of_accounts(place, lock) if is_for_all else ():
+            _require_nothing_left(place, other)
+
     def add(self, place: int, lock: str, accounts: Collection[str]) -> None:
         """Take one more lock.
 
@@ -123,22 +188,11 @@ class Turn:
                 raise _taken(lock, f"account {account}", holder)
 
     def _lock(self, place: int, name: str, how: int) -> bool:
-        descriptor = _open(place, name)
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-            _require_nothing_left(place, name)
-        except BlockingIOError:
-            os.close(descriptor)
-            _require_a_living_holder(place, name)
+        descriptor = _locked(place, name, how)
+        if descriptor is None:
             return False
-        except BaseException:
-            os.close(descriptor)
-            raise
-        is_exclusive = how == fcntl.LOCK_EX
-        # While the lock is shared, no agent has it exclusively: a process id in the file
-        # is out of date.
-        _write(descriptor, (), os.getpid() if is_exclusive else None)
-        (self._exclusive if is_exclusive else self._shared).append(descriptor)
+        self._names[descriptor] = name
+        (self._exclusive if how == fcntl.LOCK_EX else self._shared).append(descriptor)
         return True
 
 
@@ -178,7 +232,7 @@ def take_all(directory: str, wanted: Iterable[tuple[str, Collection[str]]]) -> T
         MailbellError: this directory cannot have locks, or a lock cannot have this name.
     """
     merged = _merged(wanted)
-    turn = Turn()
+    turn = Turn(directory)
     try:
         place = _open_directory(directory)
         try:
@@ -249,6 +303,25 @@ def _require_ours(status: os.stat_result, path: str) -> None:
         raise ConfigurationError(what, remedy)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigurationError(f"other users may write to {path}", remedy)
+
+
+def _locked(place: int, name: str, how: int) -> int | None:
+    """Open and lock a file; return its descriptor, or None if another process has the lock."""
+    descriptor = _open(place, name)
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        _require_nothing_left(place, name)
+    except BlockingIOError:
+        os.close(descriptor)
+        _require_a_living_holder(place, name)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    # While the lock is shared, no agent has it exclusively: a process id in the file is out
+    # of date.
+    _write(descriptor, (), os.getpid() if how == fcntl.LOCK_EX else None)
+    return descriptor
 
 
 def _open(place: int, name: str) -> int:

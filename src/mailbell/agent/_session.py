@@ -92,18 +92,22 @@ class Running:
     Args:
         tell: called with all sessions after each change.
         locks: the descriptors of the agent's locks, which each keeper holds too.
+        holds: returns whether the agent still has its locks; if not, the agent ends.
 
     Attributes:
         locks: see above.
+        holds: see above. It is called before each run.
     """
 
     def __init__(
         self,
         tell: Callable[[Collection[Session]], None] = lambda _: None,
         locks: Sequence[int] = (),
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
         self._tell = tell
         self.locks = locks
+        self.holds = holds
         self._sessions: dict[int, Session] = {}
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ import trio
 
 from mailbell._sys.systemd import PASSED
 from mailbell.agent._pace import Pace, Pending, Step, Trigger
+from mailbell.agent._places import Place, Places
 from mailbell.agent._process import Control, Ended, run
 from mailbell.agent._session import Running
 from mailbell.agent.configuration import Job
@@ -35,13 +36,18 @@ class Worker:
         log: records events and the output of the commands.
         turn: a lock that is held during a run. Jobs that must not overlap share one.
         running: records the session of each command.
+        places: bounds how many commands run at once.
     """
 
-    def __init__(self, job: Job, log: Log, turn: trio.Lock, running: Running) -> None:
+    def __init__(
+        self, job: Job, log: Log, turn: trio.Lock, running: Running, places: Places
+    ) -> None:
         self.job = job
         self._log = log
         self._turn = turn
         self._running = running
+        self._places = places
+        self._place: Place | None = None  # of the run that goes on
         self._pace = Pace(job.timing, trio.current_time())
         self._rung = trio.Event()
         self._accounts: dict[str, None] = {}  # the accounts of the next run, in order
@@ -81,7 +87,11 @@ class Worker:
         """Run the job each time that it is wanted, until cancelled."""
         while True:
             await self._next_step()
-            async with self._turn:
+            # Who waits for another job of the same accounts needs no place meanwhile. What
+            # rings while the job waits is answered by the run that it waits for.
+            async with self._turn, self._places.one() as self._place:
+                if not self._running.holds():
+                    await trio.sleep_forever()  # the agent ends
                 await self._run(self._pace.started(trio.current_time()))
 
     async def _next_step(self) -> Step:
@@ -144,6 +154,8 @@ class Worker:
 
         def stuck() -> None:
             self._stuck = True
+            if self._place:
+                self._place.leave_to_others()
             self._log.log(Level.WARNING, "run_stuck", job=self.job.name, program=argv[0])
 
         ended = await run(

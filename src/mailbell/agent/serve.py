@@ -15,8 +15,9 @@ from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.systemd import Notifier
 from mailbell.agent._awake import addresses, resumed
 from mailbell.agent._child import reap_adopted
-from mailbell.agent._lock import take_all
+from mailbell.agent._lock import Turn, take_all
 from mailbell.agent._pace import Trigger
+from mailbell.agent._places import Places
 from mailbell.agent._session import Running
 from mailbell.agent._worker import Worker
 from mailbell.agent.configuration import Job
@@ -25,7 +26,7 @@ from mailbell.agent.log import Log
 from mailbell.client import State
 from mailbell.client.trio import RETRIED, Client
 from mailbell.core.account_name import is_account_name
-from mailbell.core.errors import MailbellError, UsageError
+from mailbell.core.errors import MailbellError, TemporaryError, UsageError
 from mailbell.core.notification import Cause, Notification
 from mailbell.interfaces.reply import SOURCE
 from mailbell.logs.journal import Level
@@ -35,6 +36,9 @@ __all__ = ["serve"]
 MOST_NAMES: Final = 32
 # Seconds in which a daemon that is well has answered. The first runs begin then at the latest.
 FIRST_ANSWER: Final = 1.0
+# Seconds between two looks whether the files of the locks are still there.
+LOCKS_EVERY: Final = 5.0
+ASK_AGAIN: Final = 1.0  # seconds
 TRIGGERS: Final = {
     Cause.NETWORK: Trigger.NETWORK,
     Cause.MANUAL: Trigger.MANUAL,
@@ -59,9 +63,7 @@ async def serve(jobs: Sequence[Job], path: str | None, log: Log) -> None:
         take_all(state_folder(os.environ), wanted) as turn,
         closing(Notifier(os.environ, os.getpid())) as notifier,
     ):
-        await _Agent(
-            jobs, Client(path), log, notifier, Running(turn.note, turn.descriptors)
-        ).serve()
+        await _Agent(jobs, Client(path), log, notifier, turn).serve()
 
 
 class _Agent:
@@ -71,21 +73,27 @@ class _Agent:
         client: Client,
         log: Log,
         notifier: Notifier,
-        running: Running,
+        turn: Turn,
     ) -> None:
         # Only the subscription uses it, so its path is that of the subscribed daemon.
         self._client = client
         self._log = log
-        turns = turns_of(jobs)
-        self._workers = [Worker(job, log, turns[job.name], running) for job in jobs]
+        turns, places = turns_of(jobs), Places()
+        running = Running(turn.note, turn.descriptors, self._holds)
+        self._workers = [Worker(job, log, turns[job.name], running, places) for job in jobs]
+        self._turn = turn
         self._notifier = notifier
         self._running = running
         self._hears: bool | None = None  # None: no attempt has ended yet
         self._why_not = ""
         self._found = False
         self._answered = trio.Event()  # the first attempt to subscribe has ended
-        self._subscribed = trio.Event()
+        self._connected = trio.Event()  # a subscription has begun that is not checked yet
+        self._unknown: set[str] = set()  # what the daemon lacks for the present attempt
+        self._missing: frozenset[str] = frozenset()  # what it lacks, as the log says
         self._has_begun = False  # whether the runs of the start were wanted
+        self._scope = trio.CancelScope()
+        self._fault: MailbellError | None = None
 
     async def _end_on_signal(
         self, told: AsyncIterator[signal.Signals], scope: trio.CancelScope
@@ -99,6 +107,11 @@ class _Agent:
             scope.cancel()
             return
 
+    def _end(self, fault: MailbellError) -> None:
+        """End everything because of a fault. The first one is raised at the end."""
+        self._fault = self._fault or fault
+        self._scope.cancel()
+
     async def serve(self) -> None:
         # Until the commands have ended, signals must not end the agent at once. A second
         # signal would leave the commands running, and their locks free.
@@ -106,14 +119,15 @@ class _Agent:
             await self._serve(told)
 
     async def _serve(self, told: AsyncIterator[signal.Signals]) -> None:
-        fault: MailbellError | None = None
         async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
             nursery.start_soon(self._end_on_signal, told, nursery.cancel_scope)
             for worker in self._workers:
                 nursery.start_soon(worker.serve)
                 nursery.start_soon(self._report_state, worker)
             nursery.start_soon(self._begin)
             nursery.start_soon(self._check_names)
+            nursery.start_soon(self._watch_locks)
             nursery.start_soon(self._feed_watchdog)
             nursery.start_soon(_reap_adopted)
             nursery.start_soon(resumed, partial(self._ring_all, Trigger.RESUME), self._log)
@@ -123,10 +137,29 @@ class _Agent:
             places = " or ".join(self._client.places)
             self._log.log(Level.INFO, "started", jobs=len(self._workers), socket=places)
             self._notifier.ready()
-            fault = await self._listen()
-            nursery.cancel_scope.cancel()
-        if fault is not None:
-            raise fault
+            self._end(await self._listen())
+        if self._fault is not None:
+            raise self._fault
+
+    # --- the locks -------------------------------------------------------------
+
+    def _holds(self) -> bool:
+        """Take the locks again if their files were removed; return whether this agent has them."""
+        try:
+            if self._turn.renew():
+                self._log.log(Level.WARNING, "locks_taken_again", folder=self._turn.directory)
+        except MailbellError as error:
+            if self._fault is None:  # to end the commands takes up to fifteen seconds
+                self._log.log(Level.WARNING, "locks_lost", why=str(error), then="ending")
+                self._notifier.stopping()
+            self._end(error)
+            return False
+        return True
+
+    async def _watch_locks(self) -> None:
+        while True:
+            await trio.sleep(LOCKS_EVERY)
+            self._holds()
 
     # --- the daemon ------------------------------------------------------------
 
@@ -134,14 +167,16 @@ class _Agent:
         """Dispatch notifications, until a failure after which another attempt cannot help."""
         try:
             async with await self._client.subscribe(
-                self._accounts(), on_state=self._on_state, retry=self._on_failure
+                self._accounts(),
+                on_state=self._on_state,
+                retry=self._on_failure,
+                on_unknown=self._unknown.add,
             ) as subscription:
                 # The daemon does not tell of notifications before the first subscription. So
                 # a run that began before it may have missed one.
                 if self._why_not or self._has_begun:
                     self._ring_all(Trigger.RESYNC)
                 self._answered.set()
-                self._subscribed.set()
                 while True:
                     self._dispatch(await subscription.next())
         except MailbellError as error:
@@ -156,8 +191,10 @@ class _Agent:
 
     def _on_failure(self, error: MailbellError) -> bool:
         """Log that the agent does not hear the daemon; return whether to try again."""
-        # At the start, a wrong account or a wrong socket is a mistake, and ends the agent.
-        # Later, the daemon's configuration has changed, and may be changed back.
+        # At the start, a wrong socket is a mistake and ends the agent, and so are accounts of
+        # which the daemon has none. Later, the daemon's configuration has changed, and may be
+        # changed back.
+        self._unknown.clear()
         if not self._found and not isinstance(error, RETRIED):
             return False
         self._on_deaf(str(error))
@@ -175,23 +212,45 @@ class _Agent:
         return sorted({name for worker in self._workers for name in worker.job.accounts})
 
     async def _check_names(self) -> None:
-        """Warn of accounts that the daemon does not know, if the subscription is for all.
+        """Find out which accounts each daemon lacks, if the subscription is for all accounts.
 
-        A subscription to such an account fails. In one for all accounts, it never rings.
+        A subscription to certain accounts says so by itself.
         """
-        if self._accounts():
-            return
-        await self._subscribed.wait()
         names = self._names()
-        for first in range(0, len(names), MOST_NAMES):
+        portions = [names[at : at + MOST_NAMES] for at in range(0, len(names), MOST_NAMES)]
+        while not self._accounts():
+            await self._connected.wait()
+            self._connected = trio.Event()
             try:
-                portion = names[first : first + MOST_NAMES]
-                async with await Client(self._client.path).subscribe(portion, reconnect=False):
-                    pass
-            except UsageError as error:
-                self._log.log(Level.WARNING, "account_unknown", why=str(error))
-            except MailbellError:  # the daemon has gone, or is too busy
-                return
+                lacking = [name for some in portions for name in await self._lacking(some)]
+            except MailbellError:  # the daemon has gone; the next one is asked
+                continue
+            self._note_missing(frozenset(lacking))
+
+    async def _lacking(self, names: Sequence[str]) -> set[str]:
+        """Ask the daemon which of some accounts it does not have."""
+        unknown: set[str] = set()
+        while True:
+            try:
+                async with await Client(self._client.path).subscribe(
+                    names, reconnect=False, on_unknown=unknown.add
+                ):
+                    return unknown
+            except UsageError:
+                return {*names}
+            except TemporaryError:  # it is busy, or permits no more calls in this second
+                await trio.sleep(ASK_AGAIN)
+
+    def _note_missing(self, missing: frozenset[str]) -> None:
+        """Log once that the daemon lacks an account, and once that it is back."""
+        for name in sorted(missing - self._missing):
+            why = f"the daemon has no account {name!a}; `mailbell status` lists the accounts"
+            self._log.log(Level.WARNING, "account_unknown", account=name, why=why)
+        for name in sorted(self._missing - missing):
+            self._log.log(Level.INFO, "account_known", account=name)
+        self._missing = missing
+        lacks = f"; the daemon does not have: {', '.join(sorted(missing))}" if missing else ""
+        self._notifier.status(f"listening{lacks}")
 
     def _dispatch(self, notification: Notification) -> None:
         trigger = TRIGGERS[notification.cause]
@@ -219,7 +278,12 @@ class _Agent:
         if state is State.CONNECTED:
             self._hears = self._found = True
             self._log.log(Level.INFO, "listening", socket=self._client.path)
-            self._notifier.status("listening")
+            self._connected.set()
+            if self._accounts():
+                self._note_missing(frozenset(self._unknown))
+                self._unknown.clear()
+            else:
+                self._note_missing(self._missing)  # until the daemon has been asked
 
     def _on_deaf(self, why: str) -> None:
         """Log once that the agent does not hear the daemon, and again for a new reason."""
@@ -233,13 +297,16 @@ class _Agent:
         poll = worker.job.timing.poll
         while poll:
             await trio.sleep(poll)
-            hears = bool(self._hears) and await self._daemon_answers()
-            is_well = hears and not worker.failures and not worker.is_stuck
+            accounts = {*worker.job.accounts}
+            rings = not accounts or bool(accounts - self._missing)
+            hears = bool(self._hears) and rings and await self._daemon_answers()
+            unknown = ",".join(sorted(accounts & self._missing)) or None
+            is_well = hears and not (worker.failures or worker.is_stuck or unknown)
             level = Level.INFO if is_well else Level.WARNING
             self._log.log(
                 level, "alive", job=worker.job.name,
                 hears="yes" if hears else "no", failures=worker.failures,
-                stuck="yes" if worker.is_stuck else None,
+                stuck="yes" if worker.is_stuck else None, unknown=unknown,
             )  # fmt: skip
 
     async def _daemon_answers(self) -> bool:
