@@ -77,8 +77,10 @@ def test_a_sender_that_ends_between_connect_and_send_is_tried_once_more(
     """The socket stays: a service manager holds it for the next sender."""
     inject = f"inject=sendto:error={error}:when=1"
     with listening(tmp_path / "hook") as sender:
-        through = ["strace", "-o", tmp_path / "calls", "-e", inject]
-        run("--socket", tmp_path / "hook", "alice", through=through)
+        run(
+            "--socket", tmp_path / "hook", "alice",
+            through=["strace", "-o", tmp_path / "calls", "-e", inject],
+        )  # fmt: skip
         assert [line for line in sender.all() if line] == [b"new alice\n"]
     sent = [line for line in (tmp_path / "calls").read_text().splitlines() if "sendto" in line]
     assert len(sent) == 2
