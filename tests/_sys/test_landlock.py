@@ -2,14 +2,16 @@
 
 import errno
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from harness.child import Ended, run
 
-from mailbell._sys import landlock, process
+from mailbell._sys import credentials, landlock, process
 from mailbell.core.errors import OperatingSystemError
 
 try:
@@ -94,6 +96,73 @@ def test_nothing_can_be_made_or_run(tmp_path: object) -> None:
     ]
     open(f"{tmp_path}/a", "w").close()
     assert restricted(lambda: list(map(failure, attempts))).value == ["EACCES"] * len(attempts)
+
+
+def test_one_folder_is_left_until_all_files_are_given_up(tmp_path: Path) -> None:
+    """Files in the folder can be used and nothing be executed; the last step takes the folder."""
+    folder, outside = tmp_path / "own", tmp_path / "outside"
+    folder.mkdir()
+    outside.touch()
+    program = folder / "program"
+    shutil.copy("/bin/true", program)
+    (folder / "old").touch()
+    good: list[Callable[[], object]] = [
+        lambda: (folder / "new").write_text("text"),
+        (folder / "new").read_text,
+        lambda: os.truncate(folder / "new", 1),
+        lambda: (folder / "new").rename(folder / "renamed"),
+        (folder / "old").unlink,
+        lambda: os.listdir(folder),
+        lambda: os.close(os.open("/dev/urandom", os.O_RDONLY)),
+    ]
+    bad: list[Callable[[], object]] = [
+        lambda: os.close(os.open("/dev/urandom", os.O_WRONLY)),
+        lambda: os.close(os.open("/dev/null", os.O_RDONLY)),
+        lambda: os.close(os.open("/etc/passwd", os.O_RDONLY)),
+        lambda: os.close(os.open("/proc/self/status", os.O_RDONLY)),
+        lambda: os.close(os.open(outside, os.O_RDONLY)),
+        lambda: os.close(os.open(folder / ".." / "outside", os.O_RDONLY)),
+        lambda: os.listdir(tmp_path),
+        outside.unlink,
+        lambda: (folder / "link").symlink_to("/etc/passwd"),
+        lambda: os.mkfifo(folder / "fifo"),
+        lambda: os.mkdir(folder / "folder"),
+        lambda: os.execv(program, ["true"]),
+        lambda: os.execv("/bin/true", ["true"]),
+    ]
+
+    def inside() -> object:
+        process.no_new_privileges()
+        landlock.confine_files(str(folder), ("/dev/urandom",))
+        answers = list(map(failure, good)), list(map(failure, bad))
+        restricted = landlock.restrict(witness=str(folder))
+        last = [failure(lambda: os.listdir(folder)), failure(program.read_bytes)]
+        return answers, restricted == landlock.plan(ABI), last
+
+    ended = run(inside)
+    assert ended.value == (
+        (["succeeded"] * len(good), ["EACCES"] * len(bad)),
+        True,
+        ["EACCES", "EACCES"],
+    ), ended
+
+
+def test_a_folder_that_is_missing_cannot_be_left(tmp_path: Path) -> None:
+    def inside() -> object:
+        process.no_new_privileges()
+        landlock.confine_files(str(tmp_path / "missing"))
+        return None
+
+    assert isinstance(run(inside).error, FileNotFoundError)
+
+
+def test_files_cannot_be_given_up_without_no_new_privs(tmp_path: Path) -> None:
+    def inside() -> object:
+        credentials.clear_capabilities()  # with CAP_SYS_ADMIN it may be done without
+        landlock.confine_files(str(tmp_path))
+        return None
+
+    assert isinstance(run(inside).error, OperatingSystemError)
 
 
 @pytest.mark.skipif(ABI < 4, reason="TCP came with version 4")

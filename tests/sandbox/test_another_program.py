@@ -146,7 +146,7 @@ def test_a_descriptor_that_the_policy_does_not_declare_stops_the_start(tmp_path:
 
 
 def test_what_root_must_not_open_is_opened_by_the_user_before_landlock(tmp_path: Path) -> None:
-    """The file is opened after all privileges are gone, and its descriptor fills the policy."""
+    """All privileges and all other files are gone then. The descriptor fills the policy."""
     tmp_path.chmod(0o755)
     path = tmp_path / "state"
     path.touch()
@@ -157,6 +157,9 @@ def test_what_root_must_not_open_is_opened_by_the_user_before_landlock(tmp_path:
 
     def open_last() -> dict[str, int]:
         seen["uid"], seen["capabilities"] = os.getuid(), read_capabilities()
+        seen["other"] = outcome(lambda: os.open("/etc/passwd", os.O_RDONLY))
+        seen["readable"] = outcome(lambda: os.close(os.open("/dev/urandom", os.O_RDONLY)))
+        seen["program"] = outcome(lambda: os.execv("/bin/true", ["true"]))
         return {"STATE": os.open("state", os.O_RDWR)}
 
     def inside() -> object:
@@ -171,6 +174,8 @@ def test_what_root_must_not_open_is_opened_by_the_user_before_landlock(tmp_path:
             status_file=open_status(),
             descriptors={"SHARED": (0, 1, 2)},
             open_last=open_last,
+            open_within=".",
+            readable=("/dev/urandom",),
         )
         unprivileged = drop_privileges(confinement)
         lock(unprivileged)
@@ -184,6 +189,9 @@ def test_what_root_must_not_open_is_opened_by_the_user_before_landlock(tmp_path:
     assert ended.value == {
         "uid": NOBODY.uid if ROOT else os.getuid(),
         "capabilities": NO_CAPABILITIES,
+        "other": "EACCES",
+        "readable": "succeeded",
+        "program": "EACCES",
         "again": "EACCES",
     }, ended
     assert path.read_bytes() == b"kept"

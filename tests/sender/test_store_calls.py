@@ -27,7 +27,7 @@ from mailbell.sandbox.policy_file import FOLDER
 from mailbell.sender import _store
 from mailbell.sender._address_book import AddressBook
 from mailbell.sender._store import Store
-from mailbell.sender._store_file import examine
+from mailbell.sender._store_file import NEEDED, examine
 from mailbell.syscalls.policy import Numbers, Policy
 from mailbell.syscalls.policy_toml import parse
 
@@ -85,6 +85,8 @@ def locked(bench: Bench, then: Callable[[Store, AddressBook], object]) -> Ended:
             status_file=open_status(),
             descriptors={"SHARED": (0, 1, 2)},
             open_last=open_last,
+            open_within=examined.folder,
+            readable=NEEDED,
         )
         lock(drop_privileges(confinement))
         return then(opened[0], book)
@@ -159,7 +161,7 @@ from mailbell.core.networks import Address, Family
 from mailbell.logs.journal import Journal
 from mailbell.sender._address_book import AddressBook
 from mailbell.sender._store import Store
-from mailbell.sender._store_file import examine
+from mailbell.sender._store_file import NEEDED, examine
 
 book = AddressBook(1800, 4, secret="of the tests")
 store = Store.open(

@@ -1,5 +1,7 @@
 """What is at the path of the database: good, foreign, broken, dangerous, or somebody else's."""
 
+import errno
+import json
 import os
 import shutil
 import signal
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sender.support_store import Bench, address, own_mounts
 
+from mailbell._sys import credentials
 from mailbell._sys.credentials import Identity
 from mailbell.core.errors import ConfigurationError
 from mailbell.sender import _database, _store_file
@@ -83,6 +86,11 @@ def test_our_own_file_is_good_and_stays_as_it_is(used: Bench) -> None:
         ("half", lambda path: os.truncate(path, path.stat().st_size // 2), Verdict.CORRUPT),
         ("a page of noise", lambda path: _overwrite(path, 4096, b"\xff" * 4096), Verdict.CORRUPT),
         (
+            "a schema of noise",
+            lambda path: _replace(path, b" WITHOUT ROWID", b" WITHOUT \x80OWID"),
+            Verdict.CORRUPT,
+        ),
+        (
             "rows of another form",
             lambda path: edit(path, "INSERT INTO book VALUES ('x', 'text', 7)"),
             Verdict.CORRUPT,
@@ -107,6 +115,12 @@ def test_what_cannot_be_used_is_moved_aside_and_begun_anew(
     assert aside.read_bytes() == spoiled
     with used.opened() as (_, book):
         assert book.fresh("anna", used.now) == (address(7),)
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
 
 
 def _overwrite(path: Path, place: int, data: bytes) -> None:
@@ -244,35 +258,63 @@ def test_a_file_that_is_too_large(used: Bench, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_reads_the_file_has_no_privilege_and_no_other_file(
-    used: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It becomes the user, holds only the pipe, and can start no process."""
+    """It becomes the user, holds only the pipe, opens no other file and starts no program."""
 
-    def look(_path: str) -> tuple[str, str, str]:
-        text = Path("/proc/self/status").read_text()
-        fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-        opened = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-        told = [fields[name] for name in ("Uid", "CapEff", "CapBnd", "NoNewPrivs")]
-        assert str(NOBODY.uid) in told[0] or os.geteuid() != NOBODY.uid
-        return Verdict.GOOD, f"{told} {len([one for one in opened if one > 2])}", ""
+    def attempt(action: Callable[[], object]) -> str:
+        try:
+            action()
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+        return "succeeded"
+
+    def is_open(descriptor: int) -> bool:
+        return attempt(lambda: os.fstat(descriptor)) != "EBADF"
+
+    def look(path: str) -> tuple[str, str, str]:
+        program = Path(path).parent / "program"
+        told = {
+            "uid": os.getuid(),
+            "capabilities": credentials.read_capabilities() == credentials.NO_CAPABILITIES,
+            "own file": attempt(lambda: os.close(os.open(path, os.O_RDWR))),
+            "other file": attempt(lambda: os.open("/etc/passwd", os.O_RDONLY)),
+            "program": attempt(lambda: os.execv(program, ["true"])),
+            "another": attempt(lambda: os.execv("/bin/true", ["true"])),
+            "opened": [one for one in range(3, 200) if is_open(one)],
+        }
+        return Verdict.GOOD, json.dumps(told), ""
+
+    def inside() -> object:
+        identity = NOBODY if is_real_root() else None
+        with tempfile.TemporaryDirectory() as folder, open("/etc/passwd"):
+            os.chmod(folder, 0o711)
+            path = Path(folder, "state", "state.db")
+            path.parent.mkdir(mode=0o700)
+            path.touch(mode=0o600)
+            shutil.copy("/bin/true", path.parent / "program")
+            for name in (path.parent, *path.parent.iterdir()):
+                os.chown(name, *((NOBODY.uid, NOBODY.gid) if identity else (-1, -1)))
+            return examine(str(path), identity), identity
 
     monkeypatch.setattr(_store_file, "_judge", look)
-    with open(tmp_path / "other", "w"):
-        found = run_as_root(lambda: examine(str(used.path), _somebody(used))).value
-    assert found.verdict is Verdict.GOOD, found
-    _, effective, _, no_new_privileges, others = found.detail.replace("]", ",").split(",")[-5:]
-    assert effective.strip() == "'0000000000000000'"
-    assert no_new_privileges.strip() == "'1'"
-    assert int(others) == 2  # the pipe, and the listing itself
+    ended = run_as_root(inside)
+    found, identity = ended.value
+    told = json.loads(found.detail)
+    assert len(told.pop("opened")) == 1, "the pipe"
+    assert told == {
+        "uid": identity.uid if identity else 0,
+        "capabilities": True,
+        "own file": "succeeded",
+        "other file": "EACCES",
+        "program": "EACCES",
+        "another": "EACCES",
+    }
 
 
-def _somebody(used: Bench) -> Identity | None:
-    """Give the files to nobody where that user exists: not in a namespace of one user."""
-    if Path("/proc/self/uid_map").read_text().split()[2] == "1":
-        return None
-    for path in (used.path.parent, *used.path.parent.iterdir()):
-        os.chown(path, NOBODY.uid, NOBODY.gid)
-    return NOBODY
+def is_real_root() -> bool:
+    """Tell whether other users exist here: in a namespace of one user they do not."""
+    return Path("/proc/self/uid_map").read_text().split()[2] != "1"
 
 
 def _link(path: Path) -> None:

@@ -4,6 +4,9 @@ The ruleset handles every right of the pinned version. The only rules that may b
 are TCP ports to connect to; every other right is gone. The seccomp filter must forbid
 what Landlock does not cover (`Landlock.uncovered`).
 
+A program that still has to open a file which another user can change enters a first layer before
+that: `confine_files` leaves it one folder.
+
 Source: landlock(7), Linux `include/uapi/linux/landlock.h`.
 """
 
@@ -17,14 +20,21 @@ from typing import Final
 from mailbell._sys._libc import ANOTHER_SANDBOX, syscall
 from mailbell.core.errors import InternalError, OperatingSystemError
 
-__all__ = ["PINNED", "Landlock", "abi", "restrict"]
+__all__ = ["PINNED", "Landlock", "abi", "confine_files", "restrict"]
 
 # The numbers are the same on all architectures (syscalls(2)).
 CREATE_RULESET: Final = 444
 ADD_RULE: Final = 445
 RESTRICT_SELF: Final = 446
 CREATE_RULESET_VERSION: Final = 1
+RULE_PATH_BENEATH: Final = 1
 RULE_NET_PORT: Final = 2
+ACCESS_FS_WRITE_FILE: Final = 1 << 1
+ACCESS_FS_READ_FILE: Final = 1 << 2
+ACCESS_FS_READ_DIR: Final = 1 << 3
+ACCESS_FS_REMOVE_FILE: Final = 1 << 5
+ACCESS_FS_MAKE_REG: Final = 1 << 8
+ACCESS_FS_TRUNCATE: Final = 1 << 14
 ACCESS_NET_CONNECT_TCP: Final = 1 << 1
 
 # The newest version that this release was tested with. A newer kernel could deny more
@@ -36,6 +46,16 @@ PINNED: Final = 7
 FS_BITS: Final = {1: 13, 2: 14, 3: 15, 5: 16}  # refer, truncate, ioctl_dev
 NET_BITS: Final = {4: 2}  # bind_tcp, connect_tcp
 SCOPE_BITS: Final = {6: 2}  # abstract_unix_socket, signal
+
+# What a program may do in a folder of its own: all that regular files need. It may not execute.
+ACCESS_FOLDER: Final = (
+    ACCESS_FS_WRITE_FILE
+    | ACCESS_FS_READ_FILE
+    | ACCESS_FS_READ_DIR
+    | ACCESS_FS_REMOVE_FILE
+    | ACCESS_FS_MAKE_REG
+    | ACCESS_FS_TRUNCATE
+)
 
 # A file that this process can open before Landlock is in force: the program has opened it.
 WITNESS: Final = "/proc/self/status"
@@ -92,6 +112,13 @@ class _NetPort(ctypes.Structure):
     _fields_ = [("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64)]
 
 
+class _PathBeneath(ctypes.Structure):
+    """`struct landlock_path_beneath_attr`."""
+
+    _pack_ = 1
+    _fields_ = [("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32)]
+
+
 def abi() -> int:
     """Ask which version of Landlock this kernel offers.
 
@@ -140,7 +167,45 @@ def plan(version: int) -> Landlock:
     )
 
 
-def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
+def confine_files(folder: str, readable: Collection[str] = ()) -> None:
+    """Give up all files but those in one folder, for good. `restrict` then takes these too.
+
+    Call it as `restrict`. The network is not touched.
+
+    Args:
+        folder: where regular files may be read, written, made and removed; nothing may be
+            executed.
+        readable: further files that may be read.
+
+    Raises:
+        OSError: a path cannot be opened.
+        OperatingSystemError: the kernel offers no Landlock, or it refused.
+        InternalError: Landlock is in force, but another file can still be opened.
+    """
+    _open_witness(WITNESS)
+    handled = plan(abi()).handled_fs
+    permitted = [(folder, ACCESS_FOLDER), *((path, ACCESS_FS_READ_FILE) for path in readable)]
+    opened = [(os.open(path, os.O_PATH | os.O_CLOEXEC), access) for path, access in permitted]
+    try:
+        ruleset = _create_ruleset(_Attributes(handled, 0, 0), 0)
+        try:
+            for descriptor, access in opened:
+                rule = _PathBeneath(access & handled, descriptor)
+                _add_rule(ruleset, RULE_PATH_BENEATH, rule)
+            syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+        finally:
+            os.close(ruleset)
+    except OSError as error:
+        raise OperatingSystemError(
+            f"Landlock refused: {error.strerror}", "no_new_privs must be set first"
+        ) from error
+    finally:
+        for descriptor, _ in opened:
+            os.close(descriptor)
+    _require_in_force(WITNESS)
+
+
+def restrict(*, connect_to: Collection[int] = (), witness: str = WITNESS) -> Landlock:
     """Give up every right of the pinned version that this kernel knows.
 
     Call it with a single thread and `no_new_privs` set. Before version 8 Landlock
@@ -150,6 +215,8 @@ def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
         connect_to: TCP ports that the process may still connect to. If the kernel's
             Landlock does not know TCP it forbids no port at all, and
             `Landlock.uncovered` says so.
+        witness: a file or folder that this process can open now. That it cannot afterwards
+            is the proof.
 
     Returns:
         What is now in force.
@@ -159,7 +226,7 @@ def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
         OperatingSystemError: the kernel offers no Landlock, or it refused.
         InternalError: Landlock is in force, but a file can still be opened.
     """
-    _open_witness()
+    _open_witness(witness)
     planned = plan(abi())
     attributes = _Attributes(planned.handled_fs, planned.handled_net, planned.scoped)
     try:
@@ -175,24 +242,27 @@ def restrict(*, connect_to: Collection[int] = ()) -> Landlock:
         raise OperatingSystemError(
             f"Landlock refused: {error.strerror}", "no_new_privs must be set first"
         ) from error
-    _require_in_force()
+    _require_in_force(witness)
     return planned
 
 
 def _permit_connecting(ruleset: int, port: int) -> None:
-    rule = _NetPort(ACCESS_NET_CONNECT_TCP, port)
-    number, kind = ctypes.c_int(ruleset), ctypes.c_int(RULE_NET_PORT)
-    syscall(ADD_RULE, number, kind, ctypes.byref(rule), ctypes.c_uint32(0))
+    _add_rule(ruleset, RULE_NET_PORT, _NetPort(ACCESS_NET_CONNECT_TCP, port))
 
 
-def _open_witness() -> None:
-    os.close(os.open(WITNESS, os.O_RDONLY))
+def _add_rule(ruleset: int, kind: int, rule: ctypes.Structure) -> None:
+    number = ctypes.c_int(ruleset)
+    syscall(ADD_RULE, number, ctypes.c_int(kind), ctypes.byref(rule), ctypes.c_uint32(0))
 
 
-def _require_in_force() -> None:
+def _open_witness(path: str) -> None:
+    os.close(os.open(path, os.O_RDONLY))
+
+
+def _require_in_force(path: str) -> None:
     """Prove that Landlock refuses. Later the filter would refuse first, and prove nothing."""
     try:
-        _open_witness()
+        _open_witness(path)
     except PermissionError:
         return
     raise InternalError("Landlock is in force, but a file can still be opened")

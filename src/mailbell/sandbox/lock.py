@@ -60,6 +60,10 @@ class Confinement:
         open_last: opens the files that root must not open, because another user can change
             them. It runs as `identity`, without any privilege, before Landlock. It returns
             descriptors as `descriptors` has them; None: there are no such files.
+        open_within: the folder of these files. A first layer of Landlock then forbids all other
+            files, because what reads a hostile file may be taken over by it. None: `open_last`
+            opens no file.
+        readable: further files that `open_last` may read.
         started_as: the user that this process runs as now.
     """
 
@@ -70,6 +74,8 @@ class Confinement:
     descriptors: Mapping[str, Numbers] = field(default_factory=dict)
     connect_to: frozenset[int] = frozenset()
     open_last: Callable[[], Mapping[str, Numbers]] | None = None
+    open_within: str | None = None
+    readable: tuple[str, ...] = ()
     started_as: credentials.Identity = field(default_factory=credentials.current_identity)
 
 
@@ -175,8 +181,12 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
     writable_executable_denied = process.deny_writable_executable()
     process.limit_resources(open_files=confinement.open_files)
     process.require_single_task()
+    witness = landlock.WITNESS
+    if confinement.open_within is not None:
+        witness = confinement.open_within
+        landlock.confine_files(witness, confinement.readable)
     opened = confinement.open_last() if confinement.open_last is not None else {}
-    restricted = landlock.restrict(connect_to=confinement.connect_to)
+    restricted = landlock.restrict(connect_to=confinement.connect_to, witness=witness)
     return Unprivileged(confinement, restricted, writable_executable_denied, opened)
 
 

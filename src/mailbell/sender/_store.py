@@ -40,8 +40,10 @@ _CHECKPOINT: Final = 500
 _SWEEP: Final = 16
 _SWEPT: Final = 128
 _NAMES: Final = 128  # accounts that are read at once
-# What can go wrong with a statement. Python raises MemoryError where SQLite finds no memory.
-_FAILURES: Final = (sqlite3.Error, MemoryError)
+_OPEN_MEANWHILE: Final = 16  # descriptors that SQLite has for a moment while it opens its files
+# What can go wrong with a statement. Python raises MemoryError where SQLite finds no memory, and
+# UnicodeError where the words of SQLite's error quote a broken file.
+_FAILURES: Final = (sqlite3.Error, MemoryError, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,17 +434,20 @@ def _descriptors_of(path: str) -> tuple[int, ...]:
     """Return the descriptors of the database and its log.
 
     It opens neither of them: a process that closes any descriptor of a file loses all of its
-    locks on it, fcntl(2).
+    locks on it, fcntl(2). A new descriptor takes the lowest free number, so theirs lie below
+    that number or just above it.
     """
     wanted = set()
     for name in (path, f"{path}-wal"):
         with suppress(FileNotFoundError):
             status = os.stat(name)
             wanted.add((status.st_dev, status.st_ino))
+    free = os.dup(2)
+    os.close(free)
     found = []
-    for number in map(int, os.listdir("/proc/self/fd")):
-        with suppress(OSError):  # the descriptor of the listing itself is closed by now
+    for number in range(free + _OPEN_MEANWHILE):
+        with suppress(OSError):  # it is not open
             status = os.fstat(number)
             if (status.st_dev, status.st_ino) in wanted:
                 found.append(number)
-    return tuple(sorted(found))
+    return tuple(found)

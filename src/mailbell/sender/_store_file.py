@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn
 
-from mailbell._sys import credentials, process
+from mailbell._sys import credentials, landlock, process
 from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.core.errors import ConfigurationError
 from mailbell.sender import _database
 
-__all__ = ["COMPANIONS", "Examined", "Verdict", "examine", "move_aside"]
+__all__ = ["COMPANIONS", "NEEDED", "Examined", "Verdict", "examine", "move_aside"]
+
+NEEDED: Final = ("/dev/urandom",)
+"""What SQLite reads beside its own files."""
 
 COMPANIONS: Final = ("-wal", "-journal", "-shm")
 """What SQLite appends to the name of a database for its other files."""
@@ -71,6 +74,12 @@ class Examined:
     verdict: Verdict
     detail: str = ""
     remedy: str = ""
+
+    @property
+    def folder(self) -> str | None:
+        """The folder in which `Store.open` opens files; None: it opens none."""
+        is_off = self.verdict in {Verdict.LOCKED, Verdict.UNUSABLE}
+        return None if is_off else os.path.dirname(self.path)
 
 
 def examine(path: str, identity: credentials.Identity | None) -> Examined:
@@ -190,10 +199,13 @@ def _be_child(path: str, identity: credentials.Identity | None, writer: int) -> 
         # must not hold them.
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
-        _give_up(identity)
+        _give_up(identity, os.path.dirname(path))
         report = "\0".join(_judge(path)).encode(errors="replace")
     except MemoryError:
         report = f"{Verdict.CORRUPT}\0it takes too much memory\0".encode()
+    except OSError as error:
+        words = f"{error.strerror}: {error.filename}", _permission_remedy(path)
+        report = "\0".join((Verdict.UNUSABLE, *words)).encode(errors="replace")
     except BaseException as error:
         report = f"{Verdict.UNUSABLE}\0{type(error).__name__}: {error}\0".encode(errors="replace")
     finally:
@@ -202,13 +214,14 @@ def _be_child(path: str, identity: credentials.Identity | None, writer: int) -> 
         os._exit(0)
 
 
-def _give_up(identity: credentials.Identity | None) -> None:
-    """Become the user, and limit what reading the file can cost."""
+def _give_up(identity: credentials.Identity | None, folder: str) -> None:
+    """Become the user, keep one folder, and limit what reading the file can cost."""
     if identity is not None:
         credentials.empty_bounding_set()
         credentials.become(identity)
     credentials.clear_capabilities()
     process.no_new_privileges()
+    landlock.confine_files(folder, NEEDED)
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime) + _MOST_TIME
@@ -228,6 +241,8 @@ def _judge(path: str) -> tuple[str, str, str]:
         return Verdict.ABSENT, "", ""
     except sqlite3.Error as error:
         return _judge_error(path, error)
+    except UnicodeError:  # of an error of SQLite, whose words quote the file
+        return Verdict.CORRUPT, "its tables have names that are not UTF-8", ""
     except OSError as error:
         return Verdict.UNUSABLE, f"{error.strerror}: {path}", _permission_remedy(path)
 

@@ -26,7 +26,7 @@ from mailbell.sender._companion import Companion
 from mailbell.sender._hook_server import PLACES
 from mailbell.sender._local_service import CONTROL_CONNECTIONS
 from mailbell.sender._store import Store
-from mailbell.sender._store_file import Examined, examine
+from mailbell.sender._store_file import NEEDED, Examined, examine
 from mailbell.sender.configuration import Configuration
 from mailbell.serving.varlink_server import BATCH
 from mailbell.syscalls.policy import Numbers
@@ -154,6 +154,8 @@ def prepare(
             },
             connect_to=configuration.ports,
             open_last=keeper.open,
+            open_within=examined.folder,
+            readable=NEEDED,
         ),
     )
 
