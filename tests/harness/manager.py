@@ -26,7 +26,7 @@ import mailbell
 from mailbell.client import Client
 from mailbell.interfaces.listener import Status
 
-__all__ = ["CLIENTS", "LOG", "SERVER", "SOCKET", "Manager", "managers"]
+__all__ = ["CLIENTS", "LOG", "SENDER_DROP_INS", "SERVER", "SOCKET", "Manager", "managers"]
 
 SERVER: Final = ("192.0.2.1", "2001:db8::1")
 CLIENTS: Final = ("192.0.2.2", "2001:db8::2")
@@ -34,6 +34,7 @@ SOCKET: Final = "/run/mailbell/mailbell.sock"
 SYSTEMD: Final = Path("/lib/systemd/systemd")
 LOG: Final = "/run/mailbelld.log"
 DROP_INS: Final = "/etc/systemd/system/mailbelld.service.d"
+SENDER_DROP_INS: Final = "/etc/systemd/system/mailbell-sender.service.d"
 
 # Arguments: a folder of the test's; the interpreter's folder, its name, its libraries;
 # this package. Units are looked for where root puts them, and then among the few that
@@ -61,12 +62,15 @@ if [ "$base" != /usr ]; then
 fi
 echo "home = $base/bin" >/opt/mailbell/pyvenv.cfg
 ln -s "$base/bin/$python" /opt/mailbell/bin/python3
-cat >/opt/mailbell/bin/mailbelld <<"end"
+for program in mailbelld mailbell_sender; do
+  cat >"/opt/mailbell/bin/$(echo $program | tr _ -)" <<end
 #!/opt/mailbell/bin/python3
-from mailbell.cli.mailbelld import main
+from mailbell.cli.$program import main
 main()
 end
-chmod 755 /opt/mailbell/bin/mailbelld
+done
+cp "$site/mailbell/hook.py" /opt/mailbell/bin/mailbell-hook
+chmod 755 /opt/mailbell/bin/mailbell*
 mount -t tmpfs -o mode=755 none /run
 mount -t tmpfs -o mode=1777 none /var/tmp
 mount -t tmpfs -o mode=1777 none /tmp
@@ -195,10 +199,11 @@ def managers(directory: Path, *, ipv6: str = "there") -> Iterator[Manager]:
         _booted(directory, group, hosts.server, ipv6=ipv6) as pid,
     ):
         manager = Manager(pid, hosts)
-        drop_ins = manager.path(DROP_INS)
-        drop_ins.mkdir()
         own = sys.base_prefix == "/usr"
-        (drop_ins / "test.conf").write_text(_TEST if own else _TEST + _ELSEWHERE)
+        for folder in (DROP_INS, SENDER_DROP_INS):
+            drop_ins = manager.path(folder)
+            drop_ins.mkdir()
+            (drop_ins / "test.conf").write_text(_TEST if own else _TEST + _ELSEWHERE)
         yield manager
 
 

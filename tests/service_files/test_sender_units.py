@@ -170,7 +170,7 @@ def test_it_permits_hardly_more_than_the_listeners_file() -> None:
         # the address book
         "fdatasync", "fsync", "ftruncate", "ftruncate64", "unlink", "rename", "mkdir", "fchmod",
         # children
-        "clone", "wait4", "pidfd_open", "kill",
+        "clone", "pipe2", "getrusage", "wait4", "pidfd_open", "kill",
         # the lock
         "landlock_add_rule", "umask",
     }  # fmt: skip
