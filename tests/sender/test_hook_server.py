@@ -1,5 +1,6 @@
 """The hook's socket on a real Unix socket, with the test's own clock."""
 
+import gc
 import os
 import resource
 import socket
@@ -18,7 +19,7 @@ from mailbell.core.sender_outcome import InputOutcome
 from mailbell.sender import _hook_server
 from mailbell.sender._hook_line import parse_line_untrusted
 from mailbell.sender._hook_server import AT_ONCE, BATCH, CHUNK, PLACES, HookServer
-from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE
+from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE, STRANGERS_MAX_EVENT, LineDecoder
 from mailbell.sender._speakers import TRUSTED_BURST, USER_BURST
 
 ME = os.getuid()
@@ -264,6 +265,15 @@ async def test_what_is_refused_of_a_stranger_ends_the_connection(
     assert it.front.counted() == {ACCEPTED: 1, outcome: 1}
 
 
+async def test_a_stranger_may_not_hold_long_events(autojump_clock: MockClock, path: Path) -> None:
+    async def body(it: Socket) -> None:
+        peer = it.connect(b"{" + b"x" * STRANGERS_MAX_EVENT)
+        await it.settle(lambda: not is_open(peer))
+
+    it = await serve(Socket(path, trusted=False), body)
+    assert it.front.counted() == {TOO_LONG: 1}
+
+
 async def test_a_long_event_of_dovecot_is_read_in_pieces(
     autojump_clock: MockClock, path: Path
 ) -> None:
@@ -471,3 +481,37 @@ async def test_a_thousand_hooks_at_once_are_all_taken(
     assert it.front.counted() == {ACCEPTED: 1000}
     assert it.server.displaced == 0
     assert TRUSTED_BURST > 4096
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_what_a_connection_held_is_free_when_it_ends(
+    autojump_clock: MockClock, path: Path
+) -> None:
+    """Bytes in a circle wait for the collector: 16 KiB for each of thousands of connections."""
+
+    def held() -> int:
+        kinds = (LineDecoder, _hook_server._Peer)
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+    async def body(it: Socket) -> None:
+        for _ in range(20):  # most of them lose their place
+            it.connect(b"{" + b"x" * 3000)
+        for sent in (b"new bob\nnew", b"ring\n", b"x" * 600):
+            it.connect(sent)
+        await it.settle(lambda: it.server.displaced >= 16)
+        for peer in it.peers:
+            peer.close()
+        await it.settle(lambda: it.server.connections == 0)
+        await wait_all_tasks_blocked()
+
+    before = held()
+    await serve(Socket(path, places=4), body)
+    assert held() == before

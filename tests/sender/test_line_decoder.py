@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE, LineDecoder, LineTooLong
+from mailbell.sender._line_decoder import (
+    MAX_EVENT,
+    MAX_LINE,
+    STRANGERS_MAX_EVENT,
+    LineDecoder,
+    LineTooLong,
+)
 
 
 def test_lines_end_in_lf_and_the_last_one_at_the_end() -> None:
@@ -15,13 +21,20 @@ def test_lines_end_in_lf_and_the_last_one_at_the_end() -> None:
     assert it.finish() == []
 
 
-@pytest.mark.parametrize(("first", "limit"), [(b"n", MAX_LINE), (b"{", MAX_EVENT)])
-def test_a_line_may_be_as_long_as_its_limit(first: bytes, limit: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "limit", "most"),
+    [
+        (b"n", MAX_LINE, MAX_EVENT),
+        (b"{", MAX_EVENT, MAX_EVENT),
+        (b"{", STRANGERS_MAX_EVENT, STRANGERS_MAX_EVENT),
+    ],
+)
+def test_a_line_may_be_as_long_as_its_limit(first: bytes, limit: int, most: int) -> None:
     longest = first + b"x" * (limit - 1)
     for end in (b"\n", b""):
-        it = LineDecoder()
+        it = LineDecoder(most)
         assert [*it.feed_untrusted(longest + end), *it.finish()] == [longest]
-        it = LineDecoder()
+        it = LineDecoder(most)
         with pytest.raises(LineTooLong) as error:
             it.feed_untrusted(b"new a\n" + longest + b"x" + end)
         assert error.value.lines == [b"new a"]

@@ -27,7 +27,12 @@ from mailbell.logs.journal import Journal, Level
 from mailbell.logs.switch import Switch
 from mailbell.sender._hook_line import parse_line_untrusted
 from mailbell.sender._hook_places import Place, Places
-from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE, LineDecoder, LineTooLong
+from mailbell.sender._line_decoder import (
+    MAX_EVENT,
+    STRANGERS_MAX_EVENT,
+    LineDecoder,
+    LineTooLong,
+)
 from mailbell.sender._reception import Reception
 from mailbell.sender._requests import Malformed
 from mailbell.sender._speakers import Origin, Speaker
@@ -44,9 +49,7 @@ CHUNK: Final = 1024  # bytes read of one connection before other tasks run
 # Attempts to read when a connection is accepted: its line, and the end of the stream.
 AT_ONCE: Final = 2
 
-_TOO_LONG: Final = Malformed(
-    f"over {MAX_LINE} bytes, or over {MAX_EVENT} of JSON", InputOutcome.TOO_LONG
-)
+_TOO_LONG: Final = Malformed("over the length of a line, or of an event", InputOutcome.TOO_LONG)
 _DISPLACED: Final = Malformed("its place was needed", InputOutcome.RATE_LIMITED)
 _BROKEN: Final = Malformed("the connection broke within the line")
 _ENDING: Final = frozenset({InputOutcome.MALFORMED, InputOutcome.TOO_LONG})
@@ -72,7 +75,7 @@ class _Peer:
         self.connection = connection
         self.speaker = speaker
         self.is_trusted = is_trusted
-        self.decoder = LineDecoder()
+        self.decoder = LineDecoder(MAX_EVENT if is_trusted else STRANGERS_MAX_EVENT)
         self.place: Place | None = None
         self.has_spoken = False
 
@@ -173,7 +176,7 @@ class HookServer:
         except Exception as error:  # a bug that one peer meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where="hook", error=repr(error))
         finally:
-            peer.connection.close()
+            self._end(peer)
             self._places.leave(place)
 
     def _displace(self, peer: _Peer, scope: trio.CancelScope) -> None:
@@ -185,7 +188,13 @@ class HookServer:
         if not self._read_untrusted(peer, now):
             self._end_within(peer, _DISPLACED, now)
         self.displaced += 1
+        self._end(peer)
+
+    def _end(self, peer: _Peer) -> None:
+        """Close a connection and drop what is held for it."""
         peer.connection.close()
+        # The place refers to the peer too. In a circle the bytes would wait for the collector.
+        peer.place = None
 
     def _read_untrusted(self, peer: _Peer, now: float) -> bool:
         """Take what is there, one chunk at most; return whether the connection has ended."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["MAX_EVENT", "MAX_LINE", "LineDecoder", "LineTooLong"]
+__all__ = ["MAX_EVENT", "MAX_LINE", "STRANGERS_MAX_EVENT", "LineDecoder", "LineTooLong"]
 
 MAX_LINE: Final = 512
 """The greatest length of a line, in bytes without its LF."""
@@ -10,6 +10,9 @@ MAX_LINE: Final = 512
 MAX_EVENT: Final = 16_384
 """The greatest length of a line that begins with `{`, an event of Dovecot. It says much about
 the connection and the message. The longest that was seen has about 1,500 bytes."""
+
+STRANGERS_MAX_EVENT: Final = 4096
+"""The same for users who are not trusted. All places together hold so much for each."""
 
 
 class LineTooLong(Exception):  # noqa: N818 - not an error of ours
@@ -29,11 +32,15 @@ class LineDecoder:
 
     The lines depend on the bytes alone, never on how the bytes were split. No more than one
     line's limit is held between two calls.
+
+    Args:
+        max_event: the greatest length of a line that begins with `{`, in bytes without its LF.
     """
 
-    __slots__ = ("_failed", "_held")
+    __slots__ = ("_failed", "_held", "_max_event")
 
-    def __init__(self) -> None:
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._max_event = max_event
         self._held = b""
         self._failed = False
 
@@ -77,7 +84,8 @@ class LineDecoder:
     def _hold(self, piece: bytes, lines: list[bytes]) -> None:
         first = self._held or piece
         # The length is checked before the bytes are joined.
-        if len(self._held) + len(piece) > (MAX_EVENT if first.startswith(b"{") else MAX_LINE):
+        limit = self._max_event if first.startswith(b"{") else MAX_LINE
+        if len(self._held) + len(piece) > limit:
             self._failed = True
             self._held = b""
             raise LineTooLong(lines)
