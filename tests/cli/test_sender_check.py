@@ -150,6 +150,33 @@ def test_a_name_needs_a_name_server(
     assert out.count("libseccomp compiles the policy") == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("4096\n", "ok   4096 hooks may wait while the sender restarts"),
+        (
+            "128\n",
+            "warn net.core.somaxconn is 128: no more hooks may wait while the sender restarts",
+        ),
+        ("many\n", "ok   the kernel does not tell how many hooks may wait in a queue"),
+    ],
+)
+def test_how_many_hooks_may_wait(
+    configure: Configure,
+    said: Check,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    line: str,
+) -> None:
+    (tmp_path / "somaxconn").write_text(text)
+    monkeypatch.setattr(_sender_machine, "_SOMAXCONN", str(tmp_path / "somaxconn"))
+    code, out = said(configure())
+    assert code == 0
+    assert line in out
+    assert ("-> sysctl -w net.core.somaxconn=4096" in out) is line.startswith("warn")
+
+
 def test_a_trusted_user_who_is_not_there(configure: Configure, said: Check) -> None:
     code, out = said(configure('trusted = ["root", "no-such-user"]'))
     assert code == 0

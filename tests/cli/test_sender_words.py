@@ -69,6 +69,14 @@ def test_every_outcome_is_a_sentence(outcome: RingOutcome) -> None:
                 assert remedy_of_result(result) == ""
 
 
+def test_a_datagram_is_not_said_to_have_arrived() -> None:
+    told = RingResult(
+        account="a", target="192.0.2.7:79/udp", outcome=RingOutcome.SENT, milliseconds=0.1
+    )
+    said = "192.0.2.7:79/udp was sent a datagram; nothing tells whether it arrived"
+    assert describe_result(told) == said
+
+
 def test_bytes_of_a_strange_daemon_are_escaped() -> None:
     step = Step(
         origin=Origin.CONFIGURED, target="\x1b[2J", verdict=Verdict.NOT_ALLOWED, reason="\x1b[2J"

@@ -6,18 +6,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from harness.daemon import PATIENCE
+from harness.daemon import PATIENCE, until
 from harness.ordinary import NOBODY
 from harness.ports import free_port
 from harness.sending import Sender, sender_configuration, sending
 
+from mailbell.core.errors import TemporaryError
 from mailbell.core.sender_outcome import InputOutcome, RingOutcome
 from mailbell.interfaces.local_event import LocalEvent
 from mailbell.interfaces.sender import SENDER, SENDER_INTERFACE, Verdict
+from mailbell.sender._local_service import WATCHERS
 
 pytestmark = pytest.mark.unwatched(reason="the sender does here what it does in other tests")
 
@@ -119,6 +121,34 @@ def test_a_login_is_explained_and_rung(sender: Sender, run: Run) -> None:
     assert [step.verdict for step in steps if step.seen is not None] == [Verdict.RING]
     told = run("test", "bob").stdout
     assert "(a login " in told
+
+
+def test_watchers_that_read_nothing_delay_nobody(sender: Sender) -> None:
+    """They take all places for watchers. The sender's memory and answers stay as they are."""
+    call = json.dumps({"method": f"{SENDER}.Watch", "more": True}).encode() + b"\0"
+    with ExitStack() as stack:
+        for _ in range(WATCHERS):
+            silent = stack.enter_context(socket.socket(socket.AF_UNIX))
+            silent.connect(str(sender.control))
+            silent.sendall(call)
+        until(lambda: sender.status().watchers == WATCHERS, "all watchers")
+        with pytest.raises(TemporaryError, match=f"no more than {WATCHERS} watchers"):
+            sender.client().watch()
+        before = resident(sender.pid)
+        for _ in range(20):
+            sender.say("\n".join(["new bob"] * 200))
+        until(lambda: sender.status().inputs["accepted"] == 4000, "all lines")
+        status = sender.status()
+        # Each line rings the configured target, and finds that nobody has logged in.
+        assert sum(status.rings.values()) >= 4000
+        assert resident(sender.pid) - before < 8 << 20
+    until(lambda: sender.status().watchers == 0, "the end of the watchers")
+
+
+def resident(pid: int) -> int:
+    """Return how much memory a process uses, in bytes."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGESIZE")
 
 
 def test_varlink_reads_its_text(sender: Sender) -> None:

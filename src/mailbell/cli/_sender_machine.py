@@ -36,7 +36,7 @@ from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import MailbellError
 from mailbell.core.notification import Transport
 from mailbell.sender.configuration import Configuration
-from mailbell.sender.prepare import descriptors_needed
+from mailbell.sender.prepare import BACKLOG, descriptors_needed
 from mailbell.sender_client import Client
 
 __all__ = ["SERVICE", "sender_findings"]
@@ -47,7 +47,8 @@ _GROUP_KEY: Final = "listen.group"
 _CONFIGURATION: Final = 78  # the exit code of ConfigurationError
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
-_MOST: Final = 1 << 16  # characters of that file; a usual one has a hundred
+_SOMAXCONN: Final = "/proc/sys/net/core/somaxconn"
+_MOST: Final = 1 << 16  # characters of such a file; a usual one has a hundred
 
 
 def sender_findings(configuration: Configuration) -> Iterator[Finding]:
@@ -73,6 +74,7 @@ def sender_findings(configuration: Configuration) -> Iterator[Finding]:
     if listen.cyrus:
         yield compiled("mailbell-cyrus")
     yield open_files(descriptors_needed(configuration))
+    yield _queue()
     yield library()
     yield user(listen.user)
     if listen.group:
@@ -113,6 +115,18 @@ def _name_servers() -> Finding:
 def _names_a_server(line: str) -> bool:
     words = line.split()
     return len(words) > 1 and words[0] == "nameserver"
+
+
+def _queue() -> Finding:
+    """Judge how many hooks wait in the kernel while the sender restarts, listen(2)."""
+    try:
+        limit = int(Path(_SOMAXCONN).read_text()[:_MOST])
+    except (OSError, ValueError):  # an unusual kernel; the sender starts all the same
+        return ok("the kernel does not tell how many hooks may wait in a queue")
+    if limit >= BACKLOG:
+        return ok(f"{BACKLOG} hooks may wait while the sender restarts")
+    what = f"net.core.somaxconn is {limit}: no more hooks may wait while the sender restarts"
+    return Finding(Mark.WARN, what, f"sysctl -w net.core.somaxconn={BACKLOG}")
 
 
 def _trusted(names: tuple[str, ...]) -> Iterator[Finding]:

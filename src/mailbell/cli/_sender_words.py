@@ -107,6 +107,8 @@ def describe_result(result: RingResult) -> str:
     """
     took = f"{result.milliseconds:.1f} ms" if result.milliseconds < 10 else None
     told = _RESULTS[result.outcome].format(took=took or f"{result.milliseconds:.0f} ms")
+    if result.outcome is RingOutcome.SENT and (result.target or "").endswith("/udp"):
+        told = "was sent a datagram; nothing tells whether it arrived"
     return told if result.target is None else f"{printable(result.target)} {told}"
 
 

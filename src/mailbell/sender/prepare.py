@@ -21,7 +21,7 @@ from mailbell.sandbox.lock import Confinement, open_status, step
 from mailbell.sandbox.policy_file import read_policy
 from mailbell.sender import cyrus_reader, resolver
 from mailbell.sender._address_book import AddressBook
-from mailbell.sender._binding import PROGRAM, Sockets, open_sockets
+from mailbell.sender._binding import BACKLOG, PROGRAM, Sockets, open_sockets
 from mailbell.sender._companion import Companion
 from mailbell.sender._hook_server import PLACES
 from mailbell.sender._local_service import CONTROL_CONNECTIONS
@@ -31,7 +31,7 @@ from mailbell.sender.configuration import Configuration
 from mailbell.serving.varlink_server import BATCH
 from mailbell.syscalls.policy import Numbers
 
-__all__ = ["Keeper", "Prepared", "descriptors_needed", "prepare"]
+__all__ = ["BACKLOG", "Keeper", "Prepared", "descriptors_needed", "prepare"]
 
 STANDARD_STREAMS: Final = (0, 1, 2)
 # Descriptors beside those of connections: standard streams, two epolls, wake-up sockets,
