@@ -317,6 +317,15 @@ def test_while_nothing_can_be_written_memory_is_bounded(
         assert store.status().problem == "MemoryError"
 
 
+def test_a_name_that_cannot_be_written_keeps_no_other_from_it(bench: Bench) -> None:
+    """No part of the sender takes such a name. The store does not rely on it."""
+    with bench.opened() as (store, book):
+        for name in ("\ud800", "a\0b", "anna"):
+            bench.see(store, book, name, 1)
+        assert store.status().working
+        assert list(store.names()) == ["anna"]
+
+
 def test_a_file_that_breaks_while_the_sender_runs(bench: Bench) -> None:
     """Ringing goes on, the status says so, and the next start moves the file aside."""
     store, book = bench.open()

@@ -168,8 +168,8 @@ class Store:
             address: the address that the book was just told. All fresh ones are written.
         """
         del address
-        if self._connection is None:
-            return
+        if self._connection is None or not account.isprintable():
+            return  # such a name cannot always be written, and would keep the others from it
         if self._problem is not None:
             self._remember(account)
             self.retry()
