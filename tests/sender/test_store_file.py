@@ -250,11 +250,14 @@ def test_a_file_that_takes_all_processor_time(used: Bench, monkeypatch: pytest.M
     assert "SIGXCPU" in found.detail or "SIGKILL" in found.detail
 
 
-def test_a_file_that_is_too_large(used: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.truncate(used.path, (1 << 30) + 1)  # a hole: it takes no room
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_a_file_that_is_too_large(used: Bench, end: str) -> None:
+    with open(f"{used.path}{end}", "ab") as file:
+        file.truncate((1 << 30) + 1)  # a hole: it takes no room
+    os.chmod(file.name, 0o600)
     found = examine(str(used.path), None)
     assert found.verdict is Verdict.CORRUPT
-    assert "bytes" in found.detail
+    assert f"{(1 << 30) + 1}" in found.detail
 
 
 def test_what_reads_the_file_has_no_privilege_and_no_other_file(

@@ -249,9 +249,11 @@ def _judge(path: str) -> tuple[str, str, str]:
 
 def _judge_file(path: str) -> tuple[str, str, str]:
     size = os.stat(path).st_size
-    if size > _LARGEST:
-        return Verdict.CORRUPT, f"it has {size} bytes", ""
-    if not size and not os.path.exists(f"{path}-wal"):
+    log = f"{path}-wal"
+    log_size = os.stat(log).st_size if os.path.exists(log) else 0
+    if max(size, log_size) > _LARGEST:
+        return Verdict.CORRUPT, f"it has {size} bytes, and its log has {log_size}", ""
+    if not size and not log_size:
         return Verdict.ABSENT, "", ""
     connection = _database.connect(path)
     _held.append(connection)
