@@ -427,3 +427,20 @@ def test_a_version_that_is_not_known_yet_has_another_number() -> None:
     """A change of the tables needs a new version: the schema is part of what is compared."""
     assert _database.VERSION == 1
     assert list(_database.SCHEMA) == ["book", "pending", "run"]
+
+
+def test_a_log_without_its_database_is_not_taken_for_ours(used: Bench) -> None:
+    """SQLite would copy a log into any database of that name, if their salts were equal."""
+    store, book = used.open()
+    used.see(store, book, "anna", 7)
+    log = Path(f"{used.path}-wal").read_bytes()
+    store.close()
+    used.path.unlink()
+    Path(f"{used.path}-wal").write_bytes(log)
+    Path(f"{used.path}-wal").chmod(0o600)
+    with used.opened() as (store, book):
+        assert store.status().working
+        assert book.fresh("anna", used.now) == ()
+        used.see(store, book, "bert", 8)
+    with used.opened() as (_, book):
+        assert book.fresh("bert", used.now) == (address(8),)
