@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from harness.daemon import PATIENCE, Daemon, configuration, started
+from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from system.support import program
 
 from mailbell.client import Client
@@ -95,3 +95,33 @@ def test_the_time_that_a_person_gives_includes_the_wait_for_an_answer(hung: Daem
     assert "did not answer within 0.5 seconds; try again" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert time.monotonic() - begun < Client().timeout
+
+
+# Asks after a fifth of a second.
+WATCHFUL: Final = """
+from mailbell.cli import main, watch
+watch.QUIET, watch.PATIENCE = 0.2, 0.3
+main()
+"""
+
+
+def test_who_watches_is_told_that_it_hangs_and_that_it_goes_on(tmp_path: Path) -> None:
+    with started(tmp_path, configuration(tmp_path)) as daemon:
+        line = [sys.executable, "-c", WATCHFUL, "watch", "--socket", str(daemon.path)]
+        with subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as watching:
+            assert watching.stdout
+            assert watching.stderr
+            try:
+                until(lambda: daemon.status().subscribers == 1)
+                os.kill(daemon.pid, signal.SIGSTOP)
+                silent = "mailbell: the daemon did not answer within 0.3 seconds; waiting for it\n"
+                assert watching.stderr.readline() == silent
+                os.kill(daemon.pid, signal.SIGCONT)
+                assert watching.stderr.readline() == "mailbell: the daemon answers again\n"
+                ring(daemon.endpoint())
+                assert "tcp from 127.0.0.1" in watching.stdout.readline()
+            finally:
+                os.kill(daemon.pid, signal.SIGCONT)
+                watching.kill()

@@ -17,11 +17,15 @@ from mailbell.cli._common import (
 )
 from mailbell.cli._text import one_line
 from mailbell.client import Client, State, Subscription
-from mailbell.core.errors import DataError
+from mailbell.core.errors import DataError, MailbellError, TemporaryError
 from mailbell.core.escape import printable
 from mailbell.core.notification import Cause, Notification
 
 __all__ = ["command", "describe", "how"]
+
+# A daemon that hangs keeps its connections open. So it is asked after this time without a
+# notification, and has this time for its answer. Both in seconds.
+QUIET, PATIENCE = 30.0, 5.0
 
 
 def describe(notification: Notification) -> str:
@@ -58,10 +62,11 @@ def how(notification: Notification) -> str:
 
 
 class _Speaker:
-    """Says on stderr when the connection is lost, and when it is back."""
+    """Says on stderr when the daemon is lost or does not answer, and when it is back."""
 
     def __init__(self) -> None:
         self._lost = False
+        self._silent = False
         self.subscription: Subscription | None = None
 
     def __call__(self, state: State) -> None:
@@ -70,6 +75,28 @@ class _Speaker:
         elif state is not State.CONNECTED and not self._lost:
             self._say(f"the connection to the daemon is lost{self._why()}; waiting for it")
         self._lost = state is not State.CONNECTED
+        self._silent = False
+
+    def ask(self, client: Client) -> None:
+        """Ask the daemon whether it still answers, unless it is known to be away.
+
+        Args:
+            client: for this question.
+        """
+        if self._lost:
+            return
+        try:
+            client.status()
+        except TemporaryError as error:
+            if not self._silent:
+                self._say(f"{error.what}; waiting for it")
+            self._silent = True
+        except MailbellError:  # it has ended just now, and the subscription finds out
+            return
+        else:
+            if self._silent:
+                self._say("the daemon answers again")
+            self._silent = False
 
     def _why(self) -> str:
         # An end of the connection needs no explanation. A broken daemon does.
@@ -82,14 +109,28 @@ class _Speaker:
 
 
 def _follow(
-    subscription: Subscription, show: Callable[[Notification], str], count: float, deadline: float
+    client: Client,
+    subscription: Subscription,
+    speaker: _Speaker,
+    show: Callable[[Notification], str],
+    count: float,
+    deadline: float,
 ) -> None:
     shown = 0
     while shown < count:
-        left = None if deadline == inf else max(deadline - time.monotonic(), 0.0)
-        # echo flushes each line, so that a program that reads the pipe gets it at once.
-        click.echo(show(subscription.next(left)))
-        shown += 1
+        left = max(deadline - time.monotonic(), 0.0)
+        try:
+            notification = subscription.next(min(left, QUIET))
+        except TemporaryError:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            # Ask the subscribed daemon, which may have come back at another place.
+            speaker.ask(Client(client.path, timeout=min(left, PATIENCE)))
+        else:
+            # echo flushes each line, so that a program that reads the pipe gets it at once.
+            click.echo(show(notification))
+            shown += 1
 
 
 _EXAMPLES = """\b
@@ -103,7 +144,8 @@ _HELP = """\
 Print each notification as it comes, from now on.
 
 When the daemon goes away, watch waits until the daemon is back. If something
-may have been missed, it then prints a notification that says so."""
+may have been missed, it then prints a notification that says so. When the
+daemon hangs, watch says so within 35 seconds after the last notification."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)
@@ -140,4 +182,4 @@ def command(
         client.timeout = min(client.timeout, timeout or inf)
         with closing(client.subscribe(accounts, on_state=speaker)) as subscription:
             speaker.subscription = subscription
-            _follow(subscription, show, count or inf, deadline)
+            _follow(client, subscription, speaker, show, count or inf, deadline)
