@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from harness.daemon import Daemon, until
+from harness.daemon import Running, until
 from harness.tracee import ARGUMENTS, Gone, Registers, Tracee, mappings
 
 __all__ = ["Gone", "Intruder", "intruding"]
@@ -136,7 +136,7 @@ class Intruder:
 
 
 @contextmanager
-def intruding(daemon: Daemon) -> Iterator[Intruder]:
+def intruding(daemon: Running) -> Iterator[Intruder]:
     """Control the daemon until the end of the block. Then it goes on, if it still can.
 
     Raises:

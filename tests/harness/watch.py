@@ -22,6 +22,7 @@ from typing import Final
 
 __all__ = [
     "ALLOWED",
+    "ALLOWED_OF",
     "AUDITED",
     "DOORS",
     "TRACEBACK",
@@ -45,6 +46,14 @@ ALLOWED: Final = {
     r"begins by .*": "said by the hook itself",
     r"socket\.__new__ by (accept|adopt|_receive): .*": "an object for what accept4(2) has made",
     r"cpython\._PySys_ClearAuditHooks by .*": "the end of the interpreter",
+}
+# Of one program, in addition. 2049 and 2050 are the types of stream and datagram sockets.
+_CALLING: Final = r"socket\.__new__ by (_begin|_call_untrusted): \['socket', (2|10), (2049|2050), "
+ALLOWED_OF: Final[dict[str, dict[str, str]]] = {
+    "mailbell-sender": {
+        _CALLING + "(6|17)]": "the socket that calls a target",
+        r"socket\.connect by call_address: .*": "the call of a target",
+    },
 }
 # CPython looks for the source lines of a traceback, and goes on without (policy: "deny").
 TRACEBACK: Final = {r"open by (get_data|updatecache): \['\S+\.py', 'rb?', \d+]": "for a traceback"}

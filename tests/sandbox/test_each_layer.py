@@ -26,9 +26,9 @@ from sandbox.attacks.layers import (
     Run,
     enter,
 )
-from sandbox.attacks.matrix import EXPECTED, Stop, only_one_stops, table
+from sandbox.attacks.matrix import EXPECTED, only_one_stops, table
+from sandbox.attacks.outcomes import possible
 
-from mailbell._sys import landlock
 from mailbell._sys._libc import libc, prctl
 from mailbell.sandbox import lock
 
@@ -58,7 +58,7 @@ def test_each_layer_stops_what_it_should_and_nothing_else(
     found = {run: attempt(attack, run, place) for run in RUNS}
     works = _works(attack, found[NONE])
     for run, outcome in found.items():
-        assert outcome in possible(attack, run, works), f"{run.name}: {outcome}"
+        assert outcome in possible(EXPECTED[attack.name], run, works), f"{run.name}: {outcome}"
     record_property("sandbox: attacks", 1)
     record_property("sandbox: attempts, layer by layer", len(found))
     if not works:
@@ -70,7 +70,7 @@ def test_the_same_in_python_succeeds_without_layers_and_fails_with_all(
     attack: Attack, place: Site
 ) -> None:
     works = _works(attack, attempt_in_python(attack, NONE, place))
-    assert attempt_in_python(attack, ALL, place) in possible(attack, ALL, works)
+    assert attempt_in_python(attack, ALL, place) in possible(EXPECTED[attack.name], ALL, works)
 
 
 def _skip_what_was_not_written_for_this_machine(attack: Attack) -> None:
@@ -83,47 +83,6 @@ def _works(attack: Attack, outcome: str) -> bool:
     excused = attack.may_be_off or (attack.control_needs == "root" and not ROOT)
     assert outcome == SUCCEEDED or excused, f"nothing stops it, and yet: {outcome}"
     return outcome == SUCCEEDED
-
-
-class _Anything:
-    def __contains__(self, outcome: object) -> bool:
-        return True
-
-
-def possible(attack: Attack, run: Run, works: bool) -> set[str] | _Anything:
-    """The possible results of an attack.
-
-    Of the layers in force, the first one that stops it answers. If not every kernel has that
-    layer, the next one may answer too, and so on.
-    """
-    stops = [stop for stop in EXPECTED[attack.name] if stop.layer in run.layers]
-    if not works and (not stops or stops[0].layer is not Layer.FILTER):
-        return _Anything()  # it failed before, for another reason
-    outcomes = set()
-    for stop in stops:
-        outcomes.add(stop.how)
-        if _is_there(stop):
-            return outcomes
-    return outcomes | {SUCCEEDED}
-
-
-def _is_there(stop: Stop) -> bool:
-    """Whether this kernel certainly has the layer."""
-    if stop.layer is Layer.LANDLOCK and stop.since > landlock.abi():
-        return False
-    if stop.layer is Layer.MEMORY and not _has_mdwe():
-        return False
-    if stop.setting and int(Path("/proc/sys", stop.setting).read_text()) <= 0:
-        return False
-    return stop.reliable
-
-
-def _has_mdwe() -> bool:
-    try:
-        prctl(PR_GET_MDWE)
-    except OSError:
-        return False
-    return True
 
 
 def test_every_attack_has_its_line_in_the_table() -> None:

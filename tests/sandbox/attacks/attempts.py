@@ -26,7 +26,17 @@ import pytest
 from harness.child import run as run_child
 from sandbox.attacks.aim import Layout, RawCall, Result
 from sandbox.attacks.catalogue import Attack, Targets, aimed, laid_out, number
-from sandbox.attacks.layers import KILLED, NOBODY, ROOT, Layer, Run, compile_filters, enter
+from sandbox.attacks.layers import (
+    KILLED,
+    MAILBELLD,
+    NOBODY,
+    ROOT,
+    Guarded,
+    Layer,
+    Run,
+    compile_filters,
+    enter,
+)
 
 from mailbell._sys import bpf, credentials
 from mailbell._sys._libc import libc, prctl
@@ -71,9 +81,9 @@ class Held:
 
 
 @contextmanager
-def site() -> Iterator[Site]:
+def site(guarded: Guarded = MAILBELLD) -> Iterator[Site]:
     """Make listeners, processes and a folder that every user can reach."""
-    compile_filters()
+    compile_filters(guarded)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailbell-")))
         directory.chmod(0o755)
@@ -127,8 +137,8 @@ def _readable_address(pid: int) -> int:
     return int(first.partition("-")[0], 16)
 
 
-def attempt(attack: Attack, run: Run, place: Site) -> str:
-    """Make the system calls of an attack in a child.
+def attempt(attack: Attack, run: Run, place: Site, guarded: Guarded = MAILBELLD) -> str:
+    """Make the system calls of an attack in a child, with the layers of a program.
 
     Returns:
         `SUCCEEDED`, `KILLED` by the filter, or the name of the error.
@@ -137,7 +147,7 @@ def attempt(attack: Attack, run: Run, place: Site) -> str:
     def inside() -> int:
         held = _equipped(attack, run, place)
         layout = _in_memory(attack, held.targets)
-        enter(run, held.sockets)
+        enter(run, held.sockets, guarded)
         return _made(layout.calls)
 
     ended = run_child(inside, seconds=PATIENCE)

@@ -1,7 +1,8 @@
 """The daemon's layers one by one, put in force by the functions that the daemon itself uses.
 
 These are the four steps of `mailbell.sandbox.lock.drop_privileges` and `lock`, and the lock on
-the packet filters of its sockets, which are attached earlier.
+the packet filters of its sockets, which are attached earlier. Of the filter it is the program
+that the daemon's code makes; that the daemon loads it is shown by `test_every_rule`.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from socket import socket
+from socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 from typing import Final
 
 from sandbox.attacks.catalogue import number
@@ -23,6 +24,7 @@ from mailbell._sys._libc import syscall
 from mailbell._sys.undumpable import make_undumpable
 from mailbell.core.errors import PrivilegeError
 from mailbell.sandbox.policy_file import FOLDER
+from mailbell.syscalls.policy import Numbers, Policy
 from mailbell.syscalls.policy_toml import parse
 
 __all__ = [
@@ -30,14 +32,18 @@ __all__ = [
     "KILLED",
     "LIMIT_OF_FILES",
     "LOGGING",
+    "MAILBELLD",
     "NOBODY",
     "NONE",
     "ROOT",
     "RUNS",
+    "SENDER",
+    "Guarded",
     "Layer",
     "Run",
     "compile_filters",
     "enter",
+    "policy_of",
 ]
 
 NOBODY: Final = credentials.Identity("nobody", 65534, 65534)
@@ -85,6 +91,36 @@ class Run:
     logs: bool = False
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """What the layers of one program have of their own.
+
+    Attributes:
+        program: its name.
+        numbers: what the placeholders of its policy mean. SELF is no process, because no attack
+            is on the attacker itself.
+        connect_to: the TCP ports that it may connect to.
+    """
+
+    program: str
+    numbers: tuple[tuple[str, Numbers], ...]
+    connect_to: frozenset[int] = frozenset()
+
+
+MAILBELLD: Final = Guarded(
+    "mailbelld", (("SELF", 0), ("STATUS", 99), ("WAKEUP", 2), ("SHARED", range(3)))
+)
+# Every descriptor of an attacker here was opened before the layers are in force.
+SENDER: Final = Guarded(
+    "mailbell-sender",
+    (
+        ("SELF", 0), ("STATUS", 99), ("WAKEUP", 2), ("SHARED", range(3)),
+        ("EARLY", range(LIMIT_OF_FILES)), ("STORE", (98,)),
+        ("CALLED", (int(SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC),)),
+    ),
+    frozenset({79}),
+)  # fmt: skip
+
 _ALL: Final = frozenset(Layer)
 NONE: Final = Run("none", frozenset())
 LOGGING: Final = Run("all, but the filter only logs", _ALL - {Layer.FILTER}, logs=True)
@@ -98,26 +134,28 @@ RUNS: Final = (
 )
 
 
-def enter(run: Run, sockets: Sequence[socket]) -> None:
+def enter(run: Run, sockets: Sequence[socket], guarded: Guarded = MAILBELLD) -> None:
     """Put the layers of a run in force, in the daemon's order, for good.
 
     Args:
         run: the layers.
         sockets: the sockets on which the daemon would listen, each with a packet filter.
+        guarded: the program whose layers they are.
     """
     steps: dict[Layer, Callable[[], object]] = {
         Layer.SOCKETS: lambda: _lock(sockets),
         Layer.USER: _become_the_user,
         Layer.MEMORY: process.deny_writable_executable,
         Layer.LIMITS: _limit,
-        Layer.LANDLOCK: _enter_landlock,
-        Layer.FILTER: lambda: _compiled().load(),
+        Layer.LANDLOCK: lambda: _enter_landlock(guarded.connect_to),
+        # libseccomp would write the program once more in each child, which takes long.
+        Layer.FILTER: lambda: _load(_compiled(guarded).program),
     }
     for layer, step in steps.items():
         if layer in run.layers:
             step()
     if run.logs:
-        _load_logging()
+        _load(_logging_program(guarded))
 
 
 def _lock(sockets: Sequence[socket]) -> None:
@@ -140,39 +178,41 @@ def _limit() -> None:
         process.limit_resources(LIMIT_OF_FILES)
 
 
-def _enter_landlock() -> None:
+def _enter_landlock(connect_to: frozenset[int]) -> None:
     process.no_new_privileges()  # without it the kernel grants Landlock to root only
-    landlock.restrict()
+    landlock.restrict(connect_to=connect_to)
 
 
-def compile_filters() -> None:
+def compile_filters(guarded: Guarded = MAILBELLD) -> None:
     """Do once what each child would otherwise do itself."""
-    _compiled()
-    _logging_program()
+    _compiled(guarded)
+    _logging_program(guarded)
+
+
+def policy_of(guarded: Guarded) -> Policy:
+    """Return the policy of a program as it is in force here."""
+    text = Path(FOLDER, f"{guarded.program}.toml").read_bytes()
+    return parse(text).bind(dict(guarded.numbers))
 
 
 @cache
-def _compiled() -> seccomp.Filter:
-    """The daemon's filter. SELF is no process, because no attack is on the attacker itself."""
-    text = Path(FOLDER, "mailbelld.toml").read_bytes()
-    policy = parse(text).bind({"SELF": 0, "STATUS": 99, "WAKEUP": 2, "SHARED": range(3)})
-    return seccomp.compile_policy(policy)
+def _compiled(guarded: Guarded) -> seccomp.Filter:
+    return seccomp.compile_policy(policy_of(guarded))
 
 
 @cache
-def _logging_program() -> bytes:
-    """The daemon's filter, with each answer except "allow" replaced by "log and go on"."""
+def _logging_program(guarded: Guarded) -> bytes:
+    """The filter of a program, with each answer except "allow" replaced by "log and go on"."""
     changed = bytearray()
-    for code, jump, otherwise, value in struct.iter_unpack("=HBBI", _compiled().program):
+    for code, jump, otherwise, value in struct.iter_unpack("=HBBI", _compiled(guarded).program):
         refuses = code == BPF_RETURN and value != SECCOMP_RET_ALLOW
         answer = SECCOMP_RET_LOG if refuses else value
         changed += struct.pack("=HBBI", code, jump, otherwise, answer)
     return bytes(changed)
 
 
-def _load_logging() -> None:
+def _load(program: bytes) -> None:
     process.no_new_privileges()  # as libseccomp does
-    program = _logging_program()
     memory = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(memory))
     syscall(
