@@ -1,6 +1,7 @@
 """`SystemCallFilter=` of the sender's unit lets it start, lock itself in, and do its work."""
 
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Sequence
@@ -67,7 +68,9 @@ def test_it_lives_its_life_with_these_calls_and_no_others(
         listener.settimeout(PATIENCE)
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        toml = settings(open_path, ACCOUNTS, port=listener.getsockname()[1])
+        trusted = f'trusted = ["{pwd.getpwuid(os.geteuid()).pw_name}"]'
+        port = listener.getsockname()[1]
+        toml = settings(open_path, ACCOUNTS, listen=trusted, port=port)
         # The second one finds an address book, which is looked at by a child.
         for account in ("alice", "bob"):
             with ExitStack() as stack:
