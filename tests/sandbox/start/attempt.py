@@ -1,4 +1,4 @@
-"""One attempt to start the daemon, with witnesses around it.
+"""One attempt to start a daemon, with witnesses around it.
 
 The witnesses are a service manager that waits for news, and a mail server whose notification is
 already in the listening socket that the daemon gets. They know whether any connection was
@@ -8,17 +8,53 @@ served.
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from harness.answering import Answer, Made, Run
 from harness.daemon import LINE, PATIENCE, configuration
+from harness.ringer import settings
 from sandbox.start.surroundings import Surrounding
 
-__all__ = ["Attempt", "attempt"]
+__all__ = ["MAILBELLD", "SENDER", "Attempt", "Program", "attempt"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A daemon that can be started.
+
+    Attributes:
+        name: of the program, and of its configuration file.
+        door: the module of its command.
+        passed: the name of the socket that a service manager passes to it.
+        local: the name of its Unix socket for programs, which it makes itself.
+        line: what a mail server says to it.
+        configure: returns its configuration for a folder: TOML.
+    """
+
+    name: str
+    door: str
+    passed: str
+    local: str
+    line: bytes
+    configure: Callable[[Path], str]
+
+
+MAILBELLD: Final = Program(
+    "mailbelld", "mailbell.cli.mailbelld", "tcp", "mailbell.sock", LINE,
+    lambda directory: configuration(directory, udp=["127.0.0.1:0"]),
+)  # fmt: skip
+SENDER: Final = Program(
+    "mailbell-sender", "mailbell.cli.mailbell_sender", "hook", "control", b"new anna\n",
+    lambda directory: settings(
+        directory, '[[account]]\nname = "anna"\ntargets = ["127.0.0.1:9"]\n',
+        listen='comsat = ["127.0.0.1:0"]',
+    ),
+)  # fmt: skip
 
 
 @dataclass
@@ -55,8 +91,9 @@ def attempt(
     passed: bool = True,
     more: str = "",
     record: bool = False,
+    program: Program = MAILBELLD,
 ) -> Attempt:
-    """Start the daemon. If it says that it is ready, let it serve, and end it.
+    """Start a daemon. If it says that it is ready, let it serve, and end it.
 
     Args:
         directory: a folder for its files.
@@ -66,15 +103,16 @@ def attempt(
         passed: whether it gets the socket with the notification; else it makes all its own.
         more: added to its configuration.
         record: whether its calls are recorded.
+        program: which daemon.
     """
-    file = directory / "mailbelld.toml"
-    file.write_text(configuration(directory, udp=["127.0.0.1:0"], more=more))
-    with _manager(directory) as manager, _waiting() as (listening, peer):
+    file = directory / f"{program.name}.toml"
+    file.write_text(program.configure(directory) + more)
+    with _manager(directory) as manager, _waiting(program, directory) as (listening, peer):
         run = Run(
-            [sys.executable, "-m", "mailbell.cli.mailbelld", "--config", str(file)],
+            [sys.executable, "-m", program.door, "--config", str(file)],
             {
                 **os.environ, "NOTIFY_SOCKET": str(directory / "notify"),
-                "LISTEN_FDNAMES": "tcp", **(environ or {}),
+                "LISTEN_FDNAMES": program.passed, **(environ or {}),
             },
             answers, [partial(each, directory) for each in before],
             listening.fileno() if passed else None, str(file) if record else "",
@@ -87,8 +125,8 @@ def attempt(
             run.code,
             run.output.decode().splitlines(),
             _is_told(manager),
-            not _still_waits(listening),
-            _connectable(directory / "mailbell.sock"),
+            not _still_waits(listening, program.line),
+            _connectable(directory / program.local),
             status,
             run.earlier,
             run.calls,
@@ -123,17 +161,25 @@ def _manager(directory: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _waiting() -> Iterator[tuple[socket.socket, socket.socket]]:
+def _waiting(program: Program, directory: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A listening socket, and a mail server that has sent its line to it."""
     with ExitStack() as stack:
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        address = listening.getsockname()
-        peer = stack.enter_context(socket.create_connection(address, PATIENCE))
-        peer.sendall(LINE)
+        if program is MAILBELLD:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        else:
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listening.bind(str(directory / program.passed))
+            (directory / program.passed).chmod(0o666)
+            listening.listen()
+        peer = stack.enter_context(socket.socket(listening.family))
+        peer.settimeout(PATIENCE)
+        peer.connect(listening.getsockname())
+        peer.sendall(program.line)
+        peer.shutdown(socket.SHUT_WR)  # a hook says no more, and its connection ends
         yield listening, peer
 
 
-def _still_waits(listening: socket.socket) -> bool:
+def _still_waits(listening: socket.socket, line: bytes) -> bool:
     listening.setblocking(False)
     try:
         connection, _ = listening.accept()
@@ -141,7 +187,7 @@ def _still_waits(listening: socket.socket) -> bool:
         return False
     with connection:
         connection.settimeout(PATIENCE)
-        return connection.recv(64) == LINE
+        return connection.recv(64) == line
 
 
 def _connectable(path: Path) -> bool:
