@@ -29,6 +29,7 @@ from bench.workloads import (
     hook,
     idle,
     latency,
+    sender,
     senders,
     sources,
     startup,
@@ -49,6 +50,7 @@ WORKLOADS: Final[Mapping[str, Callable[[Plan], Section]]] = {
     "idle": idle.measure,
     "startup": startup.measure,
     "hook": hook.measure,
+    "sender": sender.measure,
 }
 
 
