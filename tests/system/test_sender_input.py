@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 from harness.daemon import PATIENCE, until
-from harness.sending import Sender, sender_configuration, sending
+from harness.ringer import Ringer, ringing, settings
 
 ME: Final = pwd.getpwuid(os.getuid()).pw_name
 # Users who are not trusted. As root the tests speak as others; an ordinary user is one itself.
@@ -46,43 +46,29 @@ class Machine:
 @contextmanager
 def serving(
     directory: Path, *, listen: str = "", trusted: str = ME, interval: str = "10ms"
-) -> Iterator[tuple[Sender, Machine]]:
+) -> Iterator[tuple[Ringer, Machine]]:
     """Run a sender whose accounts all have one machine."""
     machine = Machine()
-    target = f'targets = ["127.0.0.1:{machine.port}"]'
-    more = f'[send]\ninterval = "{interval}"\nrate = "100000/s"\n'
-    for name in ("anna", OWN, OTHER):
-        more += f'[[account]]\nname = "{name}"\n{target}\n'
-    toml = sender_configuration(directory, more, listen=f'trusted = ["{trusted}"]\n{listen}')
+    accounts = "".join(
+        f'[[account]]\nname = "{name}"\ntargets = ["127.0.0.1"]\n' for name in ("anna", OWN, OTHER)
+    )
+    toml = settings(
+        directory,
+        'rate = "100000/s"\n' + accounts,
+        listen=f'trusted = ["{trusted}"]\n{listen}',
+        port=machine.port,
+    )
     try:
-        with sending(directory, toml) as sender:
+        with ringing(directory, toml.replace('"10ms"', f'"{interval}"')) as sender:
             yield sender, machine
     finally:
         machine.close()
 
 
-def inputs(sender: Sender) -> dict[str, int]:
-    """Return how many inputs ended how, without the zeroes."""
-    return {str(name): count for name, count in sender.status().inputs.items() if count}
-
-
-def until_inputs(sender: Sender, done: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-    seen: dict[str, int] = {}
-
-    def holds() -> bool:
-        nonlocal seen
-        seen = inputs(sender)
-        return done(seen)
-
-    until(holds, f"the inputs (last: {seen})")
-    return seen
-
-
-def connect(sender: Sender) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(PATIENCE)
-    sock.connect(str(sender.hook))
-    return sock
+def until_inputs(sender: Ringer, done: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+    """Wait until the inputs are as many as they must be; return them."""
+    until(lambda: done(sender.inputs()), "the inputs")
+    return sender.inputs()
 
 
 def is_closed(sock: socket.socket) -> bool:
@@ -107,14 +93,14 @@ BAD: Final = {
 
 
 def test_bad_input_is_one_outcome_one_line_and_a_closed_connection(open_path: Path) -> None:
-    with serving(open_path) as (sender, machine), connect(sender) as other:
+    with serving(open_path) as (sender, machine), sender.connected() as other:
         before = len(sender.lines())
         for sent in BAD:
-            with connect(sender) as sock:
+            with sender.connected() as sock:
                 with suppress(BrokenPipeError, ConnectionResetError):
                     sock.sendall(sent)
                 assert is_closed(sock)
-        with connect(sender) as sock, suppress(BrokenPipeError, ConnectionResetError):
+        with sender.connected() as sock, suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(160):  # 10 MiB
                 sock.sendall(b"x" * 65_536)
             pytest.fail("it took 10 MiB")
@@ -134,9 +120,9 @@ def test_a_thousand_hooks_in_a_second_ring_once_an_interval(open_path: Path) -> 
         assert until_inputs(sender, lambda seen: seen.get("accepted", 0) == 1000)
         # One at once and one for all others, as long as 1,000 take less than an interval more.
         until(lambda: machine.count() >= 2, "the last of them")
-        rings = sender.status().rings
+        rings = sender.rings()
         assert rings["sent"] == machine.count() <= 4
-        assert rings["sent"] + rings["coalesced"] >= 1000 - 1
+        assert rings["sent"] + rings["coalesced"] >= 999
 
 
 @contextmanager
@@ -159,14 +145,22 @@ STRANGERS: Final = {"trusted": "root" if os.getuid() else ME}
 @pytest.mark.usefixtures("many_descriptors")
 def test_four_thousand_silent_connections_keep_nobody_out(open_path: Path) -> None:
     with serving(open_path, **STRANGERS) as (sender, machine), ExitStack() as held:
+        before = resident(sender)
         with as_user(OWN):
             for _ in range(4000):
-                held.enter_context(connect(sender))
+                held.enter_context(sender.connected())
             sender.say(f"new {OWN}")
         until(lambda: machine.count() == 1, "a ring")
         status = sender.status()
-        assert status.connections == status.connections_limit
-        assert inputs(sender) == {"accepted": 1}
+        assert status["connections"] == status["connections_limit"]
+        assert resident(sender) < before + 6 * 1024
+        assert sender.inputs() == {"accepted": 1}
+
+
+def resident(sender: Ringer) -> int:
+    """Return how much memory the sender holds, in KiB."""
+    status = Path(f"/proc/{sender.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 @pytest.fixture
@@ -185,10 +179,10 @@ def test_a_user_speaks_for_the_own_account_only(open_path: Path) -> None:
     with serving(open_path, **STRANGERS) as (sender, machine):
         with as_user(OWN):
             for line in others:
-                with connect(sender) as sock:
+                with sender.connected() as sock:
                     sock.sendall(f"{line}\n".encode())
                     assert is_closed(sock)
-        assert inputs(sender) == {"not_permitted": 5}
+        assert sender.inputs() == {"not_permitted": 5}
         assert machine.count() == 0
         with as_user(OWN):
             sender.say(f"new {OWN}")
@@ -232,7 +226,7 @@ def test_biff_datagrams_and_events_of_cyrus_ring(open_path: Path) -> None:
             cyrus.send(b"mailbell\0EVENT\0\0\0\0" + b"0\0" + event.encode() + b"\0")
             cyrus.send(b"rubbish")
         until(lambda: machine.count() == 1, "a ring by Cyrus")
-        biff = [name.partition(" ")[2] for name in sender.status().listening if "comsat" in name]
+        biff = [name.partition(" ")[2] for name in sender.status()["listening"] if "comsat" in name]
         assert len(biff) == 2
         for place in biff:
             host, _, port = place.rpartition(":")
