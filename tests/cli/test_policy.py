@@ -44,6 +44,24 @@ def test_the_table_names_every_call_in_80_columns(run: Run) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("program", "count", "granted"),
+    [
+        ("mailbelld", 27, "none is granted"),
+        ("mailbell-sender", 33, "only connecting to some TCP ports is granted"),
+    ],
+)
+def test_it_tells_how_many_calls_are_permitted_and_what_landlock_grants(
+    run: Run, program: str, count: int, granted: str
+) -> None:
+    record = json.loads(run("mailbell", "policy", program, "--json").stdout)
+    assert record["permitted"] == count
+    assert record["landlock"].endswith(granted)
+    text = " ".join(run("mailbell", "policy", program).stdout.split())
+    assert text.endswith(f"{count} calls are permitted, most of them with some arguments only")
+    assert f"and {granted}" in text
+
+
 @pytest.mark.parametrize("program", ["", "nobody", "../policy/mailbelld", "mailbelld.toml", "."])
 def test_only_what_is_shipped_is_shown(run: Run, program: str) -> None:
     result = run("mailbell", "policy", program)

@@ -16,7 +16,18 @@ from mailbell.syscalls.policy import KILL, Condition, Entry, Policy
 
 __all__ = ["command"]
 
-_LANDLOCK = f"every right that ABI {PINNED} knows is given up, and none is granted"
+_LANDLOCK = f"every right that ABI {PINNED} knows is given up, "
+
+
+def _landlock(policy: Policy) -> str:
+    """Say what Landlock permits: a program that connects is granted some TCP ports."""
+    connects = {"socket", "connect"} <= set(policy.permitted)
+    granted = "and only connecting to some TCP ports is granted"
+    return _LANDLOCK + (granted if connects else "and none is granted")
+
+
+def _count(policy: Policy) -> str:
+    return f"{len(policy.permitted)} calls are permitted, most of them with some arguments only"
 
 
 def _texts(conditions: Iterable[Condition]) -> list[str]:
@@ -54,14 +65,15 @@ def _table(policy: Policy) -> RenderableType:
     rest = "all else, other architectures, x32"
     table.add_row(str(KILL), rest, "the whole process ends, with SIGSYS")
     known_later = [Text(f"{name}: {what}") for name, what in policy.placeholders.items()]
-    return Group(table, *known_later, Text(f"Landlock: {_LANDLOCK}"))
+    return Group(table, *known_later, Text(f"Landlock: {_landlock(policy)}"), Text(_count(policy)))
 
 
 def _record(policy: Policy) -> dict[str, object]:
     return {
         "program": policy.program,
         "default": str(KILL),
-        "landlock": _LANDLOCK,
+        "landlock": _landlock(policy),
+        "permitted": len(policy.permitted),
         "placeholders": dict(policy.placeholders),
         "unknown": {
             "first": policy.unknown.newest + 1,
