@@ -144,13 +144,16 @@ def test_the_status_in_its_three_forms(run: Run, control: Control) -> None:
 
 def test_troubles_of_the_store_are_shown_first(run: Run, control: Control) -> None:
     store = msgspec.structs.replace(STATUS.store, failing="disk full", set_aside="it was corrupt")
-    control.desk.answer = msgspec.structs.replace(STATUS, store=store, companions={"resolver": 9})
+    control.desk.answer = msgspec.structs.replace(
+        STATUS, store=store, companions={"resolver": 9}, names={"known": 3}
+    )
     for command in ("status", "top"):
         told = run("mailbell", "sender", command).stdout
         assert "STORE: logins are not saved, only kept in memory: disk full" in told
         assert "store: begun anew at the start: it was corrupt" in told
     rows = [line.split() for line in run("mailbell", "sender", "status").stdout.splitlines()]
     assert ["companion", "resolver", "process", "9"] in rows
+    assert ["names:", "known", "3"] in rows
 
 
 def test_step_by_step(run: Run, control: Control) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -55,6 +56,7 @@ targets = ["127.0.0.1:{dead}"]
 name = "dave"
 enabled = false
 """,
+        listen=f'trusted = ["{pwd.getpwuid(os.geteuid()).pw_name}"]',
     )
 
 

@@ -138,6 +138,8 @@ def _limits(status: Status) -> Table:
     table = plain_table("what", "now", "at most", "evicted")
     for name, now, most in numbers(status):
         table.add_row(name, counted(now), str(most), "")
+    for kind, count in status.names.items():
+        table.add_row(f"names: {printable(kind)}", counted(count), "", "")
     accounts = f"address book: accounts (with {book.addresses} addresses)"
     table.add_row(accounts, counted(book.accounts), str(book.capacity), counted(book.evicted))
     return table
