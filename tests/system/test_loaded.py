@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from harness.daemon import Daemon, ring, started, until
+from harness.daemon import Running, ring, started, until
+from harness.ringer import ringing, settings
 
 from mailbell._sys.unneeded import EMPTY
 
@@ -27,6 +28,10 @@ OTHERS: Final = (
     "mailbell.sender_client",
     "mailbell.cli._openmetrics",
 )
+# Each daemon loads nothing of the other one.
+OTHERS_OF: Final = {"mailbelld": ("mailbell.sender",), "mailbell-sender": ("mailbell.listener",)}
+# What the sender needs in addition: its database.
+STANDARD_OF: Final = {"mailbelld": set[str](), "mailbell-sender": {"sqlite3"}}
 # Modules of the standard library, beside those that the interpreter itself loads. A name
 # also stands for its part in C, which has "_" before the name.
 STANDARD: Final = {
@@ -60,7 +65,7 @@ atexit.register(tell)
 """
 
 
-def end_of(daemon: Daemon) -> set[str]:
+def end_of(daemon: Running) -> set[str]:
     """End the daemon; return the names of the modules that it had loaded."""
     assert daemon.stop() == 0
     (line,) = (line for line in daemon.lines() if line.startswith("loaded: "))
@@ -76,18 +81,52 @@ def test_nothing_is_loaded_that_is_not_needed(
         until(lambda: daemon.counted() == {"accepted": 1})
         loaded = end_of(daemon)
     assert {"mailbell.listener.daemon", "trio", "msgspec"} <= loaded
-    assert not loaded & set(EMPTY)
-    assert [name for name in loaded if name.startswith(OTHERS)] == []
-    tops = {name.partition(".")[0] for name in loaded} - LIBRARIES
-    assert {top for top in tops if not {top, top[1:]} & STANDARD} == set()
+    require_nothing_else("mailbelld", loaded)
     if door == "script":
         record_property("sandbox: modules in the locked process", len(loaded))
+
+
+def test_the_sender_loads_nothing_that_is_not_needed(
+    open_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """With a name in its configuration: only the resolver's own process loads dnspython."""
+    toml = settings(open_path, '[[account]]\nname = "anna"\ntargets = ["localhost:9"]\n')
+    door = "from mailbell.cli.mailbell_sender import main; main()"
+    with ringing(open_path, toml, program=("-c", TELLS + door)) as sender:
+        sender.say("new anna", "seen anna 192.0.2.1")
+        sender.until_logged("event=not_allowed account=anna")  # a name of this host itself
+        assert sender.ask("Explain", account="anna")["account"] == "anna"
+        loaded = end_of(sender)
+    assert {"mailbell.sender.daemon", "trio", "msgspec", "sqlite3"} <= loaded
+    require_nothing_else("mailbell-sender", loaded)
+    record_property("sandbox: modules in the locked sender", len(loaded))
+
+
+def require_nothing_else(program: str, loaded: set[str]) -> None:
+    """Nothing is loaded but what the closed list names."""
+    assert not loaded & set(EMPTY)
+    others = (*OTHERS, *OTHERS_OF[program])
+    assert [name for name in loaded if name.startswith(others)] == []
+    tops = {name.partition(".")[0] for name in loaded} - LIBRARIES
+    needed = STANDARD | STANDARD_OF[program]
+    assert {top for top in tops if not {top, top[1:]} & needed} == set()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the daemon's memory")
 def test_no_library_is_mapped_that_is_not_needed(tmp_path: Path) -> None:
     with started(tmp_path) as daemon:
         maps = Path(f"/proc/{daemon.pid}/maps").read_text().splitlines()
+    require_nothing_heavy(maps)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the daemon's memory")
+def test_no_library_is_mapped_that_the_sender_does_not_need(open_path: Path) -> None:
+    with ringing(open_path) as sender:
+        maps = Path(f"/proc/{sender.pid}/maps").read_text().splitlines()
+    require_nothing_heavy(maps)
+
+
+def require_nothing_heavy(maps: list[str]) -> None:
     files = {words[-1] for line in maps if len(words := line.split()) == 6}
     assert any("libseccomp" in file for file in files)
     assert [file for file in files if HEAVY.search(file)] == []
