@@ -18,6 +18,8 @@ LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 def listening(family: int = socket.AF_INET, backlog: int = 4096) -> socket.socket:
     """Listen on a port of every loopback address. The kernel answers, whatever the test does."""
     sock = socket.socket(family)
+    # Without this option it could be reached from the network.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
     sock.bind(("" if family == socket.AF_INET else "::1", 0))
     sock.listen(backlog)
     sock.settimeout(PATIENCE)
