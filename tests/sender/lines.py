@@ -8,7 +8,7 @@ from mailbell.core.networks import Address, parse_address
 from mailbell.core.notification import Transport
 from mailbell.core.target import Target
 
-__all__ = ["FAMILIES", "accepted", "black_hole", "host", "listening", "place"]
+__all__ = ["FAMILIES", "LOOPBACK", "accepted", "black_hole", "host", "listening", "place"]
 
 PATIENCE = 20.0
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
