@@ -36,7 +36,7 @@ def test_every_promise_has_its_figure(section: Section) -> None:
         ("mailbell-sender / bare C, a connection each", 3.0, ""),
         ("p99 from hook to wire, half never answers", 1.0, "s"),
         ("memory with a full book, after all notifications", 40.0, "MiB"),
-        ("memory gained by ringing", 1.0, "MiB"),
+        ("memory gained after each target was rung once", 1.0, "MiB"),
     ]
 
 

@@ -4,8 +4,10 @@ import errno
 import select
 import socket
 import struct
+import sys
 
 import pytest
+from harness.netns import namespaces
 from sender.lines import FAMILIES, accepted, black_hole, host, listening
 
 from mailbell.core.networks import Address
@@ -111,6 +113,40 @@ def test_an_own_address_gets_nothing(family: int, kind: int) -> None:
 def test_a_family_that_this_machine_lacks_is_unreachable() -> None:
     path = Path(socket.AF_APPLETALK, socket.SOCK_STREAM, socket.IPPROTO_TCP, ("0", 79))
     assert call_address(path, may_be_own=True) is RingOutcome.UNREACHABLE
+
+
+_CALLS = """
+import select, sys
+from mailbell.core.networks import Address
+from mailbell.core.notification import Transport
+from mailbell.core.sender_outcome import RingOutcome
+from mailbell.sender._outgoing import Path, call_address, send_line
+for text in sys.argv[1:]:
+    path = Path.to(Address.parse(text), 79, Transport.TCP)
+    found = call_address(path, may_be_own=False)
+    if not isinstance(found, RingOutcome):
+        poll = select.poll()
+        poll.register(found.fileno(), select.POLLOUT)
+        poll.poll(20_000)
+        found = send_line(found)
+    print(text, found)
+"""
+
+
+def test_what_real_hosts_and_real_routes_answer() -> None:
+    """Two hosts on a cable: an own address, another host without a listener, no route at all."""
+    near, far = ["192.0.2.1/24", "2001:db8::1/64"], ["192.0.2.2/24", "2001:db8::2/64"]
+    expected = {
+        "192.0.2.1": RingOutcome.NOT_ALLOWED,
+        "2001:db8::1": RingOutcome.NOT_ALLOWED,
+        "192.0.2.2": RingOutcome.REFUSED,
+        "2001:db8::2": RingOutcome.REFUSED,
+        "198.51.100.1": RingOutcome.UNREACHABLE,
+        "2001:db8:1::1": RingOutcome.UNREACHABLE,
+    }
+    with namespaces(near, far) as hosts:
+        told = hosts.server.run(sys.executable, "-c", _CALLS, *expected)
+    assert dict(line.split() for line in told.splitlines()) == expected
 
 
 class _Failing:
