@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell._sys.sockets import PeerCredentials
 from mailbell.core.sender_outcome import InputOutcome
-from mailbell.sender import _hook_server
+from mailbell.sender import _hook_server, _speakers
 from mailbell.sender._hook_line import parse_line_untrusted
 from mailbell.sender._hook_server import AT_ONCE, BATCH, CHUNK, PLACES, HookServer
 from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE, STRANGERS_MAX_EVENT, LineDecoder
@@ -326,6 +326,25 @@ async def test_four_thousand_silent_connections_give_their_places_to_those_that_
     it = await serve(Socket(path, trusted=False), body)
     assert it.front.counted() == {ACCEPTED: 2}
     assert it.front.lines == ["event=waiting_paused on=hook error=full"]
+
+
+async def test_connections_of_a_user_over_the_limit_are_closed_unread(
+    autojump_clock: MockClock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_speakers, "CONNECTION_BURST", 10)
+    uids = iter([OTHER] * 12 + [ME])
+    as_users(monkeypatch, lambda: next(uids))
+
+    async def body(it: Socket) -> None:
+        peers = [it.connect() for _ in range(11)]
+        late = it.connect(b"new bob\n")
+        it.hook(b"new anna\n")
+        await it.settled(ACCEPTED)
+        assert [is_open(peer) for peer in (*peers, late)] == [True] * 10 + [False] * 2
+
+    it = await serve(Socket(path), body)
+    assert it.front.counted() == {ACCEPTED: 1, RATE_LIMITED: 2}
+    assert it.front.bell.rung == ["bob", "bob", "anna@example.org"]
 
 
 async def test_the_mail_servers_connection_outlives_four_thousand_silent_ones(

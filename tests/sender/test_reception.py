@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import InputOutcome
 from mailbell.sender._requests import IGNORED, Malformed, NewMail, Request, Seen
-from mailbell.sender._speakers import TRUSTED_BURST, USER_BURST, Origin
+from mailbell.sender._speakers import (
+    CONNECTION_BURST,
+    TRUSTED_BURST,
+    USER_BURST,
+    Origin,
+    Speaker,
+)
 
 PERMIT = 'event=not_permitted origin=hook uid={} account=bob why="{} listen.trusted"'
 HERE = Address.parse("192.0.2.9")
@@ -153,6 +159,30 @@ def test_a_flood_of_one_refusal_hides_no_other() -> None:
     it.take(NewMail("bob"), ANNA)
     assert before < 50
     assert len(it.lines) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("uid", "users", "rung"),
+    [
+        (ANNA, {ANNA: "anna"}, ["anna@example.org"]),
+        (ANNA, {ANNA: "gone"}, []),
+        (ANNA, {ANNA: "vmail"}, []),
+        (STRANGER, {}, []),
+    ],
+)
+def test_a_connection_over_the_limit_is_one_outcome_and_rings_the_own_account(
+    uid: int, users: dict[int, str], rung: list[str]
+) -> None:
+    """It may carry the last notification of a burst, and is not read."""
+    it = Front(users=users)
+    speaker = Speaker(uid, Origin.HOOK)
+    admitted = [it.reception.admit_connection(speaker, 0.0) for _ in range(CONNECTION_BURST)]
+    assert all(admitted)
+    assert not it.reception.admit_connection(speaker, 0.0)
+    assert it.counted() == {InputOutcome.RATE_LIMITED: 1}
+    assert it.bell.rung == rung
+    why = 'why="too many connections of this user"'
+    assert it.lines == [f"event=rate_limited origin=hook uid={uid} {why}"]
 
 
 ACCOUNTS = ["anna", "anna@Example.org", "bob", "gone", "carol", "a b", ""]

@@ -2,6 +2,8 @@ import pytest
 
 from mailbell.sender._accounts import Accounts
 from mailbell.sender._speakers import (
+    CONNECTION_BURST,
+    CONNECTION_RATE,
     TRUSTED_BURST,
     USER_BURST,
     USER_RATE,
@@ -122,3 +124,29 @@ def test_thousands_of_users_take_bounded_memory() -> None:
     for uid in range(10_000):
         assert it.admit(Speaker(uid, Origin.HOOK), 0.0)
     assert it._many.capacity == 1024
+
+
+def connected(it: Speakers, uid: int | None, now: float, attempts: int) -> int:
+    return sum(it.admit_connection(Speaker(uid, Origin.HOOK), now) for _ in range(attempts))
+
+
+def test_each_user_may_connect_so_often_and_a_trusted_one_always() -> None:
+    it = speakers()[1]
+    assert connected(it, ANNA, 0.0, CONNECTION_BURST + 10) == CONNECTION_BURST
+    assert connected(it, ANNA, 1.0, CONNECTION_BURST) == CONNECTION_RATE
+    assert connected(it, BOB, 1.0, 10) == 10
+    assert connected(it, VMAIL, 1.0, CONNECTION_BURST + 10) == CONNECTION_BURST + 10
+
+
+def test_all_users_that_were_unknown_at_the_start_connect_as_one() -> None:
+    it = speakers()[1]
+    assert sum(connected(it, STRANGER + n, 0.0, 1) for n in range(CONNECTION_BURST)) > 8000
+    assert connected(it, 5555, 0.0, 10) == 0
+    assert connected(it, None, 0.0, 10) == 0
+    assert connected(it, ANNA, 0.0, 10) == 10
+
+
+def test_a_user_has_an_account_of_its_own_or_none() -> None:
+    it = speakers()[1]
+    own = [it.own_account(Speaker(uid, Origin.HOOK)) for uid in (ANNA, VMAIL, STRANGER)]
+    assert [account and account.name for account in own] == ["anna@example.org", None, None]

@@ -43,8 +43,9 @@ __all__ = ["PLACES", "HookServer"]
 PLACES: Final = 256
 """How many connections may stay open at once."""
 
-BATCH: Final = 32  # connections accepted before other tasks run
-REST: Final = 0.001  # seconds until more connections are accepted after a full batch
+# Connections accepted before other tasks run. There is no rest after a full batch: while the
+# queue of the socket is full, hooks find no room in it and are lost.
+BATCH: Final = 64
 CHUNK: Final = 1024  # bytes read of one connection before other tasks run
 # Attempts to read when a connection is accepted: its line, and the end of the stream.
 AT_ONCE: Final = 2
@@ -113,7 +114,6 @@ class HookServer:
             journal=journal,
             what="accepting",
             where="hook",
-            rest=REST,
         )
         self._nursery: trio.Nursery  # of the connections that stay open
 
@@ -130,6 +130,9 @@ class HookServer:
     def _admit_untrusted(self, connection: socket.socket, now: float) -> None:
         try:
             speaker = Speaker(peer_credentials(connection).uid, Origin.HOOK)
+            if not self._reception.admit_connection(speaker, now):
+                connection.close()
+                return
             peer = _Peer(connection, speaker, self._reception.is_trusted(speaker))
             for _ in range(AT_ONCE):
                 if self._read_untrusted(peer, now):

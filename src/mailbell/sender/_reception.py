@@ -21,6 +21,8 @@ __all__ = ["Reception", "Ringer"]
 _ACCEPTED: Final = InputOutcome.ACCEPTED
 _RATE_LIMITED: Final = InputOutcome.RATE_LIMITED
 
+_UNREAD: Final = Malformed("too many connections of this user", InputOutcome.RATE_LIMITED)
+
 
 class Ringer(Protocol):
     """What gets the accepted requests: the bell."""
@@ -69,6 +71,24 @@ class Reception:
             speaker: the author of an input.
         """
         return self._speakers.is_trusted(speaker)
+
+    def admit_connection(self, speaker: Speaker, now: float) -> bool:
+        """Decide whether to read a connection. If not, its one outcome is counted.
+
+        Args:
+            speaker: the user at the other end.
+            now: monotonic clock, in seconds.
+        """
+        if self._speakers.admit_connection(speaker, now):
+            return True
+        # The connection may carry the last notification of a burst. It can only be for the
+        # user's own account.
+        own = self._speakers.own_account(speaker)
+        if own is not None and own.enabled:
+            self._bell.ring(own, now)
+        self._counters.count_input(_RATE_LIMITED)
+        self._log(_RATE_LIMITED, _UNREAD, speaker)
+        return False
 
     def take(self, request: Request | Malformed, speaker: Speaker, now: float) -> InputOutcome:
         """Decide about one input, count its outcome, and ring or note what is accepted.

@@ -23,9 +23,15 @@ USER_BURST: Final = 1000
 TRUSTED_RATE: Final = 10_000.0
 TRUSTED_BURST: Final = 50_000
 
+CONNECTION_RATE: Final = 1000.0
+"""Connections a second that are read of a user who is not trusted. More are closed unread, and the
+log names the user. A flood that says nothing would otherwise leave no trace."""
+CONNECTION_BURST: Final = 8192
+
 _USERS: Final = 1024  # users that are counted; above it the least busy is forgotten
 _TRUSTED: Final = 128
-# chown(2): -1 is the number of no user. It stands for the reader of Cyrus.
+# chown(2): -1 is the number of no user. It stands for the reader of Cyrus, and for all users who
+# were unknown at the start: one user may have thousands of numbers (subuid(5)).
 _NOBODY: Final = 0xFFFF_FFFF
 
 
@@ -59,7 +65,7 @@ class Speakers:
         trusted: users who may speak for every account.
     """
 
-    __slots__ = ("_accounts", "_comsat", "_few", "_many", "_trusted", "_users")
+    __slots__ = ("_accounts", "_comsat", "_connections", "_few", "_many", "_trusted", "_users")
 
     def __init__(
         self, accounts: Accounts, users: Mapping[int, str], trusted: Collection[int]
@@ -71,6 +77,7 @@ class Speakers:
         # tables need no secret seed.
         self._many = BucketTable(0, _USERS, 1, USER_RATE, USER_BURST)
         self._few = BucketTable(0, _TRUSTED, 1, TRUSTED_RATE, TRUSTED_BURST)
+        self._connections = BucketTable(0, _USERS, 1, CONNECTION_RATE, CONNECTION_BURST)
         self._comsat = Bucket(USER_RATE, USER_BURST)
 
     def is_trusted(self, speaker: Speaker) -> bool:
@@ -92,9 +99,17 @@ class Speakers:
         """
         if speaker.origin is Origin.COMSAT or self.is_trusted(speaker):
             return True
-        name = self.name(speaker)
-        own = None if name is None else self._accounts.find(name)
+        own = self.own_account(speaker)
         return own is not None and own.name == account.name
+
+    def own_account(self, speaker: Speaker) -> Account | None:
+        """Return the account that has a speaker's own name; None: there is none.
+
+        Args:
+            speaker: the author of an input.
+        """
+        name = self.name(speaker)
+        return None if name is None else self._accounts.find(name)
 
     def name(self, speaker: Speaker) -> str | None:
         """Return the name of a speaker's user; None: it was unknown when the sender started.
@@ -120,4 +135,23 @@ class Speakers:
         if not table.test(_NOBODY if speaker.uid is None else speaker.uid, now):
             return False
         table.commit(now)
+        return True
+
+    def admit_connection(self, speaker: Speaker, now: float) -> bool:
+        """Take one connection from what a user may make.
+
+        Args:
+            speaker: the user at the other end.
+            now: monotonic clock, in seconds.
+
+        Returns:
+            Whether the connection may be read. That of a trusted user always may.
+        """
+        uid = speaker.uid
+        if uid in self._trusted:
+            return True
+        key = _NOBODY if uid is None or uid not in self._users else uid
+        if not self._connections.test(key, now):
+            return False
+        self._connections.commit(now)
         return True
