@@ -203,7 +203,7 @@ def test_the_compiled_program_answers_as_the_text_says(
             tally.add(number, args)
     tempting = {args for one in compiled.reading.paragraphs.values() for args in permitted(one)}
     for number in NUMBERS:
-        for args in (*list(tempting)[:10], ZEROES, noise(number)):
+        for args in (*list(tempting)[:2], ZEROES, noise(number)):
             tally.add(number, args)
     tally.publish(record_property)
 
