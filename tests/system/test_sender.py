@@ -152,6 +152,25 @@ def test_the_end_of_the_reader_of_cyrus_ends_the_sender(open_path: Path) -> None
         assert "Cyrus" in sender.lines()[-1]
 
 
+def test_the_end_of_the_resolver_costs_the_names_and_nothing_else(
+    open_path: Path, listener: Daemon
+) -> None:
+    _, port = listener.endpoint("tcp")
+    more = account("named", "localhost") + account("numbered", f"127.0.0.1:{port}")
+    more += '[last_used]\nallow = ["127.0.0.1/32"]\n'
+    with ringing(open_path, settings(open_path, more, port=port)) as sender:
+        (pid,) = sender.status()["companions"].values()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: sender.status()["companions"] == {}, "the end of the resolver")
+        sender.say("new named", "new numbered")
+        until(lambda: sender.rings().get("sent") == 1, "the address")
+        until(lambda: sender.rings().get("name_unknown") == 1, "the name")
+        ended = [line for line in sender.lines() if "event=companion_ended" in line]
+        assert len(ended) == 1
+        assert "program=mailbell-resolver" in ended[0]
+        assert sender.stop() == 0
+
+
 def test_the_control_socket_rings_explains_and_tells(open_path: Path, target: Silent) -> None:
     toml = settings(open_path, account("anna", f"127.0.0.1:{target.port}"))
     with ringing(open_path, toml) as sender:

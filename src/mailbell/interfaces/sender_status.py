@@ -221,7 +221,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         book: the address book.
         store: its file.
         names: how the questions to the resolver ended, by outcome; empty: there is none.
-        companions: the processes beside the sender: name and process number.
+        companions: the processes beside the sender that live: name and process number.
         connections: connections of mail servers and hooks open now.
         connections_limit: how many may be open.
         sending: connections to targets open now.

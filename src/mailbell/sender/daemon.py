@@ -169,6 +169,11 @@ class Daemon:
     def _wake_dialer(self) -> None:
         self._dialer.wake()
 
+    def _companions(self) -> dict[str, int]:
+        """Return the companions that live. Without the reader of Cyrus the sender has ended too."""
+        ended = self._prepared.resolver if self._names and self._names.is_gone else None
+        return {each.program: each.pid for each in self._prepared.companions if each is not ended}
+
     def _resolver(self) -> ResolverClient | None:
         found = self._prepared.resolver
         return None if found is None else ResolverClient(found, self._journal)
@@ -277,7 +282,7 @@ class Daemon:
     def status(self) -> Status:
         """Return everything that the sender tells about itself."""
         now = trio.current_time()
-        schedule, prepared = self._schedule, self._prepared
+        schedule = self._schedule
         return Status(
             version=__version__,
             pid=os.getpid(),
@@ -296,7 +301,7 @@ class Daemon:
             book=self._book_state(),
             store=self._store_state(),
             names={} if self._names is None else {"known": self._names.known},
-            companions={each.program: each.pid for each in prepared.companions},
+            companions=self._companions(),
             connections=self._hook.connections,
             connections_limit=PLACES,
             sending=schedule.in_flight,
