@@ -492,7 +492,7 @@ def test_no_file_needs_a_size(tmp_path: Path) -> None:
         return said.getvalue()
 
     ended = child.run(checked)
-    assert "ok   libseccomp compiles the policy: " in ended.value
+    assert "ok   libseccomp compiles the policy of mailbelld: " in ended.value
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.ENOSYS])

@@ -254,7 +254,9 @@ def compiled(program: str) -> Finding:
         seccomp.compile_policy(policy.bind({n: i for i, n in enumerate(policy.unbound, 3)}))
     except MailbellError as error:
         return failed(error)
-    return ok(f"libseccomp compiles the policy: {len(policy.permitted)} calls permitted")
+    return ok(
+        f"libseccomp compiles the policy of {program}: {len(policy.permitted)} calls permitted"
+    )
 
 
 def open_files(needed: int) -> Finding:
