@@ -127,16 +127,25 @@ def listening(path: Path, backlog: int = 4096) -> Iterator[Listening]:
         yield sender
 
 
+class Hook(subprocess.Popen[bytes]):
+    """A hook that has started. At the end of a `with` block it is ended, if it still runs."""
+
+    def __exit__(self, *error: object) -> None:
+        if self.poll() is None:
+            self.kill()
+        super().__exit__(*error)  # type: ignore[arg-type]
+
+
 Words = Sequence[str | bytes | Path]
 Environment = Mapping[str, str] | Mapping[bytes, bytes]
 
 
 def start(
     *words: str | bytes | Path, env: Environment | None = None, through: Words = (), **options: Any
-) -> "subprocess.Popen[bytes]":
+) -> Hook:
     """Start the hook with an environment of its own, and pipes for what it prints."""
     options = {"stdin": subprocess.DEVNULL, **options}
-    return subprocess.Popen(
+    return Hook(
         [*through, HOOK, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={} if env is None else dict(env),
@@ -149,11 +158,7 @@ def run(
 ) -> None:
     """Run the hook. It must end with 0, and print nothing."""
     with start(*words, env=env, through=through, **options) as process:
-        try:
-            output = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        output = process.communicate(timeout=PATIENCE)
     assert (process.returncode, *output) == (0, b"", b"")
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from harness.ordinary import as_nobody
 from harness.sender import PATIENCE
-from hook.support import HOOK, listening, logging, private, run
+from hook.support import PATH, listening, logging, private, run, start
 
 BACKLOG = 4096
 REMEDY = "run: mailbell sender check"
@@ -184,14 +185,28 @@ def test_if_nobody_listens_it_says_so_and_ends(tmp_path: Path, made: object, rea
     assert line.endswith(f"/hook': {reason}; run: mailbell sender check")
 
 
+def test_a_socket_of_another_kind(tmp_path: Path) -> None:
+    with logging(tmp_path / "hook") as wrong:
+        run("--socket", wrong.path, "alice")
+        assert wrong.lines() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who becomes another user")
+def test_a_socket_that_this_user_may_not_use(open_path: Path, empty_path: Path) -> None:
+    with listening(open_path / "hook") as sender:
+        nobody = as_nobody(empty_path)
+        run("--socket", sender.path, "alice", through=nobody, env={"PATH": PATH})
+        assert sender.all() == [b"new alice\n"]
+        sender.path.chmod(0o600)
+        run("--socket", sender.path, "alice", through=nobody, env={"PATH": PATH})
+        assert sender.all() == []
+
+
 def test_a_sender_that_answers_is_not_heard(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "hook"))
         listener.listen()
-        process = subprocess.Popen(
-            [HOOK, "--socket", tmp_path / "hook", "alice"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={},
-        )  # fmt: skip
+        process = start("--socket", tmp_path / "hook", "alice", stdin=subprocess.PIPE)
         with process, listener.accept()[0] as connection:
             assert connection.recv(100) == b"new alice\n"
             os.set_blocking(connection.fileno(), False)
@@ -207,13 +222,10 @@ def test_a_sender_that_hangs_up_at_once_harms_nobody(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "hook"))
         listener.listen()
         for _ in range(5):
-            process = subprocess.Popen(
-                [HOOK, "--socket", tmp_path / "hook", "alice"], stdout=subprocess.PIPE,
-                stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, env={},
-            )  # fmt: skip
+            process = start("--socket", tmp_path / "hook", "alice")
             with process:
                 listener.accept()[0].close()
-                assert process.communicate(timeout=PATIENCE)[0] == b""
+                assert process.communicate(timeout=PATIENCE) == (b"", b"")
             assert process.returncode == 0
 
 
