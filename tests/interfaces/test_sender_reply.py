@@ -20,7 +20,8 @@ from mailbell.interfaces.sender import (
     WatchReply,
 )
 from mailbell.interfaces.sender_reply import WATCH_LIMIT, check_sender_reply
-from mailbell.interfaces.sender_status import Account
+from mailbell.interfaces.sender_status import Account, Store
+from mailbell.sender.configuration import parse
 from mailbell.varlink import REPLY_LIMIT, ProtocolError, encode_reply
 
 FULL = msgspec.structs.replace(
@@ -60,7 +61,7 @@ def wrong(path: tuple[Any, ...], value: Any) -> Iterator[object]:
         case int() if path[-1] not in {"started", "uptime", "age", "wait"}:
             yield -2
         case str() if path[-1] not in ENUMERATED:
-            yield from ("x" * 300, "x" * 1_000_000, "\x1b[2J", "a\nb", "\u202e", "\x00")
+            yield from ("x" * 5000, "x" * 1_000_000, "\x1b[2J", "a\nb", "\u202e", "\x00")
         case list():
             yield [value[0] if value else "x"] * 70_000
         case dict() if path and path[-1] in {"inputs", "rings", "names", "companions", "local"}:
@@ -119,6 +120,17 @@ def test_the_longest_ring_fits_and_is_kept() -> None:
     )
     check_sender_reply(longest)
     assert len(encode_reply(longest, continues=True)) < WATCH_LIMIT
+
+
+def test_a_store_may_have_the_longest_path() -> None:
+    """A line of the configuration has up to 1,024 bytes. A message has the path and more words."""
+    url = parse(b'[store]\nurl = "sqlite:///' + b"x" * 1000 + b'"\n').store.url
+    store = Store(
+        url=str(url), failing=f"{url.path}: disk full", set_aside=f"{url.path}.corrupt-1", pending=1
+    )
+    reply = GetStatusReply(msgspec.structs.replace(STATUS, store=store))
+    check_sender_reply(reply)
+    assert len(encode_reply(reply)) < REPLY_LIMIT
 
 
 def test_the_largest_status_fits_and_is_kept() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mailbell.core.mailbox import normalize_mailbox
 from mailbell.interfaces.reply import check_reply
 from mailbell.interfaces.sender import ExplainReply, RingResult, Step
-from mailbell.interfaces.sender_status import Account, TargetState
+from mailbell.interfaces.sender_status import Account, Store, TargetState
 
 __all__ = ["WATCH_LIMIT", "check_sender_reply"]
 
@@ -21,6 +21,9 @@ WATCH_LIMIT: Final = 16 * 1024
 # A name of the DNS or a numeric address, its port, and perhaps its transport.
 _TARGET: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}(/udp)?", re.ASCII)
 
+# Characters. The path of a store may have PATH_MAX bytes, and a message some words beside it.
+_LONGEST_PATH: Final = 4096 + 256
+
 
 def _is_mailbox(name: str) -> bool:
     return normalize_mailbox(name) is not None
@@ -30,12 +33,19 @@ def _is_target(target: str | None) -> bool:
     return target is None or _TARGET.fullmatch(target) is not None
 
 
+def _is_path(text: str | None) -> bool:
+    return text is None or (len(text) <= _LONGEST_PATH and text.isprintable())
+
+
 _RULES: Final[Mapping[tuple[type, str], Callable[[Any], object]]] = {
     (Account, "name"): _is_mailbox,
     (ExplainReply, "account"): _is_mailbox,
     (RingResult, "account"): _is_mailbox,
     (RingResult, "target"): _is_target,
     (Step, "target"): _is_target,
+    (Store, "failing"): _is_path,
+    (Store, "set_aside"): _is_path,
+    (Store, "url"): _is_path,
     (TargetState, "target"): _is_target,
 }
 
