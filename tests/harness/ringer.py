@@ -24,9 +24,11 @@ def settings(directory: Path, more: str = "", *, listen: str = "", port: int = 7
     Args:
         directory: for its sockets and its address book.
         more: further tables.
-        listen: further lines of `[listen]`.
+        listen: further lines of `[listen]`. Unless they say who is trusted, the user of the tests is.
         port: of all targets that name none.
     """
+    if "trusted" not in listen:
+        listen += f'\ntrusted = ["{pwd.getpwuid(os.geteuid()).pw_name}"]'
     return f"""
 [listen]
 hook = "{directory}/hook"
