@@ -114,11 +114,13 @@ def test_a_step_that_fails_ends_it(tried: Case, directory: Path) -> None:
     assert not ended.accepted, ended
     assert not ended.connectable, ended
     assert ended.code == tried.code, ended
-    assert len(ended.lines) == 1, ended
-    assert ended.lines[0].startswith("mailbell-sender: "), ended
+    # The address book is opened under a first layer of Landlock. Without it, it stays closed.
+    lines = [line for line in ended.lines if not line.startswith("event=store_unusable ")]
+    assert len(lines) == 1, ended
+    assert lines[0].startswith("mailbell-sender: "), ended
     for part in tried.parts:
-        assert part in ended.lines[0], ended
-    assert "; " in ended.lines[0], f"no remedy: {ended}"
+        assert part in lines[0], ended
+    assert "; " in lines[0], f"no remedy: {ended}"
 
 
 @pytest.mark.parametrize("tried", TOLERATED, ids=str)
