@@ -24,7 +24,7 @@ def settings(directory: Path, more: str = "", *, listen: str = "", port: int = 7
     Args:
         directory: for its sockets and its address book.
         more: further tables.
-        listen: further lines of `[listen]`. Unless they say who is trusted, the user of the tests is.
+        listen: further lines of `[listen]`. Without `trusted`, it is the user of the tests.
         port: of all targets that name none.
     """
     if "trusted" not in listen:
