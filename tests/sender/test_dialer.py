@@ -23,7 +23,7 @@ from mailbell.core.target import Target
 from mailbell.logs.journal import Journal
 from mailbell.sender import _dialer, _outgoing
 from mailbell.sender._address_rules import AddressRules
-from mailbell.sender._dialer import PAUSE, Dialer
+from mailbell.sender._dialer import BATCH, PAUSE, Dialer
 from mailbell.sender._named import DELAY
 from mailbell.sender._names import NameUnknownError, Reason
 from mailbell.sender._ring import Ring
@@ -253,6 +253,14 @@ async def test_half_of_the_targets_are_silent_and_delay_no_other(
             assert max(last.values()) - began < 0.1
 
 
+async def test_more_targets_than_one_turn_takes(patient_clock: trio.testing.MockClock) -> None:
+    with listening() as sink:
+        async with house(connections=512) as made:
+            for number in range(1, 3 * BATCH):
+                made.ring(host(sink, number))
+            assert await made.outcomes(3 * BATCH - 1) == [SENT] * (3 * BATCH - 1)
+
+
 async def test_a_datagram(patient_clock: trio.testing.MockClock) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
@@ -342,10 +350,11 @@ async def test_when_it_ends_nothing_stays_open(patient_clock: trio.testing.MockC
         names = FakeNames({NAME: ("::1",)})
         while_open = set(os.listdir("/proc/self/fd"))
         async with house(names) as made:
-            made.ring(host(silent))
+            for number in range(1, 4):
+                made.ring(host(silent, number))
             made.ring(Target(NAME, host(silent6).port, Transport.TCP))
             await trio.testing.wait_all_tasks_blocked()
-            assert len(os.listdir("/proc/self/fd")) >= len(while_open) + 2
+            assert len(os.listdir("/proc/self/fd")) >= len(while_open) + 4
         assert len(os.listdir("/proc/self/fd")) <= len(while_open)
     assert len(os.listdir("/proc/self/fd")) <= len(before)
 
