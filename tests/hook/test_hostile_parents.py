@@ -201,6 +201,19 @@ def test_no_exception_is_another_code(tmp_path: Path, python: Path) -> None:
                 assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), place
 
 
+@pytest.mark.parametrize(
+    "place", ['if b"--login" in options:\n', "if len(line) >", "connection = _socket."]
+)
+def test_a_command_is_executed_whatever_failed(tmp_path: Path, place: str) -> None:
+    source = Path(HOOK).read_text()
+    assert place in source
+    program = tmp_path / "broken"
+    program.write_text(source.replace(place, f"raise MemoryError\n    {place}", 1))
+    command = ["/usr/bin/python3", "-IS", str(program), "alice", "--", "/bin/echo", "on"]
+    done = subprocess.run(command, capture_output=True, check=False, env={})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"on\n", b"")
+
+
 def test_without_proc(tmp_path: Path) -> None:
     (tmp_path / "hold").mkdir()
     with listening(tmp_path / "hook") as sender:
