@@ -192,7 +192,7 @@ def test_no_exception_is_another_code(tmp_path: Path) -> None:
         for place, (old, new) in places.items():
             assert old in source
             program.write_text(source.replace(old, new, 1))
-            for words in (["alice"], ["--unless-spam", "alice"], ["--nonsense"]):
+            for words in (("alice",), ("--unless-spam", "alice"), ("--nonsense",)):
                 command = [
                     "/usr/bin/python3",
                     "-IS",
