@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,21 @@ def test_the_end_of_the_resolver_costs_the_names_and_nothing_else(
         assert sender.stop() == 0
 
 
+def test_the_number_of_the_resolvers_descriptor_can_be_used_again(
+    open_path: Path, listener: Daemon
+) -> None:
+    """The next socket gets the lowest free number. The filter must not take it for an early one."""
+    _, port = listener.endpoint("tcp")
+    more = account("named", "localhost") + account("numbered", f"127.0.0.1:{port}")
+    with ringing(open_path, settings(open_path, more)) as sender:
+        (pid,) = sender.status()["companions"].values()
+        os.kill(pid, signal.SIGKILL)
+        sender.until_logged("event=companion_ended")
+        sender.say("new numbered")
+        sender.until_logged("event=sent account=numbered")
+        assert sender.stop() == 0
+
+
 def test_the_control_socket_rings_explains_and_tells(open_path: Path, target: Silent) -> None:
     toml = settings(open_path, account("anna", f"127.0.0.1:{target.port}"))
     with ringing(open_path, toml) as sender:
@@ -238,6 +254,31 @@ def test_what_waited_at_an_orderly_end_is_rung_at_the_next_start(open_path: Path
             assert sender.stop() == 0
         with ringing(open_path, toml) as sender:
             assert sender.rings() == {}
+
+
+def test_hooks_that_wait_at_an_orderly_end_are_rung_at_the_next_start(open_path: Path) -> None:
+    """More wait than are accepted in one go. The signal comes before they are."""
+    names = {f"user{number}": f"127.1.{number // 200}.{number % 200 + 1}" for number in range(300)}
+    more = "".join(account(name, f"{host}:9") for name, host in names.items())
+    toml = settings(open_path, more)
+    with (
+        ringing(open_path, toml) as sender,
+        sender.connected() as open_for_long,
+        ExitStack() as hooks,
+    ):
+        open_for_long.sendall(b"new user0\n")
+        sender.until_logged("event=refused account=user0")
+        sender.process.send_signal(signal.SIGSTOP)
+        *others, last = list(names)[1:]
+        for name in others:
+            hook = hooks.enter_context(sender.connected())
+            hook.sendall(f"new {name}\n".encode())
+        open_for_long.sendall(f"new {last}\n".encode())
+        sender.process.send_signal(signal.SIGTERM)
+        sender.process.send_signal(signal.SIGCONT)
+        assert sender.process.wait(PATIENCE) == 0
+    with ringing(open_path, toml) as sender:
+        sender.until_logged("event=resumed accounts=300 ")
 
 
 def test_after_an_end_out_of_order_every_account_with_a_target_is_rung(

@@ -47,6 +47,8 @@ PLACES: Final = 256
 # queue of the socket is full, hooks find no room in it and are lost.
 BATCH: Final = 64
 CHUNK: Final = 1024  # bytes read of one connection before other tasks run
+QUEUE: Final = 4096  # connections that may wait to be accepted, at the end of the sender
+REST_OF_ONE: Final = 256  # chunks read of one connection at that end: more than the kernel holds
 # Attempts to read when a connection is accepted: its line, and the end of the stream.
 AT_ONCE: Final = 2
 
@@ -107,9 +109,10 @@ class HookServer:
         self._state = Switch(journal, "waiting", "hook")
         self._most = places
         self.displaced = 0
+        self._accept = make_socket_acceptor(sock)
         self._intake = Intake(
             sock,
-            make_socket_acceptor(sock),
+            self._accept,
             batch=BATCH,
             journal=journal,
             what="accepting",
@@ -126,6 +129,29 @@ class HookServer:
         """Accept for ever. A peer that misbehaves ends its own connection and no other."""
         async with trio.open_nursery() as self._nursery:
             await self._intake.serve(self._admit_untrusted)
+
+    def drain(self) -> None:
+        """Take what waits in the socket's queue, at the end of the sender.
+
+        The queue ends with the socket, unless a service manager keeps it for the next run. Then
+        do not call this.
+        """
+        for _ in range(QUEUE):
+            try:
+                connection = self._accept()
+            except OSError:  # nothing waits any more
+                return
+            with connection:
+                speaker = Speaker(peer_credentials(connection).uid, Origin.HOOK)
+                is_trusted = self._reception.is_trusted(speaker)
+                self._read_rest(_Peer(connection, speaker, is_trusted))
+
+    def _read_rest(self, peer: _Peer) -> None:
+        """Read what has arrived, because the connection ends now."""
+        now = trio.current_time()
+        for _ in range(REST_OF_ONE):
+            if peer.is_closed or self._read_untrusted(peer, now):
+                return
 
     def _admit_untrusted(self, connection: socket.socket, now: float) -> None:
         try:
@@ -176,6 +202,9 @@ class HookServer:
                     await trio.lowlevel.wait_readable(peer.connection)
                     if self._read_untrusted(peer, trio.current_time()):
                         break
+        except trio.Cancelled:  # the sender ends, and what has arrived would be lost
+            self._read_rest(peer)
+            raise
         except Exception as error:  # a bug that one peer meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where="hook", error=repr(error))
         finally:

@@ -198,6 +198,8 @@ class Daemon:
             await lifecycle.until_told(told, self._journal)
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
+        if "hook" not in self._prepared.sockets.activated:
+            self._hook.drain()
         waiting = dict.fromkeys(self._schedule.waiting())
         self._store.close(waiting, finished=self._has_resumed)
         if self._failure is not None:

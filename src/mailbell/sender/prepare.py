@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,7 +130,6 @@ def prepare(
     reader = None if sockets.cyrus is None else cyrus_reader.start(sockets.cyrus, identity)
     keeper = Keeper(examined, _book(configuration), journal)
     notifier = systemd.Notifier(environ, os.getpid())
-    companions = tuple(each for each in (found, reader) if each is not None)
     return Prepared(
         sockets=sockets,
         notifier=notifier,
@@ -149,7 +148,7 @@ def prepare(
             status_file=open_status(),
             descriptors={
                 "SHARED": _shared(sockets),
-                "EARLY": _early(sockets, notifier, companions),
+                "EARLY": _early(sockets, notifier),
                 "CALLED": _called(configuration),
             },
             connect_to=configuration.ports,
@@ -180,12 +179,14 @@ def _shared(opened: Sockets) -> tuple[int, ...]:
     return (*STANDARD_STREAMS, *(sock.fileno() for sock in sockets))
 
 
-def _early(
-    opened: Sockets, notifier: systemd.Notifier, companions: Iterable[Companion]
-) -> tuple[int, ...]:
-    """Return the descriptors of all sockets that exist before the event loop."""
-    pairs = (each.pair.fileno() for each in companions)
-    return (*_shared(opened), *notifier.descriptors, *pairs)
+def _early(opened: Sockets, notifier: systemd.Notifier) -> tuple[int, ...]:
+    """Return the descriptors of the early sockets that stay open to the end.
+
+    The pairs of the companions are not among them: when the resolver ends, its pair is closed,
+    and the next socket has its number. A pair is connected, so the kernel refuses another
+    connect(2) on it.
+    """
+    return (*_shared(opened), *notifier.descriptors)
 
 
 def _called(configuration: Configuration) -> tuple[int, ...]:
