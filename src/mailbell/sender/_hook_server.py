@@ -150,7 +150,7 @@ class HookServer:
         """Read what has arrived, because the connection ends now."""
         now = trio.current_time()
         for _ in range(REST_OF_ONE):
-            if peer.is_closed or self._read_untrusted(peer, now):
+            if peer.is_closed or self._read_untrusted(peer, now) is not None:
                 return
 
     def _admit_untrusted(self, connection: socket.socket, now: float) -> None:
@@ -228,8 +228,12 @@ class HookServer:
         # The place refers to the peer too. In a circle the bytes would wait for the collector.
         peer.place = None
 
-    def _read_untrusted(self, peer: _Peer, now: float) -> bool:
-        """Take what is there, one chunk at most; return whether the connection has ended."""
+    def _read_untrusted(self, peer: _Peer, now: float) -> bool | None:
+        """Take what is there, one chunk at most.
+
+        Returns:
+            Whether the connection has ended. None: it has not, and more may be there.
+        """
         try:
             data = peer.connection.recv(CHUNK, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -241,7 +245,7 @@ class HookServer:
             self._take_lines(peer, peer.decoder.finish(), now)
             return True
         try:
-            return self._take_lines(peer, peer.decoder.feed_untrusted(data), now)
+            return self._take_lines(peer, peer.decoder.feed_untrusted(data), now) or None
         except LineTooLong as error:
             if not self._take_lines(peer, error.lines, now):
                 self._reception.take(_TOO_LONG, peer.speaker, now)
