@@ -27,9 +27,14 @@ from sandbox.attacks.layers import ALL, KILLED, LOGGING, RUNS, SENDER, Layer, Ru
 from sandbox.attacks.matrix import EXPECTED, Stop
 from sandbox.attacks.outcomes import possible
 from sandbox.inside import registers
+from sandbox.program.decisions import Decisions, words
+from sandbox.program.reading import Numbers
+from sandbox.program.running import filters_of
+from sandbox.program.subject import NATIVE, decoded, native_with, returned
 from sandbox.sender_process import locked_sender
 
 from mailbell._sys import landlock
+from mailbell.sandbox.policy_file import FOLDER
 from mailbell.syscalls.policy import ALLOW, KILL, Action, Policy
 
 TCP: Final = 6
@@ -251,3 +256,43 @@ def test_inside_the_running_sender_the_rest_ends_it(
         assert sender.process.wait(PATIENCE) == -signal.SIGSYS
         with pytest.raises(ConnectionRefusedError), socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(open_path / "hook"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel shows a filter in force to root only")
+def test_the_program_in_force_is_the_one_evaluated(open_path: Path) -> None:
+    """Read back from the kernel, it is what the policy compiles to with this process's numbers."""
+    with broken_into(open_path) as sender:
+        (code,) = filters_of(sender.pid)
+        links = {fd: os.readlink(f"/proc/{sender.pid}/fd/{fd}") for fd in open_in(sender)}
+        sender.say("new anna")  # being looked at has not changed it
+        sender.until_logged("event=refused account=anna")
+    decisions = Decisions(decoded(code))
+
+    def permitted(name: str, *rest: int) -> set[int]:
+        number = int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
+        asked = {fd: (fd, *rest, *(0,) * (5 - len(rest))) for fd in range(4096)}
+        return {
+            fd
+            for fd, args in asked.items()
+            if decisions.answer(words(NATIVE, number, args)) == returned(ALLOW)
+        }
+
+    every = set(range(4096))
+    (status,), (wakeup,) = permitted("read"), permitted("write") - {2}
+    store = permitted("pread64")
+    early = every - permitted("connect", 0, 16)
+    shared = every - permitted("ioctl", 0x5421)
+    assert {links[fd].rpartition("/")[2] for fd in store} == {"state.db", "state.db-wal"}
+    assert links[wakeup].startswith("socket:")
+    assert shared < early
+    assert len(early - shared) == 1  # the service manager's
+    placeholders: dict[str, Numbers] = {
+        "SELF": sender.pid, "STATUS": status, "WAKEUP": wakeup, "SHARED": tuple(sorted(shared)),
+        "EARLY": tuple(sorted(early)), "STORE": tuple(sorted(store)), "CALLED": TYPE,
+    }  # fmt: skip
+    subject = native_with(placeholders, open_path, Path(FOLDER, "mailbell-sender.toml"))
+    assert subject.code == code
+
+
+def open_in(sender: Ringer) -> list[int]:
+    return [int(name) for name in os.listdir(f"/proc/{sender.pid}/fd")]
