@@ -193,6 +193,7 @@ HOUSE: Final = (
             "_speakers",
             "_counters",
             "_hook_places",
+            "_late_rings",
             "_reception",
             "_address_rules",
             "_address_book",

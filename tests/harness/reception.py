@@ -37,6 +37,10 @@ class FakeBell:
     def ring(self, account: Account, _: float) -> None:
         self.rung.append(account.name)
 
+    def would_learn(self, account: Account, address: Address) -> bool:
+        login = (account.name, str(address))
+        return not login[1].startswith("127.") and login not in self.logins
+
     def seen(self, account: Account, address: Address, _: float) -> bool:
         if str(address).startswith("127."):
             return False

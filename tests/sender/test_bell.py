@@ -73,6 +73,20 @@ def test_a_configured_target_is_rung_whatever_the_rules_say(house: House) -> Non
     assert house.rings == []
 
 
+def test_which_logins_would_make_one_more_target() -> None:
+    house = House("198.51.100.0/24")
+    anna = Account("anna", (CONFIGURED, LAST_USED))
+    assert house.bell.would_learn(anna, HOME)
+    assert house.bell.seen(anna, HOME, NOW)
+    assert not house.bell.would_learn(anna, HOME)
+    assert house.bell.would_learn(Account("bob", (LAST_USED,)), HOME)
+    assert house.bell.would_learn(anna, Address.parse("192.0.2.8"))
+    assert not house.bell.would_learn(anna, Address.parse("198.51.100.1")), "the rules refuse it"
+    assert not house.bell.would_learn(Account("carol", (CONFIGURED,)), HOME), "it is not noted"
+    house.now += TTL + 1
+    assert house.bell.would_learn(anna, HOME), "it was forgotten"
+
+
 def test_the_last_used_addresses_are_rung_until_they_are_too_old(house: House) -> None:
     anna = Account("anna", (LAST_USED,))
     assert house.bell.seen(anna, HOME, NOW)

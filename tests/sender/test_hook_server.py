@@ -19,6 +19,7 @@ from mailbell.core.sender_outcome import InputOutcome
 from mailbell.sender import _hook_server, _speakers
 from mailbell.sender._hook_line import parse_line_untrusted
 from mailbell.sender._hook_server import AT_ONCE, BATCH, CHUNK, PLACES, HookServer
+from mailbell.sender._late_rings import LATE
 from mailbell.sender._line_decoder import MAX_EVENT, MAX_LINE, STRANGERS_MAX_EVENT, LineDecoder
 from mailbell.sender._speakers import TRUSTED_BURST, USER_BURST
 
@@ -225,6 +226,60 @@ async def test_ten_mebibytes_of_good_lines_of_a_stranger_end_at_the_users_limit(
     assert len(it.front.lines) == 1
 
 
+async def test_connections_over_the_limit_ring_at_most_once_an_interval_and_after_the_last(
+    autojump_clock: MockClock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_speakers, "CONNECTION_BURST", 1)
+    monkeypatch.setattr(_speakers, "CONNECTION_RATE", 0.01)
+    as_users(monkeypatch, lambda: OTHER)
+
+    async def body(it: Socket) -> None:
+        for _ in range(3):
+            before = it.front.counted().get(RATE_LIMITED, 0)
+            for _ in range(200):
+                it.hook(b"new bob\n")
+            await it.settled(RATE_LIMITED, before + 199)
+            await trio.sleep(3 * LATE)
+
+    it = await serve(Socket(path), body)
+    assert it.front.counted()[RATE_LIMITED] >= 590
+    # Each of the three floods rings at once, and once more after its last.
+    assert it.front.bell.rung == ["bob"] * (it.front.counted().get(ACCEPTED, 0) + 6)
+
+
+async def test_events_that_ring_nobody_make_a_stranger_no_more_worthy_of_a_place(
+    autojump_clock: MockClock, path: Path
+) -> None:
+    async def body(it: Socket) -> None:
+        real = it.connect(b"new anna\n")
+        await it.settled(ACCEPTED)
+        busy = it.connect(b'{"event":""}\n' * 20)
+        await it.settled(ACCEPTED, 21)
+        it.connect()
+        await it.settle(lambda: it.server.displaced == 1)
+        assert not is_open(busy)
+        assert is_open(real)
+
+    await serve(Socket(path, trusted=False, places=2), body)
+
+
+async def test_a_stream_of_events_that_ring_nobody_ends_at_the_users_limit(
+    autojump_clock: MockClock, path: Path
+) -> None:
+    async def body(it: Socket) -> None:
+        peer = it.connect()
+        with suppress(BrokenPipeError, ConnectionResetError), trio.fail_after(600):
+            while is_open(peer):
+                try:
+                    peer.send(b'{"event":""}\n' * 5000)
+                except BlockingIOError:
+                    await trio.lowlevel.checkpoint()
+
+    it = await serve(Socket(path, trusted=False), body)
+    assert it.front.counted()[RATE_LIMITED] == 1
+    assert USER_BURST <= it.front.counted()[ACCEPTED] < 2 * USER_BURST
+
+
 async def test_a_mail_servers_connection_stays_open_whatever_accounts_it_names(
     autojump_clock: MockClock, path: Path
 ) -> None:
@@ -341,10 +396,12 @@ async def test_connections_of_a_user_over_the_limit_are_closed_unread(
         it.hook(b"new anna\n")
         await it.settled(ACCEPTED)
         assert [is_open(peer) for peer in (*peers, late)] == [True] * 10 + [False] * 2
+        assert it.front.bell.rung == ["bob", "anna@example.org"]
+        await it.settle(lambda: len(it.front.bell.rung) == 3)
 
     it = await serve(Socket(path), body)
     assert it.front.counted() == {ACCEPTED: 1, RATE_LIMITED: 2}
-    assert it.front.bell.rung == ["bob", "bob", "anna@example.org"]
+    assert it.front.bell.rung == ["bob", "anna@example.org", "bob"]
 
 
 async def test_the_mail_servers_connection_outlives_four_thousand_silent_ones(

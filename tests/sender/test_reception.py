@@ -1,3 +1,5 @@
+from math import inf
+
 import pytest
 from harness.reception import ANNA, BOB, ROOT, STRANGER, Front
 from hypothesis import given
@@ -5,8 +7,10 @@ from hypothesis import strategies as st
 
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import InputOutcome
+from mailbell.sender._late_rings import LATE
 from mailbell.sender._requests import IGNORED, Malformed, NewMail, Request, Seen
 from mailbell.sender._speakers import (
+    ADDRESS_BURST,
     CONNECTION_BURST,
     TRUSTED_BURST,
     USER_BURST,
@@ -84,8 +88,67 @@ def test_the_last_of_a_burst_rings_though_it_is_over_the_limit() -> None:
     it = Front()
     outcomes = [it.take(NewMail("anna"), ANNA) for _ in range(USER_BURST + 3)]
     assert outcomes[USER_BURST:] == [InputOutcome.RATE_LIMITED] * 3
-    assert len(it.bell.rung) == USER_BURST + 3
+    assert len(it.bell.rung) == USER_BURST + 1
+    assert it.reception.ring_late(LATE / 2) == LATE
+    assert it.reception.ring_late(LATE) == inf
+    assert it.bell.rung == ["anna@example.org"] * (USER_BURST + 2)
     assert it.take(NewMail("bob"), BOB) is InputOutcome.ACCEPTED
+
+
+def test_a_flood_over_the_limit_rings_no_more_than_once_an_interval() -> None:
+    it = Front()
+    now = 0.0
+    outcomes = []
+    for _ in range(10_000):
+        now += 1e-4
+        outcomes.append(it.take(NewMail("anna"), ANNA, now=now))
+        it.reception.admit_connection(Speaker(ANNA, Origin.HOOK), now)
+        it.reception.ring_late(now)
+    refused = outcomes.count(InputOutcome.RATE_LIMITED)
+    assert refused > 8000
+    assert len(it.bell.rung) - (10_000 - refused) <= 2
+
+
+def test_at_the_end_of_the_sender_none_waits_any_longer() -> None:
+    it = Front()
+    for _ in range(USER_BURST + 2):
+        it.take(NewMail("anna"), ANNA)
+    assert it.reception.ring_late(0.0, all_of_them=True) == inf
+    assert len(it.bell.rung) == USER_BURST + 2
+
+
+def test_events_that_ring_nobody_pass_the_users_limit_too() -> None:
+    it = Front()
+    outcomes = [it.take(IGNORED, ANNA) for _ in range(USER_BURST + 3)]
+    assert outcomes == [InputOutcome.ACCEPTED] * USER_BURST + [InputOutcome.RATE_LIMITED] * 3
+    assert it.bell.rung == []
+    assert it.take(IGNORED, BOB) is InputOutcome.ACCEPTED
+
+
+def test_a_user_who_is_not_trusted_tells_of_few_new_addresses() -> None:
+    """Otherwise the sender would call any machine for any user, one after the other."""
+    it = Front()
+    addresses = [Address.parse(f"192.0.2.{number}") for number in range(50)]
+    outcomes = [it.take(Seen("anna", address), ANNA) for address in addresses]
+    assert outcomes[:ADDRESS_BURST] == [InputOutcome.ACCEPTED] * ADDRESS_BURST
+    assert set(outcomes[ADDRESS_BURST:]) == {InputOutcome.RATE_LIMITED}
+    assert len(it.bell.logins) == ADDRESS_BURST
+    # What is known may be told of again, and what is refused takes nothing from the others.
+    assert it.take(Seen("anna", addresses[0]), ANNA) is InputOutcome.ACCEPTED
+    assert it.take(Seen("anna", LOOPBACK), ANNA) is InputOutcome.REFUSED_ADDRESS
+    assert it.take(Seen("bob", HERE), BOB) is InputOutcome.ACCEPTED
+    assert it.take(Seen("anna", addresses[8]), ANNA, now=61.0) is InputOutcome.ACCEPTED
+    assert it.take(Seen("anna", addresses[9]), ANNA, now=61.0) is InputOutcome.RATE_LIMITED
+
+
+def test_a_mail_server_tells_of_all_addresses() -> None:
+    it = Front()
+    for number in range(500):
+        address = Address.parse(f"192.0.2.{number % 250}")
+        uid, origin = ((ROOT, Origin.HOOK), (None, Origin.CYRUS), (ANNA, Origin.CONTROL))[
+            number % 3
+        ]
+        assert it.take(Seen("anna", address), uid, origin) is InputOutcome.ACCEPTED
 
 
 def test_a_flood_of_logins_or_datagrams_is_dropped_over_the_limit() -> None:

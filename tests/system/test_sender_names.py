@@ -74,7 +74,7 @@ def test_a_name_is_found_while_the_name_server_is_silent_about_another(open_path
     ):
         subscriber.subscribe()
         delivered(sender, "anna")
-        # RFC 8305: IPv6 is tried first.
-        assert subscriber.reply()["notification"]["source"] == "2001:db8::1"
+        # RFC 8305: IPv6 is tried first, and IPv4 if IPv6 takes too long.
+        assert subscriber.reply()["notification"]["source"] in {"2001:db8::1", "192.0.2.1"}
         until(lambda: any(b"dead" in query.lower() for query in asked), "the other question")
         until(lambda: sender.status().rings["sent"] == 1, "the count")

@@ -423,7 +423,7 @@ def _explain(error: OSError, path: str, gid: int | None = None) -> MailbellError
     if error.errno == errno.EINVAL and gid is not None:  # chown(2): the id is not mapped
         return OperatingSystemError(
             f"cannot give the socket {path} to group {gid}: this user namespace has no such group",
-            "map the group into the namespace, or write a group that is mapped as socket.group",
+            "map the group into the namespace, or name a mapped one in the configuration",
         )
     if error.errno in {errno.EACCES, errno.EPERM}:
         return PrivilegeError(

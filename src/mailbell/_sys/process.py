@@ -198,7 +198,7 @@ def require_open_files(needed: int) -> None:
         raise OperatingSystemError(
             f"RLIMIT_NOFILE: {needed} open files are needed, and {permitted} are permitted",
             f"write LimitNOFILE={needed} in the unit, or run `ulimit -n {needed}` as root before"
-            " starting, or lower limits.connections",
+            " starting, or lower limits.connections (of mailbell-sender: send.connections)",
         )
 
 

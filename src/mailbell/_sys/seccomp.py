@@ -47,7 +47,7 @@ _REMEDIES: Final = {
     # libseccomp returns this if prctl(2) refuses no_new_privs, which every kernel grants.
     errno.EFAULT: _OUTER_SANDBOX,
     errno.ENOMEM: "free some memory, or leave out some of the filters around this process",
-    errno.ESRCH: "another thread is under another filter: start mailbelld with a single thread",
+    errno.ESRCH: "another thread is under another filter: start the daemon with a single thread",
 }
 
 

@@ -109,7 +109,7 @@ class FamilyMissingError(OperatingSystemError):
         self.reason = f"this machine has no IPv{endpoint.family.value}"
         super().__init__(
             f"{self.reason}, asked for by port {endpoint.port} of {endpoint.host}",
-            "remove that address from what mailbelld listens on",
+            "remove that address from the configuration",
         )
 
 

@@ -94,6 +94,23 @@ class Bell:
         if not rung:
             self._on_ring(Ring(account.name, None, RingOutcome.NO_TARGET))
 
+    def would_learn(self, account: Account, address: Address) -> bool:
+        """Tell whether a login from an address would make it one more target of an account.
+
+        Args:
+            account: who has logged in.
+            address: from where.
+
+        Returns:
+            False: the login is known, or is not noted because of the rules or of the account.
+        """
+        if not any(isinstance(target, LastUsed) for target in account.targets):
+            return False
+        if self._rules.refusal(address) is not None:
+            return False
+        logins = self._book.logins(account.name, self._steady())
+        return all(known != address for known, _ in logins)
+
     def seen(self, account: Account, address: Address, now: float) -> bool:
         """Note a login. It ends the back-off of targets at its address.
 

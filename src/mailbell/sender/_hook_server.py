@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Final
 
 import trio
@@ -34,7 +35,7 @@ from mailbell.sender._line_decoder import (
     LineTooLong,
 )
 from mailbell.sender._reception import Reception
-from mailbell.sender._requests import Malformed
+from mailbell.sender._requests import IGNORED, Malformed
 from mailbell.sender._speakers import Origin, Speaker
 from mailbell.serving.intake import Intake
 
@@ -49,6 +50,7 @@ BATCH: Final = 64
 CHUNK: Final = 1024  # bytes read of one connection before other tasks run
 QUEUE: Final = 4096  # connections that may wait to be accepted, at the end of the sender
 REST_OF_ONE: Final = 256  # chunks read of one connection at that end: more than the kernel holds
+TOGETHER: Final = 0.05  # seconds between two looks at the accounts that ring late
 # Attempts to read when a connection is accepted: its line, and the end of the stream.
 AT_ONCE: Final = 2
 
@@ -67,7 +69,7 @@ class _Peer:
         is_trusted: whether that user may speak for every account.
         decoder: splits what arrives into lines.
         place: None as long as the connection has none.
-        has_spoken: whether an input of it was accepted.
+        has_spoken: whether an input of it was accepted that is not ignored.
     """
 
     __slots__ = (
@@ -128,7 +130,20 @@ class HookServer:
     async def serve(self) -> None:
         """Accept for ever. A peer that misbehaves ends its own connection and no other."""
         async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._ring_late)
             await self._intake.serve(self._admit_untrusted)
+
+    async def _ring_late(self) -> None:
+        """Ring the accounts that wait because a limit refused their notification."""
+        while True:
+            event = trio.Event()
+            self._reception.late.wake = event.set
+            due = self._reception.ring_late(trio.current_time())
+            if due == inf:
+                await event.wait()
+            else:
+                # Accounts that are due at nearly the same time ring together.
+                await trio.sleep_until(max(due, trio.current_time() + TOGETHER))
 
     def drain(self) -> None:
         """Take what waits in the socket's queue, at the end of the sender.
@@ -254,8 +269,11 @@ class HookServer:
     def _take_lines(self, peer: _Peer, lines: Iterable[bytes], now: float) -> bool:
         """Take lines until one ends the connection; return whether one does."""
         for line in lines:
-            outcome = self._reception.take(parse_line_untrusted(line), peer.speaker, now)
+            request = parse_line_untrusted(line)
+            outcome = self._reception.take(request, peer.speaker, now)
             if outcome is InputOutcome.ACCEPTED:
+                if request is IGNORED:  # it makes nobody more worthy of a place
+                    continue
                 peer.has_spoken = True
                 if peer.place is not None:
                     self._places.speak(peer.place)

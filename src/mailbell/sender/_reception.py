@@ -4,6 +4,7 @@ Pure: it combines the accounts, the speakers and the bell, and times are argumen
 """
 
 from collections.abc import Iterable
+from math import inf
 from typing import Final, Protocol
 
 from mailbell.core.networks import Address
@@ -11,6 +12,7 @@ from mailbell.core.sender_outcome import InputOutcome
 from mailbell.logs.journal import Journal, Level
 from mailbell.sender._accounts import Account, Accounts
 from mailbell.sender._counters import Counters
+from mailbell.sender._late_rings import LateRings
 from mailbell.sender._quiet_folders import QuietFolders
 from mailbell.sender._requests import Ignored, Malformed, NewMail, Request, Seen
 from mailbell.sender._speakers import Origin, Speaker, Speakers
@@ -30,6 +32,9 @@ class Ringer(Protocol):
     def ring(self, account: Account, now: float, /) -> None:
         """Ring an account's targets, at once or later."""
 
+    def would_learn(self, account: Account, address: Address, /) -> bool:
+        """Tell whether a login from an address would make it one more target."""
+
     def seen(self, account: Account, address: Address, now: float, /) -> bool:
         """Note that a user looked for mail; return whether the address may be rung."""
 
@@ -44,9 +49,12 @@ class Reception:
         quiet: the folders whose mail rings nobody.
         counters: counts every outcome.
         journal: logs every refusal, with a limit on its lines.
+
+    Attributes:
+        late: the accounts that ring although a limit refused their notification.
     """
 
-    __slots__ = ("_accounts", "_bell", "_counters", "_journal", "_quiet", "_speakers")
+    __slots__ = ("_accounts", "_bell", "_counters", "_journal", "_quiet", "_speakers", "late")
 
     def __init__(
         self,
@@ -63,6 +71,7 @@ class Reception:
         self._quiet = QuietFolders(quiet)
         self._counters = counters
         self._journal = journal
+        self.late = LateRings()
 
     def is_trusted(self, speaker: Speaker) -> bool:
         """Tell whether a speaker may speak for every account.
@@ -85,10 +94,24 @@ class Reception:
         # user's own account.
         own = self._speakers.own_account(speaker)
         if own is not None and own.enabled:
-            self._bell.ring(own, now)
+            self._ring_over_limit(own, now)
         self._counters.count_input(_RATE_LIMITED)
         self._log(_RATE_LIMITED, _UNREAD, speaker)
         return False
+
+    def ring_late(self, now: float, *, all_of_them: bool = False) -> float:
+        """Ring the accounts whose notifications over the limit have waited long enough.
+
+        Args:
+            now: monotonic clock, in seconds.
+            all_of_them: whether the sender ends, and nobody may wait any longer.
+
+        Returns:
+            When to call this again; infinite: no account waits.
+        """
+        for account in self.late.due(inf if all_of_them else now):
+            self._bell.ring(account, now)
+        return self.late.next_due
 
     def take(self, request: Request | Malformed, speaker: Speaker, now: float) -> InputOutcome:
         """Decide about one input, count its outcome, and ring or note what is accepted.
@@ -104,8 +127,11 @@ class Reception:
         # A tuple, because `NewMail | Seen` would be made anew at each call.
         if isinstance(request, (NewMail, Seen)):
             outcome = self._decide(request, speaker, now)
+        elif isinstance(request, Ignored):
+            # It costs as much to read as any other input.
+            outcome = _ACCEPTED if self._speakers.admit(speaker, now) else _RATE_LIMITED
         else:
-            outcome = _ACCEPTED if isinstance(request, Ignored) else request.outcome
+            outcome = request.outcome
         self._counters.count_input(outcome)
         if outcome is not _ACCEPTED:
             self._log(outcome, request, speaker)
@@ -129,11 +155,14 @@ class Reception:
         if self._speakers.admit(speaker, now):
             self._bell.ring(account, now)
             return _ACCEPTED
-        # The last of a burst must not be lost. To ring once more costs nothing: a target is rung
-        # at most once an interval. Only a datagram that anybody may forge rings no more.
+        # The last of a burst must not be lost. Only a datagram, which anybody may forge, is.
         if speaker.origin is not Origin.COMSAT:
-            self._bell.ring(account, now)
+            self._ring_over_limit(account, now)
         return _RATE_LIMITED
+
+    def _ring_over_limit(self, account: Account, now: float) -> None:
+        if self.late.rings_now(account, now):
+            self._bell.ring(account, now)
 
     def _note(
         self, account: Account, address: Address, speaker: Speaker, now: float
@@ -142,6 +171,9 @@ class Reception:
         if speaker.origin is Origin.COMSAT:
             return InputOutcome.NOT_PERMITTED
         if not self._speakers.admit(speaker, now):
+            return _RATE_LIMITED
+        is_new = not self.is_trusted(speaker) and self._bell.would_learn(account, address)
+        if is_new and not self._speakers.admit_address(speaker, now):
             return _RATE_LIMITED
         accepted = self._bell.seen(account, address, now)
         return _ACCEPTED if accepted else InputOutcome.REFUSED_ADDRESS

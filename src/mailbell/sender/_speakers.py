@@ -28,6 +28,12 @@ CONNECTION_RATE: Final = 1000.0
 log names the user. A flood that says nothing would otherwise leave no trace."""
 CONNECTION_BURST: Final = 8192
 
+# Whoever may tell of logins from anywhere could have the sender call any machine, one after the
+# other. People change their network less often than this.
+ADDRESS_RATE: Final = 1 / 60
+"""New addresses a second that a user may tell of who is not trusted."""
+ADDRESS_BURST: Final = 4
+
 _USERS: Final = 1024  # users that are counted; above it the least busy is forgotten
 _TRUSTED: Final = 128
 # chown(2): -1 is the number of no user. It stands for the reader of Cyrus, and for all users who
@@ -65,7 +71,9 @@ class Speakers:
         trusted: users who may speak for every account.
     """
 
-    __slots__ = ("_accounts", "_comsat", "_connections", "_few", "_many", "_trusted", "_users")
+    __slots__ = (
+        "_accounts", "_addresses", "_comsat", "_connections", "_few", "_many", "_trusted", "_users",
+    )  # fmt: skip
 
     def __init__(
         self, accounts: Accounts, users: Mapping[int, str], trusted: Collection[int]
@@ -78,6 +86,7 @@ class Speakers:
         self._many = BucketTable(0, _USERS, 1, USER_RATE, USER_BURST)
         self._few = BucketTable(0, _TRUSTED, 1, TRUSTED_RATE, TRUSTED_BURST)
         self._connections = BucketTable(0, _USERS, 1, CONNECTION_RATE, CONNECTION_BURST)
+        self._addresses = BucketTable(0, _USERS, 1, ADDRESS_RATE, ADDRESS_BURST)
         self._comsat = Bucket(USER_RATE, USER_BURST)
 
     def is_trusted(self, speaker: Speaker) -> bool:
@@ -135,6 +144,21 @@ class Speakers:
         if not table.test(_NOBODY if speaker.uid is None else speaker.uid, now):
             return False
         table.commit(now)
+        return True
+
+    def admit_address(self, speaker: Speaker, now: float) -> bool:
+        """Take one new address from those that a user may tell of.
+
+        Args:
+            speaker: the author of a login; a user who is not trusted and has a name.
+            now: monotonic clock, in seconds.
+
+        Returns:
+            Whether there was one left.
+        """
+        if not self._addresses.test(_NOBODY if speaker.uid is None else speaker.uid, now):
+            return False
+        self._addresses.commit(now)
         return True
 
     def admit_connection(self, speaker: Speaker, now: float) -> bool:

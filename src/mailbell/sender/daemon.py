@@ -200,6 +200,7 @@ class Daemon:
             nursery.cancel_scope.cancel()
         if "hook" not in self._prepared.sockets.activated:
             self._hook.drain()
+        self._reception.ring_late(trio.current_time(), all_of_them=True)
         waiting = dict.fromkeys(self._schedule.waiting())
         self._store.close(waiting, finished=self._has_resumed)
         if self._failure is not None:
