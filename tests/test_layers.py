@@ -180,6 +180,7 @@ HOUSE: Final = (
         5,
         "sender",
         (
+            "_values",
             "configuration",
             "_accounts",
             "_requests",
