@@ -1,5 +1,6 @@
 """Service managers that pass the right things, and wrong ones."""
 
+import itertools
 import os
 import socket
 import sys
@@ -401,16 +402,19 @@ def test_the_journal_is_told_from_a_terminal_that_inherits_its_name(tmp_path: Pa
     assert not systemd.logs_to_journal(here, 1 << 20)  # no such descriptor
 
 
+BY_PATH = {"hook": 2, "control": 1}
+
+
 def test_sockets_by_path_arrive_under_their_names(passing: Passing) -> None:
-    environ = passing(("control", local()), ("hook", local()))
-    given = systemd.activated_local_sockets(environ, PID, ("hook", "control"))
-    assert list(given) == ["control", "hook"]
-    for sock in given.values():
+    environ = passing(("control", local()), ("hook", local()), ("hook", local()))
+    given = systemd.activated_local_sockets(environ, PID, BY_PATH)
+    assert {name: len(sockets) for name, sockets in given.items()} == {"control": 1, "hook": 2}
+    for sock in itertools.chain(*given.values()):
         assert not sock.get_inheritable()
         assert not sock.getblocking()
         sock.close()
     assert environ == {"OTHER": "kept"}
-    assert systemd.activated_local_sockets({}, PID, ("hook",)) == {}
+    assert systemd.activated_local_sockets({}, PID, BY_PATH) == {}
 
 
 @pytest.mark.parametrize(
@@ -418,7 +422,8 @@ def test_sockets_by_path_arrive_under_their_names(passing: Passing) -> None:
     [
         ((("local", local),), "unknown name; write FileDescriptorName=hook or control in its"),
         ((("hook", tcp),), "is no Unix stream socket"),
-        ((("hook", local), ("hook", local)), "several sockets named hook"),
+        ((("control", local), ("control", local)), "several sockets named control; keep one"),
+        ((("hook", local),) * 3, "more than 2 sockets named hook; keep 2"),
     ],
 )
 def test_wrong_sockets_by_path_are_refused(
@@ -426,4 +431,4 @@ def test_wrong_sockets_by_path_are_refused(
 ) -> None:
     environ = passing(*((name, make()) for name, make in sockets))
     with pytest.raises(ConfigurationError, match=message):
-        systemd.activated_local_sockets(environ, PID, ("hook", "control"))
+        systemd.activated_local_sockets(environ, PID, BY_PATH)

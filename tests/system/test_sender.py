@@ -322,6 +322,30 @@ def test_lines_that_wait_while_it_restarts_are_heard_with_passed_sockets(
                 assert sender.stop() == 0
 
 
+def test_a_mail_server_may_have_a_socket_for_hooks_that_others_cannot_fill(
+    open_path: Path, target: Silent
+) -> None:
+    """Each socket has a queue of its own in the kernel, and a mode of its own."""
+    toml = settings(open_path, account("anna", f"127.0.0.1:{target.port}"))
+    hook, private, control = (str(open_path / name) for name in ("hook", "private", "control"))
+    with (
+        listening(socket.AF_UNIX, socket.SOCK_STREAM, hook) as hooks,
+        listening(socket.AF_UNIX, socket.SOCK_STREAM, private) as of_server,
+        listening(socket.AF_UNIX, socket.SOCK_STREAM, control) as programs,
+    ):
+        for path, mode in ((hook, 0o666), (private, 0o660), (control, 0o660)):
+            os.chmod(path, mode)
+        manager, descriptors = passing({"hook": [hooks, of_server], "control": [programs]})
+        with ringing(open_path, toml, command=manager, descriptors=descriptors) as sender:
+            assert {f"hook {hook}", f"hook {private}"} <= set(sender.status()["listening"])
+            for path in (private, hook):
+                with socket.socket(socket.AF_UNIX) as peer:
+                    peer.connect(path)
+                    peer.sendall(b"new anna\n")
+                assert target.line() == LINE
+            assert sender.stop() == 0
+
+
 # --- starts that fail ------------------------------------------------------------------
 
 

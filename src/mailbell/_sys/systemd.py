@@ -75,30 +75,31 @@ def activated_sockets(environ: MutableMapping[str, str], pid: int) -> ActivatedS
 
 
 def activated_local_sockets(
-    environ: MutableMapping[str, str], pid: int, names: Collection[str]
-) -> dict[str, socket.socket]:
+    environ: MutableMapping[str, str], pid: int, names: Mapping[str, int]
+) -> dict[str, tuple[socket.socket, ...]]:
     """Take the Unix sockets that a service manager passes to a daemon with several of them.
 
     Args:
         environ: as for `activated_sockets`.
         pid: as for `activated_sockets`.
-        names: the names that the sockets may have in their units, at most one of each.
+        names: the names that the sockets may have in their units, and how many may have each.
 
     Returns:
         The sockets that were passed, by their names. Each is a listening stream socket.
 
     Raises:
-        ConfigurationError: a name is unknown or occurs twice, or a socket is not such a one.
+        ConfigurationError: a name is unknown or too frequent, or a socket is not such a one.
     """
-    return _taken(environ, pid, dict.fromkeys(names, _check_local), _by_name) or {}
 
+    def by_name(taken: list[tuple[str, socket.socket]]) -> dict[str, tuple[socket.socket, ...]]:
+        found: dict[str, tuple[socket.socket, ...]] = {}
+        for name, sock in taken:
+            found[name] = (*found.get(name, ()), sock)
+            if len(found[name]) > names[name]:
+                raise _several(name, names[name])
+        return found
 
-def _by_name(taken: list[tuple[str, socket.socket]]) -> dict[str, socket.socket]:
-    found = dict(taken)
-    for name in found:
-        if sum(each == name for each, _ in taken) > 1:
-            raise _several(name)
-    return found
+    return _taken(environ, pid, dict.fromkeys(names, _check_local), by_name) or {}
 
 
 def _taken(
@@ -159,14 +160,15 @@ def _refuse(wrong: list[ConfigurationError]) -> None:
 def _sort(taken: list[tuple[str, socket.socket]]) -> ActivatedSockets:
     by_name = {kind: tuple(s for name, s in taken if name == kind) for kind in _CHECKS}
     if len(by_name["local"]) > 1:
-        raise _several("local")
+        raise _several("local", 1)
     return ActivatedSockets(by_name["tcp"], by_name["udp"], next(iter(by_name["local"]), None))
 
 
-def _several(name: str) -> ConfigurationError:
+def _several(name: str, most: int) -> ConfigurationError:
+    how_many, keep = ("several", "one") if most == 1 else (f"more than {most}", str(most))
     return ConfigurationError(
-        f"the service manager passes several sockets named {name}",
-        "keep one ListenStream= with a path in that unit",
+        f"the service manager passes {how_many} sockets named {name}",
+        f"keep {keep} ListenStream= with a path in units with that name",
     )
 
 

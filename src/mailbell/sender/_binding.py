@@ -27,6 +27,9 @@ is lower."""
 _HOOK_MODE: Final = 0o666
 _GROUP_MODE: Final = 0o660
 _GROUP_KEY: Final = "listen.group"
+# How many sockets a service manager may pass, by their names. Each socket has a queue of its own in
+# the kernel. So a mail server can have one that other users cannot fill.
+_PASSED: Final = {"hook": 4, "control": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Sockets:
     """The sockets that the sender listens on, all bound before the lock.
 
     Attributes:
-        hook: the listening stream socket of the hooks.
+        hooks: the listening stream sockets of the hooks.
         control: the listening Varlink socket.
         comsat: bound datagram sockets, each of one family.
         cyrus: the bound notify socket for Cyrus IMAP; None: it is off.
@@ -46,7 +49,7 @@ class Sockets:
             before this start.
     """
 
-    hook: socket.socket
+    hooks: tuple[socket.socket, ...]
     control: socket.socket
     comsat: tuple[socket.socket, ...]
     cyrus: socket.socket | None
@@ -73,20 +76,21 @@ def open_sockets(
     Raises:
         MailbellError: something is missing or forbidden; the message has the remedy.
     """
-    given = systemd.activated_local_sockets(environ, os.getpid(), ("hook", "control"))
+    given = systemd.activated_local_sockets(environ, os.getpid(), _PASSED)
     hook_place = LocalPlace(
         path=listen.hook, mode=_HOOK_MODE, backlog=BACKLOG, program=PROGRAM, key=_GROUP_KEY
     )
     control_place = LocalPlace(
         path=listen.control, mode=_GROUP_MODE, group=listen.group, program=PROGRAM, key=_GROUP_KEY
     )
-    hook, _ = open_local(hook_place, given.get("hook"), identity)
-    control, withheld = open_local(control_place, given.get("control"), identity)
-    local = (hook, control)
+    hooks = [open_local(hook_place, each, identity)[0] for each in given.get("hook", (None,))]
+    (passed,) = given.get("control", (None,))
+    control, withheld = open_local(control_place, passed, identity)
+    local = (*hooks, control)
     early = any(map(sockets.takes_descriptors, local))
     refused = [sockets.refuse_descriptors(sock) for sock in local]
     return Sockets(
-        hook=hook,
+        hooks=tuple(hooks),
         control=control,
         comsat=tuple(sockets.bind_udp(each, freebind=False) for each in listen.comsat),
         cyrus=_cyrus(listen, identity) if listen.cyrus else None,

@@ -134,7 +134,10 @@ class HookServer:
             await self._intake.serve(self._admit_untrusted)
 
     async def _ring_late(self) -> None:
-        """Ring the accounts that wait because a limit refused their notification."""
+        """Ring the accounts that wait because a limit refused their notification.
+
+        Of several servers the one that waited last is woken, and rings for all.
+        """
         while True:
             event = trio.Event()
             self._reception.late.wake = event.set

@@ -155,7 +155,9 @@ class Daemon:
         self._reception = Reception(
             self._accounts, speakers, self._bell, folders, self._counters, journal
         )
-        self._hook = HookServer(prepared.sockets.hook, self._reception, journal)
+        hooks = prepared.sockets.hooks
+        places = PLACES // len(hooks)
+        self._hooks = [HookServer(sock, self._reception, journal, places=places) for sock in hooks]
         desk = SenderDesk(
             accounts=self._accounts,
             reception=self._reception,
@@ -199,7 +201,8 @@ class Daemon:
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
         if "hook" not in self._prepared.sockets.activated:
-            self._hook.drain()
+            for hook in self._hooks:
+                hook.drain()
         self._reception.ring_late(trio.current_time(), all_of_them=True)
         waiting = dict.fromkeys(self._schedule.waiting())
         self._store.close(waiting, finished=self._has_resumed)
@@ -208,7 +211,8 @@ class Daemon:
 
     def _start_servers(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self._dialer.serve)
-        nursery.start_soon(self._hook.serve)
+        for hook in self._hooks:
+            nursery.start_soon(hook.serve)
         nursery.start_soon(self._control.serve)
         for sock in self._prepared.sockets.comsat:
             nursery.start_soon(ComsatServer(sock, self._reception, self._journal).serve)
@@ -305,7 +309,7 @@ class Daemon:
             store=self._store_state(),
             names={} if self._names is None else {"known": self._names.known},
             companions=self._companions(),
-            connections=self._hook.connections,
+            connections=sum(hook.connections for hook in self._hooks),
             connections_limit=PLACES,
             sending=schedule.in_flight,
             sending_limit=self._configuration.send.connections,
@@ -341,7 +345,8 @@ class Daemon:
 
     def _places(self) -> Iterator[str]:
         sockets = self._prepared.sockets
-        yield f"hook {sockets.hook.getsockname()}"
+        for sock in sockets.hooks:
+            yield f"hook {sock.getsockname()}"
         yield f"control {sockets.control.getsockname()}"
         for sock in sockets.comsat:
             host, port = sock.getsockname()[:2]

@@ -35,8 +35,8 @@ __all__ = ["BACKLOG", "Keeper", "Prepared", "descriptors_needed", "prepare"]
 
 STANDARD_STREAMS: Final = (0, 1, 2)
 # Descriptors beside those of connections: standard streams, two epolls, wake-up sockets,
-# /proc/self/status, the service manager, the store's two files and two that it opens for a
-# moment, the pairs of two companions, and connections that are about to be closed.
+# /proc/self/status, the service manager, more sockets for hooks, the store's two files and two
+# that it opens for a moment, the pairs of two companions, and connections about to be closed.
 SPARE_DESCRIPTORS: Final = 32 + 2 * BATCH
 
 
@@ -175,7 +175,7 @@ def _shared(opened: Sockets) -> tuple[int, ...]:
     Whoever started the sender has the standard streams, and a service manager the sockets
     that it passed. A change of such a file would stay when the sender has ended.
     """
-    sockets = (opened.hook, opened.control, *opened.comsat)
+    sockets = (*opened.hooks, opened.control, *opened.comsat)
     return (*STANDARD_STREAMS, *(sock.fileno() for sock in sockets))
 
 
