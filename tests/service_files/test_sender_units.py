@@ -182,7 +182,7 @@ def test_it_permits_hardly_more_than_the_listeners_file() -> None:
 WRITABLE = {
     "/dev/null",
     "/var/lib/mailbell-sender/**",
-    "/run/mailbell-sender/{hook,control}",
+    "/run/mailbell-sender/{hook,mail,control}",
     "/run/mailbell-cyrus/*",
     "/run/systemd/notify",
     "/run/systemd/journal/stdout",
@@ -212,6 +212,6 @@ def test_the_profile_knows_the_files_of_the_default_configuration() -> None:
     for path in (
         f"{Path(DEFAULT_PATH).parent}/{{,**}} r",
         f"{Path(DEFAULTS.store.url.path).parent}/** rwk",
-        f"{Path(DEFAULTS.listen.hook).parent}/{{hook,control}} rw",
+        f"{Path(DEFAULTS.listen.hook).parent}/{{hook,mail,control}} rw",
     ):
         assert f"  {path}," in text
