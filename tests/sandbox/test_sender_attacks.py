@@ -128,7 +128,7 @@ def test_only_the_ports_of_the_configuration_can_be_reached() -> None:
     assert {found["79"], found["7979"]} <= {errno.EINPROGRESS, errno.ECONNREFUSED}
 
 
-def attempts(early: int) -> dict[str, Callable[[], object]]:
+def attempts(early: int, store: int) -> dict[str, Callable[[], object]]:
     """What an intruder might try, each of which must end the process."""
     return {
         "a datagram socket": lambda: call(53, kind=DATAGRAM, protocol=17),
@@ -151,6 +151,10 @@ def attempts(early: int) -> dict[str, Callable[[], object]]:
         "executable memory": lambda: _raw("mmap", 0, 4096, 7, 0x22, -1, 0),
         "write elsewhere": lambda: os.write(1, b"x"),
         "write into an early socket": lambda: _raw("pwrite64", early, 0, 0, 0),
+        "write much at once": lambda: _raw("pwrite64", store, 0, 1 << 17, 0),
+        "write far behind": lambda: _raw("pwrite64", store, 0, 1, 1 << 34),
+        "write before the beginning": lambda: _raw("pwrite64", store, 0, 1, -1),
+        "make a file long": lambda: _raw("ftruncate", store, 1 << 31),
         "shorten another file": lambda: _raw("ftruncate", early, 0),
         "lock a file": lambda: _raw("fcntl", early, 7, 0),
     }
@@ -162,11 +166,11 @@ def _raw(name: str, *args: int) -> int:
     return ask((number, padded))
 
 
-@pytest.mark.parametrize("name", attempts(3))
+@pytest.mark.parametrize("name", attempts(3, 3))
 def test_what_an_intruder_tries_ends_the_process(name: str) -> None:
     def inside(numbers: Mapping[str, Any]) -> object:
         early = max(numbers["EARLY"])
-        return attempts(early)[name]()
+        return attempts(early, max(numbers["STORE"]))[name]()
 
     ended = locked_sender(inside, more='[[account]]\nname = "anna"\ntargets = ["192.0.2.1"]')
     assert ended.signal is signal.SIGSYS, ended
@@ -193,6 +197,44 @@ def test_what_cpython_may_try_by_itself_fails_softly() -> None:
     assert ended.value == dict.fromkeys(
         ("open", "open for writing", "look", "list", "read a link"), "EACCES"
     )
+
+
+HALF_GIB: Final = 1 << 29
+PAGES: Final = bytes(64 * 1024)
+
+
+def test_the_files_of_the_address_book_cannot_fill_the_disk() -> None:
+    """Neither by one write after the other, nor by one far behind."""
+
+    def error_of(action: Callable[..., object], *args: object) -> int:
+        try:
+            action(*args)
+        except OSError as error:
+            return error.errno or 0
+        return 0
+
+    def inside(numbers: Mapping[str, Any]) -> list[tuple[dict[str, int], int]]:
+        found = []
+        for file in numbers["STORE"]:
+            answers = {
+                "the first": error_of(os.pwrite, file, PAGES, 0),
+                "the last": error_of(os.pwrite, file, PAGES, HALF_GIB - 1),
+                "behind": error_of(os.pwrite, file, PAGES, HALF_GIB),
+                "far behind": error_of(os.pwrite, file, b"x", 1 << 33),
+            }
+            size = os.fstat(file).st_size
+            answers["shorten"] = error_of(os.ftruncate, file, 4096)
+            found.append((answers, size))
+        return found
+
+    ended = locked_sender(inside)
+    assert (ended.error, ended.signal) == (None, None), ended
+    permitted = {"the first", "the last", "shorten"}
+    for answers, size in ended.value:
+        assert {name for name, error in answers.items() if not error} == permitted
+        assert {error for name, error in answers.items() if name not in permitted} == {errno.EFBIG}
+        assert size == HALF_GIB - 1 + len(PAGES)
+    assert len(ended.value) == 2
 
 
 # --- in the running daemon ------------------------------------------------------------------

@@ -216,12 +216,11 @@ def _fault(_path: str) -> tuple[str, str, str]:
     ("judge", "verdict", "words"),
     [
         (_crash, Verdict.CORRUPT, "SIGSEGV"),
-        (_hang, Verdict.UNUSABLE, "cannot be read in"),
         (_eat, Verdict.CORRUPT, "too much memory"),
         (_fault, Verdict.UNUSABLE, "ValueError: an unforeseen one"),
     ],
 )
-def test_a_file_that_crashes_or_stops_its_reader(
+def test_a_file_that_crashes_its_reader(
     used: Bench,
     monkeypatch: pytest.MonkeyPatch,
     judge: Callable[[str], tuple[str, str, str]],
@@ -229,11 +228,21 @@ def test_a_file_that_crashes_or_stops_its_reader(
     words: str,
 ) -> None:
     monkeypatch.setattr(_store_file, "_judge", judge)
-    monkeypatch.setattr(_store_file, "_PATIENCE", 0.2)
-    monkeypatch.setattr(_store_file, "_LAST_WAIT", 0.2)
     found = examine(str(used.path), None)
     assert found.verdict is verdict
     assert words in found.detail
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_file_that_stops_its_reader(used: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_store_file, "_judge", _hang)
+    # Both run out. The wait for the killed child does not: it ends when the child has.
+    monkeypatch.setattr(_store_file, "_PATIENCE", 0.2)
+    monkeypatch.setattr(_store_file, "_LAST_WAIT", 0.2)
+    found = examine(str(used.path), None)
+    assert found.verdict is Verdict.UNUSABLE
+    assert "cannot be read in" in found.detail
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

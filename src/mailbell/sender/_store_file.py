@@ -36,6 +36,7 @@ _LARGEST: Final = 1 << 30
 _MOST_TIME: Final = 20
 _PATIENCE: Final = 30.0
 _LAST_WAIT: Final = 5.0
+_KILLED_WAIT: Final = 5.0
 _MOST_REPORT: Final = 4096
 # Files that could not be used and are kept. An operator who wants more has moved them away.
 _KEPT: Final = 8
@@ -183,7 +184,7 @@ def _end(pid: int) -> str | None:
         # It has reported, or is killed already, or does not end in time.
         if not _is_ready(ended, _LAST_WAIT):
             os.kill(pid, signal.SIGKILL)
-            if _is_ready(ended, _LAST_WAIT):
+            if _is_ready(ended, _KILLED_WAIT):
                 os.waitpid(pid, 0)
             return None  # a process that waits for a dead disk cannot be ended
         _, status = os.waitpid(pid, 0)

@@ -90,5 +90,15 @@ CONSTANTS: Final[dict[str, int]] = {
 # that gets one of them tries again and never stops.
 ERRORS: Final[dict[str, int]] = {
     name: getattr(errno, name)
-    for name in ("EACCES", "EBADF", "EINVAL", "ENOMEM", "ENOSYS", "ENOTTY", "EOPNOTSUPP", "EPERM")
+    for name in (
+        "EACCES",
+        "EBADF",
+        "EFBIG",
+        "EINVAL",
+        "ENOMEM",
+        "ENOSYS",
+        "ENOTTY",
+        "EOPNOTSUPP",
+        "EPERM",
+    )
 }
