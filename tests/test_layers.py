@@ -202,6 +202,7 @@ HOUSE: Final = (
             "_ring",
             "_delay_queue",
             "_backoff",
+            "_call",
             "_schedule",
             "_bell",
             "_names",

@@ -13,6 +13,7 @@ from mailbell.sender._accounts import Account, LastUsed
 from mailbell.sender._address_book import AddressBook
 from mailbell.sender._address_rules import AddressRules
 from mailbell.sender._bell import Bell
+from mailbell.sender._call import SECRET
 from mailbell.sender._ring import Ring
 from mailbell.sender._schedule import Call, Schedule
 
@@ -41,6 +42,8 @@ class House:
             horizon=TTL,
             on_ring=self.rings.append,
             on_due=lambda: None,
+            steady=self.steady,
+            secret=bytes(SECRET),
         )
         self.rules = AddressRules((), (Network.parse(text) for text in deny), ())
         self.bell = self.with_rules(self.rules)
@@ -50,10 +53,13 @@ class House:
             book=self.book,
             rules=rules,
             schedule=self.schedule,
-            steady=lambda: self.now + 3600,
+            steady=self.steady,
             note=lambda account, address: self.noted.append((account, address)),
             on_ring=self.rings.append,
         )
+
+    def steady(self) -> float:
+        return self.now + 3600
 
     def calls(self) -> dict[Target, Call]:
         return {call.target: call for call in self.schedule.take(self.now, 64)}
@@ -96,7 +102,7 @@ def test_the_last_used_addresses_are_rung_until_they_are_too_old(house: House) -
     house.bell.ring(anna, house.now)
     calls = house.calls()
     assert [target.host for target in calls] == [OFFICE, HOME]
-    assert [call.until for call in calls.values()] == [NOW + 10 + TTL, NOW + TTL]
+    assert [call.until - 3600 for call in calls.values()] == [NOW + 10 + TTL, NOW + TTL]
     for call in calls.values():
         house.schedule.done(call, RingOutcome.SENT, house.now)
     house.rings.clear()
@@ -194,3 +200,72 @@ def test_it_explains_an_address_that_is_configured_too(house: House) -> None:
     bell = house.with_rules(AddressRules((), (Network.parse("::/0"),), ()))
     last_used, configured = bell.explain(anna, NOW)
     assert (last_used.verdict, configured.verdict) == (Verdict.RING, Verdict.RING)
+
+
+def test_an_address_that_newer_ones_push_out_waits_no_longer(house: House) -> None:
+    anna = Account("anna", (LAST_USED, LastUsed(790, Transport.UDP)))
+    house.bell.seen(anna, HOME, NOW)
+    house.bell.ring(anna, NOW)
+    for call in house.calls().values():
+        house.schedule.done(call, RingOutcome.REFUSED, NOW)
+    house.rings.clear()
+    for number in range(3):
+        house.bell.seen(anna, Address.parse(f"198.51.100.{number}"), NOW)
+    assert (house.rings, house.schedule.pending) == ([], 2)
+    house.bell.seen(anna, Address.parse("198.51.100.3"), NOW)
+    assert {ring.target for ring in house.rings} == {
+        Target(HOME, 79, Transport.TCP),
+        Target(HOME, 790, Transport.UDP),
+    }
+    assert {ring.outcome for ring in house.rings} == {RingOutcome.EXPIRED}
+    assert house.schedule.pending == 0
+
+
+def test_an_account_holds_no_more_states_than_it_has_addresses(house: House) -> None:
+    anna = Account("anna", (LAST_USED,))
+    for number in range(200):
+        house.bell.seen(anna, Address.parse(f"198.51.100.{number}"), house.now)
+        house.bell.ring(anna, house.now)
+        for call in house.calls().values():
+            house.schedule.done(call, RingOutcome.REFUSED, house.now)
+        house.now += 0.1
+    assert house.schedule.pending <= 4
+    assert house.schedule.backing_off <= 4
+
+
+def test_another_account_that_waits_there_is_not_given_up(house: House) -> None:
+    anna, liar = Account("anna", (LAST_USED,)), Account("liar", (LAST_USED,))
+    for account in (anna, liar):
+        house.bell.seen(account, HOME, NOW)
+        house.bell.ring(account, NOW)
+    for call in house.calls().values():
+        house.schedule.done(call, RingOutcome.REFUSED, NOW)
+    for number in range(4):
+        house.bell.seen(liar, Address.parse(f"198.51.100.{number}"), NOW)
+    assert list(house.schedule.waiting()) == ["anna"]
+    assert house.schedule.backing_off == 1
+
+
+def test_a_login_that_another_account_forged_delays_no_configured_target(house: House) -> None:
+    liar, anna = Account("liar", (LAST_USED,)), Account("anna", (CONFIGURED,))
+    house.bell.seen(liar, OFFICE, NOW)
+    house.bell.ring(liar, NOW)
+    for call in house.calls().values():
+        house.schedule.done(call, RingOutcome.REFUSED, NOW)
+    (step,) = house.bell.explain(anna, NOW)
+    assert step.verdict is Verdict.RING
+    house.bell.ring(anna, NOW)
+    assert [(call.target, call.account) for call in house.calls().values()] == [
+        (CONFIGURED, "anna")
+    ]
+
+
+def test_an_address_that_grew_too_old_in_a_sleep_is_not_called(house: House) -> None:
+    anna = Account("anna", (LAST_USED,))
+    house.bell.seen(anna, HOME, NOW)
+    house.bell.ring(anna, NOW)
+    for call in house.calls().values():
+        house.schedule.done(call, RingOutcome.REFUSED, NOW)
+    house.now += 36_000
+    assert house.schedule.take(NOW + 31, 1) == []  # the other clock stood still
+    assert house.rings[-1].outcome is RingOutcome.EXPIRED

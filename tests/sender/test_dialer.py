@@ -23,6 +23,7 @@ from mailbell.core.target import Target
 from mailbell.logs.journal import Journal
 from mailbell.sender import _dialer, _outgoing
 from mailbell.sender._address_rules import AddressRules
+from mailbell.sender._call import SECRET
 from mailbell.sender._dialer import BATCH, PAUSE, Dialer
 from mailbell.sender._named import DELAY
 from mailbell.sender._names import NameUnknownError, Reason
@@ -94,6 +95,8 @@ class House:
             horizon=1800.0,
             on_ring=self.tell,
             on_due=self.wake,
+            steady=trio.current_time,
+            secret=bytes(SECRET),
         )
         self.epoll = select.epoll()
         self.dialer = Dialer(
@@ -281,7 +284,23 @@ async def test_an_address_of_this_host_gets_nothing(
             assert accepted(sink) == b""
             made.ring(place("127.0.0.1", host(sink).port))  # the operator's own words
             await trio.sleep(2)
-            assert (await made.outcomes(3))[-1] is SENT
+            assert (await made.outcomes(2))[-1] is SENT
+            assert accepted(sink) == LINE
+
+
+async def test_who_answered_while_the_sender_was_stopped_gets_the_line(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    with listening() as sink, black_hole() as silent:
+        async with house() as made:
+            made.ring(host(sink))
+            made.ring(host(silent))
+            made.dialer._attend(trio.current_time())
+            assert made.schedule.in_flight == 2
+            assert select.select([made.epoll], [], [], 20)[0]  # the kernel has made one of them
+            mock_clock.jump(DEADLINE + 10)
+            made.dialer._attend(trio.current_time())
+            assert [ring.outcome for _, ring in made.rings] == [SENT, TIMEOUT]
             assert accepted(sink) == LINE
 
 

@@ -10,9 +10,10 @@ from mailbell.core.notification import Transport
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
 from mailbell.sender import _schedule
+from mailbell.sender._call import SECRET, login_key
 from mailbell.sender._places import PATIENCE, Rank
 from mailbell.sender._ring import Ring
-from mailbell.sender._schedule import Call, Outlook, Schedule
+from mailbell.sender._schedule import SHARED, Call, Outlook, Schedule
 
 NOW = 1000.0
 INTERVAL = 2.0
@@ -46,6 +47,7 @@ class House:
     def __init__(self, *, connections: int = 256, rate: float = 1000.0, most: int = 100) -> None:
         self.rings: list[Ring] = []
         self.wakes = 0
+        self.now = NOW
         self.schedule = Schedule(
             interval=INTERVAL,
             backoff=(30.0, 600.0),
@@ -55,6 +57,8 @@ class House:
             horizon=HORIZON,
             on_ring=self.rings.append,
             on_due=self.wake,
+            steady=lambda: self.now,
+            secret=bytes(SECRET),
             most=most,
         )
 
@@ -67,6 +71,7 @@ class House:
         return told
 
     def take(self, now: float, most: int = 64) -> list[Call]:
+        self.now = now
         return self.schedule.take(now, most)
 
     def attempt(self, outcome: RingOutcome, now: float) -> Call:
@@ -131,7 +136,7 @@ def test_one_that_comes_during_an_attempt_is_sent_after_it(house: House) -> None
     (call,) = house.take(NOW)
     house.schedule.ring(FIRST, "bob", NOW + 0.1)
     house.schedule.ring(FIRST, "carl", NOW + 0.2)
-    assert list(house.schedule.waiting()) == ["carl"]
+    assert list(house.schedule.waiting()) == ["anna", "bob", "carl"]
     house.schedule.done(call, SENT, NOW + 0.3)
     assert house.told() == [("bob", COALESCED), ("carl", COALESCED), ("anna", SENT)]
     assert house.take(NOW + 0.3) == []
@@ -154,7 +159,9 @@ def test_a_failed_target_is_left_alone_longer_each_time(house: House) -> None:
     call = house.attempt(SENT, now)
     assert (rank(call), house.schedule.backing_off) == (Rank.PROVEN, 0)
     assert house.fail(now=now + INTERVAL) is call
-    assert house.schedule.outlook(FIRST, now + INTERVAL).wait == 30  # from the beginning again
+    assert (
+        house.schedule.outlook(FIRST, now + INTERVAL, is_configured=True).wait == 30
+    )  # from the beginning again
 
 
 def test_a_target_that_stays_out_of_reach_is_given_up(house: House) -> None:
@@ -176,23 +183,23 @@ def test_a_target_that_stays_out_of_reach_is_given_up(house: House) -> None:
 def test_a_login_ends_the_back_off(house: House) -> None:
     call = house.fail()
     assert house.take(NOW + 5) == []
-    house.schedule.logged_in(FIRST)
+    house.schedule.logged_in(FIRST, is_configured=True)
     assert (rank(call), house.schedule.backing_off) == (Rank.NEW, 0)
     assert house.take(NOW + 5) == [call]
 
 
 def test_logins_cause_no_more_than_one_attempt_an_interval(house: House) -> None:
     call = house.fail()
-    house.schedule.logged_in(FIRST)
+    house.schedule.logged_in(FIRST, is_configured=True)
     assert house.take(NOW + 1) == []
-    assert house.schedule.outlook(FIRST, NOW + 1).wait == INTERVAL - 1
+    assert house.schedule.outlook(FIRST, NOW + 1, is_configured=True).wait == INTERVAL - 1
     assert house.take(NOW + INTERVAL) == [call]
 
 
 def test_a_login_during_an_attempt_that_fails_causes_another_one(house: House) -> None:
     house.schedule.ring(FIRST, "anna", NOW)
     (call,) = house.take(NOW)
-    house.schedule.logged_in(FIRST)
+    house.schedule.logged_in(FIRST, is_configured=True)
     house.schedule.done(call, REFUSED, NOW + 1)
     assert house.schedule.backing_off == 0
     assert house.take(NOW + 1 + INTERVAL) == [call]
@@ -205,21 +212,20 @@ def test_a_login_brings_a_failing_target_among_the_others() -> None:
     house.schedule.ring(THIRD, "bob", NOW + 30)
     house.take(NOW + 30)
     assert rank(call) is Rank.FAILING
-    house.schedule.logged_in(FIRST)
+    house.schedule.logged_in(FIRST, is_configured=True)
     assert rank(call) is Rank.NEW
-    house.schedule.logged_in(FIRST)  # and once more, which changes nothing
+    house.schedule.logged_in(FIRST, is_configured=True)  # and once more, which changes nothing
     assert house.schedule.pending == 3
 
 
 def test_a_login_forgives_a_target_that_has_nothing_to_wait_for(house: House) -> None:
-    call = house.fail()
-    house.schedule.ring(FIRST, "anna", NOW, NOW)
-    call.until = NOW + 1  # as if only this short-lived address were meant
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1)
+    call = house.attempt(REFUSED, NOW)
     house.take(NOW + 30)
-    assert house.told() == [("anna", BACKING_OFF), ("anna", EXPIRED)]
-    house.schedule.logged_in(FIRST)
+    assert house.told() == [("anna", REFUSED), ("anna", EXPIRED)]
+    house.schedule.logged_in(FIRST, is_configured=False)
     assert rank(call) is Rank.NEW
-    house.schedule.logged_in(SECOND)  # nothing is known of it
+    house.schedule.logged_in(SECOND, is_configured=False)  # nothing is known of it
     assert house.schedule.known == 1
 
 
@@ -252,6 +258,8 @@ def test_a_retry_does_not_begin_before_the_interval_is_over() -> None:
         horizon=40.0,
         on_ring=House().rings.append,
         on_due=House().wake,
+        steady=lambda: NOW,
+        secret=bytes(SECRET),
     )
     schedule.ring(FIRST, "anna", NOW)
     (call,) = schedule.take(NOW, 1)
@@ -260,7 +268,7 @@ def test_a_retry_does_not_begin_before_the_interval_is_over() -> None:
     assert schedule.take(NOW + 60, 1) == [call]
     schedule.done(call, REFUSED, NOW + 60)
     assert schedule.take(NOW + 90, 1) == []  # too old by now, and its interval is not over
-    assert (schedule.pending, schedule.outlook(FIRST, NOW + 90).wait) == (0, 30)
+    assert (schedule.pending, schedule.outlook(FIRST, NOW + 90, is_configured=True).wait) == (0, 30)
 
 
 def test_a_late_attempt_fails(house: House) -> None:
@@ -288,7 +296,7 @@ def test_a_displaced_attempt_is_made_again(logs_in: bool) -> None:
     (call,) = house.take(NOW)
     house.schedule.ring(SECOND, "bob", NOW)
     if logs_in:
-        house.schedule.logged_in(FIRST)
+        house.schedule.logged_in(FIRST, is_configured=True)
     assert house.schedule.overdue(NOW + PATIENCE) == [call]
     assert (house.told(), rank(call)) == ([], Rank.NEW if logs_in else Rank.FAILING)
     assert house.attempt(SENT, NOW + PATIENCE).target == SECOND
@@ -375,7 +383,7 @@ def drive(
 
 def test_what_a_notification_would_do(house: House) -> None:
     def outlook(now: float) -> Outlook:
-        return house.schedule.outlook(FIRST, now)
+        return house.schedule.outlook(FIRST, now, is_configured=True)
 
     assert outlook(NOW) == Outlook(is_in_flight=False, backs_off=False, wait=0, last=None)
     house.schedule.ring(FIRST, "anna", NOW)
@@ -398,7 +406,7 @@ def test_the_number_of_states_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert house.schedule.known == 3
     house.take(NOW + INTERVAL)
     assert house.schedule.known == 2  # idle ones are remembered for a while, and not all
-    assert house.schedule.outlook(target(0), NOW).last is None
+    assert house.schedule.outlook(target(0), NOW, is_configured=True).last is None
 
 
 def test_if_there_are_too_many_an_idle_one_is_forgotten_first() -> None:
@@ -425,3 +433,182 @@ def test_accounts_that_still_wait_are_known_for_a_restart(house: House) -> None:
     house.schedule.done(first, SENT, NOW)
     house.schedule.done(second, REFUSED, NOW)
     assert sorted(house.schedule.waiting()) == ["bob", "carl"]
+
+
+def test_every_account_that_waits_at_a_target_is_known_for_a_restart(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW)
+    (call,) = house.take(NOW)
+    house.schedule.ring(FIRST, "bob", NOW)
+    house.schedule.ring(FIRST, "anna", NOW)
+    house.schedule.done(call, REFUSED, NOW)
+    assert list(house.schedule.waiting()) == ["anna", "bob"]
+    assert house.schedule.pending == 1
+    house.schedule.ring(FIRST, "carl", NOW + 1)
+    assert list(house.schedule.waiting()) == ["anna", "bob", "carl"]
+    house.attempt(SENT, NOW + 30)
+    assert list(house.schedule.waiting()) == []
+
+
+def test_the_accounts_that_are_remembered_for_a_target_are_bounded(house: House) -> None:
+    for number in range(2 * SHARED):
+        house.schedule.ring(FIRST, f"account{number}", NOW)
+    (call,) = house.take(NOW)
+    for number in range(2 * SHARED):
+        house.schedule.ring(FIRST, f"other{number}", NOW)
+    assert len(list(house.schedule.waiting())) == 2 * SHARED
+    house.schedule.done(call, REFUSED, NOW)
+    assert list(house.schedule.waiting()) == [f"account{number}" for number in range(SHARED)]
+
+
+def test_no_one_can_choose_addresses_of_one_hash() -> None:
+    """CPython's hash of a number is the number modulo 2**61 - 1."""
+    prime = (1 << 61) - 1
+    first = (0x2001_0DB8 << 96) // prime + 1
+    targets = [
+        Target(Address(Family.IPV6, (first + n) * prime + 5), 79, Transport.TCP)
+        for n in range(20_000)
+    ]
+    assert len(set(map(hash, targets))) == 1
+    keys = {login_key(each, b"sixteen bytes...") for each in targets}
+    assert len({hash(key) for key in keys}) == len(targets)
+    # The secret counts, and not only the seed of this interpreter.
+    assert not keys & {login_key(each, bytes(SECRET)) for each in targets}
+    house = House(most=100)
+    for each in targets[:2]:
+        house.schedule.ring(each, "anna", NOW, NOW + 1)
+    assert all(isinstance(call.key, bytes) for call in house.take(NOW))
+
+
+def test_the_key_of_a_login_tells_targets_apart() -> None:
+    address = Address(Family.IPV6, 0xC0000200)
+    places = [
+        FIRST,
+        Target(address, 79, Transport.TCP),
+        Target(address, 80, Transport.TCP),
+        Target(address, 79, Transport.UDP),
+    ]
+    assert len({login_key(each, bytes(SECRET)) for each in places}) == 4
+    name = Target("laptop.example.net", 79, Transport.TCP)
+    assert login_key(name, bytes(SECRET)) is name
+
+
+def test_a_login_that_is_a_lie_delays_no_configured_target(house: House) -> None:
+    house.schedule.ring(FIRST, "liar", NOW, NOW + 1800)
+    house.attempt(REFUSED, NOW)
+    house.schedule.ring(FIRST, "anna", NOW + 1)
+    house.told()
+    assert house.attempt(SENT, NOW + 1).is_configured
+    assert house.told() == [("anna", SENT)]
+    outlooks = [
+        house.schedule.outlook(FIRST, NOW + 9, is_configured=each) for each in (True, False)
+    ]
+    assert [each.backs_off for each in outlooks] == [False, True]
+    house.schedule.logged_in(FIRST, is_configured=True)
+    assert house.schedule.backing_off == 1
+
+
+def test_if_there_are_too_many_those_of_logins_are_given_up_first() -> None:
+    house = House(most=3)
+    house.fail(FIRST)
+    house.schedule.ring(SECOND, "liar", NOW, NOW + 1800)
+    house.schedule.ring(THIRD, "liar", NOW, NOW + 1800)
+    for call in house.take(NOW):
+        house.schedule.done(call, REFUSED, NOW)
+    house.told()
+    house.schedule.ring(target(3), "liar", NOW, NOW + 1800)
+    house.attempt(REFUSED, NOW)
+    house.schedule.ring(target(4), "bob", NOW)
+    house.schedule.ring(target(5), "carl", NOW)
+    assert house.told() == [
+        ("liar", EXPIRED),
+        ("liar", REFUSED),
+        ("liar", EXPIRED),
+        ("liar", EXPIRED),
+    ]
+    # What is left is configured: a login pushes none of it out.
+    house.schedule.ring(target(6), "liar", NOW, NOW + 1800)
+    assert house.told() == [("liar", EXPIRED)]
+    assert sorted(house.schedule.waiting()) == ["anna", "bob", "carl"]
+    house.schedule.ring(target(7), "dora", NOW)
+    assert house.told() == [("anna", EXPIRED)]
+
+
+def test_the_age_of_an_address_counts_on_while_the_machine_sleeps(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    house.attempt(REFUSED, NOW)
+    house.told()
+    house.now = NOW + 36_000
+    assert house.schedule.take(NOW + 31, 1) == []
+    assert house.told() == [("anna", EXPIRED)]
+
+
+def withdraw_while_it_waits(house: House, until: float) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, until)
+    house.attempt(REFUSED, NOW)
+    house.schedule.withdraw(FIRST, "anna")
+
+
+def test_a_target_out_of_reach_is_given_up_when_its_login_is_withdrawn(house: House) -> None:
+    withdraw_while_it_waits(house, NOW + 1800)
+    assert house.told() == [("anna", REFUSED), ("anna", EXPIRED)]
+    assert (house.schedule.pending, house.schedule.backing_off) == (0, 0)
+    house.take(NOW + INTERVAL)
+    assert house.schedule.next_due is None
+    house.schedule.withdraw(SECOND, "anna")  # nothing is known of it
+
+
+def test_a_configured_target_is_never_withdrawn(house: House) -> None:
+    withdraw_while_it_waits(house, math.inf)
+    assert (house.told(), house.schedule.backing_off) == ([("anna", REFUSED)], 1)
+
+
+@pytest.mark.parametrize("others", [1, SHARED])
+def test_a_target_waits_on_for_other_accounts(house: House, others: int) -> None:
+    for number in range(others):
+        house.schedule.ring(FIRST, f"bob{number}", NOW, NOW + 1800)
+    withdraw_while_it_waits(house, NOW + 1800)
+    assert house.schedule.backing_off == 1
+    for number in range(others):
+        house.schedule.withdraw(FIRST, f"bob{number}")
+    # The one that has no place in the list of names may still wait.
+    assert house.schedule.backing_off == (0 if others == 1 else 1)
+
+
+def test_an_attempt_is_not_repeated_for_a_login_that_is_withdrawn(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    (call,) = house.take(NOW)
+    house.schedule.withdraw(FIRST, "anna")
+    house.schedule.done(call, REFUSED, NOW)
+    assert house.told() == [("anna", REFUSED), ("anna", EXPIRED)]
+    assert (house.schedule.pending, rank(call)) == (0, Rank.FAILING)
+
+
+def test_a_displaced_attempt_ends_if_its_login_is_withdrawn() -> None:
+    house = House(connections=1)
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    (call,) = house.take(NOW)
+    house.schedule.withdraw(FIRST, "anna")
+    house.schedule.ring(SECOND, "bob", NOW)
+    assert house.schedule.overdue(NOW + PATIENCE) == [call]
+    assert house.told() == [("anna", EXPIRED)]
+
+
+def test_a_failing_target_leaves_the_queue_when_its_login_is_withdrawn() -> None:
+    house = House(connections=1)
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    house.attempt(REFUSED, NOW)
+    house.schedule.ring(SECOND, "bob", NOW + 30)
+    house.schedule.ring(THIRD, "bob", NOW + 30, NOW + 1800)
+    house.take(NOW + 30)
+    house.told()
+    house.schedule.withdraw(FIRST, "anna")
+    assert house.told() == [("anna", EXPIRED)]
+    house.schedule.withdraw(THIRD, "bob")  # a new one has its attempt
+    assert (house.told(), house.schedule.pending) == ([], 2)
+
+
+def test_a_late_attempt_is_known(house: House) -> None:
+    assert not house.schedule.is_late(NOW)
+    house.schedule.ring(FIRST, "anna", NOW)
+    house.take(NOW)
+    assert [house.schedule.is_late(NOW + each) for each in (1.9, DEADLINE)] == [False, True]

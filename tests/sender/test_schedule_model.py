@@ -16,11 +16,13 @@ from mailbell.core.networks import Address, Family
 from mailbell.core.notification import Transport
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
+from mailbell.sender._call import SECRET
 from mailbell.sender._places import PATIENCE
 from mailbell.sender._ring import Ring
 from mailbell.sender._schedule import Call, Schedule
 
 TARGETS = [Target(Address(Family.IPV4, 0xC0000200 + n), 79, Transport.TCP) for n in range(5)]
+CONFIGURED = 3  # so many of them the operator named; the others are those of logins
 INDEX = st.integers(0, len(TARGETS) - 1)
 # How many calls are taken at a time; the real dialer takes 64.
 BATCH = 3
@@ -119,6 +121,8 @@ class Ringing(RuleBasedStateMachine):
             horizon=how.horizon,
             on_ring=self.tell,
             on_due=self.wake,
+            steady=lambda: self.now,
+            secret=bytes(SECRET),
         )
 
     # --- the world around the schedule -----------------------------------------------
@@ -195,9 +199,10 @@ class Ringing(RuleBasedStateMachine):
 
     # --- what may happen ----------------------------------------------------------------
 
-    @rule(index=INDEX, fresh=st.sampled_from([math.inf, math.inf, 3.0, 300.0]))
+    @rule(index=INDEX, fresh=st.sampled_from([1e9, 1e9, 3.0, 300.0]))
     def ring(self, index: int, fresh: float) -> None:
         host = self.hosts[TARGETS[index]]
+        fresh = math.inf if index < CONFIGURED else fresh
         if host.owed is None and not self.is_flying(index):
             host.until = -math.inf
         if host.owed is None:
@@ -219,13 +224,14 @@ class Ringing(RuleBasedStateMachine):
     @rule(index=INDEX, gaps=st.lists(st.sampled_from([0.0, 0.04, 0.2, 1.5, 3.0, 40.0]), max_size=8))
     def ring_often(self, index: int, gaps: list[float]) -> None:
         for seconds in gaps:
-            self.ring(index, math.inf)
+            self.ring(index, 1e9)
             self.wait(seconds)
 
     @rule(index=INDEX)
     def log_in(self, index: int) -> None:
-        self.schedule.logged_in(TARGETS[index])
-        assert not self.schedule.outlook(TARGETS[index], self.now).backs_off
+        target, kind = TARGETS[index], index < CONFIGURED
+        self.schedule.logged_in(target, is_configured=kind)
+        assert not self.schedule.outlook(target, self.now, is_configured=kind).backs_off
         self.run_until(self.now)
 
     @rule(index=INDEX, network=st.sampled_from(Network))

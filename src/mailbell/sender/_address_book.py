@@ -271,8 +271,8 @@ class AddressBook:
         return number
 
     def _fingerprint(self, account: str) -> tuple[int, int]:
-        # The hash of CPython is SipHash, and its key is secret too, unless PYTHONHASHSEED is set.
-        return hash(account), hash(self._secret + account)
+        # The hash of CPython is SipHash. Its key is known if PYTHONHASHSEED is set.
+        return hash(account + self._secret), hash(self._secret + account)
 
     def _find(self, account: str) -> tuple[int, int]:
         """Return the place of an account in the index, and its number or _NONE."""

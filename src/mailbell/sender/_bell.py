@@ -83,14 +83,14 @@ class Bell:
             if type(target) is Target:
                 self._schedule.ring(target, account.name, now)
                 rung = True
-        for target, _, left in self._last_used(account):
+        for target, _, seen in self._last_used(account):
             rung = True
             if self._is_configured(target, account):
                 continue
             if self._refusal(target) is not None:
                 self._on_ring(Ring(account.name, target, RingOutcome.NOT_ALLOWED))
             else:
-                self._schedule.ring(target, account.name, now, now + left)
+                self._schedule.ring(target, account.name, now, seen + self._book.ttl)
         if not rung:
             self._on_ring(Ring(account.name, None, RingOutcome.NO_TARGET))
 
@@ -112,7 +112,9 @@ class Bell:
         return all(known != address for known, _ in logins)
 
     def seen(self, account: Account, address: Address, now: float) -> bool:
-        """Note a login. It ends the back-off of targets at its address.
+        """Note a login. It ends the back-off of the account's targets at its address.
+
+        Addresses that are no longer among the account's newest ones are given up.
 
         Args:
             account: who has logged in.
@@ -125,17 +127,29 @@ class Bell:
         del now
         if self._rules.refusal(address) is not None:
             return False
-        is_noted = False
+        schedule = self._schedule
+        places = []
         for target in account.targets:
             if isinstance(target, LastUsed):
-                is_noted = True
-                self._schedule.logged_in(Target(address, target.port, target.transport))
+                places.append(target)
+                named = Target(address, target.port, target.transport)
+                schedule.logged_in(named, is_configured=False)
             elif target.host == address:
-                self._schedule.logged_in(target)
-        if is_noted:
-            self._book.see(account.name, address, self._steady())
+                schedule.logged_in(target, is_configured=True)
+        if places:
+            for forgotten in self._see(account.name, address):
+                for place in places:
+                    old = Target(forgotten, place.port, place.transport)
+                    schedule.withdraw(old, account.name)
             self._note(account.name, address)
         return True
+
+    def _see(self, account: str, address: Address) -> set[Address]:
+        """Note a login in the book; return the addresses that the book forgets for it."""
+        now = self._steady()
+        before = {each for each, _ in self._book.logins(account, now)}
+        self._book.see(account, address, now)
+        return before.difference(each for each, _ in self._book.logins(account, now))
 
     def explain(self, account: Account, now: float) -> tuple[Step, ...]:
         """Tell what `ring` would do now, target by target.
@@ -157,13 +171,11 @@ class Bell:
         return tuple(steps)
 
     def _last_used(self, account: Account) -> Iterator[tuple[Target, LastUsed, float]]:
-        """Yield targets of logins, the newest first, and for how many seconds each is fresh."""
+        """Yield targets of logins, the newest first, and when each login was."""
         for place in account.targets:
             if isinstance(place, LastUsed):
-                steady = self._steady()
-                end = self._book.ttl - steady
-                for address, seen in self._book.logins(account.name, steady):
-                    yield Target(address, place.port, place.transport), place, seen + end
+                for address, seen in self._book.logins(account.name, self._steady()):
+                    yield Target(address, place.port, place.transport), place, seen
 
     def _is_configured(self, target: Target, account: Account) -> bool:
         return target in account.targets
@@ -178,21 +190,22 @@ class Bell:
         logins: tuple[tuple[Target, LastUsed, float], ...],
         now: float,
     ) -> Iterator[Step]:
-        found = [(target, left) for target, of, left in logins if of is place]
+        found = [(target, seen) for target, of, seen in logins if of is place]
         if not found:
             verdict = Verdict.NO_ADDRESS if account.enabled else Verdict.DISABLED
             yield Step(origin=Origin.LAST_USED, verdict=verdict)
-        for target, left in found:
-            age = max(self._book.ttl - left, 0.0)
+        for target, seen in found:
+            age = max(self._steady() - seen, 0.0)
             yield self._step(account, target, Origin.LAST_USED, now, seen=_microseconds(age))
 
     def _step(
         self, account: Account, target: Target, origin: Origin, now: float, seen: int | None = None
     ) -> Step:
-        outlook = self._schedule.outlook(target, now)
+        is_configured = origin is Origin.CONFIGURED or self._is_configured(target, account)
+        outlook = self._schedule.outlook(target, now, is_configured=is_configured)
         reason = self._refusal(target) if origin is Origin.LAST_USED else None
         verdict = _verdict(outlook)
-        if reason is not None and not self._is_configured(target, account):
+        if reason is not None and not is_configured:
             verdict = Verdict.NOT_ALLOWED
         if not account.enabled:
             verdict = Verdict.DISABLED

@@ -124,8 +124,7 @@ class Dialer:
         while True:
             await trio.lowlevel.wait_readable(self._epoll)
             now = trio.current_time()
-            for descriptor, _ in self._epoll.poll(0, BATCH):
-                self._answer(descriptor, now)
+            self._answer_all(now, BATCH)
             self._attend(now)
             # What has ended may be due again earlier than the timer knows.
             self._timer.deadline = min(self._timer.deadline, self._next_due)
@@ -138,6 +137,10 @@ class Dialer:
     def _attend(self, now: float) -> bool:
         """Do what is due now, one batch at most; tell whether more may be due."""
         schedule = self._schedule
+        if schedule.is_late(now):
+            # This turn may be what is late, because the process was stopped. Those that have
+            # answered meanwhile get the line.
+            self._answer_all(now, len(self._by_descriptor))
         for call in schedule.overdue(now):
             self._hang_up(call)
         if now < self._resume_at:
@@ -179,6 +182,10 @@ class Dialer:
             self._schedule.done(call, RingOutcome.UNREACHABLE, now)
         else:
             self._state.on()
+
+    def _answer_all(self, now: float, most: int) -> None:
+        for descriptor, _ in self._epoll.poll(0, max(most, 1)):
+            self._answer(descriptor, now)
 
     def _answer(self, descriptor: int, now: float) -> None:
         """Send the line on a connection that is made, or find out why it is not."""

@@ -158,6 +158,19 @@ class Places(Generic[C]):
         """Take back the place of a call."""
         del self._flights[call.rank][call]
 
+    def is_late(self, now: float) -> bool:
+        """Tell whether there is a call whose deadline is over.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        for flights in self._flights:
+            for call in flights:
+                if call.began + self._deadline <= now:
+                    return True
+                break
+        return False
+
     def pop_late(self, now: float) -> C | None:
         """Take the place of a call whose deadline is over.
 

@@ -8,28 +8,34 @@ Pure: the caller brings the time, and makes the connections.
 
 Every notification is told once when it comes, if it joins others or must wait, and every
 attempt is told once when it ends. So a notification that is sent at once is told once.
+
+A target that the operator configured and the same one as a login named it have a state each.
+So a login that is a lie delays no configured target.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from enum import Enum, auto
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
 from mailbell.sender._backoff import Backoff
+from mailbell.sender._call import Call, Outlook, Phase, login_key
 from mailbell.sender._delay_queue import DelayQueue
 from mailbell.sender._places import Pace, Places, Rank
 from mailbell.sender._ring import Ring
 
-__all__ = ["MOST", "REMEMBERED", "Call", "Outlook", "Schedule"]
+__all__ = ["MOST", "REMEMBERED", "SHARED", "Call", "Outlook", "Schedule"]
 
 MOST: Final = 131_072
 """Targets that have a state at most."""
 
 REMEMBERED: Final = 4096
 """Targets that are remembered although nothing is to be done: the last attempts there."""
+
+SHARED: Final = 32
+"""Accounts of one target that are remembered by name while they wait there."""
 
 # Seconds that calls wait together if the total rate holds them back. Otherwise each of them
 # would cost a turn of the event loop.
@@ -40,83 +46,12 @@ _SENT: Final = RingOutcome.SENT
 _NOT_ALLOWED: Final = RingOutcome.NOT_ALLOWED
 _TIMEOUT: Final = RingOutcome.TIMEOUT
 _PROVEN: Final = Rank.PROVEN
-
-
-class _Phase(Enum):
-    """What a target waits for."""
-
-    IDLE = auto()  # for a notification
-    RESTING = auto()  # for the end of the interval; there is no notification
-    HELD = auto()  # for the end of the interval, and then it is called
-    QUEUED = auto()  # for a place
-    FLYING = auto()  # for the end of its attempt
-    BACKING_OFF = auto()  # for the next attempt after a failure
-
-
-_IDLE: Final = _Phase.IDLE
-_RESTING: Final = _Phase.RESTING
-_HELD: Final = _Phase.HELD
-_QUEUED: Final = _Phase.QUEUED
-_FLYING: Final = _Phase.FLYING
-_BACKING_OFF: Final = _Phase.BACKING_OFF
-
-
-class Call:
-    """One target with a state. `Schedule.take` returns those that must be called now.
-
-    Attributes:
-        target: what is called.
-        account: who has new mail; if several have, the one that came last.
-        memo: free for the caller of the schedule; it lives as long as the state.
-        late: the outcome if the attempt lasts longer than the deadline.
-        began: when the last attempt began, in seconds.
-        rank: what is known of the target.
-    """
-
-    __slots__ = (
-        "account", "asked", "began", "called_for", "failures", "last", "late", "logged_in", "memo",
-        "phase", "rank", "since", "since_next", "target", "until", "waits",
-    )  # fmt: skip
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.account = ""
-        self.memo: object = None
-        self.began = -inf
-        self.rank = Rank.NEW
-        self.phase = _IDLE
-        self.failures = 0
-        self.last: RingOutcome | None = None
-        self.late = RingOutcome.TIMEOUT
-        self.called_for = ""  # the account of the attempt that is on its way
-        self.logged_in = False  # whether a login came from there during this attempt
-        # Whether a notification waits; while the target is called, whether a later one does.
-        self.waits = False
-        self.since = 0.0  # when the first notification came that waits or is being sent
-        self.since_next = 0.0  # likewise, of those that came during this attempt
-        self.asked = 0.0  # when the last one came
-        self.until = -inf  # no attempt is made later than this
-
-    @property
-    def is_configured(self) -> bool:
-        """Whether the operator named the target, and not only a login."""
-        return self.until == inf
-
-
-class Outlook(NamedTuple):
-    """What a notification would do at a target now.
-
-    Attributes:
-        is_in_flight: an attempt is on its way; another one would follow.
-        backs_off: the last attempt failed, and the next one comes after `wait`.
-        wait: seconds until the target is called; 0: at once.
-        last: how the last attempt ended; None: not known.
-    """
-
-    is_in_flight: bool
-    backs_off: bool
-    wait: float
-    last: RingOutcome | None
+_IDLE: Final = Phase.IDLE
+_RESTING: Final = Phase.RESTING
+_HELD: Final = Phase.HELD
+_QUEUED: Final = Phase.QUEUED
+_FLYING: Final = Phase.FLYING
+_BACKING_OFF: Final = Phase.BACKING_OFF
 
 
 class Schedule:
@@ -132,11 +67,14 @@ class Schedule:
             is given up.
         on_ring: is told how each notification and each attempt ended.
         on_due: called when there may be something to do earlier than `next_due` said.
+        steady: the clock of `until`, in seconds. It goes on while the machine sleeps.
+        secret: 16 bytes that no peer can know.
         most: targets that have a state at most. If there are more, the one that has failed
-            most and waits longest is given up.
+            most and waits longest is given up: one of a login, and a configured one only for
+            another configured one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of them comes from a different place
         self,
         *,
         interval: float,
@@ -147,16 +85,21 @@ class Schedule:
         horizon: float,
         on_ring: Callable[[Ring], None],
         on_due: Callable[[], None],
+        steady: Callable[[], float],
+        secret: bytes,
         most: int = MOST,
     ) -> None:
+        self._steady = steady
+        self._secret = secret
         self._horizon = horizon
         self._most = most
         self._on_ring = on_ring
         self._on_due = on_due
-        self._calls: dict[Target, Call] = {}
+        self._calls: dict[Target | bytes, Call] = {}
         self._idle: OrderedDict[Call, None] = OrderedDict()  # the one that is idle longest first
         self._interval: DelayQueue[Call] = DelayQueue(interval)
-        self._backoff: Backoff[Call] = Backoff(*backoff)
+        # Those of logins, and the configured ones.
+        self._backoffs: tuple[Backoff[Call], ...] = (Backoff(*backoff), Backoff(*backoff))
         self._places: Places[Call] = Places(connections, deadline)
         self._pace = Pace(rate)
 
@@ -169,15 +112,22 @@ class Schedule:
             target: what is rung.
             account: who has new mail.
             now: monotonic time in seconds.
-            until: the target belongs to the account until then. No attempt is made later.
+            until: the address of a login belongs to the account until then, on the steady
+                clock. No attempt is made later. Without an end: the target is configured.
         """
-        call = self._calls.get(target) or self._new_call(target)
+        key = self._key(target, is_configured=until == inf)
+        call = self._calls.get(key) or self._new_call(target, key)
         if call is None:
             self._on_ring(Ring(account, target, RingOutcome.EXPIRED))
             return
         phase = call.phase
         call.account = account
         call.asked = now
+        if account not in call.accounts:
+            if len(call.accounts) < SHARED:
+                call.accounts = (*call.accounts, account)
+            else:
+                call.is_crowded = True
         if until > call.until:  # noqa: PLR1730 - `max` takes longer, here where every ring passes
             call.until = until
         if phase is _IDLE:
@@ -195,19 +145,20 @@ class Schedule:
         joins = RingOutcome.BACKING_OFF if phase is _BACKING_OFF else RingOutcome.COALESCED
         self._on_ring(Ring(account, target, joins))
 
-    def logged_in(self, target: Target) -> None:
+    def logged_in(self, target: Target, *, is_configured: bool) -> None:
         """End the back-off of a target, because a login has just come from there.
 
         Args:
             target: where the login came from.
+            is_configured: whether the account has it from the operator, and not from a login.
         """
-        call = self._calls.get(target)
+        call = self._calls.get(self._key(target, is_configured=is_configured))
         if call is None:
             return
         if call.phase is _FLYING:
             call.logged_in = True
         elif call.phase is _BACKING_OFF:
-            self._backoff.discard(call, call.failures)
+            self._backoffs[call.is_configured].discard(call, call.failures)
             self._forgive(call)
             self._resume(call)
         elif call.phase is _QUEUED and call.rank is Rank.FAILING:
@@ -217,6 +168,30 @@ class Schedule:
         elif call.rank is Rank.FAILING:
             self._forgive(call)
 
+    def withdraw(self, target: Target, account: str) -> None:
+        """Note that an account has newer logins than the one that named a target.
+
+        If nobody else waits there and it is out of reach, it is given up. Otherwise one account
+        could have a state for each address that it ever names.
+
+        Args:
+            target: of the login that is too old.
+            account: who logged in there.
+        """
+        call = self._calls.get(self._key(target, is_configured=False))
+        if call is None:
+            return
+        call.accounts = tuple(each for each in call.accounts if each != account)
+        call.served = tuple(each for each in call.served if each != account)
+        if self._is_wanted(call):
+            return
+        if call.phase is _BACKING_OFF:
+            self._backoffs[False].discard(call, call.failures)
+            self._drop(call, RingOutcome.EXPIRED)
+        elif call.phase is _QUEUED and call.rank is Rank.FAILING:
+            self._places.leave_queue(call)
+            self._drop(call, RingOutcome.EXPIRED)
+
     # --- what must be done --------------------------------------------------------
 
     @property
@@ -225,10 +200,19 @@ class Schedule:
 
         A notification or a login may change it, and so may the end of an attempt.
         """
-        dues = [self._interval.next_due, self._backoff.next_due, self._places.next_due]
+        dues = [self._interval.next_due, self._places.next_due]
+        dues += [backoff.next_due for backoff in self._backoffs]
         if self._places.next_rank is not None:
             dues.append(self._pace.next + _TOGETHER)
         return min((due for due in dues if due is not None), default=None)
+
+    def is_late(self, now: float) -> bool:
+        """Tell whether an attempt lasts longer than the deadline.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        return self._places.is_late(now)
 
     def overdue(self, now: float) -> list[Call]:
         """Tell which attempts must be ended now: too late, or displaced by others.
@@ -266,7 +250,8 @@ class Schedule:
             if rank is None:
                 break
             call = places.begin(rank, now)
-            if call.until < now:
+            # On the clock that goes on while the machine sleeps, right before the attempt.
+            if not call.is_configured and call.until < self._steady():
                 places.end(call)
                 self._drop(call, RingOutcome.EXPIRED)
                 continue
@@ -274,6 +259,7 @@ class Schedule:
             call.phase = _FLYING
             call.waits = call.logged_in = False
             call.called_for = call.account
+            call.served, call.accounts = call.accounts, ()
             call.late = _TIMEOUT
             taken.append(call)
         return taken
@@ -295,12 +281,14 @@ class Schedule:
             call.rank = _PROVEN
         self._tell(call, outcome, now)
         self._interval.add(call, now)
+        call.served = ()
         if call.waits:
             call.phase = _HELD
             call.since = call.since_next
         else:
             call.phase = _RESTING
             call.until = -inf
+            call.is_crowded = False
 
     def postpone(self, call: Call) -> None:
         """Take back an attempt that could not begin, because this machine lacks a resource.
@@ -313,18 +301,20 @@ class Schedule:
 
     # --- what is known ------------------------------------------------------------
 
-    def outlook(self, target: Target, now: float) -> Outlook:
+    def outlook(self, target: Target, now: float, *, is_configured: bool) -> Outlook:
         """Tell what a notification would do at a target now.
 
         Args:
             target: the target.
             now: monotonic time in seconds.
+            is_configured: whether the operator named it, and not a login.
         """
-        call = self._calls.get(target)
+        call = self._calls.get(self._key(target, is_configured=is_configured))
         if call is None:
             return Outlook(is_in_flight=False, backs_off=False, wait=0.0, last=None)
         backs_off = call.phase is _BACKING_OFF
-        due = self._backoff.due(call, call.failures) if backs_off else self._interval.due(call)
+        backoff = self._backoffs[call.is_configured]
+        due = backoff.due(call, call.failures) if backs_off else self._interval.due(call)
         return Outlook(
             is_in_flight=call.phase is _FLYING,
             backs_off=backs_off,
@@ -333,10 +323,14 @@ class Schedule:
         )
 
     def waiting(self) -> Iterator[str]:
-        """Return accounts whose notifications are not sent yet. A restart must ring them."""
+        """Return accounts whose notifications are not sent yet. A restart must ring them.
+
+        An account may come several times. Of a target, `SHARED` accounts twice at most.
+        """
         for call in self._calls.values():
             if call.waits or call.phase is _FLYING:
-                yield call.account
+                yield from call.served
+                yield from call.accounts
 
     @property
     def known(self) -> int:
@@ -346,12 +340,12 @@ class Schedule:
     @property
     def pending(self) -> int:
         """How many targets have a notification that is not sent yet."""
-        return sum(1 for _ in self.waiting())
+        return sum(call.waits or call.phase is _FLYING for call in self._calls.values())
 
     @property
     def backing_off(self) -> int:
         """How many targets could not be reached and are tried later."""
-        return len(self._backoff)
+        return sum(map(len, self._backoffs))
 
     @property
     def in_flight(self) -> int:
@@ -360,25 +354,34 @@ class Schedule:
 
     # --- the steps between the phases ------------------------------------------------
 
-    def _new_call(self, target: Target) -> Call | None:
+    def _key(self, target: Target, *, is_configured: bool) -> Target | bytes:
+        """Return the key of a state: only the operator chooses those without a secret."""
+        return target if is_configured else login_key(target, self._secret)
+
+    def _new_call(self, target: Target, key: Target | bytes) -> Call | None:
         """Make a state; None: there are too many, and none of them may be forgotten."""
-        if len(self._calls) >= self._most and not self._forget_one():
+        if len(self._calls) >= self._most and not self._forget_one(for_configured=key is target):
             return None
-        call = self._calls[target] = Call(target)
+        call = self._calls[key] = Call(target, key)
         return call
 
-    def _forget_one(self) -> bool:
+    def _forget_one(self, *, for_configured: bool) -> bool:
         """Forget the target that is idle longest, or give up one that cannot be reached."""
         if self._idle:
             call, _ = self._idle.popitem(last=False)
-        elif (hopeless := self._backoff.pop_hopeless()) is not None:
+        elif (hopeless := self._pop_hopeless(for_configured=for_configured)) is not None:
             call = hopeless
             self._interval.discard(call)
             self._on_ring(Ring(call.account, call.target, RingOutcome.EXPIRED))
         else:
             return False
-        del self._calls[call.target]
+        del self._calls[call.key]
         return True
+
+    def _pop_hopeless(self, *, for_configured: bool) -> Call | None:
+        of_logins, configured = self._backoffs
+        call = of_logins.pop_hopeless()
+        return configured.pop_hopeless() if call is None and for_configured else call
 
     def _release(self, now: float) -> None:
         """Let those go on whose interval or back-off is over."""
@@ -387,25 +390,41 @@ class Schedule:
                 self._queue(call)
             elif call.phase is _RESTING:
                 self._rest(call)
-        while (call := self._backoff.pop_due(now)) is not None:
-            if now >= call.asked + self._horizon or now > call.until:
-                self._drop(call, RingOutcome.EXPIRED)
-            else:
-                self._resume(call)
+        for backoff in self._backoffs:
+            while (call := backoff.pop_due(now)) is not None:
+                if now >= call.asked + self._horizon:
+                    self._drop(call, RingOutcome.EXPIRED)
+                else:
+                    self._resume(call)
 
     def _fail(self, call: Call, outcome: RingOutcome, now: float) -> None:
         """Note a failed attempt: its notification waits for the next one."""
         self._tell(call, outcome, now)
         call.waits = True
         self._interval.add(call, now)
-        if call.logged_in:
+        self._take_back(call)
+        if not self._is_wanted(call):
+            call.failures += 1
+            call.rank = Rank.FAILING
+            self._drop(call, RingOutcome.EXPIRED)
+        elif call.logged_in:
             self._forgive(call)
             call.phase = _HELD
         else:
             call.failures += 1
             call.rank = Rank.FAILING
             call.phase = _BACKING_OFF
-            self._backoff.add(call, call.failures, now)
+            self._backoffs[call.is_configured].add(call, call.failures, now)
+
+    def _is_wanted(self, call: Call) -> bool:
+        """Tell whether an account waits there that still has this target."""
+        return call.is_configured or call.is_crowded or bool(call.served or call.accounts)
+
+    def _take_back(self, call: Call) -> None:
+        """Let the accounts of an attempt wait again, beside those that came meanwhile."""
+        both = tuple(dict.fromkeys((*call.served, *call.accounts)))
+        call.served, call.accounts = (), both[:SHARED]
+        call.is_crowded = call.is_crowded or len(both) > SHARED
 
     def _forgive(self, call: Call) -> None:
         call.failures = 0
@@ -421,9 +440,13 @@ class Schedule:
     def _requeue(self, call: Call) -> None:
         """Let an attempt begin anew that has neither reached its target nor failed."""
         call.waits = True
+        self._take_back(call)
         if call.logged_in:
             self._forgive(call)
-        self._queue(call)
+        if self._is_wanted(call):
+            self._queue(call)
+        else:
+            self._drop(call, RingOutcome.EXPIRED)
 
     def _queue(self, call: Call) -> None:
         call.phase = _QUEUED
@@ -432,7 +455,8 @@ class Schedule:
 
     def _drop(self, call: Call, outcome: RingOutcome) -> None:
         """Give the notifications of a target up."""
-        call.waits = False
+        call.waits = call.is_crowded = False
+        call.served = call.accounts = ()
         call.until = -inf
         self._on_ring(Ring(call.account, call.target, outcome))
         if call in self._interval:
@@ -446,7 +470,7 @@ class Schedule:
         self._idle[call] = None
         if len(self._idle) > REMEMBERED:
             forgotten, _ = self._idle.popitem(last=False)
-            del self._calls[forgotten.target]
+            del self._calls[forgotten.key]
 
     def _tell(self, call: Call, outcome: RingOutcome, now: float) -> None:
         call.last = outcome

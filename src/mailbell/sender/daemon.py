@@ -133,6 +133,8 @@ class Daemon:
             horizon=max(last_used.ttl, send.backoff.longest),
             on_ring=self._on_ring,
             on_due=self._wake_dialer,
+            steady=steady,
+            secret=prepared.secret,
         )
         self._dialer = Dialer(
             self._schedule,
@@ -322,8 +324,12 @@ class Daemon:
 
     def _back_off(self, target: Target) -> float | None:
         now = trio.current_time()
-        outlook = self._schedule.outlook(target, now)
-        return now + outlook.wait if outlook.backs_off else None
+        waits = []
+        for is_configured in (True, False):
+            outlook = self._schedule.outlook(target, now, is_configured=is_configured)
+            if outlook.backs_off:
+                waits.append(outlook.wait)
+        return now + max(waits) if waits else None
 
     def _book_state(self) -> Book:
         book = self._book

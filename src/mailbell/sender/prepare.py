@@ -22,6 +22,7 @@ from mailbell.sandbox.policy_file import read_policy
 from mailbell.sender import cyrus_reader, resolver
 from mailbell.sender._address_book import AddressBook
 from mailbell.sender._binding import BACKLOG, PROGRAM, Sockets, open_sockets
+from mailbell.sender._call import SECRET
 from mailbell.sender._companion import Companion
 from mailbell.sender._hook_server import PLACES
 from mailbell.sender._local_service import CONTROL_CONNECTIONS
@@ -76,6 +77,7 @@ class Prepared:
         trusted: the users who may speak for every account.
         missing: names in `listen.trusted` that no user of this machine has.
         epoll: the dialer's own.
+        secret: no peer knows it; it is in the keys of addresses.
         resolver: finds the addresses of names; None: the configuration has no name.
         cyrus: reads the notify socket of Cyrus IMAP; None: it is off.
         confinement: what the process may do once it is locked in.
@@ -89,6 +91,7 @@ class Prepared:
     trusted: frozenset[int]
     missing: tuple[str, ...]
     epoll: select.epoll
+    secret: bytes
     resolver: Companion | None
     cyrus: Companion | None
     confinement: Confinement
@@ -139,6 +142,7 @@ def prepare(
         trusted=frozenset(numbers[name] for name in listen.trusted if name in numbers),
         missing=tuple(name for name in listen.trusted if name not in numbers),
         epoll=select.epoll(),
+        secret=os.urandom(SECRET),
         resolver=found,
         cyrus=reader,
         confinement=Confinement(
