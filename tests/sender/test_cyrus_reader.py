@@ -108,6 +108,20 @@ def test_when_it_has_ended_cyrus_gets_an_error_at_once(
         cyrus.send(mail("anna"))
 
 
+def test_it_gives_the_rest_and_ends_when_the_sender_asks(
+    companion: Companion, cyrus: socket.socket
+) -> None:
+    """More waits than the kernel keeps for the pair."""
+    for number in range(3_000):
+        cyrus.send(mail(f"u{number}"))
+    companion.pair.send(b"\0")
+    found = []
+    while data := companion.pair.recv(20_000):
+        found.append(data)
+    assert found == [mail(f"u{number}") for number in range(3_000)]
+    until(lambda: is_gone(companion.pid))
+
+
 def test_it_ends_with_the_sender(companion: Companion) -> None:
     companion.pair.close()
     until(lambda: is_gone(companion.pid))

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell.core.errors import OperatingSystemError
 from mailbell.core.sender_outcome import InputOutcome
-from mailbell.sender._datagram_server import ComsatServer, CyrusServer
+from mailbell.sender._datagram_server import LAST_WAIT, ComsatServer, CyrusServer
 from mailbell.sender._speakers import USER_BURST
 
 NEW = {"event": "MessageNew", "user": "anna", "uri": "imap://vm/user.anna;UIDVALIDITY=1;UID=1"}
@@ -125,3 +125,30 @@ async def test_the_sender_ends_with_the_reader_of_cyrus(autojump_clock: MockCloc
     with pytest.RaisesGroup(OperatingSystemError):
         await with_reader(body, front)
     assert front.bell.rung == ["anna@example.org"]
+
+
+@pytest.mark.parametrize(("ends", "has_all"), [(True, True), (False, False)])
+async def test_the_rest_is_taken_at_the_end_of_the_sender(
+    autojump_clock: MockClock, ends: bool, has_all: bool
+) -> None:
+    front = Front()
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setblocking(False)
+    with far, near:
+        far.send(cyrus(NEW))
+        if ends:
+            far.shutdown(socket.SHUT_WR)
+        began = trio.current_time()
+        assert await CyrusServer(near, front.reception, front.journal).drain() is has_all
+        assert trio.current_time() - began <= LAST_WAIT
+        assert far.recv(10) == b"\0"
+    assert front.bell.rung == ["anna@example.org"]
+
+
+async def test_a_reader_that_has_ended_may_have_lost_something(autojump_clock: MockClock) -> None:
+    front = Front()
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setblocking(False)
+    far.close()
+    with near:
+        assert not await CyrusServer(near, front.reception, front.journal).drain()

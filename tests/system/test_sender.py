@@ -281,6 +281,27 @@ def test_hooks_that_wait_at_an_orderly_end_are_rung_at_the_next_start(open_path:
         sender.until_logged("event=resumed accounts=300 ")
 
 
+def test_what_cyrus_said_before_an_orderly_end_is_rung_at_the_next_start(open_path: Path) -> None:
+    """More waits in the reader than it can pass on to a sender that does not read."""
+    more = "".join(account(f"user{n}", f"127.1.{n // 200}.{n % 200 + 1}:9") for n in range(400))
+    toml = settings(open_path, more, listen=f'cyrus = "{open_path}/cyrus"')
+    event = '{{"event":"MessageNew","user":"{0}","uri":"imap://m/user.{0};UIDVALIDITY=1"}}'
+    with (
+        ringing(open_path, toml) as sender,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as cyrus,
+    ):
+        cyrus.connect(str(open_path / "cyrus"))
+        sender.process.send_signal(signal.SIGSTOP)
+        for number in range(400):
+            data = event.format(f"user{number}").encode()
+            cyrus.send(b"mailbell\0EVENT\0\0\0\0" + b"0\0" + data + b"\0")
+        sender.process.send_signal(signal.SIGTERM)
+        sender.process.send_signal(signal.SIGCONT)
+        assert sender.process.wait(PATIENCE) == 0
+    with ringing(open_path, toml) as sender:
+        sender.until_logged('event=resumed accounts=400 why="rings that waited"')
+
+
 def test_after_an_end_out_of_order_every_account_with_a_target_is_rung(
     open_path: Path, target: Silent
 ) -> None:

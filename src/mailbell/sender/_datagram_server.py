@@ -7,6 +7,8 @@ import socket
 from functools import partial
 from typing import Final, NoReturn
 
+import trio
+
 from mailbell.core.errors import OperatingSystemError
 from mailbell.logs.journal import Journal
 from mailbell.sender import _comsat, _cyrus_event
@@ -14,12 +16,16 @@ from mailbell.sender._reception import Reception
 from mailbell.sender._speakers import Origin, Speaker
 from mailbell.serving.intake import Intake
 
-__all__ = ["ComsatServer", "CyrusServer"]
+__all__ = ["LAST_WAIT", "ComsatServer", "CyrusServer"]
 
 # Datagrams taken before other tasks run, and seconds until more are taken after as many. A forged
 # flood must not delay the hook's socket.
 BATCH: Final = 16
 REST: Final = 0.001
+
+LAST_WAIT: Final = 2.0
+"""Seconds for the rest of what the reader holds, at the end of the sender."""
+_THE_REST: Final = b"\0"
 
 _COMSAT: Final = Speaker(None, Origin.COMSAT)
 _CYRUS: Final = Speaker(None, Origin.CYRUS)
@@ -84,6 +90,22 @@ class CyrusServer:
                 it must end too. A service manager starts both again.
         """
         await self._intake.serve(self._take_untrusted)
+
+    async def drain(self) -> bool:
+        """Take all that the reader still holds, at the end of the sender. It ends the reader.
+
+        Returns:
+            Whether that was all. False: the reader did not say so in time.
+        """
+        with trio.move_on_after(LAST_WAIT):
+            try:
+                self._pair.send(_THE_REST)
+                await self.serve()
+            except OSError:
+                return False
+            except OperatingSystemError:
+                return True
+        return False
 
     def _receive_untrusted(self) -> bytes:
         data = self._pair.recv(_cyrus_event.MAX_DATAGRAM + 1)

@@ -202,8 +202,9 @@ class Store:
 
         Args:
             pending: the accounts that still wait for a ring. The next run rings them.
-            finished: whether this run has rung all that the run before had left. If not, the
-                next run finds an end that was not in order, and rings everybody.
+            finished: whether `pending` is all: this run has rung what the run before had left, and
+                has read what was said to it. If not, the next run finds an end that was not in
+                order, and rings everybody.
         """
         if self._connection is None:
             return

@@ -78,9 +78,10 @@ class _Reader:
         self._queue = CyrusQueue(parse_datagram_untrusted)
         self._journal = Journal(_write_line, time.monotonic)
         self._dropping = Switch(self._journal, "passing_on", "cyrus")
+        self._is_ending = False
 
     def serve(self) -> None:
-        """Serve until the sender ends."""
+        """Serve until the sender ends, or has all that waited and wants no more."""
         poll = select.poll()
         poll.register(self._cyrus, select.POLLIN)
         while True:
@@ -91,7 +92,11 @@ class _Reader:
                     self._take()
                 elif events & _ENDED and self._has_sender_ended():
                     return
+            if self._is_ending:
+                self._take()  # once more: with this process its socket ends
             self._pass_on()
+            if self._is_ending and not self._queue:
+                return
 
     def _take(self) -> None:
         for _ in range(_BATCH):
@@ -120,12 +125,14 @@ class _Reader:
         self._dropping.on()
 
     def _has_sender_ended(self) -> bool:
+        """Tell whether the sender has ended. A message of it says that it is about to."""
         try:
-            return not self._far.recv(1, socket.MSG_DONTWAIT)
+            self._is_ending = bool(self._far.recv(1, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return False
         except OSError:
             return True
+        return not self._is_ending
 
 
 def _write_line(line: str) -> bool:

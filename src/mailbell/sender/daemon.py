@@ -205,9 +205,10 @@ class Daemon:
         if "hook" not in self._prepared.sockets.activated:
             for hook in self._hooks:
                 hook.drain()
+        has_all = await self._drain_cyrus()
         self._reception.ring_late(trio.current_time(), all_of_them=True)
         waiting = dict.fromkeys(self._schedule.waiting())
-        self._store.close(waiting, finished=self._has_resumed)
+        self._store.close(waiting, finished=self._has_resumed and has_all)
         if self._failure is not None:
             raise self._failure
 
@@ -230,6 +231,15 @@ class Daemon:
         except MailbellError as error:
             self._failure = error
             nursery.cancel_scope.cancel()
+
+    async def _drain_cyrus(self) -> bool:
+        """Take the rest of the reader of Cyrus's socket; return whether nothing of it is lost."""
+        reader = self._prepared.cyrus
+        if reader is None:
+            return True
+        if self._failure is not None:  # it has ended, and what it held is unknown
+            return False
+        return await CyrusServer(reader.pair, self._reception, self._journal).drain()
 
     async def _ring_what_waited(self) -> None:
         """Ring what the last run accepted and may not have sent.
