@@ -1,16 +1,19 @@
-#!/usr/bin/python3 -IS
+#!/usr/bin/python3 -ISXutf8
 """The command mailbell-hook: a delivery or a login tells mailbell-sender, and does not wait for it.
 
-    mailbell-hook [--socket PATH] [--folder NAME] [--unless-spam] [ACCOUNT]
-    mailbell-hook [--socket PATH] [--folder NAME] [ACCOUNT] -- COMMAND [ARG...]
-    mailbell-hook [--socket PATH] --login [ACCOUNT] [-- COMMAND [ARG...]]
+    mailbell-hook [--socket=PATH] [--folder=NAME] [--unless-spam] [--account=NAME | ACCOUNT]
+    mailbell-hook [--socket=PATH] [--folder=NAME] [--account=NAME | ACCOUNT] -- COMMAND [ARG...]
+    mailbell-hook [--socket=PATH] --login [--account=NAME | ACCOUNT] [-- COMMAND [ARG...]]
 
-It ends with 0 whatever happens. Many mail servers answer another code with a second delivery, or
-report to the sender that the mail was not delivered. docs/hook.md describes the command.
+Without a command it ends with 0 whatever happens. Many mail servers answer another code with a
+second delivery, or report to the sender that the mail was not delivered. With `--` among the
+arguments the command delivers the mail, so it ends with 75 if it executes none: 0 would lose the
+mail. docs/hook.md describes the command.
 
 This file is the installed program. It imports nothing of ours, and of Python only what the
 interpreter has loaded or built in. It runs with CPython 3.9 and later. The interpreter compiles
-it at each start, so shorter code starts faster.
+it at each start, so shorter code starts faster. With -X utf8, which its first line has, the
+interpreter takes arguments in every locale so that their bytes can be had back (PEP 540).
 """
 
 import _signal
@@ -23,7 +26,7 @@ from posix import _exit
 # True for type checkers alone. The module typing takes longer to load than all of this file.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterator
 
     _Handler = Callable[[int, object], None]
 
@@ -43,6 +46,12 @@ _HEADER = 64 << 10
 _CHUNK = 64 << 10
 # The pause before the next read of a pipe that the mail server made non-blocking, in seconds.
 _PAUSE = 0.01
+# sysexits.h, EX_TEMPFAIL: the mail server keeps the mail and tries again.
+_TRY_AGAIN = 75
+# Options with a value. It is the next argument, or stands after a `=`.
+_VALUED = (b"--account", b"--folder", b"--socket")
+# What CPython may have set LC_CTYPE to (PEP 538).
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 # Fields with which a filter marks a mail, and how the value begins; both in lower case.
 _MARKS = {b"x-spam-flag": b"yes", b"x-spam-status": b"yes", b"x-virus-status": b"infected"}
 
@@ -57,11 +66,12 @@ def main(words: "list[bytes]") -> None:
     Args:
         words: the arguments.
     """
-    end = words.index(b"--") if b"--" in words else len(words)
+    end = _separator(words)
     arguments, command = words[:end], words[end + 1 :]
+    given: Container[bytes] = arguments
     left = _SECONDS
     try:
-        options = _options(arguments)
+        given = options = _options(arguments)
         path, line = options.get(b"--socket", _SOCKET), _line(options)
         if b"--unless-spam" not in options:
             _send(path, line)
@@ -73,13 +83,25 @@ def main(words: "list[bytes]") -> None:
         _log(f"not sent: {_reason(failure)}")
     if command:
         _execute(command)
-    elif end < len(words):
+        return
+    if b"--" in words:
         _log("not executed: no command follows --")
-    elif b"--login" not in arguments:
+    if end >= len(words) and b"--login" not in given:
         _drain(left)
 
 
 # --- what is sent ---------------------------------------------------------------
+
+
+def _separator(words: "list[bytes]") -> int:
+    """Return the place of the `--` before the command, or any place after the last argument.
+
+    The value of an option is never that `--`: the sender of a mail may choose the value.
+    """
+    place = 0
+    while place < len(words) and words[place] != b"--":
+        place += 2 if words[place] in _VALUED else 1
+    return place
 
 
 def _options(arguments: "list[bytes]") -> "dict[bytes, bytes]":
@@ -87,21 +109,29 @@ def _options(arguments: "list[bytes]") -> "dict[bytes, bytes]":
     found: dict[bytes, bytes] = {}
     rest = iter(arguments)
     for word in rest:
-        name, value = word, b""
-        if word in (b"--socket", b"--folder"):
-            value = next(rest, b"")
-            if not value:
-                raise _NotSentError(f"{_shown(word)} needs a value")
-        elif word[:1] != b"-":
-            name, value = b"", word
-        elif word not in (b"--login", b"--unless-spam"):
-            raise _NotSentError(f"there is no option {_shown(word)}")
+        name, value = _option(word, rest)
         if name in found:
             raise _NotSentError(f"{_shown(name) if name else 'the account'} is given twice")
         found[name] = value
     if b"--login" in found and (b"--folder" in found or b"--unless-spam" in found):
         raise _NotSentError("--login reads no mail and has no folder")
     return found
+
+
+def _option(word: bytes, rest: "Iterator[bytes]") -> "tuple[bytes, bytes]":
+    """Return the name of an option and its value, which may be the next argument."""
+    name, attached, value = word.partition(b"=")
+    if name in _VALUED:
+        value = value if attached else next(rest, b"")
+        if not value:
+            raise _NotSentError(f"{_shown(name)} needs a value")
+        return b"" if name == b"--account" else name, value
+    if word[:1] != b"-":
+        return b"", word
+    if word not in (b"--login", b"--unless-spam"):
+        # Its text may be an account.
+        raise _NotSentError("an argument begins with - and is no option")
+    return word, b""
 
 
 def _line(options: "dict[bytes, bytes]") -> bytes:
@@ -187,7 +217,7 @@ def _send_unless_marked(path: bytes, line: bytes) -> float:
 
     def send_and_end(_number: int, _frame: object) -> None:
         send()  # the rest of the header did not come in time
-        _exit(0)
+        _exit(_code())
 
     _limit(_SECONDS, send_and_end)
     _read_header(header)
@@ -265,11 +295,18 @@ def _limit(seconds: float, late: "_Handler") -> None:
 
 
 def _execute(command: "list[bytes]") -> None:
-    """Execute the command with the environment and the descriptors of this process."""
+    """Execute the command with the environment and the descriptors of this process.
+
+    Returns:
+        only if it cannot be executed.
+    """
     # CPython ignores these two when it starts. It does not say what they were before.
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
-    _restore_locale()
+    try:
+        _restore_locale()
+    except Exception as failure:  # the command is executed all the same
+        _log(f"LC_CTYPE is not restored: {_reason(failure)}")
     program, reason = command[0], ""
     folders = [b""]
     if b"/" not in program:
@@ -285,7 +322,7 @@ def _execute(command: "list[bytes]") -> None:
 
 def _restore_locale() -> None:
     # PEP 538: in the locale C, CPython changes LC_CTYPE in its own environment.
-    if not sys.flags.utf8_mode or posix.environ.get(b"LC_ALL"):
+    if posix.environ.get(b"LC_ALL") or posix.environ.get(b"LC_CTYPE") not in _COERCED:
         return
     for entry in _first_environment().split(b"\0"):
         if entry.startswith(b"LC_CTYPE="):
@@ -343,12 +380,19 @@ def _is_logged(text: str, kind: int, end: bytes) -> bool:
     return True
 
 
+def _code() -> int:
+    """Return the code to end with if no command is executed."""
+    # Not only the `--` before a command counts: `--folder $NAME -- COMMAND` without quotes, where
+    # NAME is empty, has one that is a value, and a mail to deliver all the same.
+    return _TRY_AGAIN if "--" in sys.argv else 0
+
+
 def _end(_number: int, _frame: object) -> None:
-    _exit(0)
+    _exit(_code())
 
 
-def _end_with_zero() -> None:
-    """Let the signals that end a process end this one with code 0."""
+def _end_by_signal() -> None:
+    """Let the signals that end a process end this one with the same code as everything else."""
     for number in (
         _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2,
         _signal.SIGALRM, _signal.SIGTERM, _signal.SIGXCPU, _signal.SIGVTALRM, _signal.SIGPROF,
@@ -361,9 +405,9 @@ def _end_with_zero() -> None:
 
 if __name__ == "__main__":
     try:
-        _end_with_zero()
+        _end_by_signal()
         encoding = sys.getfilesystemencoding()
         main([word.encode(encoding, "surrogateescape") for word in sys.argv[1:]])
     finally:
         # Not sys.exit(): it would flush standard output, and could fail there.
-        _exit(0)
+        _exit(_code())

@@ -154,12 +154,16 @@ def start(
 
 
 def run(
-    *words: str | bytes | Path, env: Environment | None = None, through: Words = (), **options: Any
+    *words: str | bytes | Path,
+    env: Environment | None = None,
+    through: Words = (),
+    code: int = 0,
+    **options: Any,
 ) -> None:
-    """Run the hook. It must end with 0, and print nothing."""
+    """Run the hook. It must end with this code, and print nothing."""
     with start(*words, env=env, through=through, **options) as process:
         output = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, *output) == (0, b"", b"")
+    assert (process.returncode, *output) == (code, b"", b"")
 
 
 @cache

@@ -22,6 +22,14 @@ SENT = [
     (["--folder", "Entwürfe"], {"USER": "jürgen"}, "new jürgen Entwürfe\n".encode()),
     (["--folder", "--login", "alice"], {}, b"new alice --login\n"),
     ([], {"USER": "-x"}, b"new -x\n"),
+    (["--folder=INBOX"], MAIL, b"new recipient@example.org INBOX\n"),
+    (["--folder=a=b", "c=d"], {}, b"new c=d a=b\n"),
+    # Whatever the sender of the mail chooses, the attached value is a value.
+    (["--account=--"], {}, b"new --\n"),
+    (["--account=--login"], DOVECOT, b"new --login\n"),
+    (["--account=-secret", "--folder=--"], {}, b"new -secret --\n"),
+    (["--account=--socket=/nowhere"], {}, b"new --socket=/nowhere\n"),
+    (["--account", "--folder=x"], {}, b"new --folder=x\n"),
     (["--unless-spam", "alice"], {}, b"new alice\n"),  # there is no mail that says spam
     (["a" * 507], {}, b"new " + b"a" * 507 + b"\n"),
     (["--login"], DOVECOT, b"seen anna 192.0.2.10\n"),
@@ -55,7 +63,11 @@ NOTHING = [
     (["--folder", "a\nnew bob"], MAIL),
     (["--folder", "a" * 600], MAIL),
     (["--folder", "a", "--folder", "b"], MAIL),
-    (["--folder=INBOX"], MAIL),
+    (["--folder="], MAIL),
+    (["--account="], MAIL),
+    (["--login=x"], MAIL),
+    (["--account=alice", "bob"], {}),
+    (["--account=a\nnew b"], MAIL),
     (["--login"], MAIL),
     (["--login"], {"IP": "192.0.2.10"}),
     (["--login"], {"USER": "", "IP": "192.0.2.10"}),
@@ -174,5 +186,5 @@ def test_every_interpreter_that_is_here_runs_it(tmp_path: Path, python: Path) ->
 
 def test_the_first_line_names_one_of_them() -> None:
     first = Path(HOOK).read_text().partition("\n")[0]
-    assert re.fullmatch(r"#!/usr/bin/python3 -IS", first)
+    assert re.fullmatch(r"#!/usr/bin/python3 -ISXutf8", first)
     assert Path("/usr/bin/python3") in INTERPRETERS.values()
