@@ -747,9 +747,18 @@ def test_one_that_another_agent_has_by_now_is_an_error(
             assert f"pid {other.pid})" in str(caught.value)
 
 
-def test_the_sessions_of_its_commands_are_known_in_the_new_files_too(place: str) -> None:
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """A session with a process that lives. That of the tests may be outside of their namespace."""
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        yield Session.of(process.pid)
+
+
+def test_the_sessions_of_its_commands_are_known_in_the_new_files_too(
+    place: str, session: Session
+) -> None:
     with take(place, "fetch", ["work"]) as turn:
-        session = Session.of(os.getsid(0))
         turn.note([session])
         shutil.rmtree(place)
         assert turn.renew()
@@ -760,12 +769,14 @@ def test_the_sessions_of_its_commands_are_known_in_the_new_files_too(place: str)
         turn.note([])
 
 
-def test_a_command_of_another_agent_that_was_killed_meanwhile_keeps_it(place: str) -> None:
+def test_a_command_of_another_agent_that_was_killed_meanwhile_keeps_it(
+    place: str, session: Session
+) -> None:
     """The agent for all accounts looks into the files of all accounts, as at its start."""
     with take(place, "fetch", ALL) as turn:
         shutil.rmtree(place)
         Path(place).mkdir(mode=0o700)
-        Path(place, "fetch:work").write_bytes(b"1\n" + Session.of(os.getsid(0)).note() + b"\n")
+        Path(place, "fetch:work").write_bytes(b"1\n" + session.note() + b"\n")
         with pytest.raises(TemporaryError, match="which an earlier mailbell run started"):
             turn.renew()
 

@@ -35,6 +35,7 @@ __all__ = [
     "Publish",
     "Subject",
     "Tally",
+    "can_emulate",
     "cross_compiled",
     "decoded",
     "emulated",
@@ -57,6 +58,7 @@ NATIVE: Final = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), 0
 HERE: Final = Path(__file__).parent
 # Debian's Python and libseccomp for aarch64, unpacked by .ci/run.
 AARCH64_ROOT: Final = HERE.parents[2] / ".cache" / "aarch64"
+AARCH64_PYTHON: Final = AARCH64_ROOT / "usr" / "bin" / "python3"
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,14 @@ def _only_on_x86_64() -> None:
         pytest.skip("of x86-64 only")
 
 
+def can_emulate() -> bool:
+    """Tell whether this machine has an emulator and a Python for aarch64."""
+    return shutil.which("qemu-aarch64") is not None and AARCH64_PYTHON.exists()
+
+
 @cache
 def _compiled_there() -> bytes:
-    emulator = shutil.which("qemu-aarch64")
-    python = AARCH64_ROOT / "usr" / "bin" / "python3"
+    emulator, python = shutil.which("qemu-aarch64"), AARCH64_PYTHON
     if emulator is None or not python.exists():
         pytest.skip("needs qemu-user and a Python for aarch64 in .cache, as .ci/run has them")
     modules = (Path(mailbell.__file__).parents[1], Path(pyseccomp.__file__).parent)
