@@ -26,7 +26,7 @@ PROGRAMS: Final = ("mailbelld", "mailbell-sender")
 # How many of each are at least seen, so that a run in which nothing was watched is noticed.
 SEEN: Final = {"mailbelld": 50, "mailbell-sender": 15}
 PERMITTED: Final = 40  # calls, at most
-MINUTES: Final = 8
+MINUTES: Final = 15
 # Whether these are needed depends on the machine or on its Python, not on the daemon.
 DEPENDS: Final = {"clock_gettime", "fstat", "futex", "recvfrom"}
 
