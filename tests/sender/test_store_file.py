@@ -234,7 +234,7 @@ def test_a_file_that_crashes_its_reader(
 
 
 def examined_leaving_no_child(used: Bench) -> Examined:
-    """Examine the file in a process without other children: the tests have children of their own."""
+    """Examine the file in a process without other children. The tests have some of their own."""
 
     def inside() -> Examined:
         found = examine(str(used.path), None)
