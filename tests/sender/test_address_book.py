@@ -186,6 +186,23 @@ def test_old_accounts_are_forgotten_a_few_at_a_time() -> None:
     assert one.horizon(TTL + 1) == 1.0
 
 
+def test_accounts_whose_places_in_the_index_collide_are_found_and_go() -> None:
+    """Of a thousand accounts many have the same place; each that goes closes its gap.
+
+    The first twenty are seen again and again. So those that came after them go before them.
+    """
+    one, naive = book(accounts=64), NaiveBook(4, 64)
+    names = [f"user{number}@example.org" for number in range(1000)]
+    for number, name in enumerate(names):
+        for each in (name, *names[:20]):
+            one.see(each, v4(1), number / 1000)
+            naive.see(each, v4(1), number / 1000)
+        assert one.fresh(name, 1.0) == (v4(1),)
+    kept = {name for name in names if one.fresh(name, 1.0)}
+    assert len(kept) == len(one)
+    assert kept <= {name for name in names if naive.logins(name, 1.0)}
+
+
 def test_what_cannot_be_restored_is_refused() -> None:
     one = book(addresses=1, accounts=1)
     assert not one.restore("nobody", [])
