@@ -197,7 +197,7 @@ def _fill_book(sender: Ringer, accounts: int) -> None:
     while sender.status().book.accounts < accounts:
         if time.monotonic() > last:
             raise Failed(f"of {accounts} logins {sender.status().book.accounts} were noted")
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two questions
 
 
 def _ring_all(sender: Ringer, count: int, accounts: int) -> list[int]:
@@ -206,6 +206,7 @@ def _ring_all(sender: Ringer, count: int, accounts: int) -> list[int]:
     with sender.connect() as sock:
         began = time.monotonic()
         for n in range(count):
+            # The load is so many a second.
             time.sleep(max(0.0, began + n / _PER_SECOND - time.monotonic()))
             written.append(time.monotonic_ns())
             sock.sendall(f"new a{n % accounts}\n".encode())
@@ -221,7 +222,7 @@ def _settled(sender: Ringer, answering: int) -> dict[str, int]:
             return rings
         if time.monotonic() > last:
             raise Failed(f"of {answering} notifications {rings['sent']} were sent")
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two questions, which take processor time from what is measured
 
 
 def _matched(written: list[int], arrived: list[tuple[int, int]], accounts: int) -> Iterator[float]:

@@ -211,5 +211,6 @@ def test_the_compiled_program_answers_as_the_text_says(
 def test_how_little_is_permitted(record_property: Publish) -> None:
     counts = {subject.program: len(subject.policy.permitted) for subject in SUBJECTS}
     for program, count in counts.items():
-        record_property(f"sandbox: permitted calls of {program}", count)
+        if program != "mailbell-sender":  # test_whole_suite.py tells it, and figures add up
+            record_property(f"sandbox: permitted calls of {program}", count)
     assert counts == {"mailbell-sender": 33, "mailbell-cyrus": 16, "mailbell-resolver": 22}

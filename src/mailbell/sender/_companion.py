@@ -158,7 +158,7 @@ def _be_companion(
         keep_descriptors(keep)
         run(far)
         code = os.EX_OK
-    except BaseException as error:
+    except BaseException as error:  # nothing may return into the code of the sender
         _report(far, error)
     finally:
         os._exit(code)

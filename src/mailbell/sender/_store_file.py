@@ -207,7 +207,7 @@ def _be_child(path: str, identity: credentials.Identity | None, writer: int) -> 
     except OSError as error:
         words = f"{error.strerror}: {error.filename}", _permission_remedy(path)
         report = "\0".join((Verdict.UNUSABLE, *words)).encode(errors="replace")
-    except BaseException as error:
+    except BaseException as error:  # nothing may return into the code of the sender
         report = f"{Verdict.UNUSABLE}\0{type(error).__name__}: {error}\0".encode(errors="replace")
     finally:
         with suppress(OSError):

@@ -297,7 +297,7 @@ class _Resolver:
         """Read an answer. A bug there costs this answer only."""
         try:
             return self._read(data, kind)
-        except Exception as error:
+        except Exception as error:  # a bug that one answer meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where="name server", error=repr(error))
             return Reply((), 0, Reason.FAILED)
 
