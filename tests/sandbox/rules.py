@@ -130,8 +130,8 @@ def numbers_in(policy: Policy, *several: str) -> dict[str, Numbers]:
         for value in (value for c in entry.conditions for value in c.values):
             if value.text in policy.placeholders and value.number is not None:
                 found.setdefault(value.text, set()).add(value.number)
-    meant: dict[str, Numbers] = {
-        name: tuple(sorted(numbers)) if name in several else min(numbers)
-        for name, numbers in found.items()
-    }
-    return {**meant, "SELF": os.getpid()}
+    meant: dict[str, Numbers] = {"SELF": os.getpid()}
+    for name, numbers in found.items():
+        in_order = tuple(sorted(numbers))
+        meant[name] = in_order if name in several else in_order[0]
+    return meant
