@@ -79,6 +79,8 @@ HOUSE: Final = (
         ("local_event", "sandbox", "listener", "sender_status", "sender", "reply", "sender_reply"),
     ),
     Room(3, "logs", ("journal", "switch")),
+    # What makes a mail server ring.
+    Room(3, "recipes", ("facts", "steps", "recipe"), ("__init__",)),
     # The boundary to the operating system. Only here are ctypes, ids and raw socket options.
     Room(
         3,
