@@ -11,7 +11,7 @@ WORKERS ?= 4
 
 BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
-SOURCES := pyproject.toml README.md $(shell find src policy examples -type f -not -name '*.pyc' 2>/dev/null)
+SOURCES := pyproject.toml README.md $(shell find src policy examples servers -type f -not -name '*.pyc' 2>/dev/null)
 
 .PHONY: run test suite lint fuzz bench bench-quick clean
 

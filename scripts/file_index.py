@@ -17,8 +17,8 @@ BEGIN: Final = "<!-- files: scripts/file_index.py --write -->\n"
 END: Final = "<!-- /files -->\n"
 # The folders that the section shows, in its order.
 ROOMS: Final = (
-    *("core", "varlink", "limits", "configuration", "syscalls", "interfaces", "logs", "_sys"),
-    *("sandbox", "serving", "client", "listener", "agent", "cli"),
+    *("core", "varlink", "limits", "configuration", "syscalls", "interfaces", "logs", "recipes"),
+    *("_sys", "sandbox", "serving", "client", "listener", "agent", "cli"),
 )
 FOLDERS: Final = (
     *(f"src/mailbell/{room}" for room in ROOMS),

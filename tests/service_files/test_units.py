@@ -1,6 +1,7 @@
 """The units say what the daemon expects, nothing is misspelt, and little is left open."""
 
 import re
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,3 +173,18 @@ def test_every_file_stands_in_the_wheel_as_in_the_repository(installed: str, fol
 
     assert len(files(ROOT / folder)) > 5
     assert files(POLICY.parent / installed) == files(ROOT / folder)
+
+
+def test_what_mail_servers_execute_is_installed_with_its_permission_to_be_executed() -> None:
+    def files(folder: Path) -> dict[str, tuple[bytes, bool]]:
+        found = (path for path in folder.rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(folder)): (path.read_bytes(), bool(path.stat().st_mode & 0o111))
+            for path in found
+        }
+
+    installed = Path(sysconfig.get_path("data"), "share", "mailbell", "servers")
+    expected = files(ROOT / "servers")
+    assert files(installed) == expected
+    for name, (data, executable) in expected.items():
+        assert executable is data.startswith(b"#!"), name
