@@ -1,0 +1,160 @@
+"""What is shown for every mail server and every mechanism: it rings, and mail never suffers."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from typing import Final
+
+from harness.daemon import until
+from harness.sending import Sender
+from mail_servers.laptop import Laptop
+from mail_servers.machine import HOOK, Machine
+from mail_servers.results import record
+from mail_servers.server import MailServer
+
+__all__ = ["HOOK_FAULTS", "SENDER_FAULTS", "Way", "delivered_once", "hook_replaced", "rings"]
+
+SENDER_FAULTS: Final = ("sender absent", "sender stopped", "sender killed")
+HOOK_FAULTS: Final = ("hook missing", "hook exits with 75", "hook hangs")
+"""What may be wrong with a hook that is a program. A socket has the other faults only."""
+
+_HANGS: Final = 20  # seconds
+_ROUNDS: Final = 5
+_numbers = count(1)
+
+
+class Way:
+    """A mechanism of a recipe, as it is used on a server.
+
+    Args:
+        name: of the recipe's way.
+        trusted: users of listen.trusted.
+        listen: further keys of [listen].
+        account: makes the account's name from the user's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        trusted: Sequence[str] = (),
+        listen: str = "",
+        account: Callable[[str], str] = str,
+    ) -> None:
+        self.name = name
+        self.trusted = trusted
+        self.listen = listen
+        self.account = account
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def subject(word: str) -> str:
+    """Return a subject that no other mail of this run has."""
+    return f"{word}-{next(_numbers)}"
+
+
+def rings(server: MailServer, way: Way, laptop: Laptop, user: str) -> None:
+    """A mail rings the user's machine, each mail once, after it is visible in the mailbox."""
+    laptop.forget()
+    delays = []
+    with server.sending(way.account(user), trusted=way.trusted, listen=way.listen) as sender:
+        for _ in range(_ROUNDS):
+            mail = subject(way.name)
+            before = laptop.count()
+            server.deliver(mail, user)
+            told, printed = laptop.rung()
+            assert told["source"] == "192.0.2.1"
+            # Visible before the notification was printed: there is nothing to wait for.
+            visible = dict(server.arrived(user)).get(mail)
+            assert visible is not None, f"{mail} was not there when it rang: {sender.lines()}"
+            assert visible <= printed
+            delays.append(1000 * (printed - visible))
+            server.until_settled()
+            assert laptop.count() == before + 1, sender.lines()
+        inputs = sender.status().inputs
+        assert inputs["accepted"] == _ROUNDS
+    assert [name for name, _ in server.arrived(user)].count(mail) == 1
+    record(server.name, server.version(), way.name, milliseconds=sorted(delays)[_ROUNDS // 2])
+
+
+def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: str) -> None:
+    """With a fault of ours, a mail is delivered exactly once, and nobody gets a report.
+
+    While the fault lasts, later mail of another user is delivered too.
+    """
+    mail, later = subject(fault.replace(" ", "-")), subject("later")
+    reports = len(server.arrived("berta"))
+    with faulty(server, way, fault, user, other) as lasting:
+        server.deliver(mail, user)
+        server.until_arrived(mail, user)
+        until(lasting, f"{fault}, for real")
+        server.deliver(later, other)
+        server.until_arrived(later, other)
+        assert lasting(), "the later mail came after the fault only"
+        if fault == "hook hangs":
+            until(lambda: not _hanging(server.machine), "the end of the hooks")
+    server.until_settled()
+    assert server.subjects(user).count(mail) == 1
+    assert server.subjects(other).count(later) == 1
+    assert server.arrived("berta")[reports:] == []
+
+
+@contextmanager
+def faulty(server: MailServer, way: Way, fault: str, *users: str) -> Iterator[Callable[[], object]]:
+    """Let something of ours be wrong during the block.
+
+    Yields:
+        what tells whether the fault lasts and the hook has met it, where that can be seen.
+    """
+    with ExitStack() as stack:
+        if fault != "sender absent":
+            accounts = [way.account(user) for user in users]
+            sender = stack.enter_context(
+                server.sending(*accounts, trusted=way.trusted, listen=way.listen)
+            )
+            if fault == "sender stopped":
+                stack.enter_context(stopped(sender))
+            elif fault == "sender killed":
+                sender.kill()
+        if fault == "hook missing":
+            stack.enter_context(hook_replaced(server.machine, None))
+        elif fault == "hook exits with 75":
+            stack.enter_context(hook_replaced(server.machine, "exit 75"))
+        elif fault == "hook hangs":
+            stack.enter_context(hook_replaced(server.machine, f"exec sleep {_HANGS}.125"))
+            yield lambda: _hanging(server.machine)
+            return
+        yield lambda: True
+
+
+@contextmanager
+def stopped(sender: Sender) -> Iterator[None]:
+    """Let the sender not run, as SIGSTOP does it, during the block."""
+    os.kill(sender.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(sender.pid, signal.SIGCONT)
+
+
+@contextmanager
+def hook_replaced(machine: Machine, script: str | None) -> Iterator[None]:
+    """Let the hook be a shell script, or missing, during the block."""
+    aside = f"{HOOK}.aside"
+    machine.path(HOOK).rename(machine.path(aside))
+    try:
+        if script is not None:
+            machine.write(HOOK, f"#!/bin/sh\n{script}\n", mode=0o755)
+        yield
+    finally:
+        machine.path(aside).replace(machine.path(HOOK))
+
+
+def _hanging(machine: Machine) -> bool:
+    """Return whether a hook hangs in the machine."""
+    found = machine.run("pgrep", "-f", f"^sleep {_HANGS}\\.125$", check=False)
+    return bool(found.strip())
