@@ -44,6 +44,7 @@ VALID = """
 settle = "2s"
 settle_max = "20s"
 min_gap = "1m"
+login_delay = "5m"
 timeout = "10m"
 backoff = "1m..1h"
 poll = "2h"
@@ -56,10 +57,12 @@ client = "mbsync"
 args = ["inbox"]
 then = ["notmuch", "new"]
 ok_codes = [3]
+busy_codes = [9]
 lock = "mbsync"
 settle = "500ms"
 settle_max = "5s"
 min_gap = "10s"
+login_delay = "0s"
 timeout = "1m"
 backoff = "1s..2s"
 poll = "0"
@@ -103,13 +106,14 @@ def test_every_key_arrives() -> None:
         command=("mbsync", "-q", "inbox"),
         then=("notmuch", "new"),
         ok_codes=frozenset({0, 3}),
+        busy_codes=frozenset({9}),
         lock="mbsync",
         timing=Timing(0.5, 5, 10, 60, backoff=1, backoff_max=2, poll=0),
     )
     assert getmail == Job(
         name="getmail",
         command=("/usr/bin/getmail", "-q"),
-        timing=Timing(2, 20, 60, 600, backoff=60, backoff_max=3600, poll=7200),
+        timing=Timing(2, 20, 60, 600, backoff=60, backoff_max=3600, poll=7200, login_delay=300),
         on_start=False,
         network_up=False,
     )
@@ -339,7 +343,8 @@ class TestOptions:
                 "accounts": ("work", "office@example.org"), "client": "mbsync", "args": ["inbox"],
                 "then": "notmuch new", "ok_codes": "3", "lock": "mbsync", "settle": "500ms",
                 "settle_max": "5s", "min_gap": "10s", "timeout": "1m", "backoff": "1s..2s",
-                "poll": "0", "on_start": True, "network_up": True, "name": "work",
+                "poll": "0", "login_delay": "0s", "busy_codes": "9",
+                "on_start": True, "network_up": True, "name": "work",
             },
             PRESETS,
         )  # fmt: skip
@@ -378,6 +383,7 @@ class TestOptions:
             ({"command": ["x"], "then": "'' b"}, ["--then[0]"]),
             ({"command": ["x"], "ok_codes": "0,x,256,"}, [f"--ok-codes[{n}]" for n in (1, 2, 3)]),
             ({"command": ["x"], "ok_codes": "1" * 5000}, ["--ok-codes[0]"]),
+            ({"command": ["x"], "busy_codes": "9,"}, ["--busy-codes[1]"]),
             ({"command": ["x"], "accounts": ("a", "b c")}, ["--account[1]"]),
             ({"command": [""]}, ["COMMAND[0]"]),
             ({"command": ["x", "{account}"]}, ["--account"]),
@@ -494,7 +500,7 @@ def bounds_of(annotation: Any) -> str:
         return f"{least}{meta.max_length}"
     if meta.ge is None:
         return ""
-    return f"{Duration(meta.ge)} to {Duration(meta.le)}".replace("0h to", "0s to")
+    return f"{Duration(meta.ge)} to {Duration(meta.le)}"
 
 
 @pytest.mark.parametrize("key", [key for key in JOB_KEYS if bounds_of(JOB_KEYS[key])])
@@ -511,11 +517,13 @@ def test_the_document_has_the_bounds(key: str) -> None:
         ("poll", '"168h"', '"169h"'),
         ("settle", '"0s"', '"11s"'),
         ("min_gap", '"100ms"', '"99ms"'),
+        ("login_delay", '"24h"', '"1441m"'),
         ("name", f'"{"n" * 64}"', f'"{"n" * 65}"'),
         ("lock", f'"{"n" * 32}"', f'"{"n" * 33}"'),
         ("accounts", str([f"a{n}" for n in range(64)]), str([f"a{n}" for n in range(65)])),
         ("then", str(["x"] * 200), str(["x"] * 257).replace(",", ",\n")),
         ("ok_codes", "[0, 255]", "[256]"),
+        ("busy_codes", "[9, 75]", "[-1]"),
     ],
 )
 def test_a_bound_is_where_it_is_said_to_be(key: str, inside: str, outside: str) -> None:

@@ -56,6 +56,43 @@ def test_between_two_starts_is_a_gap() -> None:
     assert pace.due == 31.0
 
 
+def test_a_server_that_refuses_early_logins_has_its_time_after_the_end_of_a_run() -> None:
+    """The run may have logged in at its very end, and the next one at its very start."""
+    pace = Pace(Timing(min_gap=60.0, login_delay=60.0), 0.0)
+    pace.ring(0.0, Trigger.NETWORK)
+    starts(pace, 1.0)
+    pace.ring(2.0, Trigger.NETWORK)
+    pace.ended(11.0, ok=True)
+    assert pace.due == 71.0
+    starts(pace, 71.0)
+    pace.ended(72.0, ok=False)
+    pace.ring(72.0, Trigger.RESUME)
+    assert pace.due == 132.0  # no failure and no other cause shortens it
+
+
+def test_a_server_that_is_busy_is_no_failure() -> None:
+    pace = Pace(TIMING, 0.0)
+    pace.ring(0.0, Trigger.NETWORK)
+    now = 1.0
+    for _ in range(3):
+        starts(pace, now)
+        pace.ended(now + 1, ok=False, busy=True)
+        pace.ring(now + 2, Trigger.NETWORK, 0)
+        assert (pace.failures, pace.due) == (0, now + 31.0)
+        now += 31.0
+    assert starts(pace, now) == Pending(Trigger.NETWORK, 0)
+    pace.ended(now, ok=True)
+    assert pace.due == now + TIMING.poll
+
+
+def test_a_busy_server_is_asked_again_without_a_notification() -> None:
+    pace = Pace(Timing(poll=0), 0.0)
+    pace.ring(0.0, Trigger.START)
+    starts(pace, 1.0)
+    pace.ended(40.0, ok=False, busy=True)
+    assert starts(pace, 70.0) == Pending(Trigger.RETRY, 0)
+
+
 def test_whatever_comes_during_a_run_is_one_more() -> None:
     pace = Pace(TIMING, 0.0)
     pace.ring(0.0, Trigger.NETWORK)
@@ -154,7 +191,8 @@ class Model:
         default_factory=list
     )  # the notifications since the last start
     start: float | None = None  # the start of the last run
-    ends: list[tuple[float, bool]] = field(default_factory=list)
+    # The end of each run, and whether it succeeded; None: the server was busy.
+    ends: list[tuple[float, bool | None]] = field(default_factory=list)
     running: bool = False
     told: int = 0
     forgotten: int = 0  # the ends before this index are forgotten
@@ -165,14 +203,19 @@ class Model:
         for _, ok in reversed(self.ends[self.forgotten :]):
             if ok:
                 break
-            count += 1
+            count += ok is False
         return count
+
+    def busy(self) -> bool:
+        """Whether the last run found the server busy."""
+        return any(ok is None for _, ok in self.ends[self.forgotten :][-1:])
 
     def may_start(self, now: float) -> bool:
         return (
             not self.running
             and self.is_wanted(now)
             and (self.start is None or now >= self.start + self.timing.min_gap)
+            and (not self.ends or now >= self.ends[-1][0] + self.timing.login_delay)
             and now >= self.forgiven()
         )
 
@@ -182,10 +225,12 @@ class Model:
         )
         idle = self.ends[-1][0] if self.ends else self.born
         asleep = bool(self.timing.poll) and not self.rings and now >= idle + self.timing.poll
-        return quiet or asleep or self.failures() > 0
+        return quiet or asleep or self.failures() > 0 or self.busy()
 
     def forgiven(self) -> float:
         failed = self.failures()
+        if self.busy():
+            return self.ends[-1][0] + self.timing.backoff
         if not failed:
             return self.born
         delay = self.timing.backoff
@@ -215,8 +260,10 @@ timings = st.builds(
     backoff=st.sampled_from([1.0, 30.0]),
     backoff_max=st.sampled_from([30.0, 100.0]),
     poll=st.sampled_from([0.0, 60.0]),
+    login_delay=st.sampled_from([0.0, 20.0]),
 )
-happenings = st.lists(st.tuples(quarters, st.sampled_from(["ring", "wake", "look", "good", "bad"])))
+ENDS: Final = {"good": True, "bad": False, "busy": None}
+happenings = st.lists(st.tuples(quarters, st.sampled_from(["ring", "wake", "look", *ENDS])))
 
 
 @given(timings, happenings)
@@ -232,9 +279,9 @@ def test_the_model_would_do_the_same(timing: Timing, happened: list[tuple[float,
             pace.ring(now, Trigger.RESUME, 0)
             model.rings.append((now, 0))
             model.forgotten = len(model.ends)
-        elif what in {"good", "bad"} and model.running:
-            ok = what == "good"
-            pace.ended(now, ok=ok)
+        elif what in ENDS and model.running:
+            ok = ENDS[what]
+            pace.ended(now, ok=bool(ok), busy=ok is None)
             model.ends.append((now, ok))
             model.running = False
         step = model.expected(now)

@@ -254,6 +254,23 @@ async def test_what_follows_runs_after_success_only(
     assert [argv[0] for _, argv in commands.runs] == ["fetch", "fetch", "index", "fetch", "index"]
 
 
+async def test_a_busy_mail_server_is_asked_again_and_no_failure_is_logged(
+    autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery
+) -> None:
+    job = Job("mail", ("fetch",), then=("index",), busy_codes=frozenset({0, 9}))
+    commands.seconds, commands.codes = 0.0, [9, 0, 0]
+    log = Lines()
+    worker = Worker(job, log, trio.Lock(), Running(), Places())
+    nursery.start_soon(worker.serve)
+    worker.ring(Trigger.NETWORK, count=1, account="work")
+    await trio.sleep(1000)
+    assert [argv[0] for _, argv in commands.runs] == ["fetch", "fetch", "index"]
+    assert commands.starts[:2] == [1.0, 31.0]
+    assert "event=busy job=mail seconds=30" in log.lines
+    assert not any("event=retry" in line for line in log.lines)
+    assert worker.failures == 0
+
+
 @pytest.mark.parametrize(("obeys", "until"), [("terminate", 301.0), ("kill", 311.0)])
 async def test_a_run_that_takes_too_long_is_ended_and_has_failed(
     autojump_clock: MockClock, commands: Commands, nursery: trio.Nursery, obeys: str, until: float

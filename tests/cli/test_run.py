@@ -125,7 +125,8 @@ class TestCommandLine:
         line = [
             "--account=work", "--account=home", "--settle=500ms", "--settle-max=5s",
             "--min-gap=10s", "--timeout=1m", "--backoff=1s..2s", "--poll=0", "--no-on-start",
-            "--no-network-up", "--ok-codes=1,75", "--lock=index", "--socket=/run/s",
+            "--no-network-up", "--ok-codes=1,75", "--busy-codes=9", "--login-delay=5m",
+            "--lock=index", "--socket=/run/s",
         ]  # fmt: skip
         assert say(*line, "--then=echo 'a b'", "--", "true") == (0, [])
         assert agent.socket == "/run/s"
@@ -135,8 +136,9 @@ class TestCommandLine:
                 command=("true",),
                 accounts=("work", "home"),
                 then=("echo", "a b"),
-                timing=Timing(0.5, 5, 10, 60, backoff=1, backoff_max=2, poll=0),
+                timing=Timing(0.5, 5, 10, 60, backoff=1, backoff_max=2, poll=0, login_delay=300),
                 ok_codes=frozenset({0, 1, 75}),
+                busy_codes=frozenset({9}),
                 on_start=False,
                 network_up=False,
                 lock="index",

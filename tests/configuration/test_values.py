@@ -43,7 +43,15 @@ def test_a_rate_is_its_number_per_second_and_is_read_back(
 
 @pytest.mark.parametrize(
     ("duration", "text"),
-    [(5, "5s"), (0.5, "500ms"), (60, "1m"), (90, "90s"), (3600, "1h"), (1.001, "1001ms")],
+    [
+        (5, "5s"),
+        (0.5, "500ms"),
+        (60, "1m"),
+        (90, "90s"),
+        (3600, "1h"),
+        (1.001, "1001ms"),
+        (0, "0s"),
+    ],
 )
 def test_a_duration_is_written_in_its_largest_whole_unit(duration: float, text: str) -> None:
     assert str(Duration(duration)) == text

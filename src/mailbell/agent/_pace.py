@@ -5,10 +5,13 @@ So a job needs no queue. It only needs to know whether it is wanted:
 
 - it waits until no more notifications of one delivery come;
 - it leaves a gap between the start of one run and the start of the next;
+- if the mail server refuses logins that come too soon, it also leaves that time after the end
+  of a run. The run may have logged in at any moment until then;
 - all notifications during a run cause exactly one more run;
 - after a failure it tries again, each time after a longer wait. When the machine wakes
   from sleep or gets an address, the failures are forgotten. If a run is going on then, its
   failure counts as the first;
+- if the mail server was busy, it tries again after the first of these waits. That is no failure;
 - when no notification came for a long time, it runs too: a mail server may forget to ring.
 
 Pure: the time is an argument, of a clock that never goes back.
@@ -33,7 +36,7 @@ class Trigger(StrEnum):
     RESUME = "resume"  # the machine slept
     ADDRESS = "address"  # the machine got an address
     START = "start"  # the agent started
-    RETRY = "retry"  # the last run failed
+    RETRY = "retry"  # the last run failed, or the mail server was busy
     POLL = "poll"  # nothing came for a long time
 
 
@@ -58,6 +61,8 @@ class Timing:
         backoff: the time from the end of a failed run to the next; it doubles each time.
         backoff_max: the longest time after a failed run.
         poll: a run starts when no run was for this time; 0: never.
+        login_delay: the least time from the end of one run to the start of the next. POP3
+            servers may refuse a login that comes sooner after another (RFC 2449, 6.5).
     """
 
     settle: float = 1.0
@@ -68,6 +73,7 @@ class Timing:
     backoff: float = 30.0
     backoff_max: float = 600.0
     poll: float = 3600.0
+    login_delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ class Pace:
         self._gap_until = self._retry_at = now
         self._idle_since = now
         self._failures = 0
+        self._busy = False  # whether the last run found the mail server busy
         self._running_since: float | None = None
         self._told: Step | None = None  # the last step of the present run, if any
 
@@ -141,6 +148,7 @@ class Pace:
         self._last = now
         if trigger in _NEWS:
             self._failures = 0
+            self._busy = False
         self._want(trigger, count)
 
     def step(self, now: float) -> Step | None:
@@ -173,15 +181,22 @@ class Pace:
         self._gap_until = now + self._timing.min_gap
         return pending
 
-    def ended(self, now: float, *, ok: bool) -> None:
+    def ended(self, now: float, *, ok: bool, busy: bool = False) -> None:
         """Report the end of the run.
 
         Args:
             now: seconds.
             ok: whether the run succeeded. If not, another run is wanted.
+            busy: the mail server could not be asked yet. That is neither a success nor a failure.
         """
         self._running_since = None
         self._idle_since = now
+        self._gap_until = max(self._gap_until, now + self._timing.login_delay)
+        self._busy = busy
+        if busy:
+            self._want(Trigger.RETRY, 0)
+            self._retry_at = now + self._timing.backoff
+            return
         if ok:
             self._failures = 0
             return
@@ -198,7 +213,7 @@ class Pace:
 
     def _start_at(self) -> float | None:
         timing = self._timing
-        if self._failures:  # after a failure, notifications do not change the time
+        if self._failures or self._busy:  # notifications do not change the time of a retry
             return max(self._retry_at, self._gap_until)
         if self._first is not None:
             settled = min(self._last + timing.settle, self._first + timing.settle_max)

@@ -7,6 +7,7 @@ starts, and `mailbell.agent._process` runs the command.
 import os
 import signal
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from math import inf
 from typing import Final
 
@@ -24,8 +25,17 @@ from mailbell.logs.journal import Level
 __all__ = ["Worker"]
 
 SUCCESS: Final = frozenset({0})
+NONE: Final[frozenset[int]] = frozenset()
 # A variable has room for 128 KiB (execve(2)), and a name has up to 64 characters.
 MOST_NAMED: Final = 1_000
+
+
+class _Outcome(Enum):
+    """How a command, or a run, came out."""
+
+    OK = "ok"
+    BUSY = "busy"  # the mail server was busy
+    FAILED = "failed"
 
 
 class Worker:
@@ -114,18 +124,25 @@ class Worker:
         control = Control()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_in_time, control)
-            ok = await self._run_all(environ, control)
+            outcome = await self._run_all(environ, control)
             nursery.cancel_scope.cancel()
         now = trio.current_time()
-        self._pace.ended(now, ok=ok)
-        if not ok:  # the next run is also for these accounts
-            self._accounts = accounts | self._accounts
-            self._all = self._all or for_all or len(self._accounts) > MOST_NAMED
-        if not ok and self._pace.due is not None:
-            self._log.log(
-                Level.WARNING, "retry", job=self.job.name,
-                failures=self.failures, seconds=round(self._pace.due - now),
-            )  # fmt: skip
+        busy = outcome is _Outcome.BUSY
+        self._pace.ended(now, ok=outcome is _Outcome.OK, busy=busy)
+        if outcome is _Outcome.OK:
+            return
+        # The next run is also for these accounts.
+        self._accounts = accounts | self._accounts
+        self._all = self._all or for_all or len(self._accounts) > MOST_NAMED
+        if self._pace.due is not None:
+            seconds = round(self._pace.due - now)
+            if busy:
+                self._log.log(Level.INFO, "busy", job=self.job.name, seconds=seconds)
+            else:
+                self._log.log(
+                    Level.WARNING, "retry", job=self.job.name,
+                    failures=self.failures, seconds=seconds,
+                )  # fmt: skip
 
     async def _end_in_time(self, control: Control) -> None:
         """End a run that takes too long."""
@@ -136,11 +153,12 @@ class Worker:
         self._log.log(Level.WARNING, "run_killed", job=self.job.name)
         control.kill()
 
-    async def _run_all(self, environ: Mapping[str, str], control: Control) -> bool:
-        ok = await self._run_one(self.job.command, environ, control, self.job.ok_codes)
-        if ok and self.job.then:
-            ok = await self._run_one(self.job.then, environ, control, SUCCESS)
-        return ok
+    async def _run_all(self, environ: Mapping[str, str], control: Control) -> _Outcome:
+        job = self.job
+        outcome = await self._run_one(job.command, environ, control, job.ok_codes, job.busy_codes)
+        if outcome is _Outcome.OK and job.then:
+            outcome = await self._run_one(job.then, environ, control, SUCCESS, NONE)
+        return outcome
 
     async def _run_one(
         self,
@@ -148,7 +166,8 @@ class Worker:
         environ: Mapping[str, str],
         control: Control,
         ok_codes: frozenset[int],
-    ) -> bool:
+        busy_codes: frozenset[int],
+    ) -> _Outcome:
         def output(line: bytes) -> None:
             self._log.output(self.job.name, line)
 
@@ -168,10 +187,10 @@ class Worker:
             stuck=stuck,
         )
         self._stuck = False
-        ok = ended.code in ok_codes and not ended.timed_out
-        level = Level.INFO if ok else Level.WARNING
+        outcome = _judge(ended, ok_codes, busy_codes)
+        level = Level.WARNING if outcome is _Outcome.FAILED else Level.INFO
         self._log.log(level, "ran", job=self.job.name, program=argv[0], **describe(ended))
-        return ok
+        return outcome
 
     def _environ(self, pending: Pending, accounts: Iterable[str]) -> dict[str, str]:
         """Return the command's environment. No value in it comes unchecked from a sender."""
@@ -184,6 +203,14 @@ class Worker:
         self._source = ""
         kept = {name: text for name, text in os.environ.items() if name not in PASSED}
         return {**kept, **added}
+
+
+def _judge(ended: Ended, ok_codes: frozenset[int], busy_codes: frozenset[int]) -> _Outcome:
+    if ended.timed_out:
+        return _Outcome.FAILED
+    if ended.code in ok_codes:
+        return _Outcome.OK
+    return _Outcome.BUSY if ended.code in busy_codes else _Outcome.FAILED
 
 
 def signal_name(number: int | None) -> str | None:

@@ -36,6 +36,8 @@ class Job:
         then: a command to run after a success; empty: none.
         timing: the times of the job.
         ok_codes: exit codes that are no failure; 0 is one of them.
+        busy_codes: exit codes that say that the mail server was busy, if they are not in
+            `ok_codes`.
         on_start: whether the job runs when the agent starts.
         network_up: whether the job runs when the machine gets an address.
         lock: jobs with the same lock and a common account never overlap.
@@ -48,6 +50,7 @@ class Job:
     then: tuple[str, ...] = ()
     timing: Timing = field(default_factory=Timing)
     ok_codes: frozenset[int] = frozenset({0})
+    busy_codes: frozenset[int] = frozenset()
     on_start: bool = True
     network_up: bool = True
     lock: str = "fetch"
@@ -147,6 +150,7 @@ class _Pacing(Struct, frozen=True, forbid_unknown_fields=True):
     settle: Annotated[Duration, between(Duration, "0s", "1m", "1s")] = _UNSET
     settle_max: Annotated[Duration, between(Duration, "0s", "10m", "10s")] = _UNSET
     min_gap: Annotated[Duration, between(Duration, "100ms", "24h", "30s")] = _UNSET
+    login_delay: Annotated[Duration, between(Duration, "0s", "24h", "5m")] = _UNSET
     timeout: Annotated[Duration, between(Duration, "100ms", "24h", "5m")] = _UNSET
     backoff: Backoff = _UNSET
     poll: Poll = _UNSET
@@ -164,6 +168,7 @@ class _Job(_Pacing, frozen=True, forbid_unknown_fields=True):
     args: Annotated[_WORDS, array(256, '["work"]')] = _UNSET
     then: Annotated[_WORDS, array(256, '["notmuch", "new"]')] = _UNSET
     ok_codes: ExitCodes = _UNSET
+    busy_codes: ExitCodes = _UNSET
     lock: Annotated[str, LOCK] = _UNSET
 
 
@@ -180,6 +185,7 @@ def _built_in() -> Mapping[str, Any]:
         "settle": Duration(plain.settle),
         "settle_max": Duration(plain.settle_max),
         "min_gap": Duration(plain.min_gap),
+        "login_delay": Duration(plain.login_delay),
         "timeout": Duration(plain.timeout),
         "backoff": Backoff(Duration(plain.backoff), Duration(plain.backoff_max)),
         "poll": Poll(plain.poll),
@@ -188,6 +194,7 @@ def _built_in() -> Mapping[str, Any]:
         "accounts": (),
         "then": (),
         "ok_codes": frozenset({0}),
+        "busy_codes": frozenset(),
         "lock": "fetch",
     }
 
@@ -231,8 +238,8 @@ def from_options(given: Mapping[str, object], presets: _Presets) -> tuple[Job, .
     """Read the one job of a command line.
 
     Args:
-        given: the given options, by the keys of agent.toml. `then` and `ok_codes` are
-            strings; the others are values as TOML has them.
+        given: the given options, by the keys of agent.toml. `then`, `ok_codes` and
+            `busy_codes` are strings; the others are values as TOML has them.
         presets: the presets that `client` may name.
 
     Returns:
@@ -261,10 +268,10 @@ def _option_of(key: str) -> str:
 
 
 def _option(key: str, value: Any, kind: Any, problems: Problems) -> Any:
-    """Convert the value of an option. Two options have several values in one string."""
+    """Convert the value of an option. Three options have several values in one string."""
     if isinstance(value, tuple):  # from an option that may be repeated
         value = list(value)
-    if key == "ok_codes":
+    if key in ("ok_codes", "busy_codes"):
         value = [int(code) if _CODE.fullmatch(code) else code for code in value.split(",")]
     if key == "then":
         try:
@@ -402,7 +409,7 @@ class _Draft:
 # The keys that make a job run without a notification, with the values that prevent it.
 _OTHER_OCCASIONS: Final = {"on_start": False, "network_up": False, "poll": Poll(0)}
 
-_TAKEN_AS_THEY_ARE: Final = ("accounts", "then", "on_start", "network_up", "lock")
+_TAKEN_AS_THEY_ARE: Final = ("accounts", "then", "busy_codes", "on_start", "network_up", "lock")
 
 
 def _timing(settings: Mapping[str, Any]) -> Timing:
@@ -412,7 +419,7 @@ def _timing(settings: Mapping[str, Any]) -> Timing:
         backoff_max=float(backoff.most),
         **{
             key: float(settings[key])
-            for key in ("settle", "settle_max", "min_gap", "timeout", "poll")
+            for key in ("settle", "settle_max", "min_gap", "login_delay", "timeout", "poll")
         },
     )
 
@@ -424,7 +431,7 @@ def _given(table: _Pacing) -> dict[str, Any]:
 def _of_preset(preset: Preset | None) -> dict[str, Any]:
     if preset is None:
         return {}
-    said = {"then": preset.then, "ok_codes": preset.ok_codes, "lock": preset.lock}
+    said = {key: getattr(preset, key) for key in ("then", "ok_codes", "busy_codes", "lock")}
     return said | _OTHER_OCCASIONS if preset.only_rung else said
 
 

@@ -17,6 +17,8 @@ all keys, with their meanings and their defaults:
     words_needed = false        # true: the command needs words (then leave out `args`)
     then = ["notmuch", "new"]   # []: a command to run after a success
     ok_codes = [0, 1]           # [0]: exit codes that are no failure; 0 is never a failure
+    busy_codes = [9]            # []: exit codes that say that the mail server lets nobody in
+                                # for the moment; no failure, and the command runs again
     lock = "fetch"              # "fetch": two jobs with one lock and a common account never
                                 # overlap. A command that does not fetch (a poke, an index,
                                 # a message on the screen) needs a lock of its own
@@ -103,6 +105,7 @@ class Preset(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         words_needed: whether the command needs words from the person.
         then: a command to run after a success; empty: none.
         ok_codes: exit codes that are no failure.
+        busy_codes: exit codes that say that the mail server was busy.
         lock: the name of the lock. Jobs with the same lock and a common account never overlap.
         only_rung: whether the command runs for notifications only.
         needs: programs that must be in PATH.
@@ -121,6 +124,7 @@ class Preset(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     words_needed: Annotated[bool, FLAG] = False
     then: Annotated[_Words, _COMMAND] = ()
     ok_codes: ExitCodes = frozenset({0})
+    busy_codes: ExitCodes = frozenset()
     lock: Annotated[str, LOCK] = "fetch"
     only_rung: Annotated[bool, FLAG] = False
     needs: Annotated[tuple[Annotated[str, _PROGRAM], ...], array(8, '["mbsync"]')] = ()

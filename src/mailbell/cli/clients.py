@@ -77,8 +77,7 @@ def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
         yield "words", preset.words
     if preset.then:
         yield "then", shlex.join(preset.then)
-    if preset.ok_codes != {0}:
-        yield "success", "exit codes " + ", ".join(map(str, sorted(preset.ok_codes | {0})))
+    yield from _codes(preset)
     if preset.command:
         yield "lock", preset.lock
         if preset.only_rung:
@@ -86,6 +85,12 @@ def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
     if preset.needs:
         yield "needs", _needs(preset)
     yield "verified", preset.verified
+
+
+def _codes(preset: Preset) -> Iterator[tuple[str, str]]:
+    for fact, codes in (("success", preset.ok_codes | {0}), ("busy", preset.busy_codes)):
+        if codes - {0}:
+            yield fact, "exit codes " + ", ".join(map(str, sorted(codes)))
 
 
 def _line(preset: Preset) -> str:
@@ -101,7 +106,8 @@ def _line(preset: Preset) -> str:
 
 def _record(preset: Preset) -> dict[str, object]:
     record = asdict(preset)
-    return record | {"ok_codes": sorted(preset.ok_codes), "missing": _missing(preset)}
+    codes = {key: sorted(record[key]) for key in ("ok_codes", "busy_codes")}
+    return record | codes | {"missing": _missing(preset)}
 
 
 _EXAMPLES = """\b

@@ -50,6 +50,11 @@ def _job_options(function: _Function) -> _Function:
         ("settle", "TIME", "Run when no notification came for this long."),
         ("settle_max", "TIME", "Run at the latest this long after the first notification."),
         ("min_gap", "TIME", "Let at least this long pass between the starts of two runs."),
+        (
+            "login_delay",
+            "TIME",
+            "Let at least this long pass after a run: the mail server's LOGIN-DELAY.",
+        ),
         ("timeout", "TIME", "End a run that takes longer."),
         (
             "backoff",
@@ -88,6 +93,10 @@ def _job_options(function: _Function) -> _Function:
         click.option(
             "--ok-codes", metavar="N,N...",
             help="Exit codes of COMMAND that count as success.  [default: 0]",
+        ),
+        click.option(
+            "--busy-codes", metavar="N,N...",
+            help="Exit codes of COMMAND that say that the mail server is busy: it runs again.",
         ),
         click.option(
             "--lock", metavar="NAME",

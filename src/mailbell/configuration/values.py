@@ -74,6 +74,8 @@ class Duration(float):
 
     def __str__(self) -> str:
         milliseconds = round(self * 1000)
+        if milliseconds == 0:
+            return "0s"
         unit = next(unit for unit, length in _MILLISECONDS.items() if milliseconds % length == 0)
         return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
 
