@@ -17,6 +17,16 @@ from mailbell.sender._requests import Malformed, NewMail
         (b"bob@-1\n\0", NewMail("bob")),  # Exim, maildir
         (b"alice@0:/var/mail/alice", NewMail("alice")),  # procmail
         (b"alice@0:/home/alice/Maildir/new", NewMail("alice", "Maildir")),
+        # procmail into a Maildir, an MH folder, a folder of its own kind, an mbox
+        (b"alice@0:/home/alice/Maildir/new/1795.346_0.mail", NewMail("alice", "Maildir")),
+        (b"alice@0:/home/alice/Maildir/.Junk/new/1795.3_0.mail", NewMail("alice", ".Junk")),
+        (b"alice@0:/home/alice/Mail/Junk/1", NewMail("alice", "Junk")),
+        (b"alice@0:/home/alice/Mail/Junk/msg.JiB", NewMail("alice", "Junk")),
+        (b"alice@0:/home/alice/Mail/Junk/msg", NewMail("alice", "msg")),
+        (b"sent@0:/home/sent/Maildir/new/1795.346_0.mail", NewMail("sent", "Maildir")),
+        (b"sent@0:/home/sent/new/1795.346_0.mail", NewMail("sent")),
+        (b"1000@0:/var/mail/1000", NewMail("1000")),
+        (b"alice@0:1", NewMail("alice", "1")),
         (b"alice@0:/home/alice/Maildir/.Junk/", NewMail("alice", ".Junk")),
         (b"alice@0:/home/alice/Maildir/.Junk/new/", NewMail("alice", ".Junk")),
         (b"alice@0:/home/alice/mail/Junk", NewMail("alice", "Junk")),

@@ -32,7 +32,7 @@ class Facts:
 
     hook: str = "/usr/bin/mailbell-hook"
     socket: str = "/run/mailbell-sender/hook"
-    cyrus: str = "/run/mailbell-sender/cyrus"
+    cyrus: str = "/run/mailbell-cyrus/cyrus"
     files: str = "/usr/share/mailbell/servers"
     user: str = "alice"
     home: str = "/home/alice"

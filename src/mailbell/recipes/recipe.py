@@ -57,7 +57,7 @@ each command, in `fails`, `hangs`, `traps` and `say`, and in `expect` and `forbi
 
     @hook@     the path of mailbell-hook          /usr/bin/mailbell-hook
     @socket@   the hooks' socket                  /run/mailbell-sender/hook
-    @cyrus@    the socket for Cyrus               /run/mailbell-sender/cyrus
+    @cyrus@    the socket for Cyrus               /run/mailbell-cyrus/cyrus
     @files@    the folder with mailbell's files   /usr/share/mailbell/servers
     @user@     a user who gets mail               alice
     @home@     the home folder of the user        /home/alice
