@@ -75,6 +75,11 @@ EXAMPLES: Final = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
 settings.register_profile("mailbell", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("mailbell")
 
+# pytest rewrites the assertions of each test file, which takes most of the time until the first
+# test. Each worker would do it in each run again if the environment forbids to keep the result.
+# What the tests start inherits the environment as it was.
+sys.dont_write_bytecode = False
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
