@@ -80,7 +80,7 @@ HOUSE: Final = (
     ),
     Room(3, "logs", ("journal", "switch")),
     # What makes a mail server ring.
-    Room(3, "recipes", ("facts", "steps", "recipe"), ("__init__",)),
+    Room(3, "recipes", ("facts", "steps", "recipe", "state", "plain", "page"), ("__init__",)),
     # The boundary to the operating system. Only here are ctypes, ids and raw socket options.
     Room(
         3,
@@ -290,6 +290,9 @@ HOUSE: Final = (
             "clients",
             "_sender_machine",
             "sender_check",
+            "_recipe_machine",
+            "_recipe_check",
+            "sender_recipe",
             "sender_ring",
             "sender_status",
             "sender_top",

@@ -17,7 +17,7 @@ from mailbell.core.errors import ConfigurationError, MailbellError
 from mailbell.core.escape import printable
 from mailbell.listener.configuration import Overrides
 
-__all__ = ["Checked", "command", "run_check"]
+__all__ = ["Checked", "command", "finding_line", "run_check"]
 
 _STYLES = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
 
@@ -53,7 +53,7 @@ def run_check(checked: Checked[_Configuration], path: str | None) -> int:
     found = []
     for finding in _examine(checked, path):
         found.append(finding)
-        show(_line(finding), soft_wrap=True)
+        show(finding_line(finding), soft_wrap=True)
     return _exit_code(found)
 
 
@@ -101,7 +101,15 @@ def _exit_code(found: list[Finding]) -> int:
     return 78 if 78 in failed else next(iter(failed), 0)
 
 
-def _line(finding: Finding) -> Text:
+def finding_line(finding: Finding) -> Text:
+    """Lay out a finding.
+
+    Args:
+        finding: the finding; it is escaped here.
+
+    Returns:
+        Its mark and what was found, and on a line of its own what to do.
+    """
     text = Text(f"{finding.mark:<5}", style=_STYLES[finding.mark])
     text.append(printable(finding.what), style="default not bold")
     if finding.remedy:

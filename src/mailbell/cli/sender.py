@@ -6,7 +6,7 @@ from mailbell.cli._lazy import LazyGroup
 
 __all__ = ["command"]
 
-_COMMANDS = ("status", "top", "check", "test", "ring")
+_COMMANDS = ("status", "top", "check", "test", "ring", "recipe")
 
 _HELP = """\
 See and try mailbell-sender, which rings for a mail server.

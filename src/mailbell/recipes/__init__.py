@@ -1,5 +1,6 @@
 """Recipes for mail servers: what makes each one ring through mailbell-sender."""
 
+from difflib import get_close_matches
 from importlib import resources
 from typing import Final
 
@@ -21,6 +22,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in files if name.endswith(_SUFFIX)))
 
 
+def _near(name: str, known: tuple[str, ...]) -> list[str]:
+    """Return the names that may be meant, such as dovecot-2.4 for Dovecot."""
+    asked = name.lower()
+    begun = [each for each in known if asked and each.startswith(asked)]
+    return begun or get_close_matches(asked, known, n=3)
+
+
 def load(name: str) -> Recipe:
     """Read the recipe for one server.
 
@@ -36,8 +44,9 @@ def load(name: str) -> Recipe:
     """
     known = names()
     if name not in known:
-        what = f"there is no recipe for {printable(name[:80])!r}"
-        raise UsageError(what, f"the servers are: {', '.join(known)}")
+        what = f"there is no recipe for '{printable(name[:80])}'"
+        perhaps = f"perhaps {' or '.join(near)}; all: " if (near := _near(name, known)) else ""
+        raise UsageError(what, f"{perhaps}{', '.join(known)}")
     file = f"{name}{_SUFFIX}"
     try:
         recipe = parse((_SHIPPED / file).read_bytes())

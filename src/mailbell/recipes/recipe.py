@@ -21,12 +21,14 @@ their defaults:
                                 # tell of mail
     packages = ["lua-socket"]   # []: further packages of Debian
     trusted = ["root"]          # []: users that listen.trusted must name; without any, the
-                                # mail's owner speaks
+                                # mail's owner speaks. listen.cyrus follows from @cyrus@
+    comsat = ["127.0.0.1:512"]  # []: endpoints that listen.comsat must name
     fails = "..."               # what happens to the mail if the hook fails, if it is missing,
                                 # or if the sender is absent; needed with steps
     hangs = "..."               # the same if the hook hangs; needed with steps
     traps = ["..."]             # []: usual mistakes, in sentences
-    text = """..."""            # "": what no step can say; needed without steps
+    text = """..."""            # "": what no step can say; needed without steps. Paragraphs
+                                # that are indented by four blanks are shown as they are
 
     [[way.step]]                # a file that gets lines
     why = "..."                 # one sentence: what it does
@@ -65,7 +67,7 @@ each command, in `fails`, `hangs`, `traps` and `say`, and in `expect` and `forbi
 The third column is for the pages; `mailbell sender recipe` finds the values of the machine.
 A step for each user has @user@ or @home@ in it, and is done once for each. Unknown keys and
 unknown placeholders are refused, all text is printable ASCII, and every mistake is reported at
-once with its path.
+once with its path. `python scripts/server_pages.py --write` writes the pages anew.
 '''
 
 import re
@@ -76,7 +78,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mailbell.configuration.reader import INVALID, Problems, each, quote, read
-from mailbell.configuration.values import array
+from mailbell.configuration.values import Endpoint, array
 from mailbell.core.errors import UsageError
 from mailbell.core.escape import printable
 from mailbell.recipes.facts import PLACEHOLDER, PLACEHOLDERS, Facts, filled, words
@@ -221,6 +223,33 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     forbid: Annotated[str, _maybe(1000)] = ""
     say: Annotated[str, _sentence(10, 400)]
 
+    def on(self, facts: Facts) -> "Check":
+        """Return the check for a machine.
+
+        Args:
+            facts: the facts of the machine.
+        """
+        return Check(
+            command=words(self.command, facts),
+            expect=_pattern(self.expect, facts),
+            forbid=_pattern(self.forbid, facts),
+            say=filled(self.say, facts),
+        )
+
+    def holds(self, output: str) -> bool:
+        """Tell whether all is well.
+
+        Args:
+            output: what the command printed.
+        """
+        if self.expect:
+            return re.search(self.expect, output) is not None
+        return re.search(self.forbid, output) is None
+
+
+def _pattern(pattern: str, facts: Facts) -> str:
+    return PLACEHOLDER.sub(lambda found: re.escape(filled(found[0], facts)), pattern)
+
 
 class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One mechanism by which a mail server rings.
@@ -234,6 +263,7 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "race" with it; empty: it tells of logins only, or was not tried.
         packages: further packages of Debian.
         trusted: users that `listen.trusted` must name.
+        comsat: endpoints that `listen.comsat` must name.
         fails: what happens to the mail if the hook fails.
         hangs: what happens to the mail if the hook hangs.
         traps: usual mistakes.
@@ -249,6 +279,7 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     order: Annotated[Literal["", "after", "before", "race"], _ORDER] = ""
     packages: Annotated[_Packages, _PACKAGES] = ()
     trusted: Annotated[tuple[Annotated[str, _USER], ...], array(16, '["root"]')] = ()
+    comsat: Annotated[tuple[Endpoint, ...], array(16, '["127.0.0.1:512"]')] = ()
     fails: Annotated[str, _maybe(1000)] = ""
     hangs: Annotated[str, _maybe(1000)] = ""
     traps: Annotated[
@@ -268,6 +299,25 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             The steps in their order, with every placeholder replaced.
         """
         return tuple(step.on(facts) for step in self.step)
+
+    def checks(self, facts: Facts) -> tuple[Check, ...]:
+        """Return what to look for besides the steps on a machine.
+
+        Args:
+            facts: the facts of the machine.
+        """
+        return tuple(check.on(facts) for check in self.check)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The placeholders in the steps and checks, without their @."""
+        texts = [text for name, text in _texts(self) if name.startswith(("step", "check"))]
+        return frozenset(name for text in texts for name in PLACEHOLDER.findall(text))
+
+    @property
+    def for_each_user(self) -> bool:
+        """Whether the steps are done once for each user."""
+        return bool(self.uses & {"user", "home"})
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -320,7 +370,7 @@ class Recipe:
             if way.name == name:
                 return way
         known = ", ".join(way.name for way in self.ways)
-        what = f"{printable(name[:80])!r} is no way of {self.title}"
+        what = f"'{printable(name[:80])}' is no way of {self.title}"
         raise UsageError(what, f"the ways are: {known}")
 
 

@@ -1,0 +1,211 @@
+"""A recipe is read strictly, and every mistake in it is told at once, with its path."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbell.core.errors import ConfigurationError, UsageError
+from mailbell.recipes import load, names
+from mailbell.recipes.facts import Facts
+from mailbell.recipes.recipe import Recipe, parse
+from mailbell.recipes.steps import CommandStep, FileStep
+
+FACTS = Facts(hook="/h", socket="/s", cyrus="/c", files="/f", user="u.v", home="/home/u")
+HEAD = """
+name = "exim"
+title = "Exim"
+summary = "It rings well."
+verified = "Debian 12, Exim 4.96"
+"""
+WAY = """
+[[way]]
+name = "event"
+title = "An event"
+tells = "mail"
+suits = "all users"
+order = "after"
+fails = "The mail is delivered."
+hangs = "The mail waits."
+"""
+FILE = """
+[[way.step]]
+why = "It does."
+file = "@home@/x"
+text = '''
+one @user@
+two
+'''
+below = "[@files@]"
+without = "three"
+owner = "@user@"
+mode = "0600"
+undo = ["rm", "@socket@"]
+"""
+COMMAND = """
+[[way.step]]
+why = "It does."
+command = ["set", "@hook@"]
+undo = ["unset", "@cyrus@"]
+shows = ["get", "@hook@"]
+expect = "@hook@"
+"""
+CHECK = """
+[[way.check]]
+command = ["get"]
+forbid = "^@user@$"
+say = "It is @user@."
+"""
+
+
+def recipe(*parts: str) -> Recipe:
+    return parse("".join((HEAD, WAY, *parts)).encode())
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.encode())
+    assert all(str(problem).isprintable() for problem in caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_the_steps_have_the_facts_of_the_machine() -> None:
+    read = recipe(FILE, COMMAND, CHECK)
+    way = read.way("event")
+    assert way.steps(FACTS) == (
+        FileStep(
+            why="It does.",
+            path="/home/u/x",
+            lines=("one u.v", "two"),
+            below="[/f]",
+            without=("three",),
+            owner="u.v",
+            mode=0o600,
+            undo=("rm", "/s"),
+        ),
+        CommandStep(
+            why="It does.",
+            command=("set", "/h"),
+            undo=("unset", "/c"),
+            shows=("get", "/h"),
+            expect="/h",
+        ),
+    )
+    assert way.uses == {"home", "user", "files", "socket", "hook", "cyrus"}
+    assert (way.for_each_user, read.tried) == (True, True)
+    assert not recipe(COMMAND).ways[0].for_each_user
+
+
+def test_a_check_is_a_pattern_in_which_a_fact_means_itself() -> None:
+    (check,) = recipe(COMMAND, CHECK).ways[0].checks(FACTS)
+    assert (check.command, check.say) == (("get",), "It is u.v.")
+    assert not check.holds("u.v")
+    assert check.holds("uxv")
+    (wants,) = recipe(COMMAND, CHECK.replace("forbid", "expect")).ways[0].checks(FACTS)
+    assert wants.holds("u.v")
+    assert not wants.holds("")
+
+
+def test_a_way_of_another_name_is_refused_with_the_names() -> None:
+    with pytest.raises(UsageError, match=r"'pipe\\n' is no way of Exim; the ways are: event"):
+        recipe(COMMAND).way("pipe\n")
+
+
+WRONG = [
+    (HEAD, "way: missing"),
+    (HEAD + "way = []", "way: an array of 0 is not accepted"),
+    (HEAD.replace("Debian 12, Exim 4.96", "not tried here") + WAY + COMMAND, "reason: missing"),
+    (HEAD + WAY, "way[0]: says nothing"),
+    (HEAD + WAY + COMMAND + WAY + COMMAND, 'way[1].name: "event" is used twice'),
+    (HEAD + WAY.replace('order = "after"\n', "") + COMMAND, "way[0].order: missing"),
+    (HEAD + WAY.replace('"mail"', '"logins"') + COMMAND, "way[0].order: logins have no order"),
+    (HEAD + WAY.replace("The mail waits.", "") + COMMAND, "way[0].hangs: missing"),
+    (HEAD + WAY.replace("The mail is delivered.", "@bell@") + COMMAND, 'fails: "@bell@" is no'),
+    (HEAD + WAY + 'traps = ["It is @bell@."]' + COMMAND, 'way[0].traps[0]: "@bell@" is no'),
+    (HEAD + WAY + 'comsat = ["here"]' + COMMAND, 'way[0].comsat[0]: "here" is not accepted'),
+    (HEAD + WAY + '[[way.step]]\nwhy = "None."', "way[0].step[0]: needs either a file or a"),
+    (HEAD + WAY + COMMAND + 'file = "/x"', "way[0].step[0]: needs either a file or a command"),
+    (HEAD + WAY + COMMAND + 'owner = "root"', "way[0].step[0].owner: a step with a command has"),
+    (
+        HEAD + WAY + FILE + 'shows = ["x"]\nexpect = "x"',
+        "way[0].step[0].shows: a step with a file has none",
+    ),
+    (HEAD + WAY + COMMAND.replace('expect = "@hook@"', ""), "way[0].step[0].shows: goes with"),
+    (HEAD + WAY + '[[way.step]]\nwhy = "It does."\nfile = "/x"', "way[0].step[0].text: missing"),
+    (
+        HEAD + WAY + FILE.replace("text = '''\none @user@\ntwo\n'''", ""),
+        "way[0].step[0].below: nothing is put below it",
+    ),
+    (HEAD + WAY + FILE.replace('"@home@/x"', '"x"'), 'way[0].step[0].file: "x" is not accepted'),
+    (HEAD + WAY + COMMAND + CHECK.replace('["get"]', "[]"), "way[0].check[0].command: missing"),
+    (HEAD + WAY + COMMAND + CHECK + 'expect = "x"', "way[0].check[0]: needs either expect or"),
+    (HEAD + WAY + COMMAND + CHECK.replace("^@user@$", "("), "way[0].check[0].forbid: no regular"),
+    (HEAD + WAY + COMMAND + CHECK.replace("is @user@", "@bell@"), 'way[0].check[0].say: "@bell'),
+    (HEAD + WAY + COMMAND.replace('["set", "@hook@"]', '["@bell@"]'), 'step[0].command[0]: "@b'),
+    (HEAD + WAY + COMMAND + "colour = 1", "way[0].step[0].colour: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WRONG, ids=[problem for _, problem in WRONG])
+def test_a_mistake_is_told_with_its_path(text: str, problem: str) -> None:
+    assert problem in problems(text)[0]
+
+
+def test_all_mistakes_are_told_at_once_also_where_nothing_can_be_read() -> None:
+    told = problems(
+        "name = 1\nway = [{name = 2, step = 3, check = 4, order = 5}, 6, {step = [7, {file = 8}]},"
+        '{check = [{expect = 9}, {command = 10, forbid = "("}]}]'
+    )
+    paths = {line.partition(":")[0] for line in told}
+    assert {"name", "title", "way[0].name", "way[0].step", "way[0].order", "way[1]"} <= paths
+    assert {"way[2].step[0]", "way[2].step[1].file", "way[3].check[0].expect"} <= paths
+    assert {"way[3].check[1].command", "way[3].check[1].forbid"} <= paths
+
+
+def test_the_docstring_names_every_key() -> None:
+    import mailbell.recipes.recipe as module
+
+    text = module.__doc__ or ""
+    structures = (module._File, module.Way, module.Step, module.Check)
+    for name in (name for structure in structures for name in structure.__struct_fields__):
+        assert f"    {name} = " in text or f"[[way.{name}]]" in text or f"[[{name}]]" in text, name
+
+
+_KEYS = ("name", "title", "tells", "way", "step", "check", "file", "command", "expect", "@user@")
+_VALUES = st.recursive(
+    st.sampled_from(['""', '"@user@"', '"/x"', "1", "true", '"mail"', '["x"]', '"("']),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda each: f"[{', '.join(each)}]")
+        | st.dictionaries(
+            st.sampled_from(_KEYS).map(lambda key: f'"{key}"'), inner, max_size=4
+        ).map(
+            lambda table: "{" + ", ".join(f"{key} = {value}" for key, value in table.items()) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=5))
+def test_whatever_a_recipe_says_it_is_read_or_refused_in_words(table: dict[str, str]) -> None:
+    text = HEAD + "".join(f'"{key}" = {value}\n' for key, value in table.items())
+    with suppress(ConfigurationError):
+        parse(text.encode())
+        return
+    assert problems(text)
+
+
+def test_an_unknown_server_gets_the_names_that_may_be_meant() -> None:
+    for asked in ("Dovecot", "dovecot"):
+        with pytest.raises(
+            UsageError, match=r"perhaps dovecot-2\.3 or dovecot-2\.4; all: .*postfix"
+        ):
+            load(asked)
+    with pytest.raises(UsageError, match="perhaps postfix; all: "):
+        load("potsfix")
+    with pytest.raises(UsageError, match=r"there is no recipe for ''; "):
+        load("")
+    with pytest.raises(UsageError, match=r"'\.\./x\\n'"):
+        load("../x\n")
+    assert names() == tuple(sorted(names()))
