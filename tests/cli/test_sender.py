@@ -23,7 +23,7 @@ from mailbell.core.sender_outcome import InputOutcome, RingOutcome
 from mailbell.interfaces.sender import Origin, Step, Verdict
 from mailbell.sender._ring import Ring
 
-COMMANDS = ["status", "top", "check", "test", "ring"]
+COMMANDS = ["status", "top", "check", "test", "ring", "recipe"]
 
 
 @pytest.fixture

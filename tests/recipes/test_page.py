@@ -49,7 +49,7 @@ def test_a_page_has_all_that_the_recipe_says() -> None:
         "`/etc/x` (owner `root`, mode `0600`) gets, right below `[x]`:\n\n```text\nnew /run/",
         "\n`/etc/z` gets:\n\n```text\nz\n```\n",
         "4. Set it.\n\n```console\n# set 'a b'\n```\n",
-        '```toml\n[listen]\ntrusted = ["root", "vmail"]\ncyrus = "/run/mailbell-sender/cyrus"\n',
+        '```toml\n[listen]\ntrusted = ["root", "vmail"]\n```\n',
         "**If the hook fails.** The mail of alice is delivered.\n",
         "Usual mistakes:\n\n- Never forget alice.\n",
         "To undo it:\n\n```text\nunset a\ntake the lines out of /etc/z;",
@@ -89,9 +89,9 @@ def test_results_of_one_way_are_one_row() -> None:
             {"server": "other", "way": "one", "took": "x|y"},
         ],
     )  # fmt: skip
-    tried = "[Tried](tried.md)"
+    more = "mails 1000, slower by 1.05"
     assert rows(text) == [
-        f"| {tried} | 1.2 | [one](tried.md#one) | mail | 12.3 ms | race | mails 1000, slower by 1.05 |",
+        f"| [Tried](tried.md) | 1.2 | [one](tried.md#one) | mail | 12.3 ms | race | {more} |",
         "| [Tried](tried.md) | 1.2\\|3 | [two](tried.md#two) | logins |  |  |  |",
     ]
     assert "\nAlso measured:\n\n- server other, way one, took x\\|y\n" in text

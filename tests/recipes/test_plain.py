@@ -9,13 +9,13 @@ from mailbell.recipes.plain import (
     described,
     order_of,
     paragraphs,
-    sender_lines,
     shown_as_is,
+    trusted_line,
     undone,
 )
 from mailbell.recipes.recipe import Recipe, parse
 
-FACTS = Facts(user="bob", home="/home/bob")
+FACTS = Facts(user="bob", home="/home/bob", cyrus="/run/cyrus")
 WHOLE = parse(
     b'''
 name = "whole"
@@ -33,7 +33,6 @@ suits = "all users"
 order = "race"
 packages = ["more"]
 trusted = ["root", "vmail"]
-comsat = ["127.0.0.1:512", "[::1]:512"]
 fails = "The mail of @user@ is delivered."
 hangs = "The mail waits."
 traps = ["Never forget @user@."]
@@ -102,9 +101,13 @@ A first paragraph.
 
      old
 
-   /etc/x (owner root, mode 0600) gets, right below [x]:
+   /etc/x (owner root, mode 0600) gets right below:
 
-     new /run/mailbell-sender/cyrus
+     [x]
+
+   these lines:
+
+     new /run/cyrus
 
      \ttab
 
@@ -124,13 +127,11 @@ A first paragraph.
 5. Read it again.
      # reload
 
-6. Tell mailbell-sender in /etc/mailbell/sender.toml, beside what these keys
-   have already:
+6. Let mailbell-sender trust who rings, in /etc/mailbell/sender.toml. Keep the
+   names that are there already.
 
      [listen]
      trusted = ["root", "vmail"]
-     cyrus = "/run/mailbell-sender/cyrus"
-     comsat = ["127.0.0.1:512", "[::1]:512"]
 
      # systemctl restart mailbell-sender
 
@@ -170,7 +171,7 @@ def test_what_a_way_does_not_say_is_not_shown() -> None:
 def test_the_order_is_told_in_words() -> None:
     one = WHOLE.way("one")
     assert order_of(one).startswith("of new mail, in a race")
-    assert sender_lines(WHOLE.way("two"), FACTS) == ()
+    assert trusted_line(WHOLE.way("two")) == ""
     assert list(undone(WHOLE.way("one").steps(FACTS)[4])) == []
 
 
@@ -188,5 +189,5 @@ def test_a_shipped_recipe_fits_a_terminal_but_for_its_own_lines(name: str) -> No
         text = described(recipe, way, FACTS)
         assert text.isascii()
         # What goes into a file or on a command line is never broken.
-        prose = [line for line in text.splitlines() if not line.startswith(("     ", "    ", "- "))]
-        assert [line for line in prose if len(line) > WIDTH] == []
+        prose = [line for line in text.splitlines() if not line.startswith(("    ", "- "))]
+        assert [line for line in prose if len(line) > WIDTH and "/" not in line] == []

@@ -123,7 +123,6 @@ WRONG = [
     (HEAD + WAY.replace("The mail waits.", "") + COMMAND, "way[0].hangs: missing"),
     (HEAD + WAY.replace("The mail is delivered.", "@bell@") + COMMAND, 'fails: "@bell@" is no'),
     (HEAD + WAY + 'traps = ["It is @bell@."]' + COMMAND, 'way[0].traps[0]: "@bell@" is no'),
-    (HEAD + WAY + 'comsat = ["here"]' + COMMAND, 'way[0].comsat[0]: "here" is not accepted'),
     (HEAD + WAY + '[[way.step]]\nwhy = "None."', "way[0].step[0]: needs either a file or a"),
     (HEAD + WAY + COMMAND + 'file = "/x"', "way[0].step[0]: needs either a file or a command"),
     (HEAD + WAY + COMMAND + 'owner = "root"', "way[0].step[0].owner: a step with a command has"),

@@ -11,11 +11,12 @@ from typing import Final
 from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.cli._machine import Finding, Mark, ok
 from mailbell.cli._recipe_machine import read_file, run
+from mailbell.core.errors import ConfigurationError
 from mailbell.recipes.facts import Facts
 from mailbell.recipes.recipe import Check, Way
 from mailbell.recipes.state import Answer, Verdict, in_force, judge_command, judge_file
 from mailbell.recipes.steps import CommandStep, FileStep
-from mailbell.sender.configuration import Configuration
+from mailbell.sender.configuration import Configuration, parse
 
 __all__ = ["Machine", "State", "examine"]
 
@@ -66,7 +67,9 @@ def examine(way: Way, machine: Machine) -> State:
         machine: what is known of this machine.
     """
     verdicts = [
-        verdict for step in way.steps(machine.facts) if (verdict := _verdict(step)) is not None
+        verdict
+        for step in way.steps(machine.facts)
+        if (verdict := _verdict(step, machine)) is not None
     ]
     answer = in_force(verdicts)
     steps = tuple(
@@ -77,11 +80,31 @@ def examine(way: Way, machine: Machine) -> State:
     return State(answer, steps, more)
 
 
-def _verdict(step: FileStep | CommandStep) -> Verdict | None:
-    if isinstance(step, FileStep):
+def _verdict(step: FileStep | CommandStep, machine: Machine) -> Verdict | None:
+    if isinstance(step, CommandStep):
+        output, lack = run(step.shows) if step.shows else (None, "")
+        return judge_command(step, output, lack)
+    if step.path == _SENDER_FILE:
+        return _sender_verdict(step, machine)
+    return judge_file(step, read_file(step.path))
+
+
+def _sender_verdict(step: FileStep, machine: Machine) -> Verdict:
+    """Judge keys of the sender by what they mean: an array may have more than the recipe's."""
+    if machine.configuration is None:
+        return Verdict(Answer.UNKNOWN, machine.lack, "run: mailbell sender check")
+    try:
+        wanted = parse(f"[listen]\n{step.text}".encode()).listen
+    except ConfigurationError:  # lines of another table
         return judge_file(step, read_file(step.path))
-    output, lack = run(step.shows) if step.shows else (None, "")
-    return judge_command(step, output, lack)
+    unset = Configuration().listen
+    for name in wanted.__struct_fields__:
+        value, present = getattr(wanted, name), getattr(machine.configuration.listen, name)
+        enough = set(value) <= set(present) if isinstance(value, tuple) else value == present
+        if value != getattr(unset, name) and not enough:
+            remedy = f"write the line, and restart mailbell-sender: {' '.join(step.lines)}"
+            return Verdict(Answer.NO, f"listen.{name} is not as in the recipe", remedy)
+    return Verdict(Answer.YES, f"{_SENDER_FILE} has what it needs")
 
 
 def _needs(way: Way, machine: Machine) -> Iterator[Finding]:
@@ -178,19 +201,15 @@ def _socket(path: str, wanted: int) -> Finding:
 
 
 def _configured(way: Way, machine: Machine) -> Iterator[Finding]:
-    """Compare the sender's configuration with what a way needs of it."""
-    cyrus = "cyrus" in way.uses
-    if not (way.trusted or way.comsat or cyrus):
+    """Compare the users whom the sender trusts with those whom a way needs."""
+    if not way.trusted:
         return
     if machine.configuration is None:
         yield Finding(Mark.WARN, machine.lack, "run: mailbell sender check")
         return
-    listen = machine.configuration.listen
-    lacks = [("trusted", name) for name in way.trusted if name not in listen.trusted]
-    lacks += [("comsat", str(place)) for place in way.comsat if place not in listen.comsat]
-    lacks += [("cyrus", machine.facts.cyrus)] if cyrus and not listen.cyrus else []
-    for key, value in lacks:
-        what = f"listen.{key} does not name {value}"
-        yield Finding(Mark.FAIL, what, f"add it in {_SENDER_FILE}, and restart mailbell-sender")
-    if not lacks:
-        yield ok("the sender's configuration has what it needs")
+    lacking = [name for name in way.trusted if name not in machine.configuration.listen.trusted]
+    for name in lacking:
+        remedy = f"add it in {_SENDER_FILE}, and restart mailbell-sender"
+        yield Finding(Mark.FAIL, f"listen.trusted does not name {name}", remedy)
+    if not lacking:
+        yield ok(f"listen.trusted names {' and '.join(way.trusted)}")

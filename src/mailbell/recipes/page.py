@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from mailbell.recipes.facts import Facts, filled
-from mailbell.recipes.plain import order_of, paragraphs, sender_lines, shown_as_is, undone
+from mailbell.recipes.plain import order_of, paragraphs, shown_as_is, trusted_line, undone
 from mailbell.recipes.recipe import Recipe, Way
 from mailbell.recipes.steps import CommandStep, FileStep
 
@@ -97,12 +97,12 @@ def _steps(way: Way) -> Iterator[str]:
         yield ""
         yield f"{number}. {_escaped(step.why)}"
         yield from (_command(step) if isinstance(step, CommandStep) else _file(step))
-    if lines := sender_lines(way, _USUAL):
+    if line := trusted_line(way):
         yield ""
-        yield f"{number + 1}. Tell `mailbell-sender` in `/etc/mailbell/sender.toml`,"
-        yield "beside what these keys have already."
+        yield f"{number + 1}. Let `mailbell-sender` trust who rings, in"
+        yield "`/etc/mailbell/sender.toml`. Keep the names that are there already."
         yield ""
-        yield from _fenced(["[listen]", *lines], "toml")
+        yield from _fenced(["[listen]", line], "toml")
 
 
 def _command(step: CommandStep) -> Iterator[str]:

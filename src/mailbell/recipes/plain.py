@@ -10,7 +10,7 @@ from mailbell.recipes.facts import Facts, filled
 from mailbell.recipes.recipe import Recipe, Way
 from mailbell.recipes.steps import CommandStep, FileStep
 
-__all__ = ["WIDTH", "described", "order_of", "paragraphs", "sender_lines", "shown_as_is", "undone"]
+__all__ = ["WIDTH", "described", "order_of", "paragraphs", "shown_as_is", "trusted_line", "undone"]
 
 WIDTH: Final = 80
 _WHEN: Final = {
@@ -32,28 +32,17 @@ def order_of(way: Way) -> str:
     return _WHEN[way.order] + (", and of logins" if way.tells == "both" else "")
 
 
-def sender_lines(way: Way, facts: Facts) -> tuple[str, ...]:
+def trusted_line(way: Way) -> str:
     """Return what /etc/mailbell/sender.toml must have below `[listen]` for a way.
 
     Args:
         way: the mechanism.
-        facts: the facts of the machine.
 
     Returns:
-        Lines of TOML; none if the defaults are enough.
+        A line of TOML; "" if the mail's owner speaks.
     """
-    lines = []
-    if way.trusted:
-        lines.append(f"trusted = [{', '.join(map(_quoted, way.trusted))}]")
-    if "cyrus" in way.uses:
-        lines.append(f"cyrus = {_quoted(facts.cyrus)}")
-    if way.comsat:
-        lines.append(f"comsat = [{', '.join(_quoted(str(each)) for each in way.comsat)}]")
-    return tuple(lines)
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
+    names = ", ".join(f'"{name}"' for name in way.trusted)
+    return f"trusted = [{names}]" if names else ""
 
 
 def paragraphs(text: str) -> Iterator[list[str]]:
@@ -160,13 +149,13 @@ def _steps(way: Way, facts: Facts) -> Iterator[str]:
             yield f"     # {shlex.join(step.command)}"
         else:
             yield from _file(step)
-    if lines := sender_lines(way, facts):
+    if line := trusted_line(way):
         yield ""
-        say = "mailbell-sender in /etc/mailbell/sender.toml, beside what these keys have already:"
-        yield from _wrapped(f"Tell {say}", f"{number + 1}. ")
+        say = "Let mailbell-sender trust who rings, in /etc/mailbell/sender.toml. Keep the names"
+        yield from _wrapped(f"{say} that are there already.", f"{number + 1}. ")
         yield ""
         yield "     [listen]"
-        yield from (f"     {line}" for line in lines)
+        yield f"     {line}"
         yield ""
         yield "     # systemctl restart mailbell-sender"
 
@@ -179,9 +168,13 @@ def _file(step: FileStep) -> Iterator[str]:
     if step.without and step.lines:
         yield ""
     if step.lines:
-        where = f", right below {step.below}" if step.below else ""
-        yield f"   {step.path}{_attributes(step)} gets{where}:"
+        yield f"   {step.path}{_attributes(step)} gets{' right below' if step.below else ''}:"
         yield ""
+        if step.below:
+            yield f"     {step.below}"
+            yield ""
+            yield "   these lines:"
+            yield ""
         yield from (f"     {line}".rstrip() for line in step.lines)
 
 

@@ -21,8 +21,8 @@ their defaults:
                                 # tell of mail
     packages = ["lua-socket"]   # []: further packages of Debian
     trusted = ["root"]          # []: users that listen.trusted must name; without any, the
-                                # mail's owner speaks. listen.cyrus follows from @cyrus@
-    comsat = ["127.0.0.1:512"]  # []: endpoints that listen.comsat must name
+                                # mail's owner speaks. Other keys of the sender are steps
+                                # with the file /etc/mailbell/sender.toml
     fails = "..."               # what happens to the mail if the hook fails, if it is missing,
                                 # or if the sender is absent; needed with steps
     hangs = "..."               # the same if the hook hangs; needed with steps
@@ -78,7 +78,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mailbell.configuration.reader import INVALID, Problems, each, quote, read
-from mailbell.configuration.values import Endpoint, array
+from mailbell.configuration.values import array
 from mailbell.core.errors import UsageError
 from mailbell.core.escape import printable
 from mailbell.recipes.facts import PLACEHOLDER, PLACEHOLDERS, Facts, filled, words
@@ -263,7 +263,6 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "race" with it; empty: it tells of logins only, or was not tried.
         packages: further packages of Debian.
         trusted: users that `listen.trusted` must name.
-        comsat: endpoints that `listen.comsat` must name.
         fails: what happens to the mail if the hook fails.
         hangs: what happens to the mail if the hook hangs.
         traps: usual mistakes.
@@ -279,7 +278,6 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     order: Annotated[Literal["", "after", "before", "race"], _ORDER] = ""
     packages: Annotated[_Packages, _PACKAGES] = ()
     trusted: Annotated[tuple[Annotated[str, _USER], ...], array(16, '["root"]')] = ()
-    comsat: Annotated[tuple[Endpoint, ...], array(16, '["127.0.0.1:512"]')] = ()
     fails: Annotated[str, _maybe(1000)] = ""
     hangs: Annotated[str, _maybe(1000)] = ""
     traps: Annotated[
