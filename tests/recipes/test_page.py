@@ -39,10 +39,10 @@ command = ["true"]
 def test_a_page_has_all_that_the_recipe_says() -> None:
     text = page(WHOLE)
     for part in (
-        "# Whole\n\nIt has everything.\n\nTried with: not tried here.\n\nNobody has it.\n",
+        "# Whole\n\nIt has everything.\n\nNot tried here.\nNobody has it.\n",
         "Packages of Debian: `whole`.\n",
         "| [one](#one) | The first one | of new mail, in a race with the mailbox, and of logins |",
-        "\n## one\n\nThe first one. For all users. It tells of new mail, in a race",
+        "\n## one\n\nThe first one. Suits all users. Tells of new mail, in a race",
         "It also needs `more`.\n",
         "\nA first paragraph.\n\n    as  it\n    is alice\n",
         "1. Write it.\n\n`/etc/x` must not have:\n\n```text\nold\n```\n",
@@ -53,7 +53,7 @@ def test_a_page_has_all_that_the_recipe_says() -> None:
         "**If the hook fails.** The mail of alice is delivered.\n",
         "Usual mistakes:\n\n- Never forget alice.\n",
         "To undo it:\n\n```text\nunset a\ntake the lines out of /etc/z;",
-        "\n## two\n\nThe second one. For all users. It tells of logins.\n\nIt is said.\n",
+        "\n## two\n\nThe second one. Suits all users. Tells of logins.\n\nIt is said.\n",
     ):
         assert part in text
 

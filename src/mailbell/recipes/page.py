@@ -58,9 +58,8 @@ def _page(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield recipe.summary
     yield ""
-    yield f"Tried with: {recipe.verified}."
+    yield f"Tried with {recipe.verified}." if recipe.tried else "Not tried here."
     if recipe.reason:
-        yield ""
         yield _escaped(recipe.reason)
     yield ""
     if recipe.packages:
@@ -81,7 +80,7 @@ def _way(way: Way) -> Iterator[str]:
     yield ""
     yield f"## {way.name}"
     yield ""
-    yield f"{_escaped(way.title)}. For {_escaped(way.suits)}. It tells {order_of(way)}."
+    yield f"{_escaped(way.title)}. Suits {_escaped(way.suits)}. Tells {order_of(way)}."
     if way.packages:
         yield f"It also needs {_codes(way.packages)}."
     for part in paragraphs(filled(way.text, _USUAL)):

@@ -118,10 +118,10 @@ def _lines(recipe: Recipe, way: Way, facts: Facts) -> Iterator[str]:
 
 def _facts(recipe: Recipe, way: Way) -> Iterator[str]:
     yield from _row("tells", order_of(way))
-    yield from _row("for", way.suits)
+    yield from _row("suits", way.suits)
     if packages := (*recipe.packages, *way.packages):
         yield from _row("packages", " ".join(packages))
-    yield from _row("tried with", recipe.verified)
+    yield from _row("tried with", recipe.verified if recipe.tried else "nothing: see below")
 
 
 def _row(name: str, value: str) -> Iterator[str]:
