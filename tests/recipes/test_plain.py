@@ -82,8 +82,9 @@ text = "It is said."
 )
 
 TEXT = """\
-Whole: The first one (one)
+Whole: --way one
 
+is          The first one
 tells       of new mail, in a race with the mailbox, and of logins
 suits       all users
 packages    whole more
@@ -163,7 +164,7 @@ def test_all_that_a_way_says_is_shown() -> None:
 def test_what_a_way_does_not_say_is_not_shown() -> None:
     only = Recipe("x", "X", "x", "Debian 12", "", (), (WHOLE.way("two"),))
     assert described(only, only.ways[0], FACTS) == (
-        "X: The second one (two)\n\ntells       of logins\nsuits       all users\n"
+        "X: --way two\n\nis          The second one\ntells       of logins\nsuits       all users\n"
         "tried with  Debian 12\n\nIt is said.\n"
     )
 

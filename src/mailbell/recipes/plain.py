@@ -101,7 +101,7 @@ def described(recipe: Recipe, way: Way, facts: Facts) -> str:
 
 
 def _lines(recipe: Recipe, way: Way, facts: Facts) -> Iterator[str]:
-    yield f"{recipe.title}: {way.title} ({way.name})"
+    yield f"{recipe.title}: --way {way.name}"
     yield ""
     yield from _facts(recipe, way)
     if recipe.reason:
@@ -117,6 +117,7 @@ def _lines(recipe: Recipe, way: Way, facts: Facts) -> Iterator[str]:
 
 
 def _facts(recipe: Recipe, way: Way) -> Iterator[str]:
+    yield from _row("is", way.title)
     yield from _row("tells", order_of(way))
     yield from _row("suits", way.suits)
     if packages := (*recipe.packages, *way.packages):
