@@ -1,7 +1,7 @@
 """Mail as a mail server gets it and keeps it: SMTP and LMTP from another host, mailboxes."""
 
-import mailbox
 import os
+import re
 import smtplib
 import socket
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Final
 from harness.netns import Namespace
 from harness.sender import PATIENCE
 
-__all__ = ["BERTA", "arrivals", "mbox_subjects", "message", "send"]
+__all__ = ["BERTA", "arrivals", "mbox_arrivals", "mbox_subjects", "message", "send"]
 
 BERTA: Final = "berta@test.example"
 """Who sends all mail: a user of the server, who would get every report of a failure."""
@@ -104,7 +104,18 @@ def mbox_subjects(path: Path) -> list[str]:
     """Return the subjects in an mbox, in their order."""
     if not path.exists():
         return []
-    return [str(each["subject"]) for each in mailbox.mbox(path, create=False)]
+    # maildrop puts its own line above that of Postfix, and mailbox.mbox then finds no header.
+    messages = re.split(rb"(?m)^From ", path.read_bytes())[1:]
+    return [_subject(each) for each in messages]
+
+
+def mbox_arrivals(path: Path) -> list[tuple[str, float]]:
+    """Return the subjects in an mbox, and when the last of them became visible.
+
+    An mbox keeps one time only, that of its last change, and this is given for all of them.
+    """
+    subjects = mbox_subjects(path)
+    return [(subject, path.stat().st_mtime) for subject in subjects]
 
 
 def _subject(mail: bytes) -> str:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 from harness.daemon import until
@@ -14,13 +15,26 @@ from mail_servers.machine import HOOK, Machine
 from mail_servers.results import record
 from mail_servers.server import MailServer
 
-__all__ = ["HOOK_FAULTS", "SENDER_FAULTS", "Way", "delivered_once", "hook_replaced", "rings"]
+from mailbell.recipes import load
+
+__all__ = [
+    "HOOK_FAULTS",
+    "SENDER_FAULTS",
+    "Way",
+    "delivered_once",
+    "hook_replaced",
+    "order_at_the_hook",
+    "rings",
+    "stopped",
+    "subject",
+]
 
 SENDER_FAULTS: Final = ("sender absent", "sender stopped", "sender killed")
 HOOK_FAULTS: Final = ("hook missing", "hook exits with 75", "hook hangs")
 """What may be wrong with a hook that is a program. A socket has the other faults only."""
 
 _HANGS: Final = 20  # seconds
+_RAN: Final = "/var/log/hook-ran"
 _ROUNDS: Final = 5
 _numbers = count(1)
 
@@ -57,28 +71,64 @@ def subject(word: str) -> str:
     return f"{word}-{next(_numbers)}"
 
 
-def rings(server: MailServer, way: Way, laptop: Laptop, user: str) -> None:
-    """A mail rings the user's machine, each mail once, after it is visible in the mailbox."""
+def rings(
+    server: MailServer, way: Way, laptop: Laptop, user: str, *, rounds: int = _ROUNDS
+) -> None:
+    """A mail rings the user's machine, each mail once, after it is visible in the mailbox.
+
+    Where the recipe promises no order, the mail may become visible later.
+    """
+    in_order = load(server.recipe).way(way.name).order == "after"
     laptop.forget()
     delays = []
     with server.sending(way.account(user), trusted=way.trusted, listen=way.listen) as sender:
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             mail = subject(way.name)
             before = laptop.count()
             server.deliver(mail, user)
             told, printed = laptop.rung()
             assert told["source"] == "192.0.2.1"
-            # Visible before the notification was printed: there is nothing to wait for.
-            visible = dict(server.arrived(user)).get(mail)
-            assert visible is not None, f"{mail} was not there when it rang: {sender.lines()}"
-            assert visible <= printed
+            if in_order:
+                # Visible before the notification was printed: there is nothing to wait for.
+                visible = dict(server.arrived(user)).get(mail)
+                assert visible is not None, f"{mail} was not there when it rang: {sender.lines()}"
+                assert visible <= printed
+            else:
+                visible = server.until_arrived(mail, user)
             delays.append(1000 * (printed - visible))
             server.until_settled()
             assert laptop.count() == before + 1, sender.lines()
         inputs = sender.status().inputs
-        assert inputs["accepted"] == _ROUNDS
+        assert inputs["accepted"] == rounds
     assert [name for name, _ in server.arrived(user)].count(mail) == 1
-    record(server.name, server.version(), way.name, milliseconds=sorted(delays)[_ROUNDS // 2])
+    record(server.name, server.version(), way.name, milliseconds=sorted(delays)[rounds // 2])
+
+
+def order_at_the_hook(
+    server: MailServer, way: Way, user: str, *, rounds: int = _ROUNDS
+) -> list[bool]:
+    """Deliver mails with a hook that only notes when it runs.
+
+    Returns:
+        for each mail, whether it was visible in the mailbox before the hook began.
+    """
+    noted = server.machine.path(_RAN)
+    server.machine.write(_RAN, "", mode=0o666)
+    after = []
+    with hook_replaced(server.machine, f"date +%s.%N >>{_RAN}"):
+        for done in range(1, rounds + 1):
+            mail = subject(f"order-{way.name}")
+            server.deliver(mail, user)
+            visible = server.until_arrived(mail, user)
+            after.append(visible <= _after_runs(noted, done))
+            server.until_settled()
+    return after
+
+
+def _after_runs(noted: Path, count: int) -> float:
+    """Wait until the hook has noted so many runs; return when the last one began."""
+    until(lambda: len(noted.read_text().splitlines()) == count, f"run {count} of the hook")
+    return float(noted.read_text().split()[-1])
 
 
 def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: str) -> None:

@@ -96,12 +96,38 @@ class MailServer:
 
     def apply(self, way: str, *users: str) -> None:
         """Do what a recipe says, for each user. What is in force already is left alone."""
+        for step, user in self._steps(way, users).items():
+            if isinstance(step, FileStep):
+                self._put(step, user)
+            else:
+                self._run(step)
+
+    def withdraw(self, way: str, *users: str) -> None:
+        """Undo what a recipe says, for each user, as its page tells it."""
+        for step in reversed(self._steps(way, users)):
+            if step.undo:
+                self.machine.run(*step.undo)
+            if isinstance(step, FileStep):
+                self._take(step)
+
+    def _steps(self, way: str, users: Sequence[str]) -> dict[FileStep | CommandStep, str]:
+        """Return each step once, and one of the users that it is for."""
+        steps: dict[FileStep | CommandStep, str] = {}
         for user in users:
             for step in load(self.recipe).way(way).steps(self.facts(user)):
-                if isinstance(step, FileStep):
-                    self._put(step, user)
-                else:
-                    self._run(step)
+                steps.setdefault(step, user)
+        return steps
+
+    def _take(self, step: FileStep) -> None:
+        path = self.machine.path(step.path)
+        if not path.exists():
+            return
+        gone = {line.strip() for line in step.lines}
+        left = [line for line in path.read_text().splitlines() if line.strip() not in gone]
+        if left:
+            path.write_text("".join(f"{line}\n" for line in left))
+        else:
+            path.unlink()
 
     def _put(self, step: FileStep, user: str) -> None:
         path = self.machine.path(step.path)

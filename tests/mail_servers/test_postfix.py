@@ -1,71 +1,122 @@
-"""Postfix with the recipes for it."""
+"""Postfix with each way of its recipe: local and virtual users, Maildir and mbox."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
-from harness.daemon import until
 from harness.netns import Pair
+from mail_servers import mail
 from mail_servers.laptop import Laptop
-from mail_servers.machine import machine
-from mail_servers.scenario import HOOK_FAULTS, SENDER_FAULTS, Way, delivered_once, rings
-from mail_servers.server import MailServer
+from mail_servers.postfix import Postfix, postfix_with
+from mail_servers.results import record
+from mail_servers.scenario import (
+    HOOK_FAULTS,
+    SENDER_FAULTS,
+    Way,
+    delivered_once,
+    order_at_the_hook,
+    rings,
+)
+
+from mailbell.recipes import load
+
+VIRTUAL: Final = "virt.example"
+ZOE: Final = f"zoe@{VIRTUAL}"
+MAX: Final = f"max@{VIRTUAL}"
+
+_DOVECOT: Final = """
+protocols =
+mail_location = maildir:~/Maildir
+log_path = /var/log/dovecot.log
+ssl = no
+passdb {
+  driver = static
+  args = nopassword=y
+}
+userdb {
+  driver = static
+  args = uid=vmail gid=vmail home=/srv/mail/%u allow_all_users=yes
+}
+service auth {
+  unix_listener auth-userdb {
+    user = vmail
+    mode = 0600
+  }
+}
+"""
 
 
-class Postfix(MailServer):
-    """Postfix that delivers into Maildirs of local users."""
+class WithVirtualUsers(Postfix):
+    """Postfix with local users, and with virtual ones whose mail belongs to vmail."""
 
-    name = recipe = "postfix"
-    packages = ("postfix", "procmail", "maildrop")
-    programs = ("/usr/sbin/postfix",)
+    packages = ("postfix", "dovecot-core")
+    programs = ("/usr/sbin/postfix", "/usr/lib/dovecot/dovecot-lda")
 
     def configure(self) -> None:
+        super().configure()
+        self.machine.user("vmail", "--home-dir", "/srv/mail")
+        uid, gid = self.machine.ids("vmail")
         for setting in (
-            "myhostname = mail.test.example", "mydestination = test.example",
-            # Else the address that `\\anna` means is another host's.
-            "myorigin = test.example",
-            "mynetworks = 192.0.2.0/24", "inet_interfaces = all", "mailbox_command =",
-            "home_mailbox = Maildir/", "compatibility_level = 3.6", "alias_maps =",
-            "maillog_file = /var/log/postfix.log",
-        ):  # fmt: skip
-            self.machine.run("postconf", "-e", setting)
+            f"virtual_mailbox_domains = {VIRTUAL}",
+            f"virtual_mailbox_maps = inline:{{ {ZOE}={ZOE}/Maildir/ , {MAX}={MAX}/Maildir/ }}",
+            "virtual_mailbox_base = /srv/mail",
+            f"virtual_uid_maps = static:{uid}",
+            f"virtual_gid_maps = static:{gid}",
+        ):
+            self.set(setting)
+        # dovecot-lda runs as each user, and writes this log.
+        self.machine.write("/var/log/dovecot.log", "", mode=0o666)
+        self.machine.write("/etc/dovecot/dovecot.conf", _DOVECOT)
+        # It keeps its output open, so nobody can wait for the end of that.
+        self.machine.run("sh", "-c", "exec dovecot >/dev/null 2>&1")
 
-    def start(self) -> None:
-        self.machine.run("postfix", "start")
-        until(lambda: self.listens(25), "the start of Postfix")
-
-    def reload(self) -> None:
-        self.machine.run("postfix", "reload")
-
-    def version(self) -> str:
-        return self.machine.run("postconf", "-h", "mail_version").strip()
-
-    def flush(self) -> None:
-        self.machine.run("postqueue", "-f")
-
-    def waiting(self) -> int:
-        return len(self.machine.run("postqueue", "-j").splitlines())
+    def arrived(self, user: str) -> list[tuple[str, float]]:
+        if "@" in user:
+            return mail.arrivals(self.machine.path(f"/srv/mail/{user}/Maildir"))
+        return super().arrived(user)
 
 
 @pytest.fixture(scope="module")
 def postfix(hosts: Pair) -> Iterator[Postfix]:
-    host = hosts.server
-    with machine("Postfix", Postfix.packages, programs=Postfix.programs, host=host) as its:
-        server = Postfix(its, hosts.client)
-        server.users("berta", "anna", "carol")
-        server.configure()
-        server.start()
+    with postfix_with(hosts, WithVirtualUsers, "anna", "carol", "dora") as server:
         yield server
 
 
-FORWARD = Way("forward")
+def _whole(user: str) -> str:
+    return user if "@" in user else f"{user}@test.example"
 
 
-def test_forward_rings(postfix: Postfix, laptop: Laptop) -> None:
-    postfix.apply("forward", "anna", "carol")
-    rings(postfix, FORWARD, laptop, "anna")
+_WAYS: Final = (
+    (Way("forward"), "anna", "carol"),
+    (Way("dovecot-lda"), "anna", "carol"),
+    (Way("virtual", trusted=["vmail"]), ZOE, MAX),
+    (Way("bcc", trusted=["mailbell-ring"], account=_whole), "anna", ZOE),
+)
+Case = tuple[Way, str, str]
+
+
+@pytest.fixture(scope="module", params=_WAYS, ids=lambda case: str(case[0]))
+def case(request: pytest.FixtureRequest, postfix: Postfix) -> Iterator[Case]:
+    """A way in force for two users, until its last test."""
+    way, user, other = request.param
+    with postfix.using(way.name, user, other):
+        yield way, user, other
+
+
+def test_the_mails_owner_is_rung(postfix: Postfix, case: Case, laptop: Laptop) -> None:
+    way, user, _ = case
+    rings(postfix, way, laptop, user)
+
+
+def test_the_order_is_as_the_recipe_says(postfix: Postfix, case: Case) -> None:
+    way, user, _ = case
+    after = order_at_the_hook(postfix, way, user)
+    if load("postfix").way(way.name).order == "after":
+        assert all(after)
+    seen = f"after in {sum(after)} of {len(after)}"
+    record(postfix.name, postfix.version(), way.name, order=seen)
 
 
 @pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
-def test_forward_delivers_once(postfix: Postfix, fault: str) -> None:
-    postfix.apply("forward", "anna", "carol")
-    delivered_once(postfix, FORWARD, fault, "anna", "carol")
+def test_mail_is_delivered_once(postfix: Postfix, case: Case, fault: str) -> None:
+    delivered_once(postfix, case[0], fault, *case[1:])
