@@ -44,11 +44,13 @@ def test_a_test_that_proves_a_claim_exists(test: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")], ids=str
+    "document", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")], ids=str
 )
 def test_files_that_a_document_names_exist(document: Path) -> None:
     text = document.read_text()
-    places = re.findall(r"`((?:src|tests|policy|fuzz|bench|docs|scripts|examples)/[\w./-]*)`", text)
+    places = re.findall(
+        r"`((?:src|tests|policy|fuzz|bench|docs|scripts|examples|servers)/[\w./-]*)`", text
+    )
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     # Files that git ignores exist on some machines only.
     missing = [p for p in places if not (ROOT / p).exists() or p.startswith(IGNORED)]

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "TZ": "UTC",
         "MAILBELL_SOCKET": str(tmp_path / "s"),
     }
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """Yield a folder that every user may enter, as those below `tmp_path` are not."""
+    with tempfile.TemporaryDirectory(prefix="mailbell-", dir="/tmp") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 @pytest.fixture

@@ -185,14 +185,16 @@ def read_file(path: str) -> File:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         return File(lack=(error.strerror or str(error)).lower(), missing=missing)
-    with os.fdopen(number, "rb", buffering=0) as file:
+    try:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             return File(lack="no regular file")
-        try:
+        with open(number, "rb", closefd=False) as file:
             data = file.read(_MOST_BYTES + 1)
-        except OSError as error:
-            return File(lack=(error.strerror or str(error)).lower())
+    except OSError as error:
+        return File(lack=(error.strerror or str(error)).lower())
+    finally:
+        os.close(number)
     if len(data) > _MOST_BYTES:
         return File(lack=f"larger than {_MOST_BYTES} bytes")
     return File(
