@@ -22,6 +22,8 @@ __all__ = [
     "SENDER_FAULTS",
     "Way",
     "delivered_once",
+    "delivered_once_while_hooks_hang",
+    "faulty",
     "hook_replaced",
     "order_at_the_hook",
     "rings",
@@ -150,6 +152,36 @@ def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: s
     server.until_settled()
     assert server.subjects(user).count(mail) == 1
     assert server.subjects(other).count(later) == 1
+    assert server.arrived("berta")[reports:] == []
+
+
+def delivered_once_while_hooks_hang(server: MailServer, turns: Iterator[tuple[str, str]]) -> None:
+    """What `delivered_once` shows of a hook that hangs, for several ways in the time of one.
+
+    Args:
+        server: the mail server.
+        turns: prepares a way, and then yields a user whose hook is to hang, and another user.
+    """
+    reports = len(server.arrived("berta"))
+    met = server.machine.path("/tmp/hooks-that-hang")
+    server.machine.write("/tmp/hooks-that-hang", "", mode=0o666)
+    sent = []
+    script = f"echo >>/tmp/hooks-that-hang; exec sleep {_HANGS}.125"
+    with hook_replaced(server.machine, script):
+        for user, other in turns:
+            mail, later = subject("hook-hangs"), subject("later")
+            met.write_text("")
+            server.deliver(mail, user)
+            server.until_arrived(mail, user)
+            until(met.read_text, "a hook that hangs")
+            server.deliver(later, other)
+            server.until_arrived(later, other)
+            assert _hanging(server.machine), "the later mail came after the fault only"
+            sent += [(mail, user), (later, other)]
+        until(lambda: not _hanging(server.machine), "the end of the hooks")
+    server.until_settled()
+    for mail, user in sent:
+        assert server.subjects(user).count(mail) == 1
     assert server.arrived("berta")[reports:] == []
 
 
