@@ -94,27 +94,29 @@ class MailServer:
             home=f"/home/{user}",
         )
 
-    def apply(self, way: str, *users: str) -> None:
+    def apply(self, way: str, *users: str, recipe: str = "") -> None:
         """Do what a recipe says, for each user. What is in force already is left alone."""
-        for step, user in self._steps(way, users).items():
+        for step, user in self._steps(recipe or self.recipe, way, users).items():
             if isinstance(step, FileStep):
                 self._put(step, user)
             else:
                 self._run(step)
 
-    def withdraw(self, way: str, *users: str) -> None:
+    def withdraw(self, way: str, *users: str, recipe: str = "") -> None:
         """Undo what a recipe says, for each user, as its page tells it."""
-        for step in reversed(self._steps(way, users)):
+        for step in reversed(self._steps(recipe or self.recipe, way, users)):
             if step.undo:
                 self.machine.run(*step.undo)
             if isinstance(step, FileStep):
                 self._take(step)
 
-    def _steps(self, way: str, users: Sequence[str]) -> dict[FileStep | CommandStep, str]:
+    def _steps(
+        self, recipe: str, way: str, users: Sequence[str]
+    ) -> dict[FileStep | CommandStep, str]:
         """Return each step once, and one of the users that it is for."""
         steps: dict[FileStep | CommandStep, str] = {}
         for user in users:
-            for step in load(self.recipe).way(way).steps(self.facts(user)):
+            for step in load(recipe).way(way).steps(self.facts(user)):
                 steps.setdefault(step, user)
         return steps
 
