@@ -22,12 +22,13 @@ run: $(BIN)/.run
 ## test: lint, then every test; every branch of the pure modules must be tested
 test: lint suite
 
-## suite: the tests without lint (TESTS=path runs only those, and counts no branches)
+## suite: the tests without lint (TESTS=path runs only those, and counts no branches).
+##        What takes minutes and is marked "long" has a stage of its own in .ci/run
 suite: $(BIN)/.test
 ifdef TESTS
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 else
-	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not long' --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100 --include="$$($(BIN)/python tests/test_layers.py)"
 endif
 

@@ -69,8 +69,8 @@ UNCOUNTED: Final = {
 
 FIGURE: Final = "sandbox: "
 
-# How long an example takes says nothing on a machine that runs other tests beside. `.ci/run`
-# tries each property with more examples than `make test`, which is to take less time.
+# How long an example takes says nothing on a machine that runs other tests beside. One stage of
+# `.ci/run` tries each property with more examples than `make test`, which is to take less time.
 EXAMPLES: Final = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
 settings.register_profile("mailbell", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("mailbell")

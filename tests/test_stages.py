@@ -138,6 +138,18 @@ def test_a_file_that_is_tested_once_is_there() -> None:
         assert (where.parent / name).exists(), name
 
 
+def test_what_make_test_leaves_out_has_a_stage() -> None:
+    """The other stages run it too, but the stage `test`, with the default Python, does not."""
+    long = [
+        file.relative_to(ROOT)
+        for file in ROOT.glob("tests/**/test_*.py")
+        if re.search(r"^@pytest\.mark\.long$", file.read_text(), re.MULTILINE)
+    ]
+    assert long
+    text = (ROOT / ".ci" / "stages").read_text()
+    assert [file for file in long if f"make suite TESTS={file} " not in text] == []
+
+
 def test_every_dependency_has_its_floor() -> None:
     wanted = [
         *PROJECT["project"]["dependencies"],

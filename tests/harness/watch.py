@@ -8,6 +8,10 @@ daemon is watched in two ways at once, and each has a report of its own:
 - `audit-PROGRAM-*`: it runs with an audit hook (`harness.audited`), which writes down what Python
   does after the lock, and makes no system call for that.
 
+It has the C library's allocator, and the interpreter checks each block of it. Each of the two
+alone asks the kernel for nothing else: the checks only make blocks larger.
+`tests/sandbox/test_allocators.py` has the daemon serve with each of them.
+
 `tests/sandbox/test_whole_suite.py` runs the system tests so and judges what was seen.
 """
 
@@ -90,7 +94,7 @@ def watched(program: str = "mailbelld") -> Watched:
     )  # fmt: skip
     report = str(new_report(Path(directory), f"audit-{program}-"))
     environ = {"AUDITED_REPORT": report, "AUDITED_TRACED": "yes", "AUDITED_DOOR": DOORS[program]}
-    return Watched(strace, AUDITED, environ)
+    return Watched(strace, AUDITED, {**environ, "PYTHONMALLOC": "malloc_debug"})
 
 
 def new_report(directory: Path, prefix: str = "audit-") -> Path:

@@ -2,7 +2,9 @@
 
 This shows what the daemon really needs once it is locked. The tests of tests/system make it do
 everything that it can do. Here they run once more, under strace and with an audit hook at the
-same time (`harness.watch`).
+same time (`harness.watch`). That takes minutes: `make test` watches a part of the suite, and
+`.ci/run` all of it, with each Python and each version of a dependency. A part shows that nothing
+happens that should not. Only the whole shows that nothing is permitted without need.
 """
 
 import os
@@ -22,43 +24,53 @@ from mailbell.sandbox.policy_file import read_policy
 from mailbell.syscalls.policy import ALLOW, Entry, Policy
 
 SUITE: Final = Path(__file__).parent.parent / "system"
+# Both programs serve, meet bad clients and real hosts, and end. It takes seconds.
+PART: Final = ("test_after_the_lock.py", "test_network.py", "test_sender_input.py")
 PROGRAMS: Final = ("mailbelld", "mailbell-sender")
 # How many of each are at least seen, so that a run in which nothing was watched is noticed.
 SEEN: Final = {"mailbelld": 50, "mailbell-sender": 15}
+SEEN_OF_A_PART: Final = {"mailbelld": 3, "mailbell-sender": 3}
 PERMITTED: Final = 40  # calls, at most
 MINUTES: Final = 15
 # Whether these are needed depends on the machine or on its Python, not on the daemon.
 DEPENDS: Final = {"clock_gettime", "fstat", "futex", "recvfrom"}
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 Seen = dict[str, Counter[tuple[int, ...]]]
 
 
-def run_suite(directory: Path) -> None:
+def run_suite(directory: Path, files: Iterable[Path] = (SUITE,)) -> None:
     """Run tests/system with its daemons watched. Their records are then in the directory.
 
-    The C library's allocator is used, and the interpreter checks each block of it. Each of the
-    two alone asks the kernel for nothing else: the checks only make blocks larger.
-    test_allocators.py has the daemon serve with each of them.
+    Beside other tests it is one at a time, so that it leaves the cores to them.
     """
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
     directory.chmod(0o777)  # the daemon may be another user
+    workers = "0" if "PYTEST_XDIST_WORKER" in os.environ else "4"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(SUITE)],
-        env={**inherited, "PYTHONMALLOC": "malloc_debug", "MAILBELL_WATCH": str(directory)},
+        [sys.executable, "-m", "pytest", "-q", "-n", workers, "-p", "no:cacheprovider", *files],
+        env={**inherited, "MAILBELL_WATCH": str(directory)},
         cwd=SUITE.parent.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False, timeout=MINUTES * 60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
 
 
-def require_nothing_unexpected(program: str, reports: Iterable[Path]) -> None:
+def require_nothing_unexpected(program: str, reports: Iterable[Path], seen: int) -> None:
     """Nothing is imported, opened, made or started once a daemon is locked."""
     locked = [report for report in map(events, reports) if report]
-    assert len(locked) > SEEN[program], program
+    assert len(locked) > seen, program
     allowed = {**ALLOWED, **ALLOWED_OF.get(program, {})}
     assert unexpected({line for report in locked for line in report}, allowed) == []
+
+
+def calls_of(program: str, directory: Path, policy: Policy) -> Seen:
+    """Return the calls of all daemons of a program; none is a call that is not permitted."""
+    seen = calls_of_all(directory.glob(f"trace-{program}-*"))
+    assert seen.keys() >= {"accept4", "recvfrom", "sendto", "exit_group"}, "nothing was seen"
+    assert seen.keys() <= {call for entry in policy.entries for call in entry.calls}
+    return seen
 
 
 def calls_of_all(traces: Iterable[Path]) -> Seen:
@@ -106,19 +118,26 @@ def stale(seen: Seen, policy: Policy) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_nothing_happens_that_should_not(open_path: Path) -> None:
+    run_suite(open_path, [SUITE / name for name in PART])
+    for program in PROGRAMS:
+        reports = open_path.glob(f"audit-{program}-*")
+        require_nothing_unexpected(program, reports, SEEN_OF_A_PART[program])
+        calls_of(program, open_path, read_policy(program))
+
+
+@pytest.mark.long
 def test_what_is_permitted_is_used_or_says_why_not_and_nothing_else_happens(
     open_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     run_suite(open_path)
     for program in PROGRAMS:
         policy = read_policy(program)
-        require_nothing_unexpected(program, open_path.glob(f"audit-{program}-*"))
-        seen = calls_of_all(open_path.glob(f"trace-{program}-*"))
-        assert seen.keys() >= {"accept4", "recvfrom", "sendto", "exit_group"}, "nothing was seen"
+        reports = open_path.glob(f"audit-{program}-*")
+        require_nothing_unexpected(program, reports, SEEN[program])
+        seen = calls_of(program, open_path, policy)
         assert (program, silent(seen, policy)) == (program, [])
         assert (program, stale(seen, policy)) == (program, [])
-        assert seen.keys() <= {call for entry in policy.entries for call in entry.calls}
         assert len(policy.permitted) <= PERMITTED
         record_property(f"sandbox: permitted calls of {program}", len(policy.permitted))
         used_by_tests = sum(call in seen for call in policy.permitted)
