@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -155,18 +155,19 @@ def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: s
     assert server.arrived("berta")[reports:] == []
 
 
-def delivered_once_while_hooks_hang(server: MailServer, turns: Iterator[tuple[str, str]]) -> None:
+def delivered_once_while_hooks_hang(server: MailServer, turns: Iterable[tuple[str, str]]) -> None:
     """What `delivered_once` shows of a hook that hangs, for several ways in the time of one.
 
     Args:
         server: the mail server.
-        turns: prepares a way, and then yields a user whose hook is to hang, and another user.
+        turns: pairs of a user whose hook is to hang, and another user. It may prepare a way
+            before it yields a pair.
     """
     reports = len(server.arrived("berta"))
-    met = server.machine.path("/tmp/hooks-that-hang")
-    server.machine.write("/tmp/hooks-that-hang", "", mode=0o666)
+    met = server.machine.path("/var/log/hooks-that-hang")
+    server.machine.write("/var/log/hooks-that-hang", "", mode=0o666)
     sent = []
-    script = f"echo >>/tmp/hooks-that-hang; exec sleep {_HANGS}.125"
+    script = f"echo >>/var/log/hooks-that-hang; exec sleep {_HANGS}.125"
     with hook_replaced(server.machine, script):
         for user, other in turns:
             mail, later = subject("hook-hangs"), subject("later")
