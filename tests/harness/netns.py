@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import pytest
 __all__ = ["Namespace", "Pair", "another_host", "namespaces"]
 
 _PATIENCE: Final = 20.0
+_ASKING: Final = threading.Lock()  # an agent answers one thread at a time
 
 _AGENT: Final = """
 import socket, sys
@@ -60,8 +62,9 @@ class Namespace:
 
     def socket(self, family: int, kind: int) -> socket.socket:
         """Make a socket that is in this namespace wherever it is used."""
-        self.control.send(f"{int(family)} {int(kind)}".encode())
-        _, descriptors, _, _ = socket.recv_fds(self.control, 1, 1)
+        with _ASKING:
+            self.control.send(f"{int(family)} {int(kind)}".encode())
+            _, descriptors, _, _ = socket.recv_fds(self.control, 1, 1)
         return socket.socket(fileno=descriptors[0])
 
     def run(self, *command: str) -> str:

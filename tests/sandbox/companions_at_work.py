@@ -7,6 +7,7 @@ It runs under strace, and reports what Python does once the companion is locked 
 """
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import dns.rcode
 import trio
 from harness.audited import Hook, Report
+from harness.daemon import until
 from harness.name_server import NameServer, addresses, refused, truncated
 from harness.traced import hide_the_tracer
 
@@ -85,10 +87,21 @@ def read(folder: Path) -> Companion:
         client.connect(str(folder / "cyrus"))
         for number in range(1_000):
             client.send(MAIL % (number, number))
-    companion.pair.settimeout(20)
-    for _ in range(400):
+        companion.pair.settimeout(20)
+        for _ in range(400):
+            companion.pair.recv(20_000)
+        stop_and_go_on(companion.pid)
+        client.send(MAIL % (0, 0))
         companion.pair.recv(20_000)
     return companion
+
+
+def stop_and_go_on(pid: int) -> None:
+    """Stop a child while it waits, and let it go on: the kernel then restarts what waits."""
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S"))
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    os.kill(pid, signal.SIGCONT)
 
 
 def main() -> None:

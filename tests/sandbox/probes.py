@@ -50,6 +50,7 @@ BASES: Final[dict[str, tuple[int, ...]]] = {
     "epoll_wait": (NONE, BUFFER, 1),
     "poll": (BUFFER,),
     "ppoll": (BUFFER, 0, NO_TIME, 0, SIGSET_BYTES),
+    "restart_syscall": (),
     # descriptors
     "close": (NONE,),
     "fcntl": (NONE,),

@@ -127,6 +127,16 @@ def test_it_ends_with_the_sender(companion: Companion) -> None:
     until(lambda: is_gone(companion.pid))
 
 
+def test_it_goes_on_after_it_was_stopped(companion: Companion, cyrus: socket.socket) -> None:
+    """It was stopped while it waited: the kernel then has it make the call restart_syscall."""
+    until(lambda: stopped(companion.pid, "S"))
+    os.kill(companion.pid, signal.SIGSTOP)
+    until(lambda: stopped(companion.pid))
+    os.kill(companion.pid, signal.SIGCONT)
+    cyrus.send(mail("anna"))
+    assert companion.pair.recv(1000) == mail("anna")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_all_processes_of_the_service_is_the_senders_affair(
     companion: Companion, cyrus: socket.socket, number: signal.Signals
