@@ -24,20 +24,23 @@ HOOK: Final = (str(Path(sys.executable).with_name("mailbell-hook")),)
 """The installed command."""
 
 
-def sender_configuration(directory: Path, more: str = "", *, listen: str = "") -> str:
+def sender_configuration(
+    directory: Path, more: str = "", *, listen: str = "", group: str = ""
+) -> str:
     """Return a configuration with all its files in a folder: TOML.
 
     Args:
         directory: for the sockets; the state is in a folder in it.
         more: further tables.
         listen: further keys of [listen].
+        group: the group of the sockets; "": the sender's own.
     """
     return f"""
 [listen]
 hook = "{directory}/hook"
 control = "{directory}/control"
 user = "nobody"
-group = ""
+group = "{group}"
 {listen}
 [store]
 url = "sqlite://{directory}/state/state.db"

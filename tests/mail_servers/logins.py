@@ -3,13 +3,14 @@
 import imaplib
 import poplib
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from harness.netns import Namespace
 from harness.sender import PATIENCE
 
-__all__ = ["IMAP", "POP3", "PROTOCOLS", "log_in"]
+__all__ = ["IMAP", "POP3", "PROTOCOLS", "imap", "log_in"]
 
 IMAP: Final = "IMAP"
 POP3: Final = "POP3"
@@ -61,16 +62,32 @@ def log_in(origin: Namespace, address: str, protocol: str, user: str, password: 
     return (_imap if protocol == IMAP else _pop3)(origin, address, user, password)
 
 
-def _imap(origin: Namespace, address: str, user: str, password: str) -> bool:
+@contextmanager
+def imap(origin: Namespace, address: str, user: str, password: str) -> Iterator[imaplib.IMAP4]:
+    """Log in with IMAP, and log out at the end of the block.
+
+    Args:
+        origin: the host of the person.
+        address: of the mail server, of either family.
+        user: the name to log in with.
+        password: the right one, else imaplib.IMAP4.error is raised.
+    """
     client = _Imap(origin, address)
     try:
         client.login(user, password)
-    except imaplib.IMAP4.error:
+        yield client
+        client.logout()
+    finally:
         with suppress(imaplib.IMAP4.error, OSError):
             client.shutdown()
+
+
+def _imap(origin: Namespace, address: str, user: str, password: str) -> bool:
+    try:
+        with imap(origin, address, user, password) as client:
+            assert client.select()[0] == "OK"
+    except imaplib.IMAP4.error:
         return False
-    assert client.select()[0] == "OK"
-    client.logout()
     return True
 
 

@@ -4,7 +4,8 @@ import os
 import re
 import smtplib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from email.header import Header
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,9 @@ from typing import Final
 from harness.netns import Namespace
 from harness.sender import PATIENCE
 
-__all__ = ["BERTA", "arrivals", "mbox_arrivals", "mbox_subjects", "message", "send"]
+__all__ = [
+    "BERTA", "arrivals", "connected", "mbox_arrivals", "mbox_subjects", "message", "send",
+]  # fmt: skip
 
 BERTA: Final = "berta@test.example"
 """Who sends all mail: a user of the server, who would get every report of a failure."""
@@ -73,13 +76,28 @@ def send(
         lmtp: whether the server speaks LMTP (RFC 2033).
         sender: of the envelope.
     """
+    with connected(origin, server, lmtp=lmtp) as client:
+        refused = client.sendmail(sender, recipients, mail)
+        assert not refused, refused
+
+
+@contextmanager
+def connected(
+    origin: Namespace, server: tuple[str, int], *, lmtp: bool = False
+) -> Iterator[smtplib.SMTP]:
+    """Keep a connection to a mail server until the end of the block.
+
+    Args:
+        origin: the host that it comes from.
+        server: address and port.
+        lmtp: whether the server speaks LMTP (RFC 2033).
+    """
     kind = _Lmtp if lmtp else _Smtp
     client = kind(timeout=2 * PATIENCE, local_hostname="laptop.test.example")
     client.host_from = origin
     client.connect(*server)
     with client:
-        refused = client.sendmail(sender, recipients, mail)
-        assert not refused, refused
+        yield client
 
 
 def arrivals(maildir: Path) -> list[tuple[str, float]]:

@@ -2,8 +2,14 @@
 
 import os
 import signal
+<<<<<<< HEAD
 from collections.abc import Callable, Iterable, Iterator, Sequence
+=======
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+>>>>>>> 1131cac (wip2)
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -11,6 +17,7 @@ from typing import Final
 from harness.daemon import until
 from harness.sending import Sender
 from mail_servers.laptop import Laptop
+from mail_servers.logins import PROTOCOLS, log_in
 from mail_servers.machine import HOOK, Machine
 from mail_servers.results import record
 from mail_servers.server import MailServer
@@ -24,7 +31,9 @@ __all__ = [
     "delivered_once",
     "delivered_once_while_hooks_hang",
     "faulty",
+    "hanging",
     "hook_replaced",
+    "logins_are_followed",
     "order_at_the_hook",
     "rings",
     "stopped",
@@ -148,7 +157,7 @@ def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: s
         server.until_arrived(later, other)
         assert lasting(), "the later mail came after the fault only"
         if fault == "hook hangs":
-            until(lambda: not _hanging(server.machine), "the end of the hooks")
+            until(lambda: not hanging(server.machine), "the end of the hooks")
     server.until_settled()
     assert server.subjects(user).count(mail) == 1
     assert server.subjects(other).count(later) == 1
@@ -177,13 +186,66 @@ def delivered_once_while_hooks_hang(server: MailServer, turns: Iterable[tuple[st
             until(met.read_text, "a hook that hangs")
             server.deliver(later, other)
             server.until_arrived(later, other)
-            assert _hanging(server.machine), "the later mail came after the fault only"
+            assert hanging(server.machine), "the later mail came after the fault only"
             sent += [(mail, user), (later, other)]
-        until(lambda: not _hanging(server.machine), "the end of the hooks")
+        until(lambda: not hanging(server.machine), "the end of the hooks")
     server.until_settled()
     for mail, user in sent:
         assert server.subjects(user).count(mail) == 1
     assert server.arrived("berta")[reports:] == []
+
+
+def logins_are_followed(
+    server: MailServer,
+    way: Way,
+    laptop: Laptop,
+    logins: Mapping[str, tuple[str, str]],
+    *,
+    refused: str,
+    password: str,
+) -> None:
+    """After a login the next mail rings where it came from. A refused login teaches nothing.
+
+    Args:
+        server: the mail server.
+        way: how it tells of logins; it tells of mail too, in whatever way.
+        laptop: where people log in.
+        logins: of each user the protocol, and the family of the address ("IPv4" or "IPv6").
+        refused: a user who uses a wrong password, with both protocols.
+        password: the right one.
+    """
+    laptop.forget()
+    accounts = [way.account(user) for user in (*logins, refused)]
+    with (
+        server.sending(
+            *accounts, targets=["last-used"], trusted=way.trusted, listen=way.listen
+        ) as sender,
+        ThreadPoolExecutor() as beside,
+    ):
+        # Servers let time pass before they refuse.
+        failing = [
+            beside.submit(log_in, laptop.host, "192.0.2.1", protocol, refused, "wrong")
+            for protocol in PROTOCOLS
+        ]
+        for user, (protocol, family) in logins.items():
+            known = _accepted(sender)
+            address = "192.0.2.1" if family == "IPv4" else "2001:db8::1"
+            assert log_in(laptop.host, address, protocol, user, password)
+            until(partial(_more, sender, known), f"what {user}'s login tells")
+            server.deliver(subject("where"), user)
+            assert laptop.rung()[0]["source"] == address
+        assert not any(each.result() for each in failing)
+        server.deliver(subject("nowhere"), refused)
+        until(lambda: sender.status().rings["no_target"], "the mail for the refused")
+        assert sender.status().rings["sent"] == len(logins)
+
+
+def _accepted(sender: Sender) -> int:
+    return sender.status().inputs["accepted"]
+
+
+def _more(sender: Sender, than: int) -> bool:
+    return _accepted(sender) > than
 
 
 @contextmanager
@@ -209,7 +271,7 @@ def faulty(server: MailServer, way: Way, fault: str, *users: str) -> Iterator[Ca
             stack.enter_context(hook_replaced(server.machine, "exit 75"))
         elif fault == "hook hangs":
             stack.enter_context(hook_replaced(server.machine, f"exec sleep {_HANGS}.125"))
-            yield lambda: _hanging(server.machine)
+            yield lambda: hanging(server.machine)
             return
         yield lambda: True
 
@@ -237,7 +299,7 @@ def hook_replaced(machine: Machine, script: str | None) -> Iterator[None]:
         machine.path(aside).replace(machine.path(HOOK))
 
 
-def _hanging(machine: Machine) -> bool:
+def hanging(machine: Machine) -> bool:
     """Return whether a hook hangs in the machine."""
     found = machine.run("pgrep", "-f", f"^sleep {_HANGS}\\.125$", check=False)
     return bool(found.strip())

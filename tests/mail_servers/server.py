@@ -39,6 +39,8 @@ class MailServer:
     programs: ClassVar[Sequence[str]]
     address: ClassVar[tuple[str, int]] = ("192.0.2.1", 25)
     lmtp: ClassVar[bool] = False
+    group: ClassVar[str] = ""
+    """The group of the sender's sockets; "": the sender's own."""
 
     def __init__(self, machine: Machine, laptop: Namespace) -> None:
         self.machine = machine
@@ -202,6 +204,7 @@ class MailServer:
             self.machine.shared,
             f'[send]\ninterval = "10ms"\nbackoff = "1s..2s"\n{more}\n{tables}',
             listen=f"trusted = {list(trusted)}\n{listen}",
+            group=self.group,
         )
         with sending(self.machine.shared, toml, command=self.machine.beside) as sender:
             yield sender
