@@ -2,12 +2,8 @@
 
 import os
 import signal
-<<<<<<< HEAD
-from collections.abc import Callable, Iterable, Iterator, Sequence
-=======
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
->>>>>>> 1131cac (wip2)
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
