@@ -208,7 +208,6 @@ def test_what_happens_if_the_reader_itself_is_stopped(cyrus: Cyrus, notify: Way)
         reader = companion(sender)
         for ending in (signal.SIGCONT, signal.SIGKILL):
             mails = [subject("held") for _ in range(30)]
-            print(ending, reader, sender.pid, sender.lines()[-4:])
             os.kill(reader, signal.SIGSTOP)
             try:
                 work = beside.submit(deliver_all, cyrus, mails)

@@ -1,6 +1,7 @@
 """The real resolver, locked in, and a name server of the tests' own."""
 
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -87,6 +88,15 @@ async def test_names_of_this_machine_ask_nobody(companion: Companion, server: Na
         assert await names.lookup("desk") == (Address.parse("::1"), TWO)
         assert await names.lookup("desk.example") == (TWO,)
     assert not server.asked
+
+
+async def test_it_goes_on_after_it_was_stopped(companion: Companion, server: NameServer) -> None:
+    os.kill(companion.pid, signal.SIGSTOP)
+    os.waitpid(companion.pid, os.WUNTRACED)
+    os.kill(companion.pid, signal.SIGCONT)
+    server.answers["laptop.example.net"] = BOTH
+    async with asked(companion, server) as names:
+        assert await names.lookup("laptop.example.net") == (SIX, ONE)
 
 
 async def test_an_alias(companion: Companion, server: NameServer) -> None:
