@@ -58,6 +58,9 @@ class FilteringPostfix(MailServer):
         filters.start_filters(self.machine)
 
     def start_milters(self) -> None:
+        """Start the milters, if they do not run yet."""
+        if all(self.machine.path(name).exists() for name in _MILTERS):
+            return
         self.machine.run("clamav-milter")
         self.machine.run("/etc/init.d/spamass-milter", "start")
         until(lambda: all(self.machine.path(name).exists() for name in _MILTERS), "the milters")
@@ -83,7 +86,7 @@ def postfix(hosts: Pair) -> Iterator[FilteringPostfix]:
     its = FilteringPostfix
     with machine(its.name, its.packages, programs=its.programs, host=hosts.server) as made:
         server = its(made, hosts.client)
-        server.users("berta", "anna", "carol", "dora", "emma")
+        server.users("berta", "anna", "carol", "dora", "emma", "fred")
         server.configure()
         server.start()
         yield server
@@ -113,6 +116,24 @@ def test_milters_mark_it_and_the_hook_in_forward_reads_the_mark(
     postfix.apply("forward", "dora", recipe="postfix")
     postfix.route("mailbox_command =")
     rings_for_ham_alone(postfix, laptop, "dora", junk=False)
+
+
+def test_a_mark_suffices_where_procmail_and_maildrop_file_nothing(
+    postfix: FilteringPostfix, laptop: Laptop
+) -> None:
+    postfix.apply("postfix-milters", "fred")
+    postfix.start_milters()
+    postfix.machine.write("/etc/procmailrc", "DEFAULT=$HOME/Maildir/\n")
+    postfix.apply("trap", "fred", recipe="procmail")
+    postfix.route("mailbox_command = /usr/bin/procmail")
+    rings_for_ham_alone(postfix, laptop, "fred", junk=False)
+    postfix.machine.write("/etc/procmailrc", "DEFAULT=$HOME/Maildir/\n")
+    postfix.apply("hic", "fred", recipe="procmail")
+    rings_for_ham_alone(postfix, laptop, "fred", junk=False)
+    postfix.machine.write("/etc/maildroprc", 'DEFAULT="$HOME/Maildir"\n')
+    postfix.apply("cc", "fred", recipe="maildrop")
+    postfix.route("mailbox_command = /usr/bin/maildrop")
+    rings_for_ham_alone(postfix, laptop, "fred", junk=False)
 
 
 def test_sieve_files_what_milters_have_marked_and_lua_names_the_folder(

@@ -48,7 +48,7 @@ def rings_for_ham_alone(
         assert (inputs["accepted"], inputs["quiet_folder"]) == (0, quiet)
         server.deliver(ham, user)
         laptop.rung()
-        assert ham in server.subjects(user)
+        server.until_arrived(ham, user)
         server.until_settled()
         assert sender.status().inputs["accepted"] == 1
         assert laptop.count() == before + 1
