@@ -95,14 +95,16 @@ class MailServer:
     """A mail server that takes connections; every user has the same password.
 
     Attributes:
-        imap: the port on `HOST`.
-        pop3: the port on `HOST`.
+        imap: the port on `host`.
+        pop3: the port on `host`.
         base: the folder of its files.
+        host: its address.
     """
 
     imap: int
     pop3: int
     base: Path
+    host: str = HOST
 
     def deliver(self, subject: str, user: str) -> None:
         """Deliver a message, as the last of the mail servers on its way does."""

@@ -1,26 +1,20 @@
 """Fixtures of the mail programs' tests: a mail server, a listener, a home."""
 
 import itertools
-import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from cli.support import words
 from harness.daemon import Daemon, configuration, started
 from harness.mailserver import MailServer, mail_servers
 from harness.sender import PATIENCE
-from mail_programs.support import Agent, Home, Mailbox, agents
+from mail_programs.support import Agent, Home, Mailbox, agents, homes
 
 # All tests ring from the same address, one after another.
 _NO_LIMIT = '[limits]\nrate = "1000/s"\nburst = 1000\n'
 _NUMBERS = itertools.count(1)
-
-# The variables that a program gets. None of them is of the person who runs the tests.
-_KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
 
 
 @pytest.fixture(scope="session")
@@ -54,15 +48,8 @@ def ring(listener: Daemon) -> Callable[[], None]:
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
-        # getmail of root becomes another user.
-        os.chmod(name, 0o755)
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        made = {"XDG_RUNTIME_DIR": f"{name}/run", "TMPDIR": f"{name}/tmp"}
-        for folder in made.values():
-            os.mkdir(folder, 0o700)
-        own = {"HOME": name, "FETCHMAILHOME": name, "LC_ALL": "C.UTF-8", **made}
-        yield Home(Path(name), kept | own)
+    with homes() as home:
+        yield home
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from harness.mailserver import HOST, PASSWORD
+from harness.mailserver import PASSWORD
 from harness.ordinary import NOBODY
 from mail_programs.gate import Gate
 from mail_programs.support import Home, Mailbox
@@ -19,7 +19,8 @@ def mbsync(home: Home, mailbox: Mailbox, password: str = f"Pass {PASSWORD}") -> 
     folder.parent.mkdir()
     home.write(
         ".mbsyncrc",
-        f"IMAPStore remote\nHost {HOST}\nPort {mailbox.server.imap}\nUser {mailbox.user}\n"
+        f"IMAPStore remote\nHost {mailbox.server.host}\n"
+        f"Port {mailbox.server.imap}\nUser {mailbox.user}\n"
         f"SSLType None\nAuthMechs LOGIN\n{password}\n\n"
         f"MaildirStore local\nPath {folder.parent}/\nInbox {folder}\n\n"
         "Channel work\nFar :remote:\nNear :local:\nCreate Near\nSyncState *\n",
@@ -54,7 +55,8 @@ def getmail(
         destination = f"type = MDA_external\npath = {gate.program}\nallow_root_commands = true"
     home.write(
         ".config/getmail/getmailrc",
-        f"[retriever]\ntype = SimplePOP3Retriever\nserver = {HOST}\nport = {mailbox.server.pop3}\n"
+        f"[retriever]\ntype = SimplePOP3Retriever\nserver = {mailbox.server.host}\n"
+        f"port = {mailbox.server.pop3}\n"
         f"username = {mailbox.user}\n{password}\n"
         f"[destination]\n{destination}\n[options]\nread_all = false\n",
     )
@@ -87,7 +89,8 @@ def fetchmail(
     pid = f'set pidfile "{home.path}/fetchmail.pid"'
     home.write(
         "fetchmailrc",
-        f"{pid}\n{first}\npoll {HOST} protocol pop3 port {mailbox.server.pop3} uidl auth password\n"
+        f"{pid}\n{first}\npoll {mailbox.server.host} "
+        f"protocol pop3 port {mailbox.server.pop3} uidl auth password\n"
         f"  username {mailbox.user} {password} keep sslproto '' mda \"{agent}\"\n",
     )
     return folder
@@ -110,7 +113,7 @@ def offlineimap(
         "[Account work]\nlocalrepository = local\nremoterepository = remote\n"
         f"autorefresh = 60\n{account}\n"
         f"[Repository local]\ntype = Maildir\nlocalfolders = {home.path}/Mail\n"
-        f"[Repository remote]\ntype = IMAP\nremotehost = {HOST}\n"
+        f"[Repository remote]\ntype = IMAP\nremotehost = {mailbox.server.host}\n"
         f"remoteport = {mailbox.server.imap}\nremoteuser = {mailbox.user}\n{password}\n"
         "ssl = no\nstarttls = no\n",
     )

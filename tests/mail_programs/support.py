@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,14 +26,18 @@ from harness.sender import PATIENCE
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import presets
 
-__all__ = ["PRESETS", "Agent", "Home", "Mailbox", "agents", "ended", "needs", "preset_words",
-           "subjects"]  # fmt: skip
+__all__ = ["PRESETS", "Agent", "Home", "Mailbox", "agents", "ended", "homes", "needs",
+           "preset_words", "subjects"]  # fmt: skip
 
 PRESETS: Final = presets()
 
 # The job runs only for a notification, and soon: so only a notification causes a fetch.
 _ONLY_THE_RING: Final = ("--settle=100ms", "--min-gap=100ms", "--poll=0", "--no-on-start",
                          "--no-network-up")  # fmt: skip
+
+
+# The variables that a program gets. None of them is of the person who runs the tests.
+_KEPT: Final = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
 
 
 def needs(*programs: str) -> None:
@@ -127,6 +132,20 @@ class Home:
         return (self.path / "said").read_text()
 
 
+@contextmanager
+def homes() -> Iterator[Home]:
+    """Make an empty home until the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="mailbell-") as name:
+        # getmail of root becomes another user.
+        os.chmod(name, 0o755)
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        made = {"XDG_RUNTIME_DIR": f"{name}/run", "TMPDIR": f"{name}/tmp"}
+        for folder in made.values():
+            os.mkdir(folder, 0o700)
+        own = {"HOME": name, "FETCHMAILHOME": name, "LC_ALL": "C.UTF-8", **made}
+        yield Home(Path(name), kept | own)
+
+
 def ended(process: "subprocess.Popen[bytes]") -> int:
     """Wait for the end of a program without reaping it, so that its group can still be ended.
 
@@ -168,17 +187,20 @@ class Agent:
 
 
 @contextmanager
-def agents(home: Home, socket: Path, line: Sequence[str]) -> Iterator[Agent]:
+def agents(
+    home: Home, socket: Path, line: Sequence[str], *, through: Sequence[str] = ()
+) -> Iterator[Agent]:
     """Run an agent until the end of the block. The block begins when the agent listens.
 
     Args:
         home: whose agent it is.
         socket: of the daemon.
         line: what it is to run, as on its command line.
+        through: what to run it through, as in `nsenter ...`.
     """
     program = ["--client", line[0], "--", *line[1:]] if line[0] in PRESETS else line
     process = subprocess.Popen(
-        words("mailbell", "run", *_ONLY_THE_RING, *program),
+        [*through, *words("mailbell", "run", *_ONLY_THE_RING, *program)],
         env=home.environ | {"MAILBELL_SOCKET": str(socket)},
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
