@@ -15,6 +15,7 @@ from harness.sender import PATIENCE
 
 __all__ = [
     "BERTA", "arrivals", "connected", "mbox_arrivals", "mbox_subjects", "message", "send",
+    "send_copies",
 ]  # fmt: skip
 
 BERTA: Final = "berta@test.example"
@@ -98,6 +99,15 @@ def connected(
     client.connect(*server)
     with client:
         yield client
+
+
+def send_copies(
+    origin: Namespace, server: tuple[str, int], mail: bytes, *recipients: str, copies: int
+) -> None:
+    """Hand copies of a message to a mail server by SMTP, on one connection."""
+    with connected(origin, server) as client:
+        for _ in range(copies):
+            assert client.sendmail(BERTA, recipients, mail) == {}
 
 
 def arrivals(maildir: Path) -> list[tuple[str, float]]:

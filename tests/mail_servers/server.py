@@ -112,6 +112,15 @@ class MailServer:
             if isinstance(step, FileStep):
                 self._take(step)
 
+    @contextmanager
+    def using(self, way: str, *users: str) -> Iterator[None]:
+        """Do what a recipe says for the block, and undo it afterwards."""
+        self.apply(way, *users)
+        try:
+            yield
+        finally:
+            self.withdraw(way, *users)
+
     def _steps(
         self, recipe: str, way: str, users: Sequence[str]
     ) -> dict[FileStep | CommandStep, str]:

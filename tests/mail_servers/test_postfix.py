@@ -1,12 +1,16 @@
 """Postfix with each way of its recipe: local and virtual users, Maildir and mbox."""
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from harness.daemon import until
 from harness.netns import Pair
 from mail_servers import mail
 from mail_servers.laptop import Laptop
+from mail_servers.load import beside_a_stopped_sender
+from mail_servers.mail import message, send_copies
 from mail_servers.postfix import Postfix, postfix_with
 from mail_servers.results import record
 from mail_servers.scenario import (
@@ -14,13 +18,16 @@ from mail_servers.scenario import (
     SENDER_FAULTS,
     Way,
     delivered_once,
+    hook_replaced,
     order_at_the_hook,
     rings,
+    subject,
 )
 
 from mailbell.recipes import load
 
 VIRTUAL: Final = "virt.example"
+FIVE: Final = ("anna", "carol", "dora", "emil", "fritz")
 ZOE: Final = f"zoe@{VIRTUAL}"
 MAX: Final = f"max@{VIRTUAL}"
 
@@ -78,7 +85,7 @@ class WithVirtualUsers(Postfix):
 
 @pytest.fixture(scope="module")
 def postfix(hosts: Pair) -> Iterator[Postfix]:
-    with postfix_with(hosts, WithVirtualUsers, "anna", "carol", "dora") as server:
+    with postfix_with(hosts, WithVirtualUsers, *FIVE) as server:
         yield server
 
 
@@ -95,7 +102,7 @@ _WAYS: Final = (
 Case = tuple[Way, str, str]
 
 
-@pytest.fixture(scope="module", params=_WAYS, ids=lambda case: str(case[0]))
+@pytest.fixture(scope="class", params=_WAYS, ids=lambda case: str(case[0]))
 def case(request: pytest.FixtureRequest, postfix: Postfix) -> Iterator[Case]:
     """A way in force for two users, until its last test."""
     way, user, other = request.param
@@ -103,20 +110,72 @@ def case(request: pytest.FixtureRequest, postfix: Postfix) -> Iterator[Case]:
         yield way, user, other
 
 
-def test_the_mails_owner_is_rung(postfix: Postfix, case: Case, laptop: Laptop) -> None:
-    way, user, _ = case
-    rings(postfix, way, laptop, user)
+class TestEachWay:
+    """What is shown for each way of the recipe."""
+
+    def test_the_mails_owner_is_rung(self, postfix: Postfix, case: Case, laptop: Laptop) -> None:
+        way, user, _ = case
+        rings(postfix, way, laptop, user)
+
+    def test_the_order_is_as_the_recipe_says(self, postfix: Postfix, case: Case) -> None:
+        way, user, _ = case
+        after = order_at_the_hook(postfix, way, user)
+        if load("postfix").way(way.name).order == "after":
+            assert all(after)
+        seen = f"after in {sum(after)} of {len(after)}"
+        record(postfix.name, postfix.version(), way.name, order=seen)
+
+    @pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
+    def test_mail_is_delivered_once(self, postfix: Postfix, case: Case, fault: str) -> None:
+        delivered_once(postfix, case[0], fault, *case[1:])
 
 
-def test_the_order_is_as_the_recipe_says(postfix: Postfix, case: Case) -> None:
-    way, user, _ = case
-    after = order_at_the_hook(postfix, way, user)
-    if load("postfix").way(way.name).order == "after":
-        assert all(after)
-    seen = f"after in {sum(after)} of {len(after)}"
-    record(postfix.name, postfix.version(), way.name, order=seen)
+def test_an_mbox_rings_too(postfix: Postfix, laptop: Laptop) -> None:
+    way = Way("forward")
+    postfix.set("home_mailbox =")
+    postfix.reload()
+    try:
+        with postfix.using("forward", "dora", "carol"):
+            rings(postfix, way, laptop, "dora", rounds=2)
+            assert all(order_at_the_hook(postfix, way, "dora", rounds=2))
+            delivered_once(postfix, way, "hook exits with 75", "dora", "carol")
+    finally:
+        postfix.set("home_mailbox = Maildir/")
+        postfix.reload()
 
 
-@pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
-def test_mail_is_delivered_once(postfix: Postfix, case: Case, fault: str) -> None:
-    delivered_once(postfix, case[0], fault, *case[1:])
+def test_without_true_mail_is_delivered_again(postfix: Postfix) -> None:
+    """What the recipe warns of: it is why the line ends with || true."""
+    mail = subject("without-true")
+    with postfix.using("forward", "emil"), hook_replaced(postfix.machine, "exit 75"):
+        line = postfix.machine.path("/home/emil/.forward")
+        line.write_text(line.read_text().replace(" || true", ""))
+        postfix.deliver(mail, "emil")
+        postfix.until_arrived(mail, "emil")
+        until(lambda: postfix.waiting() == 1, "the mail that is deferred")
+        postfix.flush()
+        until(lambda: postfix.subjects("emil").count(mail) == 2, "the second copy")
+        line.unlink()
+        postfix.until_settled()
+
+
+def _present(server: Postfix) -> int:
+    """Return how many mails the five have, without reading them."""
+    folders = (server.machine.path(f"/home/{user}/Maildir/new") for user in FIVE)
+    return sum(len(os.listdir(folder)) for folder in folders if folder.exists())
+
+
+def test_a_thousand_deliveries_beside_a_stopped_sender(postfix: Postfix) -> None:
+    addresses = [f"{user}@test.example" for user in FIVE]
+    text = message("one-of-many", to=addresses[0])
+    done = _present(postfix)
+
+    def deliver() -> None:
+        nonlocal done
+        done += 50 * len(FIVE)
+        send_copies(postfix.laptop, postfix.address, text, *addresses, copies=50)
+        until(lambda: _present(postfix) == done, "all mail")
+        # A hook is a part of its delivery.
+        until(postfix.idle, "the end of all deliveries")
+
+    beside_a_stopped_sender(postfix, Way("forward"), FIVE, deliver, each=50)

@@ -7,7 +7,9 @@ import pytest
 from harness.daemon import until
 from harness.netns import Pair
 from mail_servers.laptop import Laptop
+from mail_servers.load import beside_a_stopped_sender
 from mail_servers.machine import machine
+from mail_servers.mail import message
 from mail_servers.postfix import Postfix
 from mail_servers.results import record
 from mail_servers.scenario import (
@@ -88,71 +90,93 @@ class Maildrop(Below):
             self.machine.write(f"/home/{user}/.mailfilter", text, mode=0o600, owner=user)
 
 
+FIVE: Final = ("anna", "carol", "dora", "emil", "fritz")
+MBOX: Final = FIVE[-1]
 PROGRAMS: Final = {kind.name: kind for kind in (Procmail, Maildrop)}
 WAYS: Final = (("procmail", Way("trap")), ("procmail", Way("hic")), ("maildrop", Way("cc")))
 
 
 @pytest.fixture(scope="module")
 def servers(hosts: Pair) -> Iterator[Mapping[str, Below]]:
-    """Both programs on one machine; anna and carol have Maildirs, and dora has an mbox."""
+    """Both programs on one machine; all have Maildirs, only fritz has an mbox."""
     its = Below.packages, Below.programs
     with machine("Postfix", its[0], programs=its[1], host=hosts.server) as made:
         found = {name: kind(made, hosts.client) for name, kind in PROGRAMS.items()}
         first = found["procmail"]
-        first.users("berta", "anna", "carol", "dora")
+        first.users("berta", *FIVE)
         first.configure()
         first.start()
         for each in found.values():
-            each.keeps_maildirs("anna", "carol")
+            each.keeps_maildirs(*FIVE[:-1])
         yield found
 
 
 Case = tuple[Below, Way]
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=lambda each: f"{each[0]}-{each[1]}")
+@pytest.fixture(scope="class", params=WAYS, ids=lambda each: f"{each[0]}-{each[1]}")
 def case(request: pytest.FixtureRequest, servers: Mapping[str, Below]) -> Iterator[Case]:
     """A way in force for all users, until its last test."""
     name, way = request.param
     server = servers[name]
     server.hands_over()
-    with server.using(way.name, "anna", "carol", "dora"):
+    with server.using(way.name, "anna", "carol", MBOX):
         yield server, way
 
 
-def test_the_mails_owner_is_rung(case: Case, laptop: Laptop) -> None:
-    rings(*case, laptop, "anna")
+class TestEachWay:
+    """What is shown for each way of both recipes."""
+
+    def test_the_mails_owner_is_rung(self, case: Case, laptop: Laptop) -> None:
+        rings(*case, laptop, "anna")
+
+    def test_the_owner_of_an_mbox_is_rung(self, case: Case, laptop: Laptop) -> None:
+        # procmail takes a second for each mail in an mbox.
+        rings(*case, laptop, MBOX, rounds=2)
+
+    def test_the_order_is_as_the_recipe_says(self, case: Case) -> None:
+        server, way = case
+        after = order_at_the_hook(server, way, "anna")
+        if load(server.recipe).way(way.name).order == "after":
+            assert all(after)
+        seen = f"after in {sum(after)} of {len(after)}"
+        record(server.name, server.version(), way.name, order=seen)
+
+    @pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
+    def test_mail_is_delivered_once(self, case: Case, fault: str) -> None:
+        delivered_once(*case, fault, "anna", "carol")
+
+    def test_mail_for_an_mbox_is_delivered_once(self, case: Case) -> None:
+        delivered_once(*case, "hook exits with 75", MBOX, "anna")
+
+    def test_mail_that_was_filed_elsewhere_rings_nobody(self, case: Case, laptop: Laptop) -> None:
+        server = case[0]
+        laptop.forget()
+        junk = subject("junk")
+        folder = server.machine.path("/home/anna/Maildir/.Junk/new")
+        filed = len(list(folder.glob("*")))
+        with server.sending("anna") as sender:
+            server.deliver(junk, "anna")
+            until(lambda: len(list(folder.glob("*"))) == filed + 1, "the mail in its folder")
+            server.until_settled()
+            server.deliver(subject("ham"), "anna")
+            laptop.rung()
+            assert sender.status().inputs["accepted"] == 1
 
 
-def test_the_owner_of_an_mbox_is_rung(case: Case, laptop: Laptop) -> None:
-    # procmail takes a second for each mail in an mbox.
-    rings(*case, laptop, "dora", rounds=2)
+def test_a_thousand_deliveries_by_procmail_beside_a_stopped_sender(
+    servers: Mapping[str, Below],
+) -> None:
+    server = servers["procmail"]
+    server.hands_over()
+    users = FIVE[:-1]
+    each = 64
+    server.machine.write("/var/tmp/mail", message("one-of-many", to="anna").decode())
+    called = "".join(f"{user}\n" for user in users) * each
 
+    def deliver() -> None:
+        # Four at once. procmail ends after its hook. The code is not 0 if one of them fails.
+        delivery = 'exec procmail -d "$0" </var/tmp/mail'
+        server.machine.run("xargs", "-P", "4", "-n", "1", "sh", "-c", delivery, stdin=called)
 
-def test_the_order_is_as_the_recipe_says(case: Case) -> None:
-    server, way = case
-    after = order_at_the_hook(server, way, "anna")
-    if load(server.recipe).way(way.name).order == "after":
-        assert all(after)
-    seen = f"after in {sum(after)} of {len(after)}"
-    record(server.name, server.version(), way.name, order=seen)
-
-
-@pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
-def test_mail_is_delivered_once(case: Case, fault: str) -> None:
-    delivered_once(*case, fault, "anna", "carol")
-
-
-def test_mail_that_was_filed_elsewhere_rings_nobody(case: Case, laptop: Laptop) -> None:
-    server = case[0]
-    laptop.forget()
-    junk = subject("junk")
-    folder = server.machine.path("/home/anna/Maildir/.Junk/new")
-    filed = len(list(folder.glob("*")))
-    with server.sending("anna") as sender:
-        server.deliver(junk, "anna")
-        until(lambda: len(list(folder.glob("*"))) == filed + 1, "the mail in its folder")
-        server.until_settled()
-        server.deliver(subject("ham"), "anna")
-        laptop.rung()
-        assert sender.status().inputs["accepted"] == 1
+    beside_a_stopped_sender(server, Way("trap"), users, deliver, each=each)
