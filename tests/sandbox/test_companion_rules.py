@@ -1,11 +1,10 @@
-"""The policies of the sender and its companions: every rule live, and the compiled program."""
+"""The policies of the sender and its companions: every rule live, in both directions."""
 
 import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -13,13 +12,11 @@ from harness.alone import ask
 from harness.child import Ended
 from sandbox.companion_processes import locked_cyrus_reader, locked_resolver
 from sandbox.probes import BASES, only_of_others, unprobed
-from sandbox.program.cases import NUMBERS, ZEROES, arguments, noise, permitted
 from sandbox.program.reading import Numbers
-from sandbox.program.subject import Publish, Tally, native_with
+from sandbox.program.subject import Publish
 from sandbox.rules import BEYOND, Inside, Subject, Told
 from sandbox.sender_process import locked_sender
 
-from mailbell.sandbox.policy_file import FOLDER
 from mailbell.syscalls.policy import ALLOW, KILL
 
 DEAD: Final = -int(signal.SIGSYS)
@@ -188,24 +185,6 @@ def test_every_number_without_a_name(subject: Subject) -> None:
 def test_every_call_and_every_condition_has_its_probes(subject: Subject) -> None:
     others = {*BASES} & only_of_others(subject.policy)
     assert unprobed(subject.bound(), APART & subject.numbers.keys(), others) == set()
-
-
-@every
-def test_the_compiled_program_answers_as_the_text_says(
-    subject: Subject, tmp_path: Path, record_property: Publish
-) -> None:
-    """For every call number, around every condition, and by a second reading of the text."""
-    file = Path(FOLDER, f"{subject.program}.toml")
-    compiled = native_with(ELSEWHERE[subject.program], tmp_path, file)
-    tally = Tally(compiled)
-    for number, paragraph in compiled.reading.paragraphs.items():
-        for args in arguments(paragraph):
-            tally.add(number, args)
-    tempting = {args for one in compiled.reading.paragraphs.values() for args in permitted(one)}
-    for number in NUMBERS:
-        for args in (*list(tempting)[:2], ZEROES, noise(number)):
-            tally.add(number, args)
-    tally.publish(record_property)
 
 
 def test_how_little_is_permitted(record_property: Publish) -> None:

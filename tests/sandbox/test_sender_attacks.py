@@ -27,7 +27,7 @@ from sandbox.attacks.layers import ALL, KILLED, LOGGING, RUNS, SENDER, Layer, Ru
 from sandbox.attacks.matrix import EXPECTED, Stop
 from sandbox.attacks.outcomes import possible
 from sandbox.inside import registers
-from sandbox.program.decisions import Decisions, words
+from sandbox.program.decisions import Decisions
 from sandbox.program.reading import Numbers
 from sandbox.program.running import filters_of
 from sandbox.program.subject import NATIVE, decoded, native_with, returned
@@ -311,13 +311,9 @@ def test_the_program_in_force_is_the_one_evaluated(open_path: Path) -> None:
     decisions = Decisions(decoded(code))
 
     def permitted(name: str, *rest: int) -> set[int]:
-        number = int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
-        asked = {fd: (fd, *rest, *(0,) * (5 - len(rest))) for fd in range(4096)}
-        return {
-            fd
-            for fd, args in asked.items()
-            if decisions.answer(words(NATIVE, number, args)) == returned(ALLOW)
-        }
+        judge = decisions.judge(NATIVE, pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
+        more = (*rest, *(0,) * (5 - len(rest)))
+        return {fd for fd in range(4096) if judge.answer((fd, *more)) == returned(ALLOW)}
 
     every = set(range(4096))
     (status,), (wakeup,) = permitted("read"), permitted("write") - {2}

@@ -1,4 +1,4 @@
-"""A seccomp program turned into a tree of questions, which can be asked a million times.
+"""A seccomp program turned into trees of questions, which can be asked a million times.
 
 Its jumps go forward only, and the accumulator holds only a masked word. So every instruction
 of a program from libseccomp is a question about one word, an answer, or neither. Any other
@@ -11,14 +11,17 @@ from typing import Final
 
 from harness.bpf import Code, InvalidProgramError, check
 
-__all__ = ["Decisions", "words"]
+__all__ = ["Decisions", "Judge"]
 
 ALL: Final = 0xFFFFFFFF
 LOAD, AND, JUMP, RETURN = 0x20, 0x54, 0x05, 0x06
 JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL = 0x15, 0x25, 0x35
 
-# It has no effect, and so it is not zero.
+# `struct seccomp_data` of a little-endian machine has these words before the arguments. The
+# instruction pointer has no effect, and so it is not zero.
+NUMBER, ARCHITECTURE = 0, 1
 INSTRUCTION_POINTER: Final = (0x89ABCDEF, 0x00007FFF)
+FIRST_ARGUMENT: Final = 4
 
 # Is this word, under this mask, between these two? There is one way for yes, another for no.
 Question = tuple[int, int, int, int, "Question | int", "Question | int"]
@@ -26,14 +29,22 @@ Question = tuple[int, int, int, int, "Question | int", "Question | int"]
 Place = tuple[int, int, int]
 
 
-def words(architecture: int, number: int, args: Sequence[int]) -> tuple[int, ...]:
-    """`struct seccomp_data` of a little-endian machine, as the words that a program loads."""
-    a, b, c, d, e, f = args
-    return (
-        number & ALL, architecture, *INSTRUCTION_POINTER,
-        a & ALL, a >> 32, b & ALL, b >> 32, c & ALL, c >> 32,
-        d & ALL, d >> 32, e & ALL, e >> 32, f & ALL, f >> 32,
-    )  # fmt: skip
+class Judge:
+    """What is left of the tree for one call of one architecture: questions about its arguments.
+
+    Here a question names an argument, and its mask and limits have 64 bits.
+    """
+
+    def __init__(self, first: Question | int) -> None:
+        self._first = first
+
+    def answer(self, args: Sequence[int]) -> int:
+        """Return the program's answer for these arguments."""
+        node = self._first
+        while isinstance(node, tuple):
+            argument, mask, low, high, yes, no = node
+            node = yes if low <= args[argument] & mask <= high else no
+        return node
 
 
 class Decisions:
@@ -44,13 +55,29 @@ class Decisions:
         self._program = program
         self._first = self._tree()
 
-    def answer(self, data: Sequence[int]) -> int:
-        """Return the program's answer for these words."""
-        node = self._first
-        while isinstance(node, tuple):
-            word, mask, low, high, yes, no = node
-            node = yes if low <= data[word] & mask <= high else no
-        return node
+    def judge(self, architecture: int, number: int) -> Judge:
+        """Answer the questions that are not about arguments, for a call of an architecture."""
+        known = {
+            NUMBER: number & ALL,
+            ARCHITECTURE: architecture,
+            **dict(enumerate(INSTRUCTION_POINTER, ARCHITECTURE + 1)),
+        }
+        left: dict[int, Question | int] = {}  # by the identity of the node in the whole tree
+
+        def rest(node: Question | int) -> Question | int:
+            while isinstance(node, tuple) and node[0] in known:
+                word, mask, low, high, yes, no = node
+                node = yes if low <= known[word] & mask <= high else no
+            if not isinstance(node, tuple):
+                return node
+            if id(node) not in left:
+                word, mask, low, high, yes, no = node
+                argument, upper = divmod(word - FIRST_ARGUMENT, 2)
+                by = 32 if upper else 0
+                left[id(node)] = (argument, mask << by, low << by, high << by, rest(yes), rest(no))
+            return left[id(node)]
+
+        return Judge(rest(self._first))
 
     def _tree(self) -> Question | int:
         """Return the tree. Jumps go forward only, so one pass from the last position suffices."""

@@ -129,11 +129,16 @@ class Reading:
         paragraph = self.paragraphs.get(number)
         if paragraph is None:
             return self.softly if number in self.newer else self.kill
-        if not _hold(paragraph.within, args):
-            return self.kill
-        if not _hold((each for each in paragraph.conditions if not each.forbidden), args):
-            return paragraph.unmet
-        return paragraph.met if _hold(paragraph.conditions, args) else self.kill
+        for condition in paragraph.within:
+            if not condition.holds(args):
+                return self.kill
+        answer = paragraph.met
+        for condition in paragraph.conditions:
+            if not condition.holds(args):
+                if not condition.forbidden:
+                    return paragraph.unmet
+                answer = self.kill
+        return answer
 
     @staticmethod
     def of(
@@ -176,10 +181,6 @@ def _audit_names() -> list[str]:
     said = _gcc("-E", "-dM", "-include", "linux/audit.h", "-xc", "/dev/null")
     names = (line.split()[1] for line in said.splitlines())
     return sorted(name for name in names if name.startswith("AUDIT_ARCH_"))
-
-
-def _hold(conditions: Iterable[Condition], args: Sequence[int]) -> bool:
-    return all(each.holds(args) for each in conditions)
 
 
 def _paragraph(kind: str, one: dict[str, Any], meanings: Mapping[str, Numbers]) -> Paragraph:

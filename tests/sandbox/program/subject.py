@@ -19,7 +19,7 @@ import pyseccomp
 import pytest
 from harness.bpf import Code
 from sandbox.program.cases import Args
-from sandbox.program.decisions import Decisions, words
+from sandbox.program.decisions import Decisions, Judge
 from sandbox.program.reading import GENERIC_CALLS, NATIVE_CALLS, Numbers, Reading
 
 import mailbell
@@ -93,25 +93,37 @@ class Tally:
 
     def __post_init__(self) -> None:
         self._decisions = Decisions(self.subject.program)
+        self._judges: dict[int, tuple[Judge, Policy, int | str]] = {}
 
     def add(self, number: int, args: Args) -> None:
         """Evaluate a call of the program's own architecture."""
         subject = self.subject
-        said = self._decisions.answer(words(subject.architecture, number, args))
-        action = subject.policy.answer(subject.reading.calls.get(number, number), args)
-        self._count(said, returned(action), subject.reading.answer(number, args), (number, *args))
+        judge, policy, call = self._judges.get(number) or self._judging(number)
+        said = judge.answer(args)
+        by_policy = returned(policy.answer(call, args))
+        self._count(said, by_policy, subject.reading.answer(number, args), number, args)
+
+    def _judging(self, number: int) -> tuple[Judge, Policy, int | str]:
+        """What judges a call: the program, and of the policy the entries that name the call."""
+        subject = self.subject
+        call = subject.reading.calls.get(number, number)
+        entries = tuple(each for each in subject.policy.entries if call in each.calls)
+        judge = self._decisions.judge(subject.architecture, number)
+        found = self._judges[number] = judge, replace(subject.policy, entries=entries), call
+        return found
 
     def add_foreign(self, architecture: int, number: int, args: Args) -> None:
         """Evaluate a call of another architecture: no policy permits one."""
-        said = self._decisions.answer(words(architecture, number, args))
-        self._count(said, returned(KILL), self.subject.reading.kill, (architecture, number, *args))
+        said = self._decisions.judge(architecture, number).answer(args)
+        kill = self.subject.reading.kill
+        self._count(said, returned(KILL), kill, architecture, (number, *args))
 
-    def _count(self, said: int, by_policy: int, by_text: int, case: tuple[int, ...]) -> None:
+    def _count(self, said: int, by_policy: int, by_text: int, first: int, rest: Args) -> None:
         self.evaluations += 1
         if not said == by_policy == by_text:
             self.mismatches += 1
             if len(self.examples) < 10:
-                call = " ".join(map(hex, case))
+                call = " ".join(map(hex, (first, *rest)))
                 self.examples.append(f"{call}: {said:#x}, {by_policy:#x}, {by_text:#x}")
 
     def publish(self, record: Publish) -> None:
@@ -128,9 +140,9 @@ def decoded(code: bytes) -> tuple[Code, ...]:
 
 def returned(action: Action) -> int:
     """The answer, as in linux/seccomp.h."""
-    if action == ALLOW:
+    if action is ALLOW or action == ALLOW:
         return 0x7FFF0000
-    return 0x80000000 if action == KILL else 0x00050000 | action.errno
+    return 0x80000000 if action is KILL or action == KILL else 0x00050000 | action.errno
 
 
 def native(directory: Path) -> Subject:
