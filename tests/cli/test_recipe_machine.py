@@ -186,6 +186,12 @@ def test_what_a_command_prints_is_returned_whatever_its_exit_code() -> None:
     assert python(r"import os; os.write(1, b'\xff')") == ("\ufffd", "")
 
 
+def test_standard_error_counts_if_nothing_came_on_standard_output() -> None:
+    """As with `smtpd -n`, which says "configuration OK" there."""
+    assert python("import sys; print('fine', file=sys.stderr)") == ("fine\n", "")
+    assert python("import sys; print(); print('warning', file=sys.stderr)") == ("\n", "")
+
+
 def test_a_command_has_no_input_no_shell_and_little_environment() -> None:
     assert run(("cat",)) == ("", "")
     assert run(("printf", "%s", "$HOME; id")) == ("$HOME; id", "")
@@ -241,7 +247,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_a_command_that_closes_its_output_and_goes_on_is_ended() -> None:
-    code = "import os, signal; os.close(1); signal.pause()"
+    code = "import os, signal; os.close(1); os.close(2); signal.pause()"
     assert python(code) == ("", "")
 
 
@@ -252,7 +258,7 @@ def test_a_command_that_may_not_be_killed_is_left_alone(monkeypatch: pytest.Monk
     monkeypatch.setattr(_recipe_machine, "_END", 0.01)
     with monkeypatch.context() as patched:
         patched.setattr(os, "killpg", refuse)
-        process = subprocess.Popen(["cat"], stdin=-1, stdout=-1)
+        process = subprocess.Popen(["cat"], stdin=-1, stdout=-1, stderr=-1)
         _recipe_machine._end(process)
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)

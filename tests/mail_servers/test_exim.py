@@ -10,6 +10,7 @@ from harness.sending import Sender
 from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import (
     SENDER_FAULTS,
     Way,
@@ -179,6 +180,12 @@ def test_rings(exim: Exim, laptop: Laptop, way: Way, mbox: bool) -> None:
 def test_virtual_users_ring(exim: Exim, laptop: Laptop) -> None:
     prepared(exim, VIRTUAL)
     rings(exim, VIRTUAL, laptop, "anna@virt.example")
+
+
+@pytest.mark.parametrize("way", [SHADOW, SPLIT, EVENT, FORWARD, PIPE, VIRTUAL], ids=str)
+def test_check_sees_that_it_is_in_force(exim: Exim, way: Way) -> None:
+    prepared(exim, way)
+    check_sees_it(exim, way, "anna")
 
 
 HOOKED = (SHADOW, FORWARD, PIPE, VIRTUAL)

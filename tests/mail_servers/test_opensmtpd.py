@@ -9,6 +9,7 @@ from harness.sending import Sender
 from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import (
     SENDER_FAULTS,
     Way,
@@ -140,6 +141,12 @@ def users(way: Way) -> tuple[str, str]:
 def test_wrapper_rings(opensmtpd: Opensmtpd, laptop: Laptop, mbox: bool) -> None:
     prepared(opensmtpd, WRAPPED, mbox=mbox)
     rings(opensmtpd, WRAPPED, laptop, "anna")
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_check_sees_that_it_is_in_force(opensmtpd: Opensmtpd, way: Way) -> None:
+    prepared(opensmtpd, way)
+    check_sees_it(opensmtpd, way, "anna")
 
 
 @pytest.mark.parametrize("way", [VIRTUAL, FORWARD], ids=str)

@@ -12,6 +12,7 @@ from mail_servers.laptop import Laptop
 from mail_servers.load import beside_a_stopped_sender
 from mail_servers.mail import message, send_copies
 from mail_servers.postfix import Postfix, postfix_with
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.results import record
 from mail_servers.scenario import (
     HOOK_FAULTS,
@@ -112,6 +113,9 @@ def case(request: pytest.FixtureRequest, postfix: Postfix) -> Iterator[Case]:
 
 class TestEachWay:
     """What is shown for each way of the recipe."""
+
+    def test_check_sees_that_it_is_in_force(self, postfix: Postfix, case: Case) -> None:
+        check_sees_it(postfix, case[0], case[1])
 
     def test_the_mails_owner_is_rung(self, postfix: Postfix, case: Case, laptop: Laptop) -> None:
         way, user, _ = case

@@ -11,6 +11,7 @@ from mail_servers.load import beside_a_stopped_sender
 from mail_servers.machine import machine
 from mail_servers.mail import message
 from mail_servers.postfix import Postfix
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.results import record
 from mail_servers.scenario import (
     HOOK_FAULTS,
@@ -126,6 +127,9 @@ def case(request: pytest.FixtureRequest, servers: Mapping[str, Below]) -> Iterat
 
 class TestEachWay:
     """What is shown for each way of both recipes."""
+
+    def test_check_sees_that_it_is_in_force(self, case: Case) -> None:
+        check_sees_it(*case, "anna")
 
     def test_the_mails_owner_is_rung(self, case: Case, laptop: Laptop) -> None:
         rings(*case, laptop, "anna")

@@ -17,7 +17,7 @@ import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mailbell.cli import _sender_file
 from mailbell.core.errors import MailbellError, UsageError
@@ -219,8 +219,9 @@ def run(words: Sequence[str], patience: float = _PATIENCE) -> tuple[str | None, 
         patience: how long it may take, in seconds.
 
     Returns:
-        What it printed and nothing, or None and why there is nothing that counts. Its exit
-        code does not count: the text decides.
+        What it printed and nothing, or None and why there is nothing that counts. Standard
+        error counts only if nothing came on standard output: `smtpd -n` says there that all
+        is well. The exit code does not count: the text decides.
     """
     program = shutil.which(words[0], path=_PATH)
     if program is None:
@@ -228,7 +229,7 @@ def run(words: Sequence[str], patience: float = _PATIENCE) -> tuple[str | None, 
     try:
         process = subprocess.Popen(  # noqa: S603 (the words are those of a shipped recipe)
             [program, *words[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, cwd="/", env={"PATH": _PATH, "LC_ALL": "C"},
+            stderr=subprocess.PIPE, cwd="/", env={"PATH": _PATH, "LC_ALL": "C"},
             start_new_session=True,
         )  # fmt: skip
     except OSError as error:
@@ -243,20 +244,28 @@ def run(words: Sequence[str], patience: float = _PATIENCE) -> tuple[str | None, 
 def _output(process: "subprocess.Popen[bytes]", patience: float) -> tuple[bytes, str]:
     """Read all that a process prints, up to a bound; or return why it is not all."""
     deadline = time.monotonic() + patience
-    data = b""
-    pipe = process.stdout
+    pipes = _pipes(process)
+    read = dict.fromkeys(pipes, b"")
     with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)  # type: ignore[arg-type]
-        while (left := deadline - time.monotonic()) > 0:
-            if not selector.select(left):
-                continue
-            part = os.read(pipe.fileno(), _MOST_OUTPUT)  # type: ignore[union-attr]
-            if not part:
-                return data, ""
-            data += part
-            if len(data) > _MOST_OUTPUT:
+        for pipe in pipes:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return b"", f"did not end within {patience:g} s"
+            for key, _ in selector.select(left):
+                part = os.read(key.fd, _MOST_OUTPUT)
+                read[key.fileobj] += part
+                if not part:
+                    selector.unregister(key.fileobj)
+            if sum(map(len, read.values())) > _MOST_OUTPUT:
                 return b"", f"printed more than {_MOST_OUTPUT} bytes"
-    return b"", f"did not end within {patience:g} s"
+    return next(filter(None, read.values()), b""), ""
+
+
+def _pipes(process: "subprocess.Popen[bytes]") -> list[Any]:
+    """Return the pipes from standard output and standard error, in this order."""
+    return [process.stdout, process.stderr]
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -266,4 +275,5 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_END)
-    process.stdout.close()  # type: ignore[union-attr]
+    for pipe in _pipes(process):
+        pipe.close()
