@@ -20,7 +20,7 @@ __all__ = ["Cost", "beside_a_stopped_sender", "compared", "compared_waits", "cpu
 Kinds = Mapping[str, Callable[[int], AbstractContextManager[object]]]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_SINGLE: Final = 8  # mails of a block that come one by one
+_SINGLE: Final = 5  # mails of a block that come one by one
 
 
 @dataclass(frozen=True)

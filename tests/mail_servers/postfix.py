@@ -1,5 +1,6 @@
 """Postfix as a mail server under test, and in front of what delivers for it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Final
@@ -35,12 +36,17 @@ class Postfix(MailServer):
     programs: ClassVar[Sequence[str]] = ("/usr/sbin/postfix",)
 
     def configure(self) -> None:
-        for setting in _SETTINGS:
-            self.set(setting)
+        self.set(*_SETTINGS)
 
-    def set(self, setting: str) -> None:
-        """Write a setting into main.cf. It counts after `reload`."""
-        self.machine.run("postconf", "-e", setting)
+    def set(self, *settings: str) -> None:
+        """Write settings into main.cf. They count after `reload`."""
+        self.change("postconf", "-e", *settings)
+
+    def change(self, *command: str) -> None:
+        super().change(*command)
+        # Each program of Postfix waits until such a file has not changed for a second.
+        for file in ("main.cf", "master.cf"):
+            os.utime(self.machine.path(f"/etc/postfix/{file}"), (1_000_000_000, 1_000_000_000))
 
     def start(self) -> None:
         self.machine.run("postfix", "start")

@@ -108,7 +108,7 @@ class MailServer:
         """Undo what a recipe says, for each user, as its page tells it."""
         for step in reversed(self._steps(recipe or self.recipe, way, users)):
             if step.undo:
-                self.machine.run(*step.undo)
+                self.change(*step.undo)
             if isinstance(step, FileStep):
                 self._take(step)
 
@@ -158,7 +158,11 @@ class MailServer:
     def _run(self, step: CommandStep) -> None:
         if step.shows and step.expect in self.machine.run(*step.shows, check=False):
             return
-        self.machine.run(*step.command)
+        self.change(*step.command)
+
+    def change(self, *command: str) -> None:
+        """Run a command that changes the server's configuration."""
+        self.machine.run(*command)
 
     def deliver(
         self, subject: str, *users: str, body: str = "Hello.", header: Sequence[str] = ()

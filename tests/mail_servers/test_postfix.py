@@ -64,14 +64,13 @@ class WithVirtualUsers(Postfix):
         super().configure()
         self.machine.user("vmail", "--home-dir", "/srv/mail")
         uid, gid = self.machine.ids("vmail")
-        for setting in (
+        self.set(
             f"virtual_mailbox_domains = {VIRTUAL}",
             f"virtual_mailbox_maps = inline:{{ {ZOE}={ZOE}/Maildir/ , {MAX}={MAX}/Maildir/ }}",
             "virtual_mailbox_base = /srv/mail",
             f"virtual_uid_maps = static:{uid}",
             f"virtual_gid_maps = static:{gid}",
-        ):
-            self.set(setting)
+        )
         # dovecot-lda runs as each user, and writes this log.
         self.machine.write("/var/log/dovecot.log", "", mode=0o666)
         self.machine.write("/etc/dovecot/dovecot.conf", _DOVECOT)
