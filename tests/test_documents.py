@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ IGNORED = tuple(
 )
 
 
-def functions(path: Path) -> set[str]:
-    return {
+@cache
+def functions(path: Path) -> frozenset[str]:
+    return frozenset(
         node.name
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    )
 
 
 CLAIMED = sorted(set(re.findall(r"tests/[\w/]+\.py::\w+", (ROOT / "SECURITY.md").read_text())))

@@ -12,6 +12,7 @@ effect, and no file that is not pure.
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -336,18 +337,20 @@ TREE: Final = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 RANKED: Final = [path for path in TREE if path.name != "__init__.py" or not _is_empty(path)]
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Return all modules that a file imports, anywhere in it."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides where it leads"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
+@cache
 def file_of(name: str) -> Path | None:
     """Return the file that a dotted name means: a module, or a name in a module or a room."""
     parts = name.split(".")[1:]
@@ -359,11 +362,12 @@ def file_of(name: str) -> Path | None:
     return None
 
 
-def used(path: Path) -> set[Path]:
+@cache
+def used(path: Path) -> frozenset[Path]:
     """Return the files of the project that a file imports."""
     names = {name for name in imports(path) if name.split(".")[0] == "mailbell"}
     found = {file for name in names if (file := file_of(name)) is not None}
-    return {file for file in found if file in RANKED} - {path}
+    return frozenset(file for file in found if file in RANKED and file != path)
 
 
 def is_below(lower: Path, upper: Path) -> bool:
