@@ -143,7 +143,8 @@ def mbox_arrivals(path: Path) -> list[tuple[str, float]]:
     An mbox keeps one time only, that of its last change, and this is given for all of them.
     """
     subjects = mbox_subjects(path)
-    return [(subject, path.stat().st_mtime) for subject in subjects]
+    # Exim sets the mtime, to whole seconds; nobody can set the ctime (inode(7)).
+    return [(subject, path.stat().st_ctime) for subject in subjects]
 
 
 def _subject(mail: bytes) -> str:

@@ -1,5 +1,6 @@
 """A mail server under test: what all of them can do, whatever their names for it are."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -219,6 +220,8 @@ class MailServer:
             listen=f"trusted = {list(trusted)}\n{listen}",
             group=self.group,
         )
+        # It knows nothing of a sender before it: one that was killed has left something to ring.
+        shutil.rmtree(self.machine.shared / "state", ignore_errors=True)
         with sending(self.machine.shared, toml, command=self.machine.beside) as sender:
             yield sender
 

@@ -89,7 +89,7 @@ class Cyrus(MailServer):
         until(lambda: all(map(self.listens, (24, 2424, 143, 110))), "the start of Cyrus")
 
     def version(self) -> str:
-        return self.machine.run("cyrus", "cyr_info", "version").split()[-1]
+        return self.machine.run("cyrus", "cyr_info", "version").split()[-1].partition("-")[0]
 
     def waiting(self) -> int:
         return 0  # whoever gives it a mail by LMTP waits for the delivery
