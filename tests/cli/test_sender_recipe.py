@@ -4,6 +4,7 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -82,6 +83,7 @@ def machine(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facts]
     facts = Facts(hook=str(hook), socket=str(open_path / "s"), user=ME.pw_name, home=str(open_path))
     configuration = parse(f'[listen]\nhook = "{facts.socket}"\n'.encode())
     monkeypatch.setattr(_recipe_machine, "facts_of", lambda *_: facts)
+    monkeypatch.setattr(_recipe_machine, "ordinary_users", list)
     monkeypatch.setattr(_recipe_machine, "sender_configuration", lambda: (configuration, ""))
     monkeypatch.setattr(_recipe_check, "find_weaknesses", lambda *_, **__: ())
     with socket.socket(socket.AF_UNIX) as listening:
@@ -134,6 +136,29 @@ def test_lines_in_another_order_are_not_in_force(machine: Facts, capsys: Printed
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     assert check("postfix", "--way", "forward") == 69
     assert f"FAIL {path} lacks the line: " in capsys.readouterr().out
+
+
+def test_among_several_users_those_who_have_it_count(
+    machine: Facts, capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    homes = {name: tmp_path / name for name in ("anna", "bob", "carol")}
+    for home in homes.values():
+        home.mkdir()
+    people = [User(name, str(home)) for name, home in homes.items()]
+    monkeypatch.setattr(_recipe_machine, "ordinary_users", lambda: people)
+    monkeypatch.setattr(_recipe_machine, "_name_of", lambda _: "bob")
+    assert check("maildrop") == 69
+    assert "\ncc: not in force, for the user anna " in capsys.readouterr().out
+    apply("maildrop", "cc", replace(machine, user="bob", home=str(homes["bob"])))
+    assert check("maildrop") == 0
+    text = capsys.readouterr().out
+    assert "\ncc: in force, for the user bob " in text
+    assert "in force for 1 of the first 3 users of this machine; not for anna, carol\n" in text
+    monkeypatch.setattr(_recipe_machine, "ordinary_users", lambda: people[1:2] * 2)
+    assert check("maildrop") == 0
+    assert "ok   in force for 1 of the first 1 users" in capsys.readouterr().out
+    # Who is named is looked at alone.
+    assert check("maildrop", "--user", ME.pw_name) == 69
 
 
 @pytest.mark.usefixtures("machine")

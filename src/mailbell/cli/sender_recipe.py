@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import click
@@ -11,8 +12,9 @@ from rich.text import Text
 
 from mailbell.cli import _recipe_machine
 from mailbell.cli._common import plain_table, show
-from mailbell.cli._machine import Mark
+from mailbell.cli._machine import Finding, Mark
 from mailbell.cli._recipe_check import Machine, State, examine
+from mailbell.cli._recipe_machine import User
 from mailbell.cli.check import finding_line
 from mailbell.core.errors import UsageError
 from mailbell.recipes import Recipe, Way, load, names
@@ -23,6 +25,9 @@ __all__ = ["command"]
 
 _NOT_IN_FORCE: Final = 69
 _LACKS: Final = 78
+
+_MOST_USERS: Final = 20  # for whom a way is looked for, if no user is named
+_SHOWN: Final = 8  # of those who lack it
 
 _WORDS: Final = {
     Answer.YES: ("in force", "bold green"),
@@ -91,7 +96,8 @@ it. It changes nothing.
 
 --check looks at the machine: whether the lines are there, whether the
 server's own commands show them, and whether the hook, the sockets and the
-sender's configuration are as they must be. Exit code 0: one way is in force,
+sender's configuration are as they must be. What each user must do is looked
+for among the first 20 users, unless --user names one. Exit code 0: one way is in force,
 with all that it needs. 69: none is in force, as far as this user can see.
 78: one is in force, and something that it needs is missing or wrong."""
 
@@ -132,7 +138,9 @@ def command(
     if not checks:
         click.echo(described(recipe, way, machine.facts), nl=False)
         return None
-    return _check(recipe, recipe.ways if way_name is None else (way,), machine)
+    ways = recipe.ways if way_name is None else (way,)
+    users = [] if user_name is not None else _recipe_machine.ordinary_users()
+    return _check(recipe, ways, machine, users)
 
 
 def _table(recipes: Sequence[Recipe]) -> RenderableType:
@@ -147,16 +155,16 @@ def _table(recipes: Sequence[Recipe]) -> RenderableType:
 # --- --check ------------------------------------------------------------------------
 
 
-def _check(recipe: Recipe, ways: Sequence[Way], machine: Machine) -> int:
+def _check(recipe: Recipe, ways: Sequence[Way], machine: Machine, users: Sequence[User]) -> int:
     show(Text(f"{recipe.title} on this machine", style="bold"))
     states = []
     for way in ways:
         if not way.step:
             show(_silent(way))
             continue
-        state = examine(way, machine)
-        states.append(state)
-        for line in _lines(way, state, machine, whole=len(ways) == 1):
+        seen = _examined(way, machine, users)
+        states.append(seen.state)
+        for line in _lines(way, seen, whole=len(ways) == 1):
             show(line, soft_wrap=True)
     if any(state.whole for state in states):
         return 0
@@ -164,13 +172,44 @@ def _check(recipe: Recipe, ways: Sequence[Way], machine: Machine) -> int:
     return _LACKS if found else _NOT_IN_FORCE
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found of a way: for one user, and how many others have it."""
+
+    user: str
+    state: State
+    others: Finding | None = None
+
+
+def _examined(way: Way, machine: Machine, users: Sequence[User]) -> _Seen:
+    """Look for a way; if it is done for each user, among the first users of the machine."""
+    if not way.for_each_user or len(users) < 2:
+        return _Seen(machine.facts.user, examine(way, machine))
+    states = {}
+    for user in users[:_MOST_USERS]:
+        facts = replace(machine.facts, user=user.name, home=user.home)
+        states[user.name] = examine(way, replace(machine, facts=facts))
+    having = [name for name, state in states.items() if state.answer is Answer.YES]
+    lacking = [name for name in states if name not in having]
+    whole = [name for name in having if states[name].whole]
+    best = next(iter((*whole, *having, *states)))
+    if not having:
+        return _Seen(best, states[best])
+    what = f"in force for {len(having)} of the first {len(states)} users of this machine"
+    if not lacking:
+        return _Seen(best, states[best], Finding(Mark.OK, what))
+    few = ", ".join(lacking[:_SHOWN]) + (", ..." if len(lacking) > _SHOWN else "")
+    return _Seen(best, states[best], Finding(Mark.WARN, f"{what}; not for {few}"))
+
+
 def _silent(way: Way) -> Text:
     return Text(f"\n{way.name}: there is nothing to look for: it is described only")
 
 
-def _lines(way: Way, state: State, machine: Machine, *, whole: bool) -> Iterator[Text]:
+def _lines(way: Way, seen: _Seen, *, whole: bool) -> Iterator[Text]:
+    state = seen.state
     words, style = _WORDS[state.answer]
-    user = f", for the user {machine.facts.user}" if way.for_each_user else ""
+    user = f", for the user {seen.user}" if way.for_each_user else ""
     head = Text(f"\n{way.name}: ")
     head.append(words, style=style)
     head.append(f"{user}  (tells {order_of(way)})")
@@ -179,5 +218,5 @@ def _lines(way: Way, state: State, machine: Machine, *, whole: bool) -> Iterator
     if state.answer is Answer.NO and not whole:
         # Of a way that nobody uses, one reason is enough.
         steps = tuple(finding for finding in steps if finding.mark is Mark.FAIL)[:1]
-    for finding in (*steps, *state.more):
+    for finding in (*steps, *state.more, *((seen.others,) if seen.others else ())):
         yield finding_line(finding)
