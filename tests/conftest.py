@@ -50,8 +50,9 @@ ALLOWED: Final = {
 
 # What says the same with every Python and every version of a dependency, because it asks the
 # kernel, libseccomp, systemd, node_exporter or a mail program. `.ci/run` runs it in its stage
-# `test` alone; the others say `-m "not once"`. The rest of the tests runs each program of
-# ours, the agent and its commands too, with each Python and each dependency.
+# `test` alone; the others say `-m "not once"`. Some tests of other files have the mark too: they
+# ask the kernel with a compiled filter and a bare interpreter. The rest of the tests runs each
+# program of ours, the agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
     "bench", "mail_programs", "mail_servers", "service_files", "sandbox/test_program.py",
     "sandbox/test_companion_program.py", "cli/test_collector.py",

@@ -125,6 +125,7 @@ def test_what_is_refused_gets_its_error(subject: Subject) -> None:
     assert rules(refused) - rules([one for one in refused if one.locked != one.free]) == set()
 
 
+@pytest.mark.once
 @every
 def test_one_bit_off_kills(subject: Subject) -> None:
     tried = subject.deadly(subject.elsewhere)
@@ -170,6 +171,7 @@ def test_the_sender_comes_back_from_a_signal_handler() -> None:
     assert locked_sender(inside, before=before).value == [signal.SIGABRT]
 
 
+@pytest.mark.once
 @every
 def test_every_number_without_a_name(subject: Subject) -> None:
     named = {*subject.numbers.values(), 335, 336}  # those two pass every filter: test_every_rule.py

@@ -182,6 +182,7 @@ def filtered(calls: list[Call]) -> list[int]:
     return each_alone(seccomp.compile_policy(POLICY.bind(ELSEWHERE)).program, calls)
 
 
+@pytest.mark.once
 def test_one_bit_off_kills(record_property: RecordProperty) -> None:
     tried = deadly(ELSEWHERE)
     ended = filtered([call_of(probe) for probe in tried])
@@ -234,6 +235,7 @@ def said_of(number: int) -> int:
     return unknown.action.errno if unknown.newest < number <= unknown.until else DEAD
 
 
+@pytest.mark.once
 def test_every_number_without_a_name(record_property: RecordProperty) -> None:
     numbers = [n for n in (*range(1024), *BEYOND) if n not in NAMED]
     ended = filtered([(n, (0,) * 6) for n in numbers])
@@ -246,12 +248,14 @@ def test_every_number_without_a_name(record_property: RecordProperty) -> None:
     record_property("sandbox: live call numbers", len(numbers))
 
 
+@pytest.mark.once
 def test_the_kernel_reads_32_bits_of_a_number_and_so_does_the_filter() -> None:
     above = 1 << 32
     ended = filtered([(above | number(call), (0,) * 6) for call in ("getpid", "execve")])
     assert ended == [0, DEAD]
 
 
+@pytest.mark.once
 @only_x86_64
 def test_every_number_of_x32_kills(record_property: RecordProperty) -> None:
     ended = filtered([(X32 | n, (0,) * 6) for n in range(1024)])
