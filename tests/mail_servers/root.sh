@@ -13,8 +13,13 @@ root=$folder/root
 
 here() { # here PACKAGE...: packages over this host's Debian, with their maintainer scripts
   mkdir -p "$folder"/{upper/etc,work,root}
-  # Some mail servers ask a name server for their own name otherwise, and wait for it.
-  { cat /etc/hosts; echo "192.0.2.1 mail.test.example mail"; } >"$folder/upper/etc/hosts"
+  # Some mail servers ask a name server for their own name otherwise, and wait for it: Sendmail
+  # already when it is installed, a minute for the name of this host.
+  {
+    echo "127.0.1.1 $(hostname).test.example $(hostname)"
+    cat /etc/hosts
+    echo "192.0.2.1 mail.test.example mail"
+  } >"$folder/upper/etc/hosts"
   mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
   devices
   [ $# = 0 ] || within apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
