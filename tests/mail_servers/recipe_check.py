@@ -44,11 +44,13 @@ def check_sees_it(server: MailServer, way: Way, user: str) -> None:
 
 def _checked(server: MailServer, way: Way, user: str) -> tuple[str, list[str]]:
     """Return whether a way is in force ("yes", "no", "unknown"), and all failures."""
+    # The sender runs outside, where this folder has another name.
+    listen = way.listen.replace(str(server.machine.shared), "/run/mailbell-sender")
     given = {
         "recipe": server.recipe,
         "way": way.name,
         "facts": asdict(server.facts(user)),
-        "sender": f"[listen]\ntrusted = {json.dumps(list(way.trusted))}\n{way.listen}\n",
+        "sender": f"[listen]\ntrusted = {json.dumps(list(way.trusted))}\n{listen}\n",
     }
     *enter, _, root = server.machine.enter
     done = subprocess.run(

@@ -8,6 +8,7 @@ from harness.netns import Pair
 from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import SENDER_FAULTS, Way, delivered_once, rings, subject
 from mail_servers.server import MailServer
 
@@ -65,6 +66,11 @@ def postfix(hosts: Pair) -> Iterator[Postfix]:
         server.configure()
         server.start()
         yield server
+
+
+def test_check_sees_that_it_is_in_force(postfix: Postfix) -> None:
+    postfix.apply("postfix", "anna")
+    check_sees_it(postfix, POSTFIX, "anna")
 
 
 def test_postfix_rings_for_an_mbox(postfix: Postfix, laptop: Laptop) -> None:

@@ -11,6 +11,7 @@ from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.logins import IMAP, POP3, PROTOCOLS, log_in
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import (
     HOOK_FAULTS,
     SENDER_FAULTS,
@@ -131,6 +132,14 @@ def courier(hosts: Pair) -> Iterator[Courier]:
 DEFAULT = Way("default-delivery", trusted=["vmail"])
 DOT = Way("dot-courier", trusted=["vmail"])
 LOGINS = Way("loginexec", trusted=["vmail"])
+
+
+@pytest.mark.parametrize(
+    ("way", "user"), [(DEFAULT, "anna"), (DOT, IDA), (LOGINS, "anna"), (LOGINS, CAROL)]
+)
+def test_check_sees_that_it_is_in_force(courier: Courier, way: Way, user: str) -> None:
+    courier.apply(way.name, user)
+    check_sees_it(courier, way, user)
 
 
 @pytest.mark.parametrize("user", ["anna", CAROL])

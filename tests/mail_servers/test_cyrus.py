@@ -16,6 +16,7 @@ from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.logins import IMAP, POP3, imap, log_in
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.results import record
 from mail_servers.scenario import (
     SENDER_FAULTS,
@@ -126,6 +127,10 @@ def cyrus(hosts: Pair) -> Iterator[Cyrus]:
 @pytest.fixture
 def notify(cyrus: Cyrus) -> Way:
     return Way("notify", listen=f'cyrus = "{cyrus.machine.shared}/cyrus"')
+
+
+def test_check_sees_that_it_is_in_force(cyrus: Cyrus, notify: Way) -> None:
+    check_sees_it(cyrus, notify, "anna")
 
 
 @pytest.mark.parametrize("user", ["anna", CAROL])
