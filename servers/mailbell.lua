@@ -9,6 +9,18 @@
 local HOOK = "/run/mailbell-sender/hook"
 local LONGEST = 512 -- bytes of a line, without its LF
 
+-- Modules are looked for in folders with absolute paths only. Lua's own paths end with the
+-- working directory, which may be a folder that a user can write.
+local function absolute(path)
+  local kept = {}
+  for place in path:gmatch("[^;]+") do
+    if place:sub(1, 1) == "/" then
+      kept[#kept + 1] = place
+    end
+  end
+  return table.concat(kept, ";")
+end
+
 -- Characters that mailbell-sender does not take in a folder's name: controls, spaces that are
 -- not U+0020, marks without a width, private characters. Each pair is a first and a last one.
 local REFUSED = {
@@ -31,6 +43,9 @@ end
 -- Returns the folder's name as the sender takes it. Who receives mail chooses the names of
 -- folders: one with an LF in it must not become a second line.
 local function folder_of(name)
+  if not name:find("[^!-~]") then
+    return name
+  end
   if not utf8.len(name) then
     name = name:gsub("[\128-\255]", "?")
   end
@@ -60,6 +75,7 @@ local function tell(user, folder)
     return "the name of an account has no white space"
   end
   local line = line_of(user, folder_of(folder))
+  package.path, package.cpath = absolute(package.path), absolute(package.cpath)
   local made = require("socket.unix").stream()
   made:settimeout(0)
   local done, why = made:connect(HOOK)
