@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -529,7 +529,9 @@ def killed(place: str, accounts: str = "", leader: str = "lives") -> Iterator[tu
         process.wait(PATIENCE)
         yield command, other
     finally:
-        os.killpg(command, signal.SIGKILL)
+        # A test may have ended them, and process 1 may have buried them since.
+        with suppress(ProcessLookupError):
+            os.killpg(command, signal.SIGKILL)
         process.stdin.close()
         process.stdout.close()
 
