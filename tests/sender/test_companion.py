@@ -13,6 +13,7 @@ import pytest
 from harness.daemon import until
 from sender.companions import is_gone, started
 
+from mailbell._sys import landlock
 from mailbell.core.errors import OperatingSystemError
 from mailbell.sender import _companion
 from mailbell.sender._companion import Companion, say_ready, start
@@ -144,6 +145,42 @@ def test_a_companion_that_is_stopped_dies_with_the_sender(tmp_path: Path) -> Non
         os.kill(pid, signal.SIGSTOP)
         sender.kill()
         until(lambda: _is_dead(pid))
+
+
+LOCKED = SENDER.replace(
+    "print(",
+    """
+import ctypes
+from mailbell._sys import landlock
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, which Landlock wants
+landlock.restrict()
+print(""",
+    1,
+)
+
+
+def test_a_companion_that_is_stopped_outlives_a_sender_that_may_send_no_signal(
+    tmp_path: Path,
+) -> None:
+    """Landlock 6: PR_SET_PDEATHSIG is a signal of the sender's, which is refused.
+
+    The companion ends when it goes on. A service manager kills it before that.
+    """
+    if landlock.abi() < 6:
+        pytest.skip("scopes came with version 6")
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCKED, str(tmp_path / "cyrus")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as sender:  # fmt: skip
+        assert sender.stdout is not None
+        pid = int(sender.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        sender.kill()
+        sender.wait(20)  # the kernel sends the signal before
+        outlived = not _is_dead(pid)
+        os.kill(pid, signal.SIGCONT)
+        until(lambda: _is_dead(pid))
+    assert outlived, "docs/sandbox.md says that it is not killed"
 
 
 def _is_dead(pid: int) -> bool:

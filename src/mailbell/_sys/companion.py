@@ -39,7 +39,8 @@ def end_with_parent() -> None:
     """Have the kernel kill this process when its parent ends.
 
     A change of the user resets this, so call it afterwards. A parent that has ended before
-    is not noticed here.
+    is not noticed here, nor the end of one that Landlock keeps from sending signals out of its
+    domain: the kernel sends the signal in the parent's name.
 
     Raises:
         OperatingSystemError: the kernel refused.
