@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from harness.daemon import until
 from harness.netns import Pair
@@ -77,8 +77,11 @@ class Postfix(MailServer):
         return super().arrived(user) + mail.mbox_arrivals(self.machine.path(f"/var/mail/{user}"))
 
 
+_Kind = TypeVar("_Kind", bound=Postfix)
+
+
 @contextmanager
-def postfix_with(hosts: Pair, kind: type[Postfix], *users: str) -> Iterator[Postfix]:
+def postfix_with(hosts: Pair, kind: type[_Kind], *users: str) -> Iterator[_Kind]:
     """Run a machine with Postfix and users until the end of the block.
 
     Args:

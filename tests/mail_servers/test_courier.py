@@ -232,3 +232,13 @@ def test_a_login_goes_on_whatever_is_wrong(courier: Courier, laptop: Laptop, fau
     for user in ("anna", CAROL):
         link = courier.machine.path(f"{courier.home(user)}/Maildir/loginexec")
         assert link.is_symlink(), "Courier has removed it"
+
+
+def test_it_is_undone_as_the_recipe_says(courier: Courier) -> None:
+    courier.apply("loginexec", "anna")
+    courier.withdraw("loginexec", "anna")
+    courier.withdraw("default-delivery", "anna")
+    assert not courier.machine.path("/home/anna/Maildir/loginexec").is_symlink()
+    courierd = courier.machine.path(COURIERD).read_text()
+    assert "mailbell" not in courierd
+    assert courierd.count("\nDEFAULTDELIVERY=") == 1

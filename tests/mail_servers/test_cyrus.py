@@ -226,6 +226,18 @@ def test_what_happens_if_the_reader_itself_is_stopped(cyrus: Cyrus, notify: Way)
         assert sender.process.wait(30) != 0, "nobody starts another reader"
 
 
+def test_it_is_undone_as_the_recipe_says(cyrus: Cyrus) -> None:
+    file = cyrus.machine.path("/etc/imapd.conf")
+    in_force = file.read_text()
+    cyrus.withdraw("notify", "anna")
+    left = file.read_text().splitlines()
+    assert left.count("notifysocket: /run/cyrus/socket/notify") == 1
+    assert not [line for line in left if "mailbell" in line or line.startswith("event_")]
+    assert "mailbell-sender" not in cyrus.machine.run("id", "-nG", "cyrus")
+    cyrus.apply("notify", "anna")
+    assert sorted(file.read_text().splitlines()) == sorted(in_force.splitlines())
+
+
 def companion(sender: Sender) -> int:
     """Return the process that reads Cyrus's socket."""
     found = re.findall(r"program=mailbell-cyrus pid=(\d+)", "\n".join(sender.lines()))
