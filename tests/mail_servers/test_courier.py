@@ -226,7 +226,14 @@ def test_a_login_goes_on_whatever_is_wrong(courier: Courier, laptop: Laptop, fau
         assert link.is_symlink(), "Courier has removed it"
 
 
-<<<<<<< HEAD
+@pytest.mark.parametrize(
+    ("way", "user"), [(DEFAULT, "anna"), (DOT, IDA), (LOGINS, "anna"), (LOGINS, CAROL)]
+)
+def test_check_sees_that_it_is_in_force(courier: Courier, way: Way, user: str) -> None:
+    courier.apply(way.name, user)
+    check_sees_it(courier, way, user)
+
+
 def test_it_is_undone_as_the_recipe_says(courier: Courier) -> None:
     courier.apply("loginexec", "anna")
     courier.withdraw("loginexec", "anna")
@@ -235,11 +242,3 @@ def test_it_is_undone_as_the_recipe_says(courier: Courier) -> None:
     courierd = courier.machine.path(COURIERD).read_text()
     assert "mailbell" not in courierd
     assert courierd.count("\nDEFAULTDELIVERY=") == 1
-=======
-@pytest.mark.parametrize(
-    ("way", "user"), [(DEFAULT, "anna"), (DOT, IDA), (LOGINS, "anna"), (LOGINS, CAROL)]
-)
-def test_check_sees_that_it_is_in_force(courier: Courier, way: Way, user: str) -> None:
-    courier.apply(way.name, user)
-    check_sees_it(courier, way, user)
->>>>>>> 8e0389c (Courier's .courier is looked for after the test that begins without it)
