@@ -9,6 +9,7 @@ from harness.sending import Sender
 from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.machine import HOOK, machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import (
     SENDER_FAULTS,
     Way,
@@ -151,6 +152,7 @@ def test_lines_for_procmail_are_those_of_its_recipe() -> None:
 def test_rings(sendmail: Sendmail, laptop: Laptop, way: Way, user: str) -> None:
     prepared(sendmail, way)
     rings(sendmail, way, laptop, user)
+    check_sees_it(sendmail, way, user)
 
 
 @pytest.mark.parametrize("way", SHELL, ids=str)
@@ -222,6 +224,7 @@ def test_delivers_once_while_hooks_hang(sendmail: Sendmail) -> None:
 def test_smrsh_rings(sendmail: Sendmail, laptop: Laptop) -> None:
     prepared(sendmail, SMRSH)
     rings(sendmail, SMRSH, laptop, "anna")
+    check_sees_it(sendmail, SMRSH, "anna")
     silent_for_spam(sendmail)
 
 
