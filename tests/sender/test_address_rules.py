@@ -122,7 +122,13 @@ def test_deny_is_asked_first() -> None:
     assert rules(deny="2001:db8::/32").refusal(address("2001:db8::1")) is Refusal.DENIED
 
 
+# Addresses without a use, which the library calls global: RFC 4291, section 2.5.5.1; RFC 3879.
+GIVEN_UP = [ipaddress.ip_network(block) for block in ("::/96", "fec0::/10")]
+
+
 @given(st.ip_addresses())
+@example(ipaddress.ip_address("::2"))
+@example(ipaddress.ip_address("fec0::1"))
 @example(ipaddress.ip_address("::ffff:10.0.0.1"))
 @example(ipaddress.ip_address("::ffff:169.254.169.254"))
 def test_what_the_library_calls_special_is_refused(
@@ -133,6 +139,8 @@ def test_what_the_library_calls_special_is_refused(
     plain = mapped or parsed
     refused = rules().refusal(Address(Family(parsed.version), int(parsed)))
     if plain.is_loopback or plain.is_multicast or plain.is_link_local or plain.is_unspecified:
+        assert refused is not None
+    elif any(plain in block for block in GIVEN_UP):
         assert refused is not None
     elif plain.is_global:
         assert refused is None
