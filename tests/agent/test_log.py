@@ -139,6 +139,7 @@ def test_what_commands_print_is_not_held_back(reader: Reader) -> None:
     assert len(reader.lines()) == 10 * BURST
 
 
+@pytest.mark.uncounted
 def test_a_reader_that_stops_holds_nobody_up_and_hears_of_it_later(stopped: Reader) -> None:
     for _ in range(LINES):
         stopped.log.output("work", b"x" * MAX_LINE)
@@ -170,6 +171,7 @@ def test_a_line_never_needs_more_room_than_a_pipe_gives_at_once(reader: Reader) 
     assert second == "event=ran job=work"
 
 
+@pytest.mark.uncounted
 def test_a_reader_that_is_slow_is_waited_for(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

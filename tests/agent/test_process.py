@@ -266,6 +266,7 @@ async def test_what_is_asked_while_children_are_ended_concerns_only_them() -> No
 # --- what it prints ------------------------------------------------------------
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("piece", [b"x" * 99 + b"\n", b"x", b"\n", bytes(range(256))])
 async def test_a_hundred_megabytes_cost_little(piece: bytes) -> None:
     once = Run()

@@ -303,6 +303,7 @@ def test_no_key_is_mistaken_for_a_free_slot(key: int) -> None:
     assert table.test(key ^ 1, -5.0)
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("shift", [0, 8, 16, 44])
 def test_neighbours_do_not_crowd_one_set(shift: int) -> None:
     # 1024 neighbours in 1024 sets of eight: with a good hash, almost none is forgotten.

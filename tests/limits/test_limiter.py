@@ -221,6 +221,7 @@ def test_no_neighbour_can_spend_what_a_listed_sender_has(written: str, neighbour
     assert [gate.admit(sender, 100.0) for _ in range(5)] == [True] * 4 + [False]
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize(
     ("sender", "neighbours"),
     [

@@ -446,6 +446,7 @@ def test_the_values_are_the_numbers_and_strings_they_stand_for() -> None:
     assert (Duration(5), Rate(1), Mode(0o660)) == (5.0, 1.0, 0o660)
 
 
+@pytest.mark.uncounted
 def test_a_file_with_ten_thousand_accounts_is_read_and_one_more_is_refused() -> None:
     row = '[[account]]\nname = "a{0}"\nsources = ["2001:db8::{0:x}"]\n'
     most = "".join(row.format(number) for number in range(10_000))

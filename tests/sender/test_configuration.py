@@ -367,6 +367,7 @@ def test_the_document_has_the_bounds(key: str) -> None:
     assert documented()[key][1] == bounds_of(KEYS[key][0])
 
 
+@pytest.mark.uncounted
 def test_ten_thousand_accounts_are_read_and_one_more_is_refused() -> None:
     row = '[[account]]\nname = "a{0}@example.org"\n'
     most = "".join(row.format(number) for number in range(10_000))

@@ -359,6 +359,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.uncounted
 @pytest.mark.usefixtures("many_descriptors")
 async def test_four_thousand_silent_connections_give_their_places_to_those_that_speak(
     autojump_clock: MockClock, path: Path

@@ -345,6 +345,7 @@ def test_numbers_of_open_questions_are_not_used_again() -> None:
     assert [first.data[:2], second.data[:2]] == [b"\0\7", b"\0\x09"]
 
 
+@pytest.mark.uncounted
 def test_ten_thousand_names_that_are_dead_hold_back_none_that_answers() -> None:
     inquiries = made(ports=32)
     for number in range(10_000):

@@ -235,6 +235,7 @@ async def test_a_bad_client_loses_its_connection_and_nobody_else_does(
     await serve(body)
 
 
+@pytest.mark.uncounted
 async def test_a_mail_server_may_call_a_thousand_times_a_second(
     autojump_clock: MockClock, serve: Serve
 ) -> None:

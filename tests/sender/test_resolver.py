@@ -207,6 +207,7 @@ async def test_a_dead_name_delays_itself_only(companion: Companion, server: Name
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.uncounted
 async def test_ten_thousand_names_at_once(companion: Companion, server: NameServer) -> None:
     """Every hundredth is dead. All others are found, and the resolver stays small."""
     server.quick = lambda query: (
