@@ -188,6 +188,7 @@ def test_dot_courier_rings_a_user_whose_entry_names_a_mailbox(
     courier: Courier, laptop: Laptop
 ) -> None:
     """DEFAULTDELIVERY, which is in force, does not ring for this user."""
+    courier.withdraw("dot-courier", IDA)
     with courier.sending(IDA, trusted=["vmail"]) as sender:
         courier.deliver(subject("silent"), IDA)
         courier.until_settled()
