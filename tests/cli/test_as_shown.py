@@ -86,7 +86,11 @@ def test_the_daemons_example_is_found_by_every_command(
         assert "subscribers 0 of" in run("mailbell top --once").stdout
         assert run("mailbell notify").returncode == 0
         ended = run("mailbell watch --count 1 --timeout 0.01")
-        assert (ended.returncode, ended.stderr) == (75, "mailbell: no notification came in time\n")
+        assert ended.returncode == 75
+        # On a busy machine the time may be over before the daemon has answered.
+        assert re.search(
+            r"\Amailbell: (no notification came in time|.* did not answer)", ended.stderr
+        )
     finally:
         daemon.terminate()
         daemon.wait(PATIENCE)

@@ -29,7 +29,7 @@ TWO = Address.parse("192.0.2.8")
 SIX = Address.parse("2001:db8::7")
 BOTH = addresses("192.0.2.7", "2001:db8::7")
 # Seconds. What a test waits for comes in milliseconds; this only bounds the wait.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def begin(stack: ExitStack, folder: Path, server: NameServer, *more: str) -> Companion:
