@@ -39,10 +39,11 @@ _LOG = "/dev/log"
 _PRIORITY = 2 << 3 | 4
 # RFC 3164, 4.1: at most 1024 bytes, and a relay may add to them.
 _LONGEST_MESSAGE = 900
-# Bounds of reading standard input: seconds, bytes, bytes of the header, bytes of one read.
+# Bounds of reading standard input: seconds, bytes, bytes of the header, bytes of one read. Some
+# filters put their mark at the header's end. Exim takes headers of 1 MiB, others take less.
 _SECONDS = 1.0
 _MOST = 64 << 20
-_HEADER = 64 << 10
+_HEADER = 1 << 20
 _CHUNK = 64 << 10
 # The pause before the next read of a pipe that the mail server made non-blocking, in seconds.
 _PAUSE = 0.01
@@ -231,7 +232,7 @@ def _read_header(header: bytearray) -> None:
     tail = b"\n"
     try:
         while len(header) < _HEADER and b"\n\n" not in tail.replace(b"\r", b""):
-            chunk = _read(_HEADER - len(header))
+            chunk = _read(min(_CHUNK, _HEADER - len(header)))
             if not chunk:
                 break
             header += chunk

@@ -203,7 +203,7 @@ RINGS = [
     b"X-Spam-Flag-Reason: YES\nNot-X-Spam-Flag: YES\n\n",
     b"X-Spam-Flag YES\n\n",
     b"X-Spam-Flag: MAYBE YES\n\n",
-    b"A: " + b"x" * (64 << 10) + b"\nX-Spam-Flag: YES\n\n",
+    b"A: " + b"x" * (1 << 20) + b"\nX-Spam-Flag: YES\n\n",
 ]
 
 
@@ -234,6 +234,12 @@ def test_spam_is_silent_and_all_of_it_is_read(tmp_path: Path) -> None:
     assert told_of(tmp_path, RINGS[2], body) == [b"new alice\n"]
     (tmp_path / "hook").unlink()
     assert told_of(tmp_path, RINGS[-1], body) == [b"new alice\n"]
+
+
+def test_a_mark_at_the_end_of_a_long_header_is_read(tmp_path: Path) -> None:
+    """Milters and Exim put their fields behind those of the mail's sender."""
+    padding = b"".join(b"X-Pad: %0900d\n" % number for number in range(1000))
+    assert told_of(tmp_path, padding, b"X-Spam-Flag: YES\n\n", b"x" * MEBIBYTE) == []
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
