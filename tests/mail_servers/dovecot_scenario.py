@@ -26,6 +26,7 @@ __all__ = [
     "login_is_refused",
     "login_waits",
     "many",
+    "masters_teach_nothing",
 ]
 
 MAILS: Final = 1000
@@ -100,6 +101,16 @@ def learns(server: Dovecot, way: Way, lua: Way, laptop: Laptop) -> None:
         server.deliver(subject("nobodys"), "nobodys")
         until(lambda: sender.status().rings.get("no_target"), "that nobody is rung")
         assert laptop.count() == before + len(places)
+
+
+def masters_teach_nothing(server: Dovecot, way: Way, laptop: Laptop) -> None:
+    """Whoever logs in as a user with the master's password is not that user."""
+    with server.sending("anna", "carol", targets=("last-used",), trusted=way.trusted) as sender:
+        for protocol in PROTOCOLS:
+            assert log_in(laptop.host, V4, protocol, "anna*admin", PASSWORD)
+        assert log_in(laptop.host, V4, IMAP, "carol", PASSWORD)
+        _until_learned(sender, "carol")
+        assert sender.status().inputs["accepted"] == 1, sender.lines()
 
 
 def _until_learned(sender: Sender, user: str) -> None:

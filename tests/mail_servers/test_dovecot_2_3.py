@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness.netns import Pair
-from mail_servers.dovecot import Dovecot, through_postfix, whole_addresses
+from mail_servers.dovecot import PASSWORD, Dovecot, through_postfix, whole_addresses
 from mail_servers.dovecot_scenario import (
     BROKEN_LUA,
     delivered_with,
@@ -15,6 +15,7 @@ from mail_servers.dovecot_scenario import (
     login_is_refused,
     login_waits,
     many,
+    masters_teach_nothing,
 )
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
@@ -45,6 +46,12 @@ mail_location = maildir:~/Maildir
 namespace inbox {
   inbox = yes
 }
+auth_master_user_separator = *
+passdb {
+  driver = passwd-file
+  master = yes
+  args = /etc/dovecot/masters
+}
 passdb {
   driver = passwd-file
   args = /etc/dovecot/users
@@ -71,6 +78,10 @@ protocol lmtp {
 }
 !include_try conf.d/95-*.conf
 """
+
+    def configure(self) -> None:
+        super().configure()
+        self.machine.write("/etc/dovecot/masters", f"admin:{{PLAIN}}{PASSWORD}\n")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +150,10 @@ def test_a_login_is_where_the_next_mail_rings(lua: Dovecot23, laptop: Laptop) ->
 def logins(dovecot: Dovecot23) -> Iterator[Dovecot23]:
     with dovecot.telling("post-login"):
         yield dovecot
+
+
+def test_a_login_of_a_master_user_teaches_nothing(logins: Dovecot23, laptop: Laptop) -> None:
+    masters_teach_nothing(logins, LOGINS, laptop)
 
 
 @pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
