@@ -81,7 +81,12 @@ HOUSE: Final = (
     ),
     Room(3, "logs", ("journal", "switch")),
     # What makes a mail server ring.
-    Room(3, "recipes", ("facts", "steps", "recipe", "state", "plain", "page"), ("__init__",)),
+    Room(
+        3,
+        "recipes",
+        ("_values", "facts", "steps", "recipe", "state", "plain", "page"),
+        ("__init__",),
+    ),
     # The boundary to the operating system. Only here are ctypes, ids and raw socket options.
     Room(
         3,

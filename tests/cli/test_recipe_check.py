@@ -130,8 +130,10 @@ def test_what_is_in_force_needs_nothing(step: str, forward: Callable[[Way], Stat
 
 def test_what_is_not_there_is_not_in_force_and_needs_nothing_else(here: Machine) -> None:
     state = examine(way(LINES), here)
-    what = f"there is no {here.facts.home}/.forward"
-    assert state == State(Answer.NO, (Finding(Mark.FAIL, what, "make it, with its lines"),), ())
+    path = f"{here.facts.home}/.forward"
+    remedy = f"make it as anna: runuser -u anna -- tee -a {path}"
+    finding = Finding(Mark.FAIL, f"there is no {path}", remedy)
+    assert state == State(Answer.NO, (finding,), ())
     assert not state.whole
 
 
@@ -155,7 +157,19 @@ def test_a_trap_is_found_and_a_check_that_cannot_be_run_is_told(
     assert forward(way(LINES, CHECK.replace('"echo", "procmail"', '"echo"'))).whole
     unknown = forward(way(LINES, CHECK.replace('"echo", "procmail"', '"no-such-program"')))
     assert unknown.more[0] == Finding(Mark.WARN, "no-such-program: there is no no-such-program")
-    assert unknown.whole
+    assert (unknown.answer, unknown.whole) == (Answer.UNKNOWN, False)
+    # What is known to be wrong counts more.
+    gone = CHECK.replace('"echo", "procmail"', '"no-such-program"')
+    both = forward(way(LINES, CHECK, gone))
+    assert (both.answer, both.whole) == (Answer.YES, False)
+
+
+def test_a_command_that_fails_is_no_proof_that_a_trap_is_absent(
+    forward: Callable[[Way], State],
+) -> None:
+    state = forward(way(LINES, CHECK.replace('"echo", "procmail"', '"cat", "/no/such/file"')))
+    assert "cat: /no/such/file: No such file" in state.more[0].what
+    assert (state.answer, state.whole) == (Answer.UNKNOWN, False)
 
 
 @pytest.mark.parametrize("step", [LINES, FILES])
@@ -248,6 +262,7 @@ def test_whom_the_sender_must_trust_is_compared(
     assert examine(one, trusting).more[-1].what == "listen.trusted names root and vmail"
     unknown = examine(one, Machine(here.facts, None, "may not be read"))
     assert unknown.more[-1] == Finding(Mark.WARN, "may not be read", "run: mailbell sender check")
+    assert (unknown.answer, unknown.whole) == (Answer.UNKNOWN, False)
 
 
 SENDER = """

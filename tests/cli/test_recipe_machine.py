@@ -1,7 +1,9 @@
 """What `mailbell sender recipe` finds on a machine: users, paths, files, and what commands say."""
 
+import fcntl
 import os
 import pwd
+import select
 import signal
 import socket
 import subprocess
@@ -24,8 +26,11 @@ from mailbell.cli._recipe_machine import (
 )
 from mailbell.core.errors import UsageError
 from mailbell.recipes.facts import Facts
-from mailbell.recipes.state import File
+from mailbell.recipes.state import File, Printed
 from mailbell.sender.configuration import parse
+
+# ioctl_tty(2), of asm-generic; the module termios has them since Python 3.13.
+_TIOCGPTN, _TIOCSPTLCK = 0x80045430, 0x40045431
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -161,6 +166,44 @@ def test_a_pipe_or_a_device_that_a_user_put_there_holds_nobody_up(tmp_path: Path
         assert read_file(str(tmp_path / "s")).text is None
 
 
+def test_a_device_to_which_a_user_made_a_link_is_not_opened(tmp_path: Path) -> None:
+    """To open it is enough to start a watchdog, or to hang up a line, as here."""
+    number, unlocked = bytearray(4), bytearray(4)
+    with open("/dev/ptmx", "r+b", buffering=0) as pty:
+        fcntl.ioctl(pty, _TIOCGPTN, number)
+        fcntl.ioctl(pty, _TIOCSPTLCK, unlocked)
+        device = f"/dev/pts/{int.from_bytes(number, sys.byteorder)}"
+        os.symlink(device, tmp_path / ".forward")
+        assert read_file(str(tmp_path / ".forward")) == File(lack="no regular file")
+        poll = select.poll()
+        poll.register(pty, 0)  # hang-ups are always told
+        assert poll.poll(0) == []
+        os.close(os.open(device, os.O_RDWR | os.O_NOCTTY))
+        assert poll.poll(0) == [(pty.fileno(), select.POLLHUP)]
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_file(tmp_path: Path) -> None:
+    """Whoever makes the missing file as root would make the one that the link names."""
+    path = tmp_path / ".forward"
+    os.symlink("/no/such/cron.d/x", path)
+    seen = read_file(str(path))
+    assert (seen.text, seen.missing, seen.link) == (None, False, True)
+
+
+def test_a_link_to_a_file_of_its_owner_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("a\n")
+    os.symlink("f", tmp_path / "link")
+    assert read_file(str(tmp_path / "link")).text == "a\n"
+
+
+def test_a_users_link_to_a_file_of_another_user_is_not_read(tmp_path: Path) -> None:
+    """Who reads /proc/kmsg takes what is there away from the log."""
+    os.symlink("/etc/passwd", tmp_path / "link")
+    if os.geteuid() == 0:
+        os.lchown(tmp_path / "link", 65534, 65534)
+    assert read_file(str(tmp_path / "link")).lack == "a link to a file of another user"
+
+
 def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
     path = tmp_path / "f"
     with path.open("wb") as file:
@@ -176,26 +219,28 @@ def test_a_file_that_cannot_be_read_is_told() -> None:
 # --- commands ------------------------------------------------------------------------
 
 
-def python(code: str) -> tuple[str | None, str]:
+def python(code: str) -> Printed:
     return run((sys.executable, "-c", code))
 
 
 def test_what_a_command_prints_is_returned_whatever_its_exit_code() -> None:
-    assert run(("printf", "%s", "a b")) == ("a b", "")
-    assert python("import sys; print('x'); print('y', file=sys.stderr); sys.exit(3)") == ("x\n", "")
-    assert python(r"import os; os.write(1, b'\xff')") == ("\ufffd", "")
+    assert run(("printf", "%s", "a b")) == Printed("a b")
+    assert python("import sys; print('x'); print('y', file=sys.stderr); sys.exit(3)") == Printed(
+        "x\n", "y\n"
+    )
+    assert python(r"import os; os.write(1, b'\xff')") == Printed("\ufffd")
 
 
-def test_standard_error_counts_if_nothing_came_on_standard_output() -> None:
-    """As with `smtpd -n`, which says "configuration OK" there."""
-    assert python("import sys; print('fine', file=sys.stderr)") == ("fine\n", "")
-    assert python("import sys; print(); print('warning', file=sys.stderr)") == ("\n", "")
+def test_standard_error_is_told_from_standard_output() -> None:
+    """`smtpd -n` says "configuration OK" there; other programs say there what went wrong."""
+    assert python("import sys; print('fine', file=sys.stderr)") == Printed("", "fine\n")
+    assert python("import sys; print(); print('no', file=sys.stderr)") == Printed("\n", "no\n")
 
 
 def test_a_command_has_no_input_no_shell_and_little_environment() -> None:
-    assert run(("cat",)) == ("", "")
-    assert run(("printf", "%s", "$HOME; id")) == ("$HOME; id", "")
-    output, _ = python("import os; print(sorted(os.environ), os.getcwd())")
+    assert run(("cat",)) == Printed("")
+    assert run(("printf", "%s", "$HOME; id")) == Printed("$HOME; id")
+    output = python("import os; print(sorted(os.environ), os.getcwd())").text
     assert output is not None
     assert {"HOME", "USER", "LD_PRELOAD"}.isdisjoint(output.split("'"))
     assert output.endswith(" /\n")
@@ -208,31 +253,31 @@ def test_programs_are_found_in_the_systems_folders_only(
     program.write_text("#!/bin/sh\necho mine\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run(("postconf-x",)) == (None, "there is no postconf-x")
-    assert run((str(program),)) == ("mine\n", "")
+    assert run(("postconf-x",)) == Printed(lack="there is no postconf-x")
+    assert run((str(program),)) == Printed("mine\n")
     program.write_text("#!/no/such/interpreter\n")
-    assert run((str(program),)) == (None, "no such file or directory")
+    assert run((str(program),)) == Printed(lack="no such file or directory")
 
 
 def test_a_command_that_prints_without_end_is_ended() -> None:
-    assert run(("cat", "/dev/zero")) == (None, "printed more than 65536 bytes")
+    assert run(("cat", "/dev/zero")) == Printed(lack="printed more than 65536 bytes")
 
 
 def test_a_command_that_does_not_end_in_time_is_ended() -> None:
-    assert run(("sleep", "600"), patience=0.0) == (None, "did not end within 0 s")
+    assert run(("sleep", "600"), patience=0.0) == Printed(lack="did not end within 0 s")
 
 
 def test_what_a_command_has_started_is_ended_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[bytes] = []
 
-    def begun(process: "subprocess.Popen[bytes]", _: float) -> tuple[bytes, str]:
+    def begun(process: "subprocess.Popen[bytes]", _: float) -> Printed:
         """Take the time for over when the command has started its child."""
         assert process.stdout is not None
         said.append(process.stdout.readline())
-        return b"", "did not end"
+        return Printed(lack="did not end")
 
     monkeypatch.setattr(_recipe_machine, "_output", begun)
-    assert run(("sh", "-c", "sleep 600 & echo $!; wait")) == (None, "did not end")
+    assert run(("sh", "-c", "sleep 600 & echo $!; wait")) == Printed(lack="did not end")
     deadline = time.monotonic() + 10
     while _alive(int(said[0])):
         assert time.monotonic() < deadline
@@ -248,7 +293,7 @@ def _alive(pid: int) -> bool:
 
 def test_a_command_that_closes_its_output_and_goes_on_is_ended() -> None:
     code = "import os, signal; os.close(1); os.close(2); signal.pause()"
-    assert python(code) == ("", "")
+    assert python(code) == Printed("")
 
 
 def test_a_command_that_may_not_be_killed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

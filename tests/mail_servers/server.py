@@ -157,7 +157,7 @@ class MailServer:
         self.machine.write(step.path, after, mode=mode, owner=owner)
 
     def _run(self, step: CommandStep) -> None:
-        if step.shows and step.expect in self.machine.run(*step.shows, check=False):
+        if step.shows and step.seen_in(self.machine.run(*step.shows, check=False)):
             return
         self.change(*step.command)
 

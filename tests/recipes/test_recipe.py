@@ -83,6 +83,7 @@ def test_the_steps_have_the_facts_of_the_machine() -> None:
             owner="u.v",
             mode=0o600,
             undo=("rm", "/s"),
+            by="u.v",
         ),
         CommandStep(
             why="It does.",

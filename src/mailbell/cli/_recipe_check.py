@@ -13,8 +13,16 @@ from mailbell.cli._machine import Finding, Mark, ok
 from mailbell.cli._recipe_machine import read_file, run
 from mailbell.core.errors import ConfigurationError
 from mailbell.recipes.facts import Facts
-from mailbell.recipes.recipe import Check, Way
-from mailbell.recipes.state import Answer, Verdict, in_force, judge_command, judge_file
+from mailbell.recipes.recipe import Way
+from mailbell.recipes.state import (
+    Answer,
+    Printed,
+    Verdict,
+    in_force,
+    judge_check,
+    judge_command,
+    judge_file,
+)
 from mailbell.recipes.steps import CommandStep, FileStep
 from mailbell.sender.configuration import Configuration, parse
 
@@ -44,7 +52,8 @@ class State:
     """What was found of one way.
 
     Attributes:
-        answer: whether its steps are in force.
+        answer: whether its steps are in force. UNKNOWN also if they are, and it cannot be told
+            whether something else that it needs is missing.
         steps: what was found of each step that can be seen.
         more: what else it needs; empty unless some of its steps are in force, and none is not.
     """
@@ -72,18 +81,26 @@ def examine(way: Way, machine: Machine) -> State:
         if (verdict := _verdict(step, machine)) is not None
     ]
     answer = in_force(verdicts)
-    steps = tuple(
-        Finding(_MARKS[verdict.answer], verdict.what, verdict.remedy) for verdict in verdicts
-    )
+    steps = tuple(map(_finding, verdicts))
     begun = any(verdict.answer is Answer.YES for verdict in verdicts)
-    more = tuple(_needs(way, machine)) if begun and answer is not Answer.NO else ()
+    if answer is Answer.NO or not begun:
+        return State(answer, steps, ())
+    checks = [judge_check(check, run(check.command)) for check in way.checks(machine.facts)]
+    trusted = list(_configured(way, machine))
+    more = (*map(_finding, checks), *_needs(way, machine), *map(_finding, trusted))
+    # What is known to be wrong counts more than what cannot be told.
+    if all(one.mark is not Mark.FAIL for one in more):
+        answer = in_force([*verdicts, *checks, *trusted])
     return State(answer, steps, more)
+
+
+def _finding(verdict: Verdict) -> Finding:
+    return Finding(_MARKS[verdict.answer], verdict.what, verdict.remedy)
 
 
 def _verdict(step: FileStep | CommandStep, machine: Machine) -> Verdict | None:
     if isinstance(step, CommandStep):
-        output, lack = run(step.shows) if step.shows else (None, "")
-        return judge_command(step, output, lack)
+        return judge_command(step, run(step.shows) if step.shows else Printed())
     if step.path == _SENDER_FILE:
         return _sender_verdict(step, machine)
     return judge_file(step, read_file(step.path))
@@ -108,8 +125,6 @@ def _sender_verdict(step: FileStep, machine: Machine) -> Verdict:
 
 
 def _needs(way: Way, machine: Machine) -> Iterator[Finding]:
-    for check in way.checks(machine.facts):
-        yield _checked(check)
     if "hook" in way.uses:
         yield from _program(machine.facts.hook)
     for name in _shipped(way, machine.facts):
@@ -118,16 +133,6 @@ def _needs(way: Way, machine: Machine) -> Iterator[Finding]:
         yield from _hooks_socket(way, machine)
     if "cyrus" in way.uses:
         yield _socket(machine.facts.cyrus, 0)
-    yield from _configured(way, machine)
-
-
-def _checked(check: Check) -> Finding:
-    output, lack = run(check.command)
-    if output is None:
-        return Finding(Mark.WARN, f"{shlex.join(check.command)}: {lack}", "")
-    if check.holds(output):
-        return ok(f"{shlex.join(check.command)}: as it must be")
-    return Finding(Mark.FAIL, check.say)
 
 
 def _shipped(way: Way, facts: Facts) -> list[str]:
@@ -200,16 +205,16 @@ def _socket(path: str, wanted: int) -> Finding:
     return ok(f"{path} is there")
 
 
-def _configured(way: Way, machine: Machine) -> Iterator[Finding]:
+def _configured(way: Way, machine: Machine) -> Iterator[Verdict]:
     """Compare the users whom the sender trusts with those whom a way needs."""
     if not way.trusted:
         return
     if machine.configuration is None:
-        yield Finding(Mark.WARN, machine.lack, "run: mailbell sender check")
+        yield Verdict(Answer.UNKNOWN, machine.lack, "run: mailbell sender check")
         return
     lacking = [name for name in way.trusted if name not in machine.configuration.listen.trusted]
     for name in lacking:
         remedy = f"add it in {_SENDER_FILE}, and restart mailbell-sender"
-        yield Finding(Mark.FAIL, f"listen.trusted does not name {name}", remedy)
+        yield Verdict(Answer.NO, f"listen.trusted does not name {name}", remedy)
     if not lacking:
-        yield ok(f"listen.trusted names {' and '.join(way.trusted)}")
+        yield Verdict(Answer.YES, f"listen.trusted names {' and '.join(way.trusted)}")

@@ -23,7 +23,7 @@ from mailbell.cli import _sender_file
 from mailbell.core.errors import MailbellError, UsageError
 from mailbell.core.escape import printable
 from mailbell.recipes.facts import Facts, is_safe
-from mailbell.recipes.state import File
+from mailbell.recipes.state import File, Printed
 from mailbell.sender.configuration import Configuration
 
 __all__ = ["User", "facts_of", "ordinary_users", "read_file", "run", "sender_configuration", "user"]
@@ -174,22 +174,29 @@ def read_file(path: str) -> File:
     """Read a file of the machine.
 
     Args:
-        path: its path. Another user may own it: a pipe or a device there is not read.
+        path: its path. Another user may own it, or have put a link there: a pipe or a device
+            is not opened, and a user's link to a file of another user is not read.
 
     Returns:
         What was seen. It never raises for what the file is.
     """
     try:
-        # Without O_NONBLOCK a named pipe would hold the process, open(2).
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        # O_PATH: to open a device may be enough to start what it is for, open(2).
+        number = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return File(lack=(error.strerror or str(error)).lower(), missing=missing)
+        link = missing and os.path.islink(path)
+        lack = (error.strerror or str(error)).lower()
+        return File(lack=lack, missing=missing and not link, link=link)
     try:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             return File(lack="no regular file")
-        with open(number, "rb", closefd=False) as file:
+        if os.lstat(path).st_uid not in (0, status.st_uid):
+            return File(lack="a link to a file of another user")
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        # It is the same file, whatever is at the path by now.
+        with open(os.open(f"/proc/self/fd/{number}", flags), "rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         return File(lack=(error.strerror or str(error)).lower())
@@ -211,7 +218,7 @@ def _name_of(uid: int) -> str:
         return f"user {uid}"
 
 
-def run(words: Sequence[str], patience: float = _PATIENCE) -> tuple[str | None, str]:
+def run(words: Sequence[str], patience: float = _PATIENCE) -> Printed:
     """Execute a command that changes nothing, without a shell.
 
     Args:
@@ -219,13 +226,12 @@ def run(words: Sequence[str], patience: float = _PATIENCE) -> tuple[str | None, 
         patience: how long it may take, in seconds.
 
     Returns:
-        What it printed and nothing, or None and why there is nothing that counts. Standard
-        error counts only if nothing came on standard output: `smtpd -n` says there that all
-        is well. The exit code does not count: the text decides.
+        What it printed, or why there is nothing that counts. The exit code does not count:
+        the text decides.
     """
     program = shutil.which(words[0], path=_PATH)
     if program is None:
-        return None, f"there is no {words[0]}"
+        return Printed(lack=f"there is no {words[0]}")
     try:
         process = subprocess.Popen(  # noqa: S603 (the words are those of a shipped recipe)
             [program, *words[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -233,16 +239,15 @@ def run(words: Sequence[str], patience: float = _PATIENCE) -> tuple[str | None, 
             start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        return None, (error.strerror or str(error)).lower()
+        return Printed(lack=(error.strerror or str(error)).lower())
     try:
-        data, lack = _output(process, patience)
+        return _output(process, patience)
     finally:
         _end(process)
-    return (None, lack) if lack else (data.decode(errors="replace"), "")
 
 
-def _output(process: "subprocess.Popen[bytes]", patience: float) -> tuple[bytes, str]:
-    """Read all that a process prints, up to a bound; or return why it is not all."""
+def _output(process: "subprocess.Popen[bytes]", patience: float) -> Printed:
+    """Read all that a process prints, up to a bound."""
     deadline = time.monotonic() + patience
     pipes = _pipes(process)
     read = dict.fromkeys(pipes, b"")
@@ -252,15 +257,16 @@ def _output(process: "subprocess.Popen[bytes]", patience: float) -> tuple[bytes,
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
-                return b"", f"did not end within {patience:g} s"
+                return Printed(lack=f"did not end within {patience:g} s")
             for key, _ in selector.select(left):
                 part = os.read(key.fd, _MOST_OUTPUT)
                 read[key.fileobj] += part
                 if not part:
                     selector.unregister(key.fileobj)
             if sum(map(len, read.values())) > _MOST_OUTPUT:
-                return b"", f"printed more than {_MOST_OUTPUT} bytes"
-    return next(filter(None, read.values()), b""), ""
+                return Printed(lack=f"printed more than {_MOST_OUTPUT} bytes")
+    text, errors = (data.decode(errors="replace") for data in read.values())
+    return Printed(text, errors)
 
 
 def _pipes(process: "subprocess.Popen[bytes]") -> list[Any]:

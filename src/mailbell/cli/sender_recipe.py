@@ -98,7 +98,8 @@ it. It changes nothing.
 server's own commands show them, and whether the hook, the sockets and the
 sender's configuration are as they must be. What each user must do is looked
 for among the first 20 users, unless --user names one. Exit code 0: one way is in force,
-with all that it needs. 69: none is in force, as far as this user can see.
+with all that it needs. 69: none is in force, as far as this user can see,
+also if it cannot be told.
 78: one is in force, and something that it needs is missing or wrong."""
 
 

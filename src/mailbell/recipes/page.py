@@ -125,6 +125,7 @@ def _file(step: FileStep) -> Iterator[str]:
 def _gets(step: FileStep) -> str:
     said = [f"owner `{step.owner}`"] if step.owner else []
     said += [f"mode `{step.mode:04o}`"] if step.mode is not None else []
+    said += [f"written as `{step.by}`, not as root"] if step.by else []
     attributes = f" ({', '.join(said)})" if said else ""
     where = f", right below `{step.below}`" if step.below else ""
     return f"`{step.path}`{attributes} gets{where}"

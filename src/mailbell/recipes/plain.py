@@ -182,6 +182,7 @@ def _file(step: FileStep) -> Iterator[str]:
 def _attributes(step: FileStep) -> str:
     said = [f"owner {step.owner}"] if step.owner else []
     said += [f"mode {step.mode:04o}"] if step.mode is not None else []
+    said += [f"written as {step.by}, not as root"] if step.by else []
     return f" ({', '.join(said)})" if said else ""
 
 

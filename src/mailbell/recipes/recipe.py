@@ -35,7 +35,8 @@ their defaults:
     file = "@home@/.forward"    # an absolute path; it is made if there is none
     text = """..."""            # lines that are put at its end, in this order
     below = "[listen]"          # "": put them right below the first line that is this one,
-                                # without white space around it
+                                # without white space around it. Lines that are indented
+                                # deeper count only in its block
     without = """..."""         # "": lines that the file must not have
     owner = "@user@"            # "": who must own the file
     mode = "0644"               # "": its permissions
@@ -46,12 +47,14 @@ their defaults:
     undo = ["postconf", "-#", "home_mailbox"]                 # []: takes it back. A step with
                                 # a file may have it too, and is taken back by hand before
     shows = ["postconf", "-h", "home_mailbox"]                # []: a command that changes
-    expect = "Maildir/"         # nothing, and a text that it prints when the step is in force
+    expect = "Maildir/"         # nothing, and whole words on a line of its standard output
+                                # when the step is in force
 
     [[way.check]]               # what `--check` looks for besides the steps
     command = ["postconf", "-h", "mailbox_command"]           # a command that changes nothing
-    expect = ""                 # a regular expression that its output must match somewhere,
-    forbid = "procmail"         # or one that it must not match; exactly one of the two
+    expect = ""                 # a regular expression that its output must match somewhere
+                                # (standard error, if nothing came on standard output),
+    forbid = "procmail"         # or one that standard output must not match; one of the two
     say = "..."                 # what is wrong otherwise, and the remedy
 
 These placeholders are replaced in `file`, `text`, `below`, `without`, `owner` and the words of
@@ -75,78 +78,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from mailbell.configuration.reader import INVALID, Problems, each, quote, read
 from mailbell.configuration.values import array
 from mailbell.core.errors import UsageError
 from mailbell.core.escape import printable
+from mailbell.recipes._values import (
+    LINE,
+    MODE,
+    NAME,
+    ORDER,
+    OWNER,
+    PACKAGES,
+    PATH,
+    SERVER,
+    TELLS,
+    TEXT,
+    USER,
+    WORDS,
+    Packages,
+    Words,
+    maybe,
+    sentence,
+)
 from mailbell.recipes.facts import PLACEHOLDER, PLACEHOLDERS, Facts, filled, words
 from mailbell.recipes.steps import CommandStep, FileStep
 
 __all__ = ["NOT_TRIED", "Check", "Recipe", "Step", "Way", "parse"]
 
 NOT_TRIED: Final = "not tried here"
-
-_SERVER: Final = Meta(
-    pattern=r"\A[a-z][a-z0-9.-]{0,31}\Z",
-    description='the file\'s name: 1 to 32 small letters, digits, "-" and ".", such as "postfix"',
-)
-_NAME: Final = Meta(
-    pattern=r"\A[a-z][a-z0-9-]{0,31}\Z",
-    description='a name of 1 to 32 small letters, digits and "-", such as "forward"',
-)
-_USER: Final = Meta(
-    pattern=r"\A[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z",
-    description='the name of a user, such as "root"',
-)
-_PACKAGE: Final = Meta(
-    pattern=r"\A[a-z0-9][a-z0-9.+-]{0,63}\Z",
-    description='the name of a package, such as "lua-socket"',
-)
-_WORD: Final = Meta(
-    pattern=r"\A[ -~]{0,1000}\Z",
-    description='a word of at most 1000 printable ASCII characters, such as "-e"',
-)
-_LINE: Final = Meta(
-    pattern=r"\A[\t -~]{0,1000}\Z",
-    description="at most 1000 printable ASCII characters on one line",
-)
-_TEXT: Final = Meta(
-    pattern=r"\A[\t\n -~]{0,8000}\Z",
-    description="at most 8000 printable ASCII characters in lines",
-)
-_PATH: Final = Meta(
-    pattern=r"\A((/|@home@/|@files@/)[!-~]{1,200})?\Z",
-    description='an absolute path, such as "/etc/aliases" or "@home@/.forward"',
-)
-_MODE: Final = Meta(pattern=r"\A(0[0-7]{3})?\Z", description='permissions, such as "0644"')
-_OWNER: Final = Meta(
-    pattern=r"\A(@user@|[A-Za-z_][A-Za-z0-9_.-]{0,31})?\Z",
-    description='the name of a user, such as "root" or "@user@"',
-)
-_TELLS: Final = Meta(description='"mail", "logins" or "both"')
-_ORDER: Final = Meta(description='"after", "before" or "race"')
-
-
-def _sentence(least: int, most: int) -> Meta:
-    return Meta(
-        pattern=rf"\A([ -~]{{{least},{most}}})\Z",
-        description=f"{least} to {most} printable ASCII characters on one line",
-    )
-
-
-def _maybe(most: int) -> Meta:
-    return Meta(
-        pattern=rf"\A[ -~]{{0,{most}}}\Z",
-        description=f"at most {most} printable ASCII characters on one line",
-    )
-
-
-_Words = tuple[Annotated[str, _WORD], ...]
-_WORDS: Final = array(100, '["postconf", "-h", "home_mailbox"]')
-_Packages = tuple[Annotated[str, _PACKAGE], ...]
-_PACKAGES: Final = array(16, '["lua-socket"]')
 
 
 class Step(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,17 +127,17 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         expect: what `shows` then prints.
     """
 
-    why: Annotated[str, _sentence(4, 300)]
-    file: Annotated[str, _PATH] = ""
-    text: Annotated[str, _TEXT] = ""
-    below: Annotated[str, _LINE] = ""
-    without: Annotated[str, _TEXT] = ""
-    owner: Annotated[str, _OWNER] = ""
-    mode: Annotated[str, _MODE] = ""
-    command: Annotated[_Words, _WORDS] = ()
-    undo: Annotated[_Words, _WORDS] = ()
-    shows: Annotated[_Words, _WORDS] = ()
-    expect: Annotated[str, _maybe(1000)] = ""
+    why: Annotated[str, sentence(4, 300)]
+    file: Annotated[str, PATH] = ""
+    text: Annotated[str, TEXT] = ""
+    below: Annotated[str, LINE] = ""
+    without: Annotated[str, TEXT] = ""
+    owner: Annotated[str, OWNER] = ""
+    mode: Annotated[str, MODE] = ""
+    command: Annotated[Words, WORDS] = ()
+    undo: Annotated[Words, WORDS] = ()
+    shows: Annotated[Words, WORDS] = ()
+    expect: Annotated[str, maybe(1000)] = ""
 
     def on(self, facts: Facts) -> FileStep | CommandStep:
         """Return the step for a machine.
@@ -201,6 +162,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             owner=filled(self.owner, facts),
             mode=int(self.mode, 8) if self.mode else None,
             undo=words(self.undo, facts),
+            by=facts.user if self.file.startswith("@home@/") else "",
         )
 
 
@@ -218,10 +180,10 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         say: what is wrong otherwise, and the remedy.
     """
 
-    command: Annotated[_Words, _WORDS]
-    expect: Annotated[str, _maybe(1000)] = ""
-    forbid: Annotated[str, _maybe(1000)] = ""
-    say: Annotated[str, _sentence(10, 400)]
+    command: Annotated[Words, WORDS]
+    expect: Annotated[str, maybe(1000)] = ""
+    forbid: Annotated[str, maybe(1000)] = ""
+    say: Annotated[str, sentence(10, 400)]
 
     def on(self, facts: Facts) -> "Check":
         """Return the check for a machine.
@@ -271,19 +233,19 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         check: mistakes that can be seen on the machine.
     """
 
-    name: Annotated[str, _NAME]
-    title: Annotated[str, _sentence(4, 72)]
-    tells: Annotated[Literal["mail", "logins", "both"], _TELLS]
-    suits: Annotated[str, _sentence(4, 200)]
-    order: Annotated[Literal["", "after", "before", "race"], _ORDER] = ""
-    packages: Annotated[_Packages, _PACKAGES] = ()
-    trusted: Annotated[tuple[Annotated[str, _USER], ...], array(16, '["root"]')] = ()
-    fails: Annotated[str, _maybe(1000)] = ""
-    hangs: Annotated[str, _maybe(1000)] = ""
+    name: Annotated[str, NAME]
+    title: Annotated[str, sentence(4, 72)]
+    tells: Annotated[Literal["mail", "logins", "both"], TELLS]
+    suits: Annotated[str, sentence(4, 200)]
+    order: Annotated[Literal["", "after", "before", "race"], ORDER] = ""
+    packages: Annotated[Packages, PACKAGES] = ()
+    trusted: Annotated[tuple[Annotated[str, USER], ...], array(16, '["root"]')] = ()
+    fails: Annotated[str, maybe(1000)] = ""
+    hangs: Annotated[str, maybe(1000)] = ""
     traps: Annotated[
-        tuple[Annotated[str, _sentence(10, 600)], ...], array(24, '["Debian sets it."]')
+        tuple[Annotated[str, sentence(10, 600)], ...], array(24, '["Debian sets it."]')
     ] = ()
-    text: Annotated[str, _TEXT] = ""
+    text: Annotated[str, TEXT] = ""
     step: Annotated[tuple[Step, ...], array(32, "[[way.step]] tables")] = ()
     check: Annotated[tuple[Check, ...], array(32, "[[way.check]] tables")] = ()
 
@@ -319,12 +281,12 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    name: Annotated[str, _SERVER]
-    title: Annotated[str, _sentence(2, 60)]
-    summary: Annotated[str, _sentence(10, 300)]
-    verified: Annotated[str, _sentence(4, 100)]
-    reason: Annotated[str, _maybe(1000)] = ""
-    packages: Annotated[_Packages, _PACKAGES] = ()
+    name: Annotated[str, SERVER]
+    title: Annotated[str, sentence(2, 60)]
+    summary: Annotated[str, sentence(10, 300)]
+    verified: Annotated[str, sentence(4, 100)]
+    reason: Annotated[str, maybe(1000)] = ""
+    packages: Annotated[Packages, PACKAGES] = ()
     way: Annotated[tuple[Way, ...], array(16, "[[way]] tables", least=1)]
 
 
@@ -431,7 +393,7 @@ def _contradictions(way: Way) -> Iterator[tuple[str, str]]:
         if getattr(way, name) == "":
             yield name, "missing: say what happens to the mail"
     if not logins and way.order == "":
-        yield "order", f"missing: write {_ORDER.description}"
+        yield "order", f"missing: write {ORDER.description}"
 
 
 _OF_FILE: Final = ("text", "below", "without", "owner", "mode")
