@@ -9,7 +9,7 @@ from typing import Final
 from mail_servers.scenario import Way
 from mail_servers.server import MailServer
 
-__all__ = ["check_sees_it"]
+__all__ = ["check_fails", "check_misses_it", "check_sees_it"]
 
 # The machine has another root directory, without this Python. So all is loaded before.
 _CHECK: Final = """
@@ -40,6 +40,35 @@ def check_sees_it(server: MailServer, way: Way, user: str) -> None:
     """
     with server.sending("anna", trusted=way.trusted, listen=way.listen):
         assert _checked(server, way, user) == ("yes", [])
+
+
+def check_misses_it(server: MailServer, way: Way, user: str) -> None:
+    """While the sender runs and a way was taken back, `--check` says that it is not in force.
+
+    Args:
+        server: the server, whose programs are all there.
+        way: the way.
+        user: for whom.
+    """
+    with server.sending("anna", trusted=way.trusted, listen=way.listen):
+        answer, found = _checked(server, way, user)
+    assert answer == "no"
+    assert found
+
+
+def check_fails(server: MailServer, way: Way, user: str, say: str) -> None:
+    """While the steps of a way are in force and the sender runs, `--check` finds one fault.
+
+    Args:
+        server: the server, to which the recipe was applied.
+        way: the way.
+        user: for whom.
+        say: how the fault's text begins.
+    """
+    with server.sending("anna", trusted=way.trusted, listen=way.listen):
+        answer, found = _checked(server, way, user)
+    assert answer == "yes"
+    assert [text[: len(say)] for text in found] == [say]
 
 
 def _checked(server: MailServer, way: Way, user: str) -> tuple[str, list[str]]:

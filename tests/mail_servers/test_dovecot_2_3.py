@@ -19,6 +19,7 @@ from mail_servers.dovecot_scenario import (
 )
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_fails, check_misses_it, check_sees_it
 from mail_servers.scenario import HOOK_FAULTS, SENDER_FAULTS, Way, delivered_once, rings
 
 
@@ -109,6 +110,25 @@ def lua(dovecot: Dovecot23) -> Iterator[Dovecot23]:
 def test_lua_rings(lua: Dovecot23, laptop: Laptop, user: str) -> None:
     """Local users with a Maildir and with an mbox; virtual users with both."""
     rings(lua, LUA_WAY, laptop, user)
+
+
+def test_check_sees_lua(lua: Dovecot23) -> None:
+    check_sees_it(lua, LUA_WAY, "anna")
+
+
+def test_check_sees_logins_until_they_are_taken_back(lua: Dovecot23) -> None:
+    with lua.telling("post-login"):
+        check_sees_it(lua, LOGINS, "anna")
+    check_misses_it(lua, LOGINS, "anna")
+
+
+def test_check_sees_a_file_that_dovecot_overrides(lua: Dovecot23) -> None:
+    """The lines of the recipe are all there. Only Dovecot knows that they do not count."""
+    later = "/etc/dovecot/conf.d/95-other.conf"
+    lua.machine.write(later, "protocol lmtp {\n  mail_plugins = sieve\n}\n")
+    check_fails(lua, LUA_WAY, "anna", "the plugins are not in force for LMTP")
+    lua.machine.path(later).unlink()
+    check_sees_it(lua, LUA_WAY, "anna")
 
 
 def test_lua_rings_for_mail_from_postfix(lua: Dovecot23, laptop: Laptop) -> None:
