@@ -94,6 +94,12 @@ def here(open_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture(autouse=True)
+def _own_place(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook looks at the test's own socket."""
+    monkeypatch.setattr(_recipe_check, "_HOOKS_PLACE", here.facts.socket)
+
+
+@pytest.fixture(autouse=True)
 def _own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folders of the test are trusted, whoever runs it."""
 
@@ -245,12 +251,20 @@ def test_the_hooks_socket_must_be_open_to_all(
     assert fails(forward(way(LINES))) == [f"other users may not write to {here.facts.socket}"]
 
 
-def test_a_hook_that_looks_at_another_socket_is_told(
-    here: Machine, forward: Callable[[Way], State]
+@pytest.mark.parametrize("step", [LINES, FILES])
+def test_a_hook_that_looks_at_another_socket_rings_nobody(
+    step: str,
+    here: Machine,
+    forward: Callable[[Way], State],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = [one for one in forward(way(LINES)).more if one.mark is Mark.WARN]
-    assert [one.remedy for one in told] == [f"give it --socket={here.facts.socket}"]
-    assert all(one.mark is Mark.OK for one in forward(way(SOCKET)).more)
+    """A line with --socket is another line than that of the recipe, and not in force."""
+    monkeypatch.setattr(_recipe_check, "_HOOKS_PLACE", "/run/mailbell-sender/hook")
+    state = forward(way(step))
+    what = f"listen.hook is {here.facts.socket}, and the hook looks at /run/mailbell-sender/hook"
+    assert fails(state) == [what]
+    assert not state.whole
+    assert forward(way(SOCKET)).whole
 
 
 def test_whom_the_sender_must_trust_is_compared(

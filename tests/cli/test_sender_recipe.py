@@ -86,6 +86,7 @@ def machine(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facts]
     monkeypatch.setattr(_recipe_machine, "ordinary_users", list)
     monkeypatch.setattr(_recipe_machine, "sender_configuration", lambda: (configuration, ""))
     monkeypatch.setattr(_recipe_check, "find_weaknesses", lambda *_, **__: ())
+    monkeypatch.setattr(_recipe_check, "_HOOKS_PLACE", facts.socket)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(facts.socket)
         os.chmod(facts.socket, 0o666)

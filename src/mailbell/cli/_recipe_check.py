@@ -30,6 +30,7 @@ __all__ = ["Machine", "State", "examine"]
 
 _MARKS: Final = {Answer.YES: Mark.OK, Answer.NO: Mark.FAIL, Answer.UNKNOWN: Mark.WARN}
 _SENDER_FILE: Final = "/etc/mailbell/sender.toml"
+_HOOKS_PLACE: Final = Facts().socket  # where mailbell-hook looks without --socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,10 @@ def _open_to_others(path: str, mode: int) -> Iterator[Finding]:
 
 def _hooks_socket(way: Way, machine: Machine) -> Iterator[Finding]:
     yield _socket(machine.facts.socket, 0o002)
-    if "socket" not in way.uses and machine.facts.socket != Facts().socket:
-        what = f"listen.hook is {machine.facts.socket}, and the hook looks at {Facts().socket}"
-        yield Finding(Mark.WARN, what, f"give it --socket={machine.facts.socket}")
+    if "socket" not in way.uses and machine.facts.socket != _HOOKS_PLACE:
+        what = f"listen.hook is {machine.facts.socket}, and the hook looks at {_HOOKS_PLACE}"
+        remedy = f"leave listen.hook out in {_SENDER_FILE}, and restart mailbell-sender"
+        yield Finding(Mark.FAIL, what, remedy)
 
 
 def _socket(path: str, wanted: int) -> Finding:
