@@ -17,6 +17,7 @@ from mail_servers.dovecot_scenario import (
 )
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_misses_it, check_sees_it
 from mail_servers.scenario import HOOK_FAULTS, SENDER_FAULTS, Way, delivered_once, rings, subject
 
 
@@ -113,6 +114,10 @@ class TestLua:
         """Local users with a Maildir and with an mbox; virtual users with both."""
         rings(dovecot, LUA, laptop, user)
 
+    def test_check_sees_it(self, dovecot: Dovecot24) -> None:
+        check_sees_it(dovecot, LUA, "anna")
+        check_misses_it(dovecot, EVENTS, "anna")
+
     def test_it_rings_for_mail_from_postfix(self, dovecot: Dovecot24, laptop: Laptop) -> None:
         with through_postfix(dovecot):
             rings(dovecot, LUA, laptop, "carol")
@@ -142,6 +147,7 @@ class TestLua:
         self, dovecot: Dovecot24, laptop: Laptop, way: Way
     ) -> None:
         with dovecot.telling(way.name):
+            check_sees_it(dovecot, way, "anna")
             learns(dovecot, way, LUA, laptop)
 
 
@@ -159,6 +165,10 @@ class TestEvents:
     def test_they_ring(self, dovecot: Dovecot24, laptop: Laptop, user: str) -> None:
         dovecot.restart()
         rings(dovecot, EVENTS, laptop, user)
+
+    def test_check_sees_them(self, dovecot: Dovecot24) -> None:
+        check_sees_it(dovecot, EVENTS, "anna")
+        check_misses_it(dovecot, LUA, "anna")
 
     def test_the_first_one_is_lost_after_a_restart_of_the_sender(
         self, dovecot: Dovecot24, laptop: Laptop
