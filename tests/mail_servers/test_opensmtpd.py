@@ -1,5 +1,6 @@
 """OpenSMTPD with the recipes for it: local users with Maildir and mbox, and virtual users."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +9,8 @@ from harness.netns import Pair
 from harness.sending import Sender
 from mail_servers import mail
 from mail_servers.laptop import Laptop
-from mail_servers.machine import machine
-from mail_servers.recipe_check import check_sees_it
+from mail_servers.machine import HOOK, machine
+from mail_servers.recipe_check import check_fails, check_sees_it
 from mail_servers.scenario import (
     SENDER_FAULTS,
     Way,
@@ -23,8 +24,9 @@ from mail_servers.scenario import (
 )
 from mail_servers.server import FILES, MailServer
 
+from mailbell.recipes import Facts, FileStep, load
+
 CONF = "/etc/smtpd.conf"
-WRAPPER = f"{FILES}/mailbell-mda"
 
 # What an operator adds to Debian's file to get mail from outside.
 OUTSIDE = 'match from any for domain "test.example" action "local"\n'
@@ -102,7 +104,8 @@ def opensmtpd(hosts: Pair) -> Iterator[Opensmtpd]:
         its.user("vmail", "--home-dir", "/srv/mail")
         its.write(
             "/etc/mail-users",
-            "anna@virt.example vmail\ncarol@virt.example vmail\n@catch.example vmail\n",
+            "anna@virt.example vmail\ncarol@virt.example vmail\n@catch.example vmail\n"
+            "info@virt.example anna@virt.example\n",
         )
         server.configure()
         yield server
@@ -124,7 +127,10 @@ def prepared(opensmtpd: Opensmtpd, way: Way, *, mbox: bool = False) -> None:
     opensmtpd.fresh(mbox=mbox)
     opensmtpd.apply(way.name, "anna", "carol")
     if way is VIRTUAL:
-        opensmtpd.machine.append(CONF, VIRTUAL_USERS)
+        conf = opensmtpd.machine.path(CONF)
+        # Above Debian's rules: its last one takes all mail of this machine, and with it what
+        # an alias has become.
+        conf.write_text(conf.read_text().replace("\nmatch ", f"{VIRTUAL_USERS}match ", 1))
     if mbox:
         path = opensmtpd.machine.path(CONF)
         text = path.read_text()
@@ -177,26 +183,73 @@ def test_wrapper_rings_after_the_delivery(opensmtpd: Opensmtpd) -> None:
     assert all(order_at_the_hook(opensmtpd, WRAPPED, "anna"))
 
 
-def test_wrapper_ends_as_the_program_that_delivers(opensmtpd: Opensmtpd) -> None:
-    def ended(*command: str) -> int:
-        script = f"{WRAPPER} anna {' '.join(command)}; echo $?"
-        return int(opensmtpd.machine.run("sh", "-c", script, user="anna").split()[-1])
+def wrapped(program: str) -> str:
+    """Return what OpenSMTPD hands to a shell for a program of anna's."""
+    steps = load("opensmtpd").way("wrapper").steps(Facts(hook=HOOK, files=FILES))
+    text = "\n".join(step.text for step in steps if isinstance(step, FileStep))
+    found = re.search('^mda wrapper mailbell "(.*)"$', text, re.MULTILINE)
+    assert found
+    return found[1].replace("%{user.username}", "anna").replace("%{mda}", program)
 
-    with hook_replaced(opensmtpd.machine, "echo ran >>/var/log/ran; exit 75"):
+
+def test_wrapper_ends_as_the_program_that_delivers(opensmtpd: Opensmtpd) -> None:
+    def ended(program: str, *before: str) -> int:
+        script = f'{" ".join(before)} /bin/sh -c "$0"; echo $?'
+        return int(opensmtpd.machine.run("sh", "-c", script, wrapped(program), user="anna")[-4:])
+
+    with hook_replaced(opensmtpd.machine, "echo $# $1 >>/var/log/ran; exit 75"):
         opensmtpd.machine.write("/var/log/ran", "", mode=0o666)
         ran = opensmtpd.machine.path("/var/log/ran")
         for code in (1, 64, 75):
-            assert ended("sh", "-c", f"'exit {code}'") == code
+            assert ended(f"sh -c 'exit {code}'") == code
+            assert ended(f"exit {code}") == code
         assert ended("/no/such/program") == 127
+        assert ended("false && true") == 1
         assert ran.read_text() == ""
-        assert ended("true") == 0
-        assert ran.read_text() == "ran\n"
+        assert ended("/bin/true") == 0
+        assert ran.read_text() == "1 --account=anna\n"
+    with hook_replaced(opensmtpd.machine, None):
+        assert ended("/bin/true") == 0
     # The shell can start no process: the mail stays in the queue.
-    assert ended("true") == 0
-    done = opensmtpd.machine.run(
-        "sh", "-c", f"prlimit --nproc=1 {WRAPPER} anna /bin/true; echo $?", user="anna"
-    )  # fmt: skip
-    assert done.split()[-1] == "75", done
+    assert ended("/bin/true", "prlimit", "--nproc=1") == 75
+
+
+def test_wrapper_changes_nothing_for_programs_of_forward(opensmtpd: Opensmtpd) -> None:
+    # A shell reads the words of .forward, with and without the wrapper.
+    prepared(opensmtpd, WRAPPED)
+    got = opensmtpd.machine.path("/home/anna/got")
+    programs = {
+        "if true; then cat >>$HOME/got; fi": 1,
+        "true && cat >>$HOME/got || exit 75": 1,
+        # The shell is gone when this one has delivered.
+        "IFS=' ' && exec tee -a got || exit 75": 0,
+    }
+    reports = len(opensmtpd.arrived("berta"))
+    with opensmtpd.sending("anna") as sender:
+        for number, program in enumerate(programs, 1):
+            line = f'"|{program}"\n'
+            opensmtpd.machine.write("/home/anna/.forward", line, owner="anna")
+            opensmtpd.deliver(subject("program"), "anna")
+            opensmtpd.until_settled()
+            assert got.read_text().count("\nSubject: program-") == number, program
+            assert opensmtpd.arrived("berta")[reports:] == []
+        assert counted(sender) == {"accepted": sum(programs.values())}
+
+
+def test_mail_is_delivered_when_mailbell_was_removed(opensmtpd: Opensmtpd) -> None:
+    prepared(opensmtpd, WRAPPED)
+    reports = len(opensmtpd.arrived("berta"))
+    aside = opensmtpd.machine.path(f"{FILES}.aside")
+    opensmtpd.machine.path(FILES).rename(aside)
+    try:
+        with hook_replaced(opensmtpd.machine, None):
+            removed = subject("removed")
+            opensmtpd.deliver(removed, "anna")
+            opensmtpd.until_settled()
+    finally:
+        aside.rename(opensmtpd.machine.path(FILES))
+    assert opensmtpd.subjects("anna").count(removed) == 1
+    assert opensmtpd.arrived("berta")[reports:] == []
 
 
 def test_a_name_that_the_sender_of_a_mail_chooses_says_nothing_else(
@@ -236,6 +289,27 @@ def test_an_address_with_an_extension_rings_its_account(
         opensmtpd.deliver(subject("extension"), "ANNA+Books@virt.example")
         laptop.rung()
         assert counted(sender) == {"accepted": 1}
+
+
+def test_an_alias_of_the_table_rings_the_account_of_the_mailbox(
+    opensmtpd: Opensmtpd, laptop: Laptop
+) -> None:
+    prepared(opensmtpd, VIRTUAL)
+    with opensmtpd.sending("anna@virt.example", trusted=VIRTUAL.trusted) as sender:
+        laptop.forget()
+        alias = subject("alias")
+        opensmtpd.deliver(alias, "info@virt.example")
+        opensmtpd.until_arrived(alias, "anna@virt.example")
+        opensmtpd.until_settled()
+        assert counted(sender) == {"accepted": 1}
+
+
+def test_check_sees_that_no_action_has_the_wrapper(opensmtpd: Opensmtpd) -> None:
+    # The operator writes that word in an action of his own.
+    prepared(opensmtpd, VIRTUAL)
+    conf = opensmtpd.machine.path(CONF)
+    conf.write_text(conf.read_text().replace(" wrapper mailbell-virtual\n", "\n"))
+    check_fails(opensmtpd, VIRTUAL, "anna", "no action of /etc/smtpd.conf uses it")
 
 
 def test_forward_is_silent_for_spam_and_the_wrapper_is_not(
