@@ -1,5 +1,6 @@
 """Exim with the recipes for it, on Debian's configuration: unsplit, split, Maildir, mbox."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,13 +11,15 @@ from harness.sending import Sender
 from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
-from mail_servers.recipe_check import check_sees_it
+from mail_servers.recipe_check import check_fails, check_sees_it
 from mail_servers.scenario import (
     SENDER_FAULTS,
     Way,
     delivered_once,
     delivered_once_while_hooks_hang,
     faulty,
+    hook_replaced,
+    order_at_the_hook,
     rings,
     subject,
 )
@@ -184,6 +187,43 @@ def test_virtual_users_ring(exim: Exim, laptop: Laptop) -> None:
     check_sees_it(exim, VIRTUAL, "anna")
 
 
+def test_check_sees_that_no_transport_uses_it(exim: Exim) -> None:
+    # The operator writes that line in a transport of his own.
+    prepared(exim, VIRTUAL)
+    template = exim.machine.path(TEMPLATE)
+    template.write_text(template.read_text().replace("  shadow_transport = mailbell_virtual\n", ""))
+    exim.reload()
+    check_fails(exim, VIRTUAL, "anna", "no transport uses it")
+
+
+@pytest.mark.parametrize("way", [SHADOW, SPLIT, FORWARD, PIPE], ids=str)
+def test_hook_runs_after_the_delivery(exim: Exim, way: Way) -> None:
+    prepared(exim, way)
+    assert all(order_at_the_hook(exim, way, "anna", rounds=3))
+
+
+def test_event_comes_after_the_delivery(exim: Exim) -> None:
+    prepared(exim, EVENT)
+    path = exim.machine.shared / "hook"
+    with socket.socket(socket.AF_UNIX) as listener:
+        path.unlink(missing_ok=True)
+        listener.settimeout(60)
+        listener.bind(str(path))
+        try:
+            listener.listen()
+            for _ in range(3):
+                event = subject("event")
+                exim.deliver(event, "anna")
+                peer, _ = listener.accept()
+                with peer:
+                    # Exim waits for an answer: nothing more happens meanwhile.
+                    assert event in exim.subjects("anna")
+                    assert peer.recv(100) == b"new anna\n"
+                exim.until_settled()
+        finally:
+            path.unlink()
+
+
 HOOKED = (SHADOW, FORWARD, PIPE, VIRTUAL)
 
 
@@ -196,6 +236,32 @@ def test_delivers_once_whatever_the_hook_does(exim: Exim, way: Way) -> None:
     prepared(exim, way)
     for fault in (*SENDER_FAULTS, "hook missing", "hook exits with 75"):
         delivered_once(exim, way, fault, *users(way))
+
+
+def test_split_configuration_delivers_once(exim: Exim) -> None:
+    prepared(exim, SPLIT)
+    for fault in ("sender stopped", "hook missing", "hook exits with 75"):
+        delivered_once(exim, SPLIT, fault, "anna", "carol")
+
+
+def test_forward_delivers_once_where_exim_reports_each_output(exim: Exim) -> None:
+    # As Exim has it by default. Debian's transport reports only the output of failures.
+    prepared(exim, FORWARD)
+    template = exim.machine.path(TEMPLATE)
+    debian, upstream = "\naddress_pipe:", "\n  return_output\n"
+    head, below = template.read_text().split(debian)
+    below = below.replace("\n  return_fail_output\n", upstream, 1)
+    assert below.index(upstream) < below.index("driver = ", below.index("driver = ") + 1)
+    template.write_text(f"{head}{debian}{below}")
+    exim.reload()
+    delivered_once(exim, FORWARD, "hook missing", "anna", "carol")
+    reports = len(exim.arrived("berta"))
+    with hook_replaced(exim.machine, "echo out; echo wrong >&2; kill -KILL $$"):
+        killed = subject("killed")
+        exim.deliver(killed, "anna")
+        exim.until_settled()
+    assert exim.subjects("anna").count(killed) == 1
+    assert exim.arrived("berta")[reports:] == []
 
 
 def test_delivers_once_while_hooks_hang(exim: Exim) -> None:

@@ -228,6 +228,11 @@ def test_smrsh_rings(sendmail: Sendmail, laptop: Laptop) -> None:
     silent_for_spam(sendmail)
 
 
+def test_smrsh_rings_after_the_delivery(sendmail: Sendmail) -> None:
+    prepared(sendmail, SMRSH)
+    assert all(order_at_the_hook(sendmail, SMRSH, "dora", rounds=3))
+
+
 def test_smrsh_delivers_once_whatever_the_hook_does(sendmail: Sendmail) -> None:
     prepared(sendmail, SMRSH)
     whatever_the_hook_does(sendmail, SMRSH)
