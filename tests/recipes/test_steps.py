@@ -88,6 +88,7 @@ def test_what_is_no_variable_of_a_shell_is_not_overridden() -> None:
         ("10\n", False),
         ("a = 1\n", True),
         ("2, 1,3\n", True),
+        ("sh -c {1} x\n", True),
         ("x1 1x -1 1:2\n", False),
         ("", False),
     ],

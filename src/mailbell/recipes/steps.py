@@ -163,9 +163,10 @@ class CommandStep:
 
         Returns:
             Whether `expect` is in it as whole words: 1 is not in 10, nor in 1:2. White space,
-            a comma and the ends of a line are between words.
+            commas, { and }, and the ends of a line are between words: Postfix takes out the
+            blanks between a brace and a command.
         """
-        words = rf"(?<![^\s,]){re.escape(self.expect)}(?![^\s,])"
+        words = rf"(?<![^\s,{{}}]){re.escape(self.expect)}(?![^\s,{{}}])"
         return re.search(words, output) is not None
 
 
