@@ -6,6 +6,7 @@ import pytest
 from harness.netns import Pair
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
+from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import SENDER_FAULTS, Way, delivered_once, rings
 from mail_servers.test_exim import Exim
 
@@ -41,6 +42,7 @@ def test_exim_rings(exim: EximWithBiff, laptop: Laptop, mbox: bool) -> None:
         exim.apply("exim", "anna")
         exim.reload()
     rings(exim, EXIM, laptop, "anna")
+    check_sees_it(exim, EXIM, "anna")
 
 
 @pytest.mark.parametrize("fault", SENDER_FAULTS)
