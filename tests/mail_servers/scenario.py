@@ -42,6 +42,13 @@ HOOK_FAULTS: Final = ("hook missing", "hook exits with 75", "hook hangs")
 
 _HANGS: Final = 20  # seconds
 _RAN: Final = "/var/log/hook-ran"
+_MET: Final = "/var/log/hook-met"
+_NOTED: Final = f"echo >>{_MET} 2>/dev/null"
+_TIMEOUT: Final = "/usr/bin/timeout"
+# Programs of the package: they run timeout and the hook, although no line of a recipe says so.
+_PROGRAMS: Final = ("loginexec", "mailbell-forward", "mailbell-mda", "mailbell-postlogin")
+_LARGE: Final = "0123456789\n" * 40_000
+"""More than a pipe holds: a server that writes it sees whether anybody reads."""
 _ROUNDS: Final = 5
 _numbers = count(1)
 
@@ -138,16 +145,32 @@ def _after_runs(noted: Path, count: int) -> float:
     return float(noted.read_text().split()[-1])
 
 
-def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: str) -> None:
+def delivered_once(
+    server: MailServer, way: Way, fault: str, user: str, other: str, *, large: bool = False
+) -> None:
     """With a fault of ours, a mail is delivered exactly once, and nobody gets a report.
 
-    While the fault lasts, later mail of another user is delivered too.
+    While the fault lasts, later mail of another user is delivered too. Where a hook is called,
+    the fault has met it.
+
+    Args:
+        server: the mail server, with the way in force.
+        way: the way.
+        fault: of SENDER_FAULTS or HOOK_FAULTS.
+        user: who gets the mail.
+        other: who gets the later mail.
+        large: whether the user gets a second mail at once, of 400 KB, which nobody may read.
     """
     mail, later = subject(fault.replace(" ", "-")), subject("later")
+    mails = [mail]
     reports = len(server.arrived("berta"))
     with faulty(server, way, fault, user, other) as lasting:
         server.deliver(mail, user)
-        server.until_arrived(mail, user)
+        if large:
+            mails.append(subject("large"))
+            server.deliver(mails[-1], user, body=_LARGE)
+        for each in mails:
+            server.until_arrived(each, user)
         until(lasting, f"{fault}, for real")
         server.deliver(later, other)
         server.until_arrived(later, other)
@@ -155,7 +178,8 @@ def delivered_once(server: MailServer, way: Way, fault: str, user: str, other: s
         if fault == "hook hangs":
             until(lambda: not hanging(server.machine), "the end of the hooks")
     server.until_settled()
-    assert server.subjects(user).count(mail) == 1
+    for each in mails:
+        assert server.subjects(user).count(each) == 1, each
     assert server.subjects(other).count(later) == 1
     assert server.arrived("berta")[reports:] == []
 
@@ -248,28 +272,80 @@ def _more(sender: Sender, than: int) -> bool:
 def faulty(server: MailServer, way: Way, fault: str, *users: str) -> Iterator[Callable[[], object]]:
     """Let something of ours be wrong during the block.
 
+    A sender that was stopped has been told something when it goes on.
+
     Yields:
-        what tells whether the fault lasts and the hook has met it, where that can be seen.
+        what tells whether the fault lasts and has met the hook. Where a way has no hook, and
+        where the server itself starts one that is missing, only the rest is seen.
     """
     with ExitStack() as stack:
-        if fault != "sender absent":
-            accounts = [way.account(user) for user in users]
-            sender = stack.enter_context(
-                server.sending(*accounts, trusted=way.trusted, listen=way.listen)
-            )
-            if fault == "sender stopped":
-                stack.enter_context(stopped(sender))
-            elif fault == "sender killed":
-                sender.kill()
-        if fault == "hook missing":
-            stack.enter_context(hook_replaced(server.machine, None))
-        elif fault == "hook exits with 75":
-            stack.enter_context(hook_replaced(server.machine, "exit 75"))
-        elif fault == "hook hangs":
-            stack.enter_context(hook_replaced(server.machine, f"exec sleep {_HANGS}.125"))
-            yield lambda: hanging(server.machine)
+        met = _arranged(stack, server, way, fault)
+        if fault == "sender absent":
+            yield met
             return
-        yield lambda: True
+        accounts = [way.account(user) for user in users]
+        with server.sending(*accounts, trusted=way.trusted, listen=way.listen) as sender:
+            if fault == "sender killed":
+                sender.kill()
+            if fault != "sender stopped":
+                yield met
+                return
+            with stopped(sender):
+                yield met
+            until(lambda: sum(sender.status().inputs.values()), "what the stopped sender was told")
+
+
+def _arranged(stack: ExitStack, server: MailServer, way: Way, fault: str) -> Callable[[], object]:
+    """Replace the hook as a fault says; return what tells whether it was called."""
+    its = server.machine
+    met: Callable[[], object] = _always
+    if fault in SENDER_FAULTS and _says(server, way, "@hook@"):
+        met = stack.enter_context(_hook_noted(its))
+    elif fault == "hook missing":
+        if _says(server, way, "timeout -"):
+            met = stack.enter_context(_timeout_noted(its))
+        stack.enter_context(hook_replaced(its, None))
+    elif fault == "hook exits with 75":
+        met = stack.enter_context(_marked(its))
+        stack.enter_context(hook_replaced(its, f"{_NOTED}; exit 75"))
+    elif fault == "hook hangs":
+        met = partial(hanging, its)
+        stack.enter_context(hook_replaced(its, f"exec sleep {_HANGS}.125"))
+    return met
+
+
+def _always() -> bool:
+    return True
+
+
+def _says(server: MailServer, way: Way, word: str) -> bool:
+    """Return whether a way's steps have a word, or a program that has all such words."""
+    steps = load(server.recipe).way(way.name).step
+    text = "\n".join(each for step in steps for each in (step.text, *step.command))
+    return any(each in text for each in (word, *_PROGRAMS))
+
+
+@contextmanager
+def _marked(machine: Machine) -> Iterator[Callable[[], object]]:
+    """Yield what tells whether the mark was left that `_NOTED` leaves, as any user."""
+    machine.write(_MET, "", mode=0o666)
+    yield machine.path(_MET).read_text
+
+
+@contextmanager
+def _hook_noted(machine: Machine) -> Iterator[Callable[[], object]]:
+    """Let the real hook leave a mark when it begins, during the block."""
+    script = f'{_NOTED}; exec {HOOK}.aside "$@"'
+    with _marked(machine) as met, hook_replaced(machine, script):
+        yield met
+
+
+@contextmanager
+def _timeout_noted(machine: Machine) -> Iterator[Callable[[], object]]:
+    """Let timeout(1) leave a mark when it begins with a hook: a missing hook leaves none."""
+    script = f'case "$*" in */mailbell-hook*) {_NOTED};; esac; exec {_TIMEOUT}.aside "$@"'
+    with _marked(machine) as met, _replaced(machine, _TIMEOUT, script):
+        yield met
 
 
 @contextmanager
@@ -285,14 +361,20 @@ def stopped(sender: Sender) -> Iterator[None]:
 @contextmanager
 def hook_replaced(machine: Machine, script: str | None) -> Iterator[None]:
     """Let the hook be a shell script, or missing, during the block."""
-    aside = f"{HOOK}.aside"
-    machine.path(HOOK).rename(machine.path(aside))
+    with _replaced(machine, HOOK, script):
+        yield
+
+
+@contextmanager
+def _replaced(machine: Machine, program: str, script: str | None) -> Iterator[None]:
+    aside = machine.path(f"{program}.aside")
+    machine.path(program).rename(aside)
     try:
         if script is not None:
-            machine.write(HOOK, f"#!/bin/sh\n{script}\n", mode=0o755)
+            machine.write(program, f"#!/bin/sh\n{script}\n", mode=0o755)
         yield
     finally:
-        machine.path(aside).replace(machine.path(HOOK))
+        aside.replace(machine.path(program))
 
 
 def hanging(machine: Machine) -> bool:

@@ -20,6 +20,7 @@ from mail_servers.scenario import (
     faulty,
     hanging,
     logins_are_followed,
+    order_at_the_hook,
     rings,
     subject,
 )
@@ -141,7 +142,7 @@ def test_default_delivery_rings(courier: Courier, laptop: Laptop, user: str) -> 
 
 @pytest.mark.parametrize("fault", [*SENDER_FAULTS, "hook missing", "hook exits with 75"])
 def test_default_delivery_delivers_once(courier: Courier, fault: str) -> None:
-    delivered_once(courier, DEFAULT, fault, "anna", CAROL)
+    delivered_once(courier, DEFAULT, fault, "anna", CAROL, large=True)
 
 
 def test_hooks_that_hang_hold_up_nobody(courier: Courier) -> None:
@@ -164,11 +165,11 @@ def test_hooks_that_hang_hold_up_nobody(courier: Courier) -> None:
 
 
 @contextmanager
-def mbox(courier: Courier) -> Iterator[None]:
-    """Let the mailbox be an mbox during the block; the recipe's lines stay as they are."""
+def delivering(courier: Courier, line: str) -> Iterator[None]:
+    """Let this line be Debian's own in courierd during the block; the recipe's lines stay."""
     before = courier.machine.path(COURIERD).read_text()
     assert "\nDEFAULTDELIVERY=./Maildir\n" in before
-    after = before.replace("\nDEFAULTDELIVERY=./Maildir\n", "\nDEFAULTDELIVERY=./Mailbox\n")
+    after = before.replace("\nDEFAULTDELIVERY=./Maildir\n", f"\n{line}\n")
     courier.machine.write(COURIERD, after)
     courier.reload()
     try:
@@ -179,9 +180,23 @@ def mbox(courier: Courier) -> Iterator[None]:
 
 
 def test_default_delivery_rings_for_an_mbox(courier: Courier, laptop: Laptop) -> None:
-    with mbox(courier):
+    with delivering(courier, "DEFAULTDELIVERY=./Mailbox"):
         rings(courier, DEFAULT, laptop, "gina")
         assert (Path(courier.machine.path("/home/gina")) / "Mailbox").stat().st_size > 0
+
+
+@pytest.mark.parametrize("line", ["#DEFAULTDELIVERY=./Maildir", "DEFAULTDELIVERY="])
+def test_default_delivery_delivers_where_courierd_names_no_mailbox(
+    courier: Courier, laptop: Laptop, line: str
+) -> None:
+    with delivering(courier, line):
+        rings(courier, DEFAULT, laptop, "gina", rounds=1)
+
+
+@pytest.mark.parametrize(("way", "user"), [(DEFAULT, "anna"), (DEFAULT, CAROL), (DOT, IDA)])
+def test_the_hook_begins_after_the_mail_is_visible(courier: Courier, way: Way, user: str) -> None:
+    courier.apply(way.name, user)
+    assert all(order_at_the_hook(courier, way, user))
 
 
 def test_dot_courier_rings_a_user_whose_entry_names_a_mailbox(
@@ -202,7 +217,7 @@ def test_dot_courier_rings_a_user_whose_entry_names_a_mailbox(
 @pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
 def test_dot_courier_delivers_once(courier: Courier, fault: str) -> None:
     courier.apply("dot-courier", IDA, "karla")
-    delivered_once(courier, DOT, fault, IDA, "karla")
+    delivered_once(courier, DOT, fault, IDA, "karla", large=True)
 
 
 def test_a_login_says_where_and_the_next_mail_rings_there(courier: Courier, laptop: Laptop) -> None:
@@ -220,7 +235,8 @@ def test_a_login_goes_on_whatever_is_wrong(courier: Courier, laptop: Laptop, fau
         for protocol in PROTOCOLS:
             for user in ("anna", CAROL):
                 assert log_in(laptop.host, "192.0.2.1", protocol, user, PASSWORD)
-        assert lasting(), "the logins waited for the hook"
+        # A hook that hangs is seen no more if the logins have waited for its end.
+        until(lasting, f"{fault}, for real")
         until(lambda: not hanging(courier.machine), "the end of the hooks")
     for user in ("anna", CAROL):
         link = courier.machine.path(f"{courier.home(user)}/Maildir/loginexec")
