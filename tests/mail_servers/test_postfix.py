@@ -12,7 +12,7 @@ from mail_servers.laptop import Laptop
 from mail_servers.load import beside_a_stopped_sender
 from mail_servers.mail import message, send_copies
 from mail_servers.postfix import Postfix, postfix_with
-from mail_servers.recipe_check import check_sees_it
+from mail_servers.recipe_check import check_fails, check_sees_it
 from mail_servers.results import record
 from mail_servers.scenario import (
     HOOK_FAULTS,
@@ -130,7 +130,7 @@ class TestEachWay:
 
     @pytest.mark.parametrize("fault", [*SENDER_FAULTS, *HOOK_FAULTS])
     def test_mail_is_delivered_once(self, postfix: Postfix, case: Case, fault: str) -> None:
-        delivered_once(postfix, case[0], fault, *case[1:])
+        delivered_once(postfix, case[0], fault, *case[1:], large=True)
 
 
 def test_an_mbox_rings_too(postfix: Postfix, laptop: Laptop) -> None:
@@ -145,6 +145,21 @@ def test_an_mbox_rings_too(postfix: Postfix, laptop: Laptop) -> None:
     finally:
         postfix.set("home_mailbox = Maildir/")
         postfix.reload()
+
+
+@pytest.mark.parametrize("name", ["test.example", "elsewhere.example"])
+def test_check_reads_the_file_that_myorigin_names(postfix: Postfix, name: str) -> None:
+    """Debian's own setting. With another host's name, mail for the mailbox would go there."""
+    postfix.machine.write("/etc/mailname", f"{name}\nsecond.example\n")
+    postfix.set("myorigin = /etc/mailname", "mydestination = $myhostname, test.example, localhost")
+    try:
+        with postfix.using("forward", "dora"):
+            if name == "test.example":
+                check_sees_it(postfix, Way("forward"), "dora")
+            else:
+                check_fails(postfix, Way("forward"), "dora", "myorigin is not in mydestination")
+    finally:
+        postfix.set("myorigin = test.example", "mydestination = test.example")
 
 
 def test_without_true_mail_is_delivered_again(postfix: Postfix) -> None:

@@ -48,11 +48,12 @@ def test_a_page_has_all_that_the_recipe_says() -> None:
         "1. Write it.\n\n`/etc/x` must not have:\n\n```text\nold\n```\n",
         "`/etc/x` (owner `root`, mode `0600`) gets, right below `[x]`:\n\n```text\nnew /run/",
         "\n`/etc/z` gets:\n\n```text\nz\n```\n",
-        "4. Set it.\n\n```console\n# set 'a b'\n```\n",
+        "4. Set it.\n\nThis replaces what the first command shows. Note that, to put it back.\n",
+        "\n```console\n# get a\n# set 'a b'\n```\n",
         '```toml\n[listen]\ntrusted = ["root", "vmail"]\n```\n',
         "**If the hook fails.** The mail of alice is delivered.\n",
         "Usual mistakes:\n\n- Never forget alice.\n",
-        "To undo it:\n\n```text\nunset a\ntake the lines out of /etc/z;",
+        "To undo it:\n\n```text\nunset a\nput back what this showed before: get a\ntake the",
         "\n## two\n\nThe second one. Suits all users. Tells of logins.\n\nIt is said.\n",
     ):
         assert part in text

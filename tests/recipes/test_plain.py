@@ -66,6 +66,7 @@ text = "z"
 [[way.step]]
 why = "Set it."
 command = ["set", "a b"]
+replaces = ["get", "a"]
 undo = ["unset", "a"]
 
 [[way.step]]
@@ -123,6 +124,8 @@ A first paragraph.
      z
 
 4. Set it.
+   This replaces what the first command shows. Note that, to put it back.
+     # get a
      # set 'a b'
 
 5. Read it again.
@@ -147,6 +150,7 @@ Usual mistakes
 
 To undo it
 - unset a
+- put back what this showed before: get a
 - take the lines out of /etc/z; remove it if nothing is left
 - put the other lines of /etc/y back
 - take the lines out of /etc/x; remove it if nothing is left

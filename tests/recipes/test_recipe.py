@@ -47,6 +47,7 @@ COMMAND = """
 [[way.step]]
 why = "It does."
 command = ["set", "@hook@"]
+replaces = ["old", "@hook@"]
 undo = ["unset", "@cyrus@"]
 shows = ["get", "@hook@"]
 expect = "@hook@"
@@ -88,6 +89,7 @@ def test_the_steps_have_the_facts_of_the_machine() -> None:
         CommandStep(
             why="It does.",
             command=("set", "/h"),
+            replaces=("old", "/h"),
             undo=("unset", "/c"),
             shows=("get", "/h"),
             expect="/h",
@@ -131,6 +133,7 @@ WRONG = [
         HEAD + WAY + FILE + 'shows = ["x"]\nexpect = "x"',
         "way[0].step[0].shows: a step with a file has none",
     ),
+    (HEAD + WAY + FILE + 'replaces = ["x"]', "way[0].step[0].replaces: a step with a file has"),
     (HEAD + WAY + COMMAND.replace('expect = "@hook@"', ""), "way[0].step[0].shows: goes with"),
     (HEAD + WAY + '[[way.step]]\nwhy = "It does."\nfile = "/x"', "way[0].step[0].text: missing"),
     (

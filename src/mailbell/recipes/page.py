@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from mailbell.recipes.facts import Facts, filled
-from mailbell.recipes.plain import order_of, paragraphs, shown_as_is, trusted_line, undone
+from mailbell.recipes.plain import (
+    NOTE_FIRST,
+    order_of,
+    paragraphs,
+    shown_as_is,
+    trusted_line,
+    undone,
+)
 from mailbell.recipes.recipe import Recipe, Way
 from mailbell.recipes.steps import CommandStep, FileStep
 
@@ -106,7 +113,11 @@ def _steps(way: Way) -> Iterator[str]:
 
 def _command(step: CommandStep) -> Iterator[str]:
     yield ""
-    yield from _fenced([f"# {shlex.join(step.command)}"], "console")
+    if step.replaces:
+        yield NOTE_FIRST
+        yield ""
+    commands = filter(None, (step.replaces, step.command))
+    yield from _fenced([f"# {shlex.join(each)}" for each in commands], "console")
 
 
 def _file(step: FileStep) -> Iterator[str]:

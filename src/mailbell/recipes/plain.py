@@ -10,9 +10,19 @@ from mailbell.recipes.facts import Facts, filled
 from mailbell.recipes.recipe import Recipe, Way
 from mailbell.recipes.steps import CommandStep, FileStep
 
-__all__ = ["WIDTH", "described", "order_of", "paragraphs", "shown_as_is", "trusted_line", "undone"]
+__all__ = [
+    "NOTE_FIRST",
+    "WIDTH",
+    "described",
+    "order_of",
+    "paragraphs",
+    "shown_as_is",
+    "trusted_line",
+    "undone",
+]
 
 WIDTH: Final = 80
+NOTE_FIRST: Final = "This replaces what the first command shows. Note that, to put it back."
 _WHEN: Final = {
     "": "of new mail",
     "after": "of new mail, after it is in the mailbox",
@@ -79,6 +89,8 @@ def undone(step: FileStep | CommandStep) -> Iterator[str]:
     """
     if step.undo:
         yield shlex.join(step.undo)
+    if isinstance(step, CommandStep) and step.replaces:
+        yield f"put back what this showed before: {shlex.join(step.replaces)}"
     if isinstance(step, FileStep):
         if step.lines:
             yield f"take the lines out of {step.path}; remove it if nothing is left"
@@ -147,6 +159,7 @@ def _steps(way: Way, facts: Facts) -> Iterator[str]:
         yield ""
         yield from _wrapped(step.why, f"{number}. ")
         if isinstance(step, CommandStep):
+            yield from _replaced(step)
             yield f"     # {shlex.join(step.command)}"
         else:
             yield from _file(step)
@@ -159,6 +172,12 @@ def _steps(way: Way, facts: Facts) -> Iterator[str]:
         yield f"     {line}"
         yield ""
         yield "     # systemctl restart mailbell-sender"
+
+
+def _replaced(step: CommandStep) -> Iterator[str]:
+    if step.replaces:
+        yield from _wrapped(NOTE_FIRST, "   ")
+        yield f"     # {shlex.join(step.replaces)}"
 
 
 def _file(step: FileStep) -> Iterator[str]:

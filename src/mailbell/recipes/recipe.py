@@ -44,6 +44,8 @@ their defaults:
     [[way.step]]                # a command
     why = "..."
     command = ["postconf", "-e", "home_mailbox = Maildir/"]   # words, never for a shell
+    replaces = ["postconf", "-n", "home_mailbox"]             # []: a command that changes
+                                # nothing and shows what the step replaces, to be put back
     undo = ["postconf", "-#", "home_mailbox"]                 # []: takes it back. A step with
                                 # a file may have it too, and is taken back by hand before
     shows = ["postconf", "-h", "home_mailbox"]                # []: a command that changes
@@ -122,6 +124,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         owner: who must own the file; empty: anyone.
         mode: the permissions of the file; empty: any.
         command: the command; empty: the step is a file.
+        replaces: a command that shows what `command` replaces; empty: nothing.
         undo: the command that takes the step back; empty: none.
         shows: a command that shows whether the step is in force; empty: none.
         expect: what `shows` then prints.
@@ -135,6 +138,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     owner: Annotated[str, OWNER] = ""
     mode: Annotated[str, MODE] = ""
     command: Annotated[Words, WORDS] = ()
+    replaces: Annotated[Words, WORDS] = ()
     undo: Annotated[Words, WORDS] = ()
     shows: Annotated[Words, WORDS] = ()
     expect: Annotated[str, maybe(1000)] = ""
@@ -149,6 +153,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return CommandStep(
                 why=self.why,
                 command=words(self.command, facts),
+                replaces=words(self.replaces, facts),
                 undo=words(self.undo, facts),
                 shows=words(self.shows, facts),
                 expect=filled(self.expect, facts),
@@ -397,7 +402,7 @@ def _contradictions(way: Way) -> Iterator[tuple[str, str]]:
 
 
 _OF_FILE: Final = ("text", "below", "without", "owner", "mode")
-_OF_COMMAND: Final = ("shows", "expect")
+_OF_COMMAND: Final = ("replaces", "shows", "expect")
 
 
 def _check_step(step: Step, path: str, problems: Problems) -> None:
@@ -447,7 +452,7 @@ def _texts(way: Way) -> Iterator[tuple[str, str]]:
 def _texts_of(part: Step | Check, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for name in names:
         yield f"{path}.{name}", getattr(part, name)
-    for name in ("command", "undo", "shows"):
+    for name in ("command", "replaces", "undo", "shows"):
         for place, word in each(getattr(part, name, ())):
             yield f"{path}.{name}[{place}]", word
 

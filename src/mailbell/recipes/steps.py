@@ -146,6 +146,7 @@ class CommandStep:
         command: its words.
         undo: a command that takes it back; empty: none.
         shows: a command that shows whether it is in force; empty: none.
+        replaces: a command that shows what the step replaces; empty: nothing.
         expect: what a line of its standard output then has, as whole words.
     """
 
@@ -154,6 +155,7 @@ class CommandStep:
     undo: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
     expect: str = ""
+    replaces: tuple[str, ...] = ()
 
     def seen_in(self, output: str) -> bool:
         """Tell whether the step is in force.
