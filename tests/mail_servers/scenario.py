@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from mail_servers.logins import PROTOCOLS, log_in
 from mail_servers.machine import HOOK, Machine
 from mail_servers.results import record
 from mail_servers.server import MailServer
+from mail_servers.told import Told, listening
 
 from mailbell.recipes import load
 
@@ -31,6 +33,7 @@ __all__ = [
     "hook_replaced",
     "logins_are_followed",
     "order_at_the_hook",
+    "order_at_the_socket",
     "rings",
     "stopped",
     "subject",
@@ -143,6 +146,48 @@ def _after_runs(noted: Path, count: int) -> float:
     """Wait until the hook has noted so many runs; return when the last one began."""
     until(lambda: len(noted.read_text().splitlines()) == count, f"run {count} of the hook")
     return float(noted.read_text().split()[-1])
+
+
+def order_at_the_socket(
+    server: MailServer,
+    user: str,
+    *,
+    name: str = "hook",
+    kind: int = socket.SOCK_STREAM,
+    word: bytes = b"new ",
+    rounds: int = _ROUNDS,
+) -> list[bool]:
+    """Deliver mails while this test is in the place of the sender, and looks when it is told.
+
+    The ctime says nothing here: Cyrus removes another name of the file later, and Dovecot sets
+    the time of an mbox later.
+
+    Args:
+        server: a mail server that tells by a socket, without a program.
+        user: who gets the mails.
+        name: of the socket.
+        kind: SOCK_STREAM or SOCK_DGRAM.
+        word: what it says of a new mail, and of nothing else.
+        rounds: how many mails.
+
+    Returns:
+        for each mail, whether it was in the mailbox when the server told of it.
+    """
+    after = []
+    with listening(server.machine.shared / name, kind) as told, ThreadPoolExecutor() as beside:
+        for _ in range(rounds):
+            mail = subject("order")
+            present = beside.submit(_when_told, told, word, server, user)
+            server.deliver(mail, user)
+            after.append(mail in present.result())
+            server.until_arrived(mail, user)
+            server.until_settled()
+    return after
+
+
+def _when_told(told: Told, word: bytes, server: MailServer, user: str) -> list[str]:
+    told.of(word)
+    return server.subjects(user)
 
 
 def delivered_once(

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from mail_servers.scenario import (
     delivered_once,
     faulty,
     logins_are_followed,
+    order_at_the_socket,
     rings,
     stopped,
     subject,
@@ -136,6 +138,13 @@ def test_check_sees_that_it_is_in_force(cyrus: Cyrus, notify: Way) -> None:
 @pytest.mark.parametrize("user", ["anna", CAROL])
 def test_rings(cyrus: Cyrus, notify: Way, laptop: Laptop, user: str) -> None:
     rings(cyrus, notify, laptop, user)
+
+
+def test_it_tells_of_a_mail_after_it_is_visible(cyrus: Cyrus) -> None:
+    after = order_at_the_socket(
+        cyrus, "anna", name="cyrus", kind=socket.SOCK_DGRAM, word=b"MessageNew"
+    )
+    assert all(after)
 
 
 @pytest.mark.parametrize("fault", SENDER_FAULTS)

@@ -20,7 +20,14 @@ from mail_servers.dovecot_scenario import (
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
 from mail_servers.recipe_check import check_fails, check_misses_it, check_sees_it
-from mail_servers.scenario import HOOK_FAULTS, SENDER_FAULTS, Way, delivered_once, rings
+from mail_servers.scenario import (
+    HOOK_FAULTS,
+    SENDER_FAULTS,
+    Way,
+    delivered_once,
+    order_at_the_socket,
+    rings,
+)
 
 
 class Dovecot23(Dovecot):
@@ -129,6 +136,11 @@ def test_check_sees_a_file_that_dovecot_overrides(lua: Dovecot23) -> None:
     check_fails(lua, LUA_WAY, "anna", "the plugins are not in force for LMTP")
     lua.machine.path(later).unlink()
     check_sees_it(lua, LUA_WAY, "anna")
+
+
+@pytest.mark.parametrize("user", ["anna", "victor"])
+def test_lua_tells_of_a_mail_after_it_is_visible(lua: Dovecot23, user: str) -> None:
+    assert all(order_at_the_socket(lua, user))
 
 
 def test_lua_rings_for_mail_from_postfix(lua: Dovecot23, laptop: Laptop) -> None:

@@ -18,7 +18,15 @@ from mail_servers.dovecot_scenario import (
 from mail_servers.laptop import Laptop
 from mail_servers.machine import machine
 from mail_servers.recipe_check import check_misses_it, check_sees_it
-from mail_servers.scenario import HOOK_FAULTS, SENDER_FAULTS, Way, delivered_once, rings, subject
+from mail_servers.scenario import (
+    HOOK_FAULTS,
+    SENDER_FAULTS,
+    Way,
+    delivered_once,
+    order_at_the_socket,
+    rings,
+    subject,
+)
 
 
 class Dovecot24(Dovecot):
@@ -118,6 +126,10 @@ class TestLua:
         check_sees_it(dovecot, LUA, "anna")
         check_misses_it(dovecot, EVENTS, "anna")
 
+    @pytest.mark.parametrize("user", ["anna", "victor"])
+    def test_it_tells_of_a_mail_after_it_is_visible(self, dovecot: Dovecot24, user: str) -> None:
+        assert all(order_at_the_socket(dovecot, user))
+
     def test_it_rings_for_mail_from_postfix(self, dovecot: Dovecot24, laptop: Laptop) -> None:
         with through_postfix(dovecot):
             rings(dovecot, LUA, laptop, "carol")
@@ -169,6 +181,10 @@ class TestEvents:
     def test_check_sees_them(self, dovecot: Dovecot24) -> None:
         check_sees_it(dovecot, EVENTS, "anna")
         check_misses_it(dovecot, LUA, "anna")
+
+    def test_they_tell_of_a_mail_after_it_is_visible(self, dovecot: Dovecot24) -> None:
+        dovecot.restart()
+        assert all(order_at_the_socket(dovecot, "anna", word=b"mail_delivery_finished"))
 
     def test_the_first_one_is_lost_after_a_restart_of_the_sender(
         self, dovecot: Dovecot24, laptop: Laptop
