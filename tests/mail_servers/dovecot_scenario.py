@@ -101,6 +101,7 @@ def learns(server: Dovecot, way: Way, lua: Way, laptop: Laptop) -> None:
         server.deliver(subject("nobodys"), "nobodys")
         until(lambda: sender.status().rings.get("no_target"), "that nobody is rung")
         assert laptop.count() == before + len(places)
+    record(server.name, server.version(), way.name, logins="IMAP and POP3 over IPv4 and IPv6")
 
 
 def masters_teach_nothing(server: Dovecot, way: Way, laptop: Laptop) -> None:

@@ -303,6 +303,7 @@ def logins_are_followed(
         server.deliver(subject("nowhere"), refused)
         until(lambda: sender.status().rings["no_target"], "the mail for the refused")
         assert sender.status().rings["sent"] == len(logins)
+    record(server.name, server.version(), way.name, logins="IMAP and POP3 over IPv4 and IPv6")
 
 
 def _accepted(sender: Sender) -> int:

@@ -69,7 +69,7 @@ def exim(hosts: Pair) -> Iterator[FilteringExim]:
 
 def test_the_hook_of_a_shadow_transport_reads_the_mark(exim: FilteringExim, laptop: Laptop) -> None:
     exim.ring_by("shadow")
-    rings_for_ham_alone(exim, laptop, "anna", junk=False)
+    rings_for_ham_alone(exim, laptop, "anna", junk=False, way="exim")
 
 
 def test_the_condition_of_the_event_reads_the_mark(exim: FilteringExim, laptop: Laptop) -> None:

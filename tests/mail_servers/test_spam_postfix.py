@@ -97,7 +97,7 @@ def test_procmail_files_it_before_it_rings(postfix: FilteringPostfix, laptop: La
     postfix.machine.append("/etc/procmailrc", "DEFAULT=$HOME/Maildir/")
     postfix.apply("trap", "anna", recipe="procmail")
     postfix.route('mailbox_command = /usr/bin/procmail -a "$EXTENSION"')
-    rings_for_ham_alone(postfix, laptop, "anna", junk=True)
+    rings_for_ham_alone(postfix, laptop, "anna", junk=True, way="procmail")
 
 
 def test_maildrop_files_it_before_it_rings(postfix: FilteringPostfix, laptop: Laptop) -> None:
@@ -105,7 +105,7 @@ def test_maildrop_files_it_before_it_rings(postfix: FilteringPostfix, laptop: La
     postfix.apply("maildrop", "carol")
     postfix.apply("cc", "carol", recipe="maildrop")
     postfix.route("mailbox_command = /usr/bin/maildrop")
-    rings_for_ham_alone(postfix, laptop, "carol", junk=True)
+    rings_for_ham_alone(postfix, laptop, "carol", junk=True, way="maildrop")
 
 
 def test_milters_mark_it_and_the_hook_in_forward_reads_the_mark(
@@ -115,7 +115,7 @@ def test_milters_mark_it_and_the_hook_in_forward_reads_the_mark(
     postfix.start_milters()
     postfix.apply("forward", "dora", recipe="postfix")
     postfix.route("mailbox_command =")
-    rings_for_ham_alone(postfix, laptop, "dora", junk=False)
+    rings_for_ham_alone(postfix, laptop, "dora", junk=False, way="postfix-milters")
 
 
 def test_a_mark_suffices_where_procmail_and_maildrop_file_nothing(
@@ -143,4 +143,4 @@ def test_sieve_files_what_milters_have_marked_and_lua_names_the_folder(
     postfix.apply("dovecot-sieve", "emma")
     postfix.apply("lua", "emma", recipe="dovecot-2.3")
     postfix.route("mailbox_transport = lmtp:unix:private/dovecot-lmtp")
-    rings_for_ham_alone(postfix, laptop, "emma", junk=True, quiet=2)
+    rings_for_ham_alone(postfix, laptop, "emma", junk=True, quiet=2, way="dovecot-sieve")

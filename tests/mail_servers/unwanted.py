@@ -6,6 +6,7 @@ from harness.daemon import until
 from mail_servers import mail
 from mail_servers.filters import SPAM, VIRUS
 from mail_servers.laptop import Laptop
+from mail_servers.results import record
 from mail_servers.scenario import subject
 from mail_servers.server import MailServer
 
@@ -20,6 +21,7 @@ def rings_for_ham_alone(
     junk: bool,
     quiet: int = 0,
     trusted: Sequence[str] = (),
+    way: str = "",
 ) -> None:
     """Spam and a virus are delivered and ring nobody; ham that comes after them rings once.
 
@@ -30,6 +32,7 @@ def rings_for_ham_alone(
         junk: whether unwanted mail goes to the folder Junk; otherwise to the inbox.
         quiet: how many notifications the sender gets for that folder.
         trusted: the users of `listen.trusted`.
+        way: of the recipe `spam`, which the table is to name; empty: none.
     """
     spam, virus, ham = subject("spam"), subject("virus"), subject("ham")
     folder = server.machine.path(f"/home/{user}/Maildir/{'.Junk' if junk else ''}")
@@ -53,3 +56,6 @@ def rings_for_ham_alone(
         assert sender.status().inputs["accepted"] == 1
         assert laptop.count() == before + 1
     assert (spam in server.subjects(user)) is not junk
+    if way:
+        version = f"{server.name} {server.version()}"
+        record("spam", version, way, rang="ham once, spam and viruses never")

@@ -241,7 +241,7 @@ def _merged(results: Iterable[Result]) -> dict[str, float | str]:
 def _row(recipe: Recipe, way: Way, result: Result) -> str:
     version = _cell(result.get("version", _NOT_RUN))
     took = result.get("milliseconds")
-    shown = "" if way.tells == "logins" else _NOT_RUN
+    shown = "" if result or way.tells == "logins" else _NOT_RUN
     time = f"{took:.3g} ms" if isinstance(took, int | float) else shown
     more = _text({name: value for name, value in result.items() if name not in _NAMING})
     link = f"[{recipe.title}]({recipe.name}.md)"
