@@ -9,7 +9,7 @@ from typing import Final
 from harness.daemon import until
 from mail_servers.machine import Machine
 
-__all__ = ["PACKAGES", "PROGRAMS", "SPAM", "VIRUS", "start_filters"]
+__all__ = ["PACKAGES", "PROGRAMS", "SPAM", "VIRUS", "start_filters", "versions"]
 
 PACKAGES: Final = ("spamassassin", "spamd", "spamc", "clamav-daemon", "clamdscan")
 PROGRAMS: Final = ("/usr/sbin/spamd", "/usr/bin/spamc", "/usr/sbin/clamd", "/usr/bin/clamdscan")
@@ -37,6 +37,13 @@ def start_filters(machine: Machine) -> None:
     machine.run("spamd", "-L", "-d", "-x", "-u", "nobody")
     until(lambda: "Eicar-Test-Signature.UNOFFICIAL FOUND" in _scanned(machine), "clamd")
     until(lambda: "YES" in machine.run("spamc", stdin=f"Subject: x\n\n{SPAM}\n"), "spamd")
+
+
+def versions(machine: Machine) -> str:
+    """Return the versions of both."""
+    spamassassin = machine.run("spamassassin", "--version").split()[2]
+    clamav = machine.run("clamd", "--version").split()[1].partition("/")[0]
+    return f"SpamAssassin {spamassassin}, ClamAV {clamav}"
 
 
 def _scanned(machine: Machine) -> str:

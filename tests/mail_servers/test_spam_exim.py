@@ -42,6 +42,9 @@ class FilteringExim(MailServer):
         self.apply("exim", "anna")
         filters.start_filters(self.machine)
 
+    def version(self) -> str:
+        return f"Exim {self.machine.run('exim4', '-bV').split()[2]}"
+
     def ring_by(self, way: str) -> None:
         """Ring in one way of the recipe exim, and in no other one."""
         self.machine.run("cp", f"{_TEMPLATE}.debian", _TEMPLATE)

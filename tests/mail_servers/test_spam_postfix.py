@@ -43,6 +43,9 @@ class FilteringPostfix(MailServer):
         "/usr/sbin/clamav-milter", "/usr/bin/procmail", "/usr/bin/maildrop", "/usr/bin/sievec",
     )  # fmt: skip
 
+    def version(self) -> str:
+        return f"Postfix {self.machine.run('postconf', '-h', 'mail_version').strip()}"
+
     def configure(self) -> None:
         self.set(
             "myhostname = mail.test.example", "mydestination = test.example",

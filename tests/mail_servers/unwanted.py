@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from harness.daemon import until
 from mail_servers import mail
-from mail_servers.filters import SPAM, VIRUS
+from mail_servers.filters import SPAM, VIRUS, versions
 from mail_servers.laptop import Laptop
 from mail_servers.results import record
 from mail_servers.scenario import subject
@@ -57,5 +57,5 @@ def rings_for_ham_alone(
         assert laptop.count() == before + 1
     assert (spam in server.subjects(user)) is not junk
     if way:
-        version = f"{server.name} {server.version()}"
+        version = f"{server.version()}, {versions(server.machine)}"
         record("spam", version, way, rang="ham once, spam and viruses never")
