@@ -3,13 +3,14 @@
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 from cli.support import Run
+from click.shell_completion import CompletionItem
 
 from mailbell.cli import _group, _recipe_check, _recipe_machine, sender_recipe
 from mailbell.cli._recipe_machine import User
@@ -171,10 +172,12 @@ def test_what_is_described_only_cannot_be_looked_for(capsys: Printed) -> None:
 # --- completion -----------------------------------------------------------------------
 
 
-def completed(function: object, begun: str, **params: str) -> list[str]:
+def completed(
+    function: Callable[..., list[CompletionItem]], begun: str, **params: str
+) -> list[str]:
     context = click.Context(sender_recipe.command)
     context.params.update(params)
-    items = function(context, None, begun)  # type: ignore[operator]
+    items = function(context, None, begun)
     return [item.value for item in items]
 
 

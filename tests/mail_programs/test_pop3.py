@@ -6,6 +6,7 @@ import pwd
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,10 @@ def failures(agent: Agent) -> list[str]:
     return [line for line in agent.lines() if "event=retry" in line]
 
 
+def _has(folder: Path, count: int) -> bool:
+    return len(subjects(folder)) == count
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_whole_way_with_pop3_alone(
     program: str, home: Home, mailbox: Mailbox, sender: Sender, run_agent: Callable[..., Agent]
@@ -68,7 +73,7 @@ def test_the_whole_way_with_pop3_alone(
         mailbox.deliver(f"number {count}")
         hook = [*HOOK, f"--socket={sender.hook}", f"--account={mailbox.user}"]
         subprocess.run(hook, check=True, timeout=PATIENCE)
-        until(lambda count=count: len(subjects(folder)) == count, "the message")  # type: ignore[misc]
+        until(partial(_has, folder, count), "the message")
     assert sorted(subjects(folder)) == ["number 1", "number 2"]
     agent.until_logged("event=ran", "code=0")
     assert not failures(agent)

@@ -31,7 +31,7 @@ class _Imap(imaplib.IMAP4):
         self._origin = origin
         super().__init__(address)
 
-    def _create_socket(self, timeout: float | None) -> socket.socket:  # noqa: ARG002
+    def _create_socket(self, timeout: float | None) -> socket.socket:  # noqa: ARG002 (the library passes it)
         return _connected(self._origin, self.host, self.port)
 
 
@@ -42,7 +42,7 @@ class _Pop3(poplib.POP3):
         self._origin = origin
         super().__init__(address)
 
-    def _create_socket(self, timeout: float) -> socket.socket:  # noqa: ARG002
+    def _create_socket(self, timeout: float) -> socket.socket:  # noqa: ARG002 (the library passes it)
         return _connected(self._origin, self.host, self.port)
 
 

@@ -1,6 +1,8 @@
 """POP3 alone: from LMTP through Dovecot's Lua to the Maildir on the user's own machine."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -83,6 +85,10 @@ def test_mail_comes_to_the_users_machine_by_pop3(
         with agents(home, laptop.daemon.path, [program], through=visit) as agent:
             for known in ([first], [first, second]):
                 dovecot.deliver(known[-1], user)
-                until(lambda known=known: sorted(subjects(folder)) == sorted(known), "the mail")  # type: ignore[misc]
+                until(partial(_has, folder, known), "the mail")
             agent.until_logged("event=ran", "code=0")
             assert not any("event=retry" in line for line in agent.lines())
+
+
+def _has(folder: Path, known: list[str]) -> bool:
+    return sorted(subjects(folder)) == sorted(known)
