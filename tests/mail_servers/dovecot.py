@@ -7,9 +7,9 @@ from subprocess import DEVNULL
 from typing import ClassVar, Final
 
 from harness.daemon import until
+from harness.machine import Machine
 from harness.netns import Namespace
 from harness.sender import PATIENCE
-from mail_servers.machine import Machine
 from mail_servers.mail import arrivals, mbox_subjects, message, send
 from mail_servers.server import FILES, MailServer
 

@@ -7,7 +7,7 @@ that is written here.
 from typing import Final
 
 from harness.daemon import until
-from mail_servers.machine import Machine
+from harness.machine import Machine
 
 __all__ = ["PACKAGES", "PROGRAMS", "SPAM", "VIRUS", "start_filters", "versions"]
 

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from harness.daemon import PATIENCE, until
-from mail_servers.machine import Machine
+from harness.machine import Machine
 from mail_servers.results import record
 from mail_servers.scenario import Way, stopped
 from mail_servers.server import MailServer

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import ClassVar, Final, TypeVar
 
 from harness.daemon import until
+from harness.machine import machine
 from harness.netns import Pair
 from mail_servers import mail
-from mail_servers.machine import machine
 from mail_servers.server import MailServer
 
 __all__ = ["Postfix", "postfix_with"]

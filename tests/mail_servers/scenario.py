@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from harness.daemon import until
+from harness.machine import HOOK, Machine
 from harness.sending import Sender
 from mail_servers.laptop import Laptop
 from mail_servers.logins import PROTOCOLS, log_in
-from mail_servers.machine import HOOK, Machine
 from mail_servers.results import record
 from mail_servers.server import MailServer
 from mail_servers.told import Told, listening

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from harness.daemon import until
+from harness.machine import HOOK, Machine
 from harness.netns import Namespace
 from harness.sending import HOOK as HOOK_HERE
 from harness.sending import Sender, sender_configuration, sending
 from mail_servers import mail
-from mail_servers.machine import HOOK, Machine
 
 from mailbell.recipes import CommandStep, Facts, FileStep, load
 

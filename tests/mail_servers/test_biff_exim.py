@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from harness.machine import machine
 from harness.netns import Pair
 from mail_servers.laptop import Laptop
-from mail_servers.machine import machine
 from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import SENDER_FAULTS, Way, delivered_once, rings
 from mail_servers.test_exim import Exim

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import until
+from harness.machine import machine
 from harness.netns import Pair
 from mail_servers import mail
 from mail_servers.laptop import Laptop
 from mail_servers.logins import IMAP, POP3, PROTOCOLS, log_in
-from mail_servers.machine import machine
 from mail_servers.recipe_check import check_sees_it
 from mail_servers.scenario import (
     HOOK_FAULTS,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from harness.machine import machine
 from harness.netns import Pair
 from mail_servers.dovecot import PASSWORD, Dovecot, through_postfix, whole_addresses
 from mail_servers.dovecot_scenario import (
@@ -18,7 +19,6 @@ from mail_servers.dovecot_scenario import (
     masters_teach_nothing,
 )
 from mail_servers.laptop import Laptop
-from mail_servers.machine import machine
 from mail_servers.recipe_check import check_fails, check_misses_it, check_sees_it
 from mail_servers.scenario import (
     HOOK_FAULTS,

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from harness.daemon import until
+from harness.machine import HOOK, machine
 from harness.netns import Pair
 from harness.sending import Sender
 from mail_servers import mail
 from mail_servers.laptop import Laptop
-from mail_servers.machine import HOOK, machine
 from mail_servers.recipe_check import check_fails, check_sees_it
 from mail_servers.scenario import (
     SENDER_FAULTS,

@@ -7,13 +7,13 @@ from typing import Final
 
 import pytest
 from harness.daemon import until
+from harness.machine import machine
 from harness.mailserver import PASSWORD
 from harness.mailserver import MailServer as Served
 from harness.netns import Pair
 from mail_programs.fetchers import FETCHERS
 from mail_programs.support import Mailbox, agents, homes, needs, subjects
 from mail_servers.laptop import Laptop
-from mail_servers.machine import machine
 from mail_servers.scenario import subject
 from mail_servers.server import MailServer
 

@@ -5,10 +5,10 @@ from typing import ClassVar, Final
 
 import pytest
 from harness.daemon import until
+from harness.machine import machine
 from harness.netns import Pair
 from mail_servers.laptop import Laptop
 from mail_servers.load import beside_a_stopped_sender
-from mail_servers.machine import machine
 from mail_servers.mail import message
 from mail_servers.postfix import Postfix
 from mail_servers.recipe_check import check_sees_it

@@ -5,10 +5,10 @@ from typing import Final
 
 import pytest
 from harness.daemon import until
+from harness.machine import machine
 from harness.netns import Pair
 from mail_servers import filters
 from mail_servers.laptop import Laptop
-from mail_servers.machine import machine
 from mail_servers.server import MailServer
 from mail_servers.unwanted import rings_for_ham_alone
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the root directory of one mail server, and keep it until standard input ends.
+# Make the root directory of a mail server or program, and keep it until standard input ends.
 #
 #   root.sh FOLDER SUITE [PACKAGE...]     (in a mount namespace of its own)
 #
@@ -66,7 +66,7 @@ within() { # within COMMAND...: in the root, with the host's network
     chroot "$root" "$@"
 }
 
-mount -t tmpfs -o mode=755,size=1g tmpfs "$folder"
+mount -t tmpfs -o mode=755,size=3g tmpfs "$folder"
 exec 3>&1 >"$folder/apt.log" 2>&1
 trap '[ $? = 0 ] || tail -n 20 "$folder/apt.log" >&3' EXIT
 if [ "$suite" = - ]; then here "$@"; else other "$suite" "$@"; fi </dev/null

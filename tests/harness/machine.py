@@ -1,9 +1,10 @@
-"""A machine for one mail server: real packages, and users, processes and a network of its own.
+"""A machine for a mail server or a mail program: real packages, users, processes, a network.
 
-Mail servers exclude each other, and each wants all of a machine. So each gets a root directory
-over this host's own one (`root.sh`), in memory, and namespaces for mounts, processes, the host's
-name and the network. All of it ends with the test, even if the test is killed: nothing has a
-name outside, and the first process of the machine ends when the test's end of a pipe closes.
+Mail servers exclude each other, and each wants all of a machine; mail programs with windows
+need hundreds of packages. So each gets a root directory over this host's own one (`root.sh`), in
+memory, and namespaces for mounts, processes, the host's name and the network. All of it ends
+with the test, even if the test is killed: nothing has a name outside, and the first process of
+the machine ends when the test's end of a pipe closes.
 """
 
 import os
@@ -24,8 +25,8 @@ from harness.netns import Namespace
 __all__ = ["HOOK", "Machine", "machine"]
 
 HERE: Final = Path(__file__).parent
-INSTALLS: Final = os.environ.get("MAILBELL_SERVERS") == "1"
-"""Whether roots get packages. `.ci/run servers` says so; it takes minutes."""
+INSTALLS: Final = os.environ.get("MAILBELL_ROOTS") == "1"
+"""Whether roots get packages. Some stages of `.ci/run` say so; it takes minutes."""
 
 HOOK: Final = "/usr/bin/mailbell-hook"
 _BUILD: Final = 600.0  # seconds for apt on a slow machine
@@ -165,8 +166,9 @@ def machine(
     packages: Sequence[str],
     *,
     programs: Sequence[str],
-    host: Namespace,
+    host: Namespace | None,
     suite: str = "-",
+    stage: str = "servers",
 ) -> Iterator[Machine]:
     """Run a machine until the end of the block.
 
@@ -174,18 +176,19 @@ def machine(
     not installed and may not be.
 
     Args:
-        name: of the mail server, for messages.
+        name: of the mail server or program, for messages.
         packages: what Debian packages it needs.
         programs: what these packages install, as paths: with all of them on this host, nothing
             needs to be installed.
-        host: whose network it has.
+        host: whose network it has; None: the network of this process.
         suite: the Debian that is unpacked for it; "-": this host's own.
+        stage: the stage of `.ci/run` that installs the packages.
     """
     if os.geteuid() != 0:
-        pytest.skip("mail servers need many users, so they need root")
+        pytest.skip("packages and other users need root")
     missing = suite != "-" or not all(Path(program).exists() for program in programs)
     if missing and not INSTALLS:
-        pytest.skip(f"{name} is not installed; the stage `servers` of .ci/run installs it")
+        pytest.skip(f"{name} is not installed; the stage `{stage}` of .ci/run installs it")
     with ExitStack() as stack:
         folder, shared = (
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailbell-")))
@@ -198,7 +201,10 @@ def machine(
              str(HERE / "root.sh"), str(folder), suite, *(packages if missing else ())],
             b"made\n",
         )  # fmt: skip
-        spaces = [f"--mount=/proc/{keeper.pid}/ns/mnt", f"--net=/proc/{host.pid}/ns/net"]
+        spaces = [
+            f"--mount=/proc/{keeper.pid}/ns/mnt",
+            f"--net=/proc/{host.pid if host else 'self'}/ns/net",
+        ]
         root = folder / "root"
         outer = _started(
             stack,
