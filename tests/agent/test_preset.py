@@ -1,5 +1,6 @@
 """The presets: valid files, every mistake, and that the shipped presets have none."""
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -33,6 +34,8 @@ RUN = {
     "lock": '"fetch"',
     "only_rung": "false",
     "needs": '["getmail", "mu"]',
+    "programs": '["getmail"]',
+    "helper": '["~/.getmail/*/mailbell.so", "/usr/lib/{3550f703}/x y.so"]',
     "traps": '["It has no lock of its own."]',
     "setup": '"""\nTwo lines\nof text.\n"""',
     "verified": '"not tried here"',
@@ -77,6 +80,8 @@ def test_every_key_arrives() -> None:
         ok_codes=frozenset({0, 19}),
         busy_codes=frozenset({9}),
         needs=("getmail", "mu"),
+        programs=("getmail",),
+        helper=("~/.getmail/*/mailbell.so", "/usr/lib/{3550f703}/x y.so"),
         traps=("It has no lock of its own.",),
         setup="Two lines\nof text.\n",
         verified="not tried here",
@@ -86,6 +91,7 @@ def test_every_key_arrives() -> None:
 def test_what_is_left_out_is_nothing() -> None:
     preset = parse(text_of(NONE).encode())
     assert preset.command == preset.args == preset.then == preset.traps == ()
+    assert preset.programs == preset.helper == ()
     assert (preset.words, preset.words_needed, preset.only_rung) == ("", False, False)
     assert (preset.ok_codes, preset.lock) == (frozenset({0}), "fetch")
 
@@ -106,7 +112,7 @@ MISTAKES = [
     Mistake("command", '["/usr/bin/getmail"]', "command[0]"),
     Mistake("command", "[]", "command"),
     Mistake("command", '"getmail"', "command"),
-    Mistake("args", '["{}"]', "args[0]"),
+    Mistake("args", '["{user}"]', "args[0]"),
     Mistake("words", '""', "args"),
     Mistake("words_needed", "true", "args"),
     Mistake("words_needed", '"no"', "words_needed"),
@@ -116,6 +122,15 @@ MISTAKES = [
     Mistake("busy_codes", '["9"]', "busy_codes[0]"),
     Mistake("lock", '"Fetch"', "lock"),
     Mistake("only_rung", "0", "only_rung"),
+    Mistake("programs", '["getmail", "/usr/bin/getmail"]', "programs[1]"),
+    Mistake("programs", '"getmail"', "programs"),
+    Mistake("helper", '["/a", "lib/x.so"]', "helper[1]"),
+    Mistake("helper", '["~anna/x.so"]', "helper[0]"),
+    Mistake("helper", '["/lib/x?.so"]', "helper[0]"),
+    Mistake("helper", '["/lib/[xy].so"]', "helper[0]"),
+    Mistake("helper", '["/lib//x.so"]', "helper[0]"),
+    Mistake("helper", '["/lib/"]', "helper[0]"),
+    Mistake("helper", '["/' + "x" * 400 + '"]', "helper[0]"),
     Mistake("traps", '["Short."]', "traps[0]"),
     Mistake("setup", '"""\n' + "x" * 79 + '"""', "setup"),
     Mistake("verified", '""', "verified"),
@@ -179,6 +194,55 @@ def test_words_and_programs_fit_together(changed: dict[str, str], paths: list[st
     assert problem_paths(text_of(RUN | changed)) == paths
 
 
+BRACES_THAT_STAY = [
+    "{account}", "x{account}", "a{account}", "{}", "[] {}", "{ }", "{1}", "{3550f703}",
+    "{3550f703-e582-4d05-9a08-453d09bdfdc6}", "{e2fda1a4-762b-4020-b5ad-a41df1933103}",
+    "{E2FDA1A4-762B-4020-B5AD-A41DF1933103}", "a{sv}", "sava{sv}", "a{ss}", "aa{sas}", "a{oaay}",
+    "a{sa{sv}}", "a{s(iiay)}", "{'subject': <'{account}'>}", '{"to": "{account}"}',
+    "function() {return 1}", "${account}", "{account", "account}",
+]  # fmt: skip
+MISTYPED = {
+    "{acount}": "{acount}", "{Account}": "{Account}", "{ACCOUNT}": "{ACCOUNT}",
+    "{account }": "{account }", "{ account}": "{ account}", "{accounts}": "{accounts}",
+    "{account-name}": "{account-name}", "{account_1}": "{account_1}", "{_}": "{_}",
+    "--{user}": "{user}", "{s}": "{s}", "{sv}": "{sv}", "sav{sv}": "{sv}", "a{vs}": "{vs}",
+    "a{as}": "{as}", "a{s}": "{s}", "a{sss}": "{sss}", "a{sa}": "{sa}", "a{acount}": "{acount}",
+    "a{user}": "{user}", "a{ sv}": "{ sv}", "{{acount}}": "{acount}", "{sa{name}}": "{name}",
+    "{e2fda1a4-762b-4020-b5ad-a41df193310}": "{e2fda1a4-762b-4020-b5ad-a41df193310}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", BRACES_THAT_STAY)
+def test_braces_without_a_name_stay_as_they_are(word: str) -> None:
+    preset, problems = tried(text_of(RUN | {"args": json.dumps([word])}).encode())
+    assert (preset and preset.args, problems) == ((word,), ())
+
+
+@pytest.mark.parametrize("word", MISTYPED)
+def test_a_name_in_braces_is_account_or_a_mistake(word: str) -> None:
+    _, problems = tried(text_of(RUN | {"args": json.dumps([f"{word} {{account}}"])}).encode())
+    said = f'"{MISTYPED[word]}" is not accepted: only {{account}} is replaced'
+    assert [(problem.path, problem.message) for problem in problems] == [("args[0]", said)]
+
+
+# What follows from the grammar of the D-Bus Specification, written down once more and otherwise.
+BASIC = st.sampled_from("ybnqiuxtdsogh")
+TYPES = st.recursive(
+    BASIC | st.just("v"),
+    lambda inner: st.one_of(
+        inner.map("a{}".format),
+        st.lists(inner, min_size=1, max_size=3).map(lambda each: f"({''.join(each)})"),
+        st.tuples(BASIC, inner).map(lambda entry: f"a{{{entry[0]}{entry[1]}}}"),
+    ),
+)
+
+
+@patiently
+@given(st.lists(TYPES, max_size=4).map("".join))
+def test_every_signature_stays_as_it_is(signature: str) -> None:
+    assert parse(text_of(RUN | {"args": json.dumps([signature])}).encode()).args == (signature,)
+
+
 @patiently
 @given(st.binary() | st.text(alphabet='kind="none\n[]{}, what', max_size=80).map(str.encode))
 def test_any_file_is_a_preset_or_a_list_of_problems(data: bytes) -> None:
@@ -199,6 +263,8 @@ def test_a_shipped_preset_is_right_and_has_the_name_of_its_file(path: Path) -> N
     # `what` is a sentence without its full stop, which the details add.
     assert preset.what[0].isupper()
     assert preset.what[-1] not in ".!"
+    # Outlook does not run here, so no command says whether it is installed.
+    assert bool(preset.programs) is (preset.name != "outlook")
 
 
 def test_the_example_of_the_format_is_a_preset() -> None:

@@ -26,6 +26,11 @@ all keys, with their meanings and their defaults:
                                 # after sleep or with a new address, and without polls
     needs = ["mbsync"]          # programs that must be in PATH, with the first words of
                                 # `command` and of `then`
+    programs = ["mbsync"]       # []: the mail program's own commands: it is installed if one of
+                                # them is in PATH. Without them `mailbell clients` cannot tell
+    helper = ["~/.x/*/y.so"]    # []: where a helper of ours may be that the mail program loads:
+                                # it is in place if one path exists. "*" stands for any part of
+                                # one name, and "~/" for the home folder
     traps = ["..."]             # []: usual mistakes; one or two sentences, 400 characters each
     setup = """..."""           # "": what to set in the program, in lines of at most 78
                                 # characters; the kind "none" needs it
@@ -33,8 +38,19 @@ all keys, with their meanings and their defaults:
 
 `{account}` in a word of `command`, `args` or `then` is replaced by the account's name. Such a
 job becomes one job for each account, so the person must name the accounts. There is no other
-substitution. Unknown keys are refused, all text is printable ASCII, and every mistake is
-reported at once with its path.
+substitution.
+
+Any other name in braces, such as `{acount}`, may be a mistyped `{account}`, and is refused. A
+name begins with a letter or `_`, and goes on with letters, digits, `_` and `-`; blanks may stand
+around it. Braces that hold anything else stay as they are. Two forms look like names and stay too:
+
+- an entry of a dictionary in a D-Bus signature, such as `a{sv}`: directly after an `a`, the letter
+  of a basic type, and then the letters of one type (D-Bus Specification, "Type System"). A word
+  that begins with `a` is none, because an array is no basic type: `a{acount}` is refused;
+- a UUID (RFC 9562), such as `{e2fda1a4-762b-4020-b5ad-a41df1933103}`.
+
+Unknown keys are refused, all text is printable ASCII, and every mistake is reported at once
+with its path.
 '''
 
 import re
@@ -72,7 +88,18 @@ _PROGRAM: Final = Meta(
 )
 FLAG: Final = Meta(description="true or false")
 _MAX_LINE: Final = 78
-_BRACES: Final = re.compile(r"\{\w*\}", re.ASCII)
+_PATH: Final = Meta(
+    pattern=r"\A~?(/[ -.0->@-Z\\-~]+)+\Z",
+    max_length=400,
+    description='at most 400 printable ASCII characters that begin with "/" or "~/", no "?" or "["',
+)
+
+# A name in braces, and the letter before the braces, if there is one.
+_BRACES: Final = re.compile(r"(?P<before>\w?)(?P<all>\{(?P<name> *[A-Za-z_][\w-]* *)\})", re.ASCII)
+# D-Bus Specification, "Type System": the basic types, and one complete type that is written with
+# letters alone. Structs and inner dictionaries are not: they have parentheses or braces.
+_ENTRY: Final = re.compile(r"[ybnqiuxtdsogh]a*[ybnqiuxtdsoghv]")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def _sentence(least: int, most: int) -> Meta:
@@ -109,6 +136,8 @@ class Preset(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         lock: the name of the lock. Jobs with the same lock and a common account never overlap.
         only_rung: whether the command runs for notifications only.
         needs: programs that must be in PATH.
+        programs: the mail program's own commands; empty: whether it is installed cannot be told.
+        helper: patterns of paths, one of which exists if our helper is in place.
         traps: usual mistakes.
         setup: what to set in the program.
         verified: what it was tried with.
@@ -128,6 +157,10 @@ class Preset(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lock: Annotated[str, LOCK] = "fetch"
     only_rung: Annotated[bool, FLAG] = False
     needs: Annotated[tuple[Annotated[str, _PROGRAM], ...], array(8, '["mbsync"]')] = ()
+    programs: Annotated[tuple[Annotated[str, _PROGRAM], ...], array(8, '["mbsync"]')] = ()
+    helper: Annotated[
+        tuple[Annotated[str, _PATH], ...], array(8, '["~/.local/lib/evolution/modules/x.so"]')
+    ] = ()
     traps: Annotated[
         tuple[Annotated[str, _sentence(10, 400)], ...], array(12, '["It has no lock of its own."]')
     ] = ()
@@ -173,9 +206,8 @@ def _check_kind(preset: Preset, problems: Problems) -> None:
 
 def _check_words(preset: Preset, problems: Problems) -> None:
     for path, word in _all_words(preset):
-        for found in _BRACES.findall(word):
-            if found != ACCOUNT:
-                problems.add(path, f"{quote(found)} is not accepted: only {ACCOUNT} is replaced")
+        for name in _mistyped(word):
+            problems.add(path, f"{quote(name)} is not accepted: only {ACCOUNT} is replaced")
     if preset.args != () and preset.words == "":
         what = "no words may replace them: make them part of command, or write words"
         problems.add("args", what)
@@ -185,6 +217,15 @@ def _check_words(preset: Preset, problems: Problems) -> None:
             problems.add("args", what)
         if preset.words == "":
             problems.add("words", "missing: say which words are needed")
+
+
+def _mistyped(word: str) -> Iterator[str]:
+    """Yield each name in braces that stands for nothing."""
+    for found in _BRACES.finditer(word):
+        name = found["name"]
+        is_entry = found["before"] == "a" and _ENTRY.fullmatch(name)
+        if found["all"] != ACCOUNT and not is_entry and not _UUID.fullmatch(name):
+            yield found["all"]
 
 
 def _all_words(preset: Preset) -> Iterator[tuple[str, str]]:
