@@ -16,6 +16,14 @@ from mailbell.agent.preset import Preset
 HERE = Path(__file__).parent
 TEXT = (HERE.parents[1] / "docs" / "clients.md").read_text()
 NOT_TRIED = "not tried here"
+# What the tests find on the machine itself, and not in a root of their own.
+ON_THIS_MACHINE = {
+    *(HERE.parents[1] / ".ci" / "stages")
+    .read_text()
+    .partition("packages=(")[2]
+    .split(")")[0]
+    .split()
+}
 SHELLS = {"sh", "bash", "dash", "zsh", "env", "eval", "xargs", "pkill", "killall"}
 
 
@@ -62,6 +70,8 @@ def test_what_was_tried_is_what_is_installed(preset: Preset) -> None:
     if f"Debian {this.get('VERSION_ID')}" == system and this["ID"] == "debian":
         asked = ["dpkg-query", "-W", "-f=${Version}", package]
         installed = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+        if not installed and package not in ON_THIS_MACHINE:
+            return  # it was run by hand, or a test of the program itself names its version
         if not installed:
             pytest.skip(f"{package} is not installed")
         assert re.match(rf"(\d+:)?{re.escape(version)}\b", installed)
