@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 SECONDS ?= 60
+XPI ?= mailbell.xpi
 # Further options for pip; the stage "newest" of .ci/stages gives some.
 PIP_OPTIONS ?=
 # Tests that run at the same time. Most tests wait for a daemon or for the kernel, so there
@@ -11,9 +12,9 @@ WORKERS ?= 4
 
 BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
-SOURCES := pyproject.toml README.md $(shell find src policy examples servers -type f -not -name '*.pyc' 2>/dev/null)
+SOURCES := pyproject.toml README.md $(shell find src policy examples servers clients -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: run test suite lint fuzz bench bench-quick clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -51,8 +52,13 @@ bench: $(BIN)/.bench
 bench-quick: $(BIN)/.bench
 	$(BIN)/python bench/run.py --quick $(WORKLOADS)
 
+## xpi: build Thunderbird's add-on, mailbell.xpi (or XPI=FILE): the same bytes on every machine.
+##      Python alone is needed, and no environment
+xpi:
+	@PYTHONPATH=src $(PYTHON) -B scripts/xpi.py "$(XPI)"
+
 clean:
-	rm -rf $(VENV) .cache bench/build
+	rm -rf $(VENV) .cache bench/build mailbell.xpi
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -51,7 +51,7 @@ def test_a_test_that_proves_a_claim_exists(test: str) -> None:
 def test_files_that_a_document_names_exist(document: Path) -> None:
     text = document.read_text()
     places = re.findall(
-        r"`((?:src|tests|policy|fuzz|bench|docs|scripts|examples|servers)/[\w./-]*)`", text
+        r"`((?:src|tests|policy|fuzz|bench|docs|scripts|examples|servers|clients)/[\w./-]*)`", text
     )
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     # Files that git ignores exist on some machines only.

@@ -117,6 +117,7 @@ HOUSE: Final = (
             "landlock",
             "seccomp",
             "trusted_path",
+            "whole_file",
             "own_addresses",
             "local_socket",
             "systemd",
@@ -240,6 +241,8 @@ HOUSE: Final = (
             "daemon",
         ),
     ),
+    # The add-on for Thunderbird
+    Room(5, "addon", ("xpi",), ("sources", "place")),
     # mailbell run
     Room(
         6,
@@ -294,6 +297,8 @@ HOUSE: Final = (
             "_install",
             "run",
             "clients",
+            "install",
+            "uninstall",
             "_sender_machine",
             "sender_check",
             "_recipe_machine",

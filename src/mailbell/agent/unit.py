@@ -7,11 +7,11 @@ any folder that the person chooses, and a poke may start another program.
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from typing import Final
 
 from mailbell._sys.trusted_path import find_weaknesses, make_folders
+from mailbell._sys.whole_file import replace_file
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 
 __all__ = ["NAME", "enable", "present", "require_safe_way", "text", "write"]
@@ -178,26 +178,13 @@ def write(where: str, unit: str, *, instead: bytes | None) -> None:
         ConfigurationError: another user could replace the unit.
         OSError: the unit cannot be written.
     """
-    folder = os.path.dirname(where)
-    make_folders(folder)
+    make_folders(os.path.dirname(where))
     # In a sticky folder another user may have made one of the missing folders first.
     require_safe_way(where, whole=True)
     new = unit.encode()
     if present(where) not in {instead, new}:
         raise OperatingSystemError(f"{where} has changed meanwhile", "read it, and try again")
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{NAME}.", dir=folder)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(new)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, where)
-    except OSError as error:
-        os.unlink(temporary)
-        # The error of a full disk or of a limit has no file name.
-        raise OSError(error.errno, error.strerror, where) from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_file(where, new, 0o644)
 
 
 def enable(*, restart: bool) -> None:

@@ -32,6 +32,8 @@ _COMMANDS = (
     "notify",
     "check",
     "policy",
+    "install",
+    "uninstall",
     "sender",
 )
 

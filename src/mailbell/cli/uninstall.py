@@ -1,0 +1,43 @@
+"""`mailbell uninstall`: removes what `mailbell install` has put on this machine."""
+
+import os
+from typing import Final
+
+import click
+
+from mailbell.addon import place
+from mailbell.cli.install import dry_run_option, say, thunderbird_option
+from mailbell.core.errors import PrivilegeError, UsageError
+
+__all__ = ["command"]
+
+_AFTER: Final = """
+Thunderbird forgets the add-on when it is started the next time. A user who
+has installed it from a file removes it in Add-ons and Themes."""
+
+_EXAMPLES = """\b
+Examples:
+  mailbell uninstall --thunderbird --dry-run
+  mailbell uninstall --thunderbird             as root"""
+
+
+_HELP = """\
+Remove what 'mailbell install' has put on this machine, and nothing else.
+
+--thunderbird removes the add-on for all users, and those folders that were
+made for it, unless there is something else in them now. This needs root.
+
+Each step is shown. To do it again does no harm."""
+
+
+@click.command(help=_HELP, epilog=_EXAMPLES, short_help="Remove what 'install' has installed.")
+@thunderbird_option
+@dry_run_option
+def command(thunderbird: bool, dry: bool) -> None:
+    """Remove what 'mailbell install' has put on this machine, and nothing else."""
+    if not thunderbird:
+        raise UsageError("nothing to remove was named", "give --thunderbird")
+    if os.geteuid() != 0 and not dry:
+        raise PrivilegeError("only root may remove the add-on of all users", "run this as root")
+    place.uninstall(say, dry=dry)
+    click.echo(_AFTER)
