@@ -4,7 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,12 +132,13 @@ class Peer:
 
 
 @contextmanager
-def started(directory: Path, more: str = "") -> Iterator[Bus]:
+def started(directory: Path, more: str = "", *, command: Sequence[str] = ()) -> Iterator[Bus]:
     """Run a bus until the end of the block. The test is skipped if there is no dbus-daemon.
 
     Args:
         directory: the folder for the files of the bus.
         more: text to add to the configuration.
+        command: what to run it through, as in `nsenter ...`.
     """
     if shutil.which("dbus-daemon") is None:
         pytest.skip("dbus-daemon is not installed")
@@ -149,7 +150,7 @@ def started(directory: Path, more: str = "") -> Iterator[Bus]:
     file.write_text(CONFIGURATION.format(path=directory / "bus", more=more))
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        ["dbus-daemon", f"--config-file={file}", "--nofork", "--nopidfile",
+        [*command, "dbus-daemon", f"--config-file={file}", "--nofork", "--nopidfile",
          f"--print-address={writer}"],
         pass_fds=[writer], stdin=subprocess.DEVNULL,
     )  # fmt: skip

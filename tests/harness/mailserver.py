@@ -121,10 +121,13 @@ def message(subject: str) -> str:
 
 
 @contextmanager
-def mail_servers() -> Iterator[MailServer]:
+def mail_servers(more: str = "") -> Iterator[MailServer]:
     """Run a mail server until the end of the block.
 
     The test is skipped, with the reason, where Dovecot is not installed or cannot run.
+
+    Args:
+        more: further settings.
     """
     program = shutil.which("dovecot", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
@@ -142,6 +145,7 @@ def mail_servers() -> Iterator[MailServer]:
                 user=owner.pw_name, uid=owner.pw_uid, gid=owner.pw_gid,
                 group=grp.getgrgid(owner.pw_gid).gr_name,
             )
+            + more
         )  # fmt: skip
         stack.enter_context(_running([program, "-F", "-c", str(base / "dovecot.conf")], owner))
         for port in (imap, pop3):

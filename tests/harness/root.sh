@@ -26,16 +26,24 @@ here() { # here PACKAGE...: packages over this host's Debian, with their maintai
 }
 
 other() { # other SUITE PACKAGE...: unpacked and not configured; its users are made here
-  local suite=$1 mirror
+  local suite=$1 mirrors mirror security kind
   shift
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/*$')
-  mmdebstrap --quiet --variant=extract "$suite" "$root" "$mirror" \
+  mirrors=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages')
+  mirror=$(grep -m 1 '/debian/*$' <<<"$mirrors")
+  security=$(grep -m 1 '/debian-security/*$' <<<"$mirrors" || true)
+  mmdebstrap --quiet --variant=extract "$suite" "$root" \
+    "deb $mirror $suite main" ${security:+"deb $security $suite-security main"} \
     --include="$(IFS=,; echo "$*"),base-passwd,base-files,bash,dash,coreutils,libc-bin" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*'
   cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
   cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
   echo "192.0.2.1 mail.test.example mail" >>"$root/etc/hosts"
+  # runuser(1) reads what libpam-runtime would make. Nobody logs in on this machine.
+  mkdir -p "$root/etc/pam.d"
+  for kind in account auth password session session-noninteractive; do
+    echo "${kind%-*} required pam_permit.so" >"$root/etc/pam.d/common-$kind"
+  done
   devices
 }
 
