@@ -30,6 +30,7 @@ MARK: Final = ".made-by-mailbell"
 
 _MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
+_MOST_BYTES: Final = 1 << 25  # more than any add-on has
 _ARCHIVE: Final = b"PK\3\4"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -70,13 +71,16 @@ def install(data: bytes, say: Say, *, dry: bool, folder: str = FOLDER) -> None:
             replace_file(path, data, _MODE)
 
 
-def uninstall(say: Say, *, dry: bool, folder: str = FOLDER) -> None:
+def uninstall(say: Say, *, dry: bool, folder: str = FOLDER) -> bool:
     """Remove the add-on, and the folders that `install` has made for it.
 
     Args:
         say: called with each step.
         dry: whether to tell the steps only.
         folder: the folder.
+
+    Returns:
+        Whether there was something to remove.
 
     Raises:
         ConfigurationError: another user could lead the path elsewhere, or something else is
@@ -91,6 +95,7 @@ def uninstall(say: Say, *, dry: bool, folder: str = FOLDER) -> None:
         marked = list(_marked(folder))
     if not ours and not marked:
         say(f"{path} is not there: nothing to remove")
+        return False
     for each in ours:
         say(f"remove {each}")
         if not dry:
@@ -107,6 +112,7 @@ def uninstall(say: Say, *, dry: bool, folder: str = FOLDER) -> None:
         if not dry:
             with _explained(each):
                 _remove_folder(each)
+    return True
 
 
 def save(data: bytes, path: str, say: Say, *, dry: bool) -> None:
@@ -164,10 +170,13 @@ def _present(path: str) -> bytes | None:
     except OSError as error:
         is_link = error.errno == errno.ELOOP
         raise _not_ours(path, "a link" if is_link else error.strerror) from error
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _not_ours(path, "no regular file")
-        return file.read(1 << 25)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_MOST_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _not_ours(path: str, why: str | None) -> ConfigurationError:

@@ -12,7 +12,7 @@ from mailbell.cli._common import absolute
 from mailbell.core.errors import PrivilegeError, UsageError
 from mailbell.core.escape import printable
 
-__all__ = ["command", "dry_run_option", "say", "thunderbird_option"]
+__all__ = ["command", "dry_end", "dry_run_option", "require_root", "say", "thunderbird_option"]
 
 _FOR_ALL: Final = """
 Thunderbird loads the add-on when it is started the next time, for every user
@@ -26,6 +26,11 @@ mailbell, and have logged in since: adduser NAME mailbell
 
 A file that you copy into the folder "extensions" of a profile yourself stays
 disabled until you agree in Thunderbird's menu."""
+
+_ROOT: Final = (
+    "\nThis was a dry run: nothing has changed. To do it, run it as root, without --dry-run."
+)
+_DRY: Final = "\nThis was a dry run: nothing has changed. To do it, run it without --dry-run."
 
 _EXAMPLES = """\b
 Examples:
@@ -52,6 +57,26 @@ def say(line: str) -> None:
         line: the step.
     """
     click.echo(printable(line))
+
+
+def require_root(what: str, remedy: str, *, dry: bool) -> None:
+    """Refuse an ordinary user, who may only look at the steps.
+
+    Args:
+        what: what was asked for: `install` or `remove`.
+        remedy: what to do instead.
+        dry: whether the steps are shown only.
+
+    Raises:
+        PrivilegeError: this user is not root.
+    """
+    if os.geteuid() != 0 and not dry:
+        raise PrivilegeError(f"only root may {what} the add-on for all users", remedy)
+
+
+def dry_end() -> str:
+    """Return what is said at the end of a dry run, for this user."""
+    return _DRY if os.geteuid() == 0 else _ROOT
 
 
 thunderbird_option = click.option(
@@ -83,13 +108,12 @@ def command(thunderbird: bool, file: str | None, dry: bool) -> None:
     if file is not None:
         path = absolute(file)
         place.save(data, path, say, dry=dry)
-        click.echo(f"({about})\n{_FOR_ONE}")
+        click.echo(f"({about})\n{_DRY if dry else _FOR_ONE}")
         return
-    if os.geteuid() != 0 and not dry:
-        raise PrivilegeError(
-            "only root may install the add-on for all users",
-            "run this as root, or, for your own profile: "
-            "mailbell install --thunderbird --file mailbell.xpi",
-        )
+    remedy = (
+        "run this as root, or, for your own profile: "
+        "mailbell install --thunderbird --file mailbell.xpi"
+    )
+    require_root("install", remedy, dry=dry)
     place.install(data, say, dry=dry)
-    click.echo(f"({about})\n{_FOR_ALL}")
+    click.echo(f"({about})\n{dry_end() if dry else _FOR_ALL}")

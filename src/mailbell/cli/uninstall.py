@@ -1,13 +1,18 @@
 """`mailbell uninstall`: removes what `mailbell install` has put on this machine."""
 
-import os
 from typing import Final
 
 import click
 
 from mailbell.addon import place
-from mailbell.cli.install import dry_run_option, say, thunderbird_option
-from mailbell.core.errors import PrivilegeError, UsageError
+from mailbell.cli.install import (
+    dry_end,
+    dry_run_option,
+    require_root,
+    say,
+    thunderbird_option,
+)
+from mailbell.core.errors import UsageError
 
 __all__ = ["command"]
 
@@ -37,7 +42,9 @@ def command(thunderbird: bool, dry: bool) -> None:
     """Remove what 'mailbell install' has put on this machine, and nothing else."""
     if not thunderbird:
         raise UsageError("nothing to remove was named", "give --thunderbird")
-    if os.geteuid() != 0 and not dry:
-        raise PrivilegeError("only root may remove the add-on of all users", "run this as root")
-    place.uninstall(say, dry=dry)
-    click.echo(_AFTER)
+    require_root("remove", "run this as root", dry=dry)
+    found = place.uninstall(say, dry=dry)
+    if dry:
+        click.echo(dry_end())
+    elif found:
+        click.echo(_AFTER)

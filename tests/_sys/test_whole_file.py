@@ -1,0 +1,58 @@
+"""A file appears whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mailbell._sys.whole_file import replace_file
+
+
+def test_it_has_its_mode_whatever_the_umask_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for umask, mode in ((0o077, 0o644), (0o000, 0o600)):
+        before = os.umask(umask)
+        try:
+            replace_file(str(path), b"data", mode)
+        finally:
+            os.umask(before)
+        assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (b"data", mode)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        replace_file(str(path), b"new", 0o644)
+        assert (reader.read(), path.read_bytes()) == (b"old", b"new")
+
+
+@pytest.mark.parametrize("call", ["fchmod", "fsync", "replace"])
+def test_an_error_names_the_file_and_leaves_the_old_one(
+    tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        replace_file(str(path), b"new", 0o644)
+    assert caught.value.filename == str(path)
+    assert (os.listdir(tmp_path), path.read_bytes()) == (["file"], b"old")
+
+
+def test_an_interruption_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(str(tmp_path / "file"), b"new", 0o644)
+    assert os.listdir(tmp_path) == []
