@@ -1,36 +1,117 @@
-/* The add-on's part that runs in Thunderbird's main process: no other part opens a Unix socket or fetches mail. */
+/* The add-on's part that runs in Thunderbird's main process. It only puts the parts together: no
+ * other part of an add-on may open a local socket or fetch mail. */
 
 "use strict";
 
-this.mailbell = class extends ExtensionCommon.ExtensionAPI {
-  onStartup() {}
+const { MailServices } = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
+const { clearTimeout, setTimeout } = ChromeUtils.importESModule(
+  "resource://gre/modules/Timer.sys.mjs"
+);
 
-  onShutdown() {}
+const PARTS = [
+  "core/text.js",
+  "core/names.js",
+  "core/settings.js",
+  "core/backoff.js",
+  "core/replies.js",
+  "core/link.js",
+  "core/pace.js",
+  "core/schedule.js",
+  "core/catchups.js",
+  "core/engine.js",
+  "core/driver.js",
+  "thunderbird/preferences.js",
+  "thunderbird/socket.js",
+  "thunderbird/fetch.js",
+  "thunderbird/wakeups.js",
+];
+
+/** Load the parts; each puts what it gives to the others into one object. */
+function load(extension) {
+  const target = { MailServices };
+  for (const part of PARTS) {
+    // From 153.2 on, Thunderbird loads no script of an add-on's file without this option. The
+    // file is the one that this script is from.
+    Services.scriptloader.loadSubScriptWithOptions(extension.rootURI.resolve(part), {
+      target,
+      allowUnsafeURL: true,
+    });
+  }
+  return target;
+}
+
+function makeWorld(parts) {
+  return {
+    // Thunderbird 140 has Cu.now, 153 has ChromeUtils.now. Neither follows the setting of a clock.
+    now: () => (ChromeUtils.now ? ChromeUtils.now() : Cu.now()),
+    wall: () => Date.now(),
+    random: Math.random,
+    setTimeout,
+    clearTimeout,
+    connect: (path, listener) =>
+      new parts.Connection(path, listener, { setTimeout, clearTimeout }),
+    listAccounts: parts.listAccounts,
+    fetchAccount: parts.fetchAccount,
+    log: line => {
+      if (parts.Preferences.log) {
+        dump(`mailbell: ${new Date().toISOString()} ${line}\n`);
+      }
+    },
+  };
+}
+
+this.mailbell = class extends ExtensionCommon.ExtensionAPI {
+  onStartup() {
+    try {
+      this.begin();
+    } catch (error) {
+      console.error("mailbell did not start", error);
+    }
+  }
+
+  begin() {
+    const { Driver, Preferences, watchWakeups } = (this.parts = load(this.extension));
+    const settings = Preferences.read();
+    const places = Preferences.places(settings);
+    this.driver = new Driver(makeWorld(this.parts), settings, places, Services.io.offline);
+    this.unwatch = [
+      Preferences.watch(() => {
+        const changed = Preferences.read();
+        this.driver.configure(changed, Preferences.places(changed));
+      }),
+      watchWakeups({
+        woke: () => this.driver.woke(),
+        offline: offline => this.driver.setOffline(offline),
+      }),
+    ];
+  }
+
+  onShutdown() {
+    this.unwatch?.forEach(unwatch => unwatch());
+    this.driver?.stop();
+  }
 
   getAPI(context) {
-    const status = {
-      state: "connecting",
-      reason: null,
-      since: Date.now(),
-      socket: "/run/mailbell/mailbell.sock",
-      lastRing: null,
-      lastRingName: null,
-      rings: 0,
-      offline: false,
-      accounts: [
-        { key: "server1", name: "work", type: "imap", state: "idle", lastFetch: null, names: null },
-      ],
-    };
     return {
       mailbell: {
-        getStatus: async () => status,
-        getSettings: async () => ({ socket: "", settle: 1000, gap: 10000, names: {}, locked: [] }),
-        setSettings: async () => ({ problems: {} }),
-        fetchNow: async () => {},
+        getStatus: async () => this.driver.status(),
+        getSettings: async () => {
+          const { Preferences } = this.parts;
+          return { ...Preferences.read(), locked: Preferences.locked() };
+        },
+        setSettings: async settings => {
+          const { findProblems, Preferences } = this.parts;
+          const problems = findProblems(settings, Preferences.locked());
+          if (!Object.keys(problems).length) {
+            Preferences.write(settings);
+          }
+          return { problems };
+        },
+        fetchNow: async () => this.driver.fetchNow(),
         onStatus: new ExtensionCommon.EventManager({
           context,
           name: "mailbell.onStatus",
-          register: () => () => {},
+          register: fire => this.driver.watch(status => fire.async(status)),
         }).api(),
       },
     };

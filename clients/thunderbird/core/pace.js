@@ -1,0 +1,102 @@
+/* Decides when one account of Thunderbird fetches: soon after a ring, never twice at once.
+ *
+ * A ring says that there is mail, and not how much; one fetch gets all of it. So an account needs
+ * no queue. It only needs to know whether a fetch is wanted.
+ *
+ * Pure: the time is an argument, in milliseconds of a clock that never goes back. */
+
+"use strict";
+
+/** A fetch that has not reported its end after this time is given up and counts as failed. */
+const GIVE_UP = 300000;
+/** A fetch starts at the latest this time after the first ring, however many follow it. */
+const SETTLE_MOST = 10000;
+/** The wait after a failed fetch; it doubles, up to the second number. */
+const RETRY = 60000;
+const RETRY_MOST = 3600000;
+
+/** Call `step` when `due` has come and after every other call. */
+this.Pace = class Pace {
+  /**
+   * @param {{settle: number, gap: number}} timing - settle: a fetch starts when no ring came for
+   *     this time. gap: the least time from the start of one fetch to the start of the next.
+   */
+  constructor(timing) {
+    this.timing = timing;
+    this.failures = 0;
+    this._first = null; // the first ring that no fetch has answered
+    this._last = null;
+    this._retryAt = null;
+    this._started = null; // the start of the last fetch
+    this._running = false;
+  }
+
+  get fetching() {
+    return this._running;
+  }
+
+  /** Whether a fetch will come. */
+  get wanted() {
+    return this._first !== null || this._retryAt !== null;
+  }
+
+  /** When `step` will have something to do; null: only after another call. */
+  get due() {
+    if (this._running) {
+      return this._started + GIVE_UP;
+    }
+    if (!this.wanted) {
+      return null;
+    }
+    const { settle, gap } = this.timing;
+    const rung =
+      this._first === null
+        ? Infinity
+        : Math.min(this._last + settle, this._first + Math.max(settle, SETTLE_MOST));
+    const wish = Math.min(rung, this._retryAt ?? Infinity);
+    return this._started === null ? wish : Math.max(wish, this._started + gap);
+  }
+
+  /** Note that a fetch is wanted. */
+  ring(now) {
+    this._first ??= now;
+    this._last = now;
+  }
+
+  /** Return "fetch", "give_up" (the fetch counts as failed) or null: what to do now. */
+  step(now) {
+    const due = this.due;
+    if (due === null || now < due) {
+      return null;
+    }
+    if (this._running) {
+      this.ended(now, false);
+      return "give_up";
+    }
+    this._first = this._last = this._retryAt = null;
+    this._started = now;
+    this._running = true;
+    return "fetch";
+  }
+
+  /**
+   * Report the end of the fetch.
+   *
+   * @param {number} now - milliseconds.
+   * @param {boolean} ok - whether it succeeded. If not, another is tried later, also without a ring.
+   */
+  ended(now, ok) {
+    this._running = false;
+    if (ok) {
+      this.failures = 0;
+      return;
+    }
+    this._retryAt = now + Math.min(RETRY * 2 ** Math.min(this.failures, 10), RETRY_MOST);
+    this.failures += 1;
+  }
+
+  /** Report that no fetch was possible without a person, who alone can change that. */
+  refused() {
+    this._running = false;
+  }
+};

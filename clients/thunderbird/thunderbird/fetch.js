@@ -1,0 +1,97 @@
+/* Fetches the mail of one account, as Thunderbird's own polling does, and learns of the end.
+ *
+ * No fetch has a window, so that no dialog asks a person for a password. */
+
+"use strict";
+
+// Local folders, chat, feeds and news have no mail that a mail server tells of.
+const WITHOUT_MAIL = new Set(["none", "im", "rss", "nntp"]);
+
+/** List the accounts that can fetch: {key, name, type} of each. */
+this.listAccounts = function () {
+  return MailServices.accounts.allServers
+    .filter(server => !WITHOUT_MAIL.has(server.type))
+    .map(server => ({ key: server.key, name: server.prettyName, type: server.type }));
+};
+
+/** Make a listener that calls `done` once, with whether all went well. */
+function urlListener(done) {
+  return {
+    QueryInterface: ChromeUtils.generateQI(["nsIUrlListener"]),
+    OnStartRunningUrl() {},
+    OnStopRunningUrl: (url, status) => done(Components.isSuccessCode(status) ? "ok" : "failed"),
+  };
+}
+
+function inboxOf(server) {
+  return server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox);
+}
+
+/** IMAP. performBiff does all that polling does, but tells no one of its end. */
+function fetchImap(server, done) {
+  server.performBiff(null);
+  const inbox = inboxOf(server);
+  if (!inbox) {
+    done("ok"); // the first fetch of a new account finds out which folders there are
+    return;
+  }
+  // The selection of the inbox waits until that is done. It also looks once more, because
+  // performBiff does nothing while the inbox is busy.
+  MailServices.imap.selectFolder(inbox, urlListener(done), null);
+}
+
+/** POP3. performBiff only counts unless "Automatically download new messages" is set. */
+function fetchPop3(server, done) {
+  server.getNewMessages(server.rootFolder, null, urlListener(done));
+}
+
+/** EWS and what else there may be. The event FolderLoaded of the inbox is the end. */
+function fetchOther(server, done) {
+  const inbox = inboxOf(server);
+  if (!inbox) {
+    server.performBiff(null);
+    done("ok");
+    return;
+  }
+  const listener = {
+    QueryInterface: ChromeUtils.generateQI(["nsIFolderListener"]),
+    onFolderEvent(folder, event) {
+      if (folder == inbox && event == "FolderLoaded") {
+        MailServices.mailSession.RemoveFolderListener(listener);
+        done("ok");
+      }
+    },
+  };
+  MailServices.mailSession.AddFolderListener(listener, Ci.nsIFolderListener.event);
+  server.performBiff(null);
+}
+
+const WAYS = new Map([
+  ["imap", fetchImap],
+  ["pop3", fetchPop3],
+]);
+
+/**
+ * Fetch the mail of an account.
+ *
+ * @param {string} key - the account's server.
+ * @param {function(string)} done - called once at the end with ok, failed or no_password, perhaps
+ *     before this returns; perhaps never.
+ */
+this.fetchAccount = function (key, done) {
+  let told = false;
+  const once = result => {
+    if (!told) {
+      told = true;
+      done(result);
+    }
+  };
+  const server = MailServices.accounts.allServers.find(each => each.key == key);
+  if (!server) {
+    once("failed");
+  } else if (server.passwordPromptRequired) {
+    once("no_password"); // as polling does
+  } else {
+    (WAYS.get(server.type) ?? fetchOther)(server, once);
+  }
+};
