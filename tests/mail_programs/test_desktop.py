@@ -10,6 +10,7 @@ from agent.bus import Bus, started
 from harness.sender import PATIENCE
 from jeepney import HeaderFields, MessageType, message_bus, new_method_return
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, preset_words
 
 NOTIFICATIONS = "org.freedesktop.Notifications"
@@ -92,8 +93,9 @@ def test_a_notification_is_shown_with_the_name_of_the_account(
     preset_words("desktop")
     with owner(bus, NOTIFICATIONS) as screen:
         agent = run_agent("--client", "desktop", "--account", "default")
-        ring()
-        _, (interface, app, _, icon, title, text, *_) = heard(screen, "Notify")
+        with recorded("desktop", "message on the screen"):
+            ring()
+            _, (interface, app, _, icon, title, text, *_) = heard(screen, "Notify")
         agent.until_logged("event=ran", "code=0")
     assert interface == NOTIFICATIONS
     assert (app, icon, title, text) == ("mailbell", "mail-unread", "New mail", "default")

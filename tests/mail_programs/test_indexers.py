@@ -10,6 +10,7 @@ import pytest
 from harness.daemon import until
 from harness.mailserver import message
 from mail_programs.fetchers import mbsync
+from mail_programs.results import recorded
 from mail_programs.support import PRESETS, Agent, Home, Mailbox, ended, needs, preset_words
 
 PROGRAMS = ["mu", "notmuch"]
@@ -46,8 +47,9 @@ def test_mail_is_found_after_a_fetch_when_the_server_has_rung(
     agent = run_agent("--client", "mbsync", "--then", then)
     mailbox.deliver("once")
     assert not found(program, home)
-    ring()
-    until(lambda: found(program, home), "the message in the index")
+    with recorded(program, "IMAP by mbsync"):
+        ring()
+        until(lambda: found(program, home), "the message in the index")
     agent.until_logged("event=ran", f"program={program}", "code=0")
 
 

@@ -11,6 +11,7 @@ from cli.terminal import Terminal
 from harness.mailserver import HOST, PASSWORD, message
 from harness.sender import PATIENCE
 from mail_programs.fetchers import mbsync
+from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, Mailbox, needs, preset_words
 
 PROGRAMS = ["mutt", "neomutt"]
@@ -29,9 +30,10 @@ def test_it_shows_new_mail_by_itself(
     with Terminal([program, "-n", "-F", f"{home.path}/muttrc"], home.environ) as terminal:
         terminal.until_shown("Msgs:0")
         mailbox.deliver("once-and-here")
-        ring()
-        # The program draws only the parts of the screen that have changed.
-        terminal.until(lambda _: "New:1" in terminal.drawn, "the number of new messages")
+        with recorded(program, "Maildir of mbsync"):
+            ring()
+            # The program draws only the parts of the screen that have changed.
+            terminal.until(lambda _: "New:1" in terminal.drawn, "the number of new messages")
         terminal.until(lambda _: "once-and-here" in terminal.drawn, "the message")
 
 

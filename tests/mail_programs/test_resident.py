@@ -7,6 +7,7 @@ import pytest
 from harness.daemon import until
 from mail_programs.fetchers import FETCHERS, fetchmail, offlineimap
 from mail_programs.gate import Gate
+from mail_programs.results import record, recorded
 from mail_programs.support import (
     PRESETS,
     Agent,
@@ -32,8 +33,9 @@ def test_a_fetchmail_in_the_background_is_woken(
         assert subjects(folder) == ["first"]
         agent = run_agent("fetchmail-daemon")
         mailbox.deliver("second")
-        ring()
-        until(lambda: sorted(subjects(folder)) == ["first", "second"], "the second poll")
+        with recorded("fetchmail-daemon", "POP3"):
+            ring()
+            until(lambda: sorted(subjects(folder)) == ["first", "second"], "the second poll")
         agent.until_logged("event=output", "awakened")
         agent.until_logged("event=ran", "code=0")
 
@@ -95,6 +97,8 @@ def test_offlineimap_remembers_the_signal_that_comes_while_it_synchronizes(
         gate.let_go()
         until(lambda: sorted(subjects(folder)) == ["first", "second"], "the second turn")
         assert not any(home.path.rglob("*pid*"))
+    # Up to ten seconds if it had slept.
+    record("offlineimap-poke", PRESETS["offlineimap-poke"].verified, "IMAP", None)
 
 
 ASKS = {"mbsync": "PassCmd {}", "getmail": 'password_command = ("{}",)'}

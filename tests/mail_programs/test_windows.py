@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 from harness.daemon import until
 from harness.mailserver import HOST, PASSWORD
+from mail_programs.results import recorded
 from mail_programs.screen import screens
 from mail_programs.support import Agent, Home, Mailbox, needs, preset_words, subjects
 
@@ -80,8 +81,9 @@ def test_an_open_one_fetches_when_the_server_has_rung(
         del home.environ["DISPLAY"]  # a service has no DISPLAY
         agent = run_agent(program.name)
         mailbox.deliver("once")
-        ring()
-        until(lambda: subjects(inbox) == ["once"], "the message in its inbox")
+        with recorded(program.name, "POP3"):
+            ring()
+            until(lambda: subjects(inbox) == ["once"], "the message in its inbox")
         agent.until_logged("event=ran", "code=0")
 
 
