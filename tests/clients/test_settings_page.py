@@ -43,6 +43,16 @@ def call(function: str, *values: object) -> Any:
     return json.loads(str(ENGINE.eval(f"{{ const when = time => `at ${{time}}`; {told} }}")))
 
 
+CORE: Final = MiniRacer()
+for name in ("names", "settings", "link"):
+    CORE.eval((ADDON / "core" / f"{name}.js").read_text())
+
+
+def core(expression: str) -> Any:
+    """Evaluate an expression beside the part that runs in Thunderbird's main process."""
+    return json.loads(str(CORE.eval(f"JSON.stringify({expression})")))
+
+
 # The contract: schema.json says each code in words.
 
 
@@ -171,6 +181,14 @@ def test_a_reason_is_said_where_it_tells_more_than_the_state() -> None:
     assert said(None) is said("forbidden") is said("missing") is said("bad_path") is None
     assert said("too_long") == "Its reply was too long."
     assert said("no_such") == said("constructor") == "The reason is not known."
+
+
+def test_each_reason_of_the_connection_has_its_sentence_or_a_state_that_says_it() -> None:
+    for reason, state in core("[...STATES]"):
+        assert state in STATES
+        words = call("statusWords", status(state=state, reason=reason))["reason"]
+        assert (words is None) == (reason == state), reason
+        assert words is None or words["key"] != "reasonUnknown", reason
 
 
 def test_no_two_states_have_the_same_sentence() -> None:
@@ -347,10 +365,50 @@ def test_fields_become_settings() -> None:
     assert call("readFields", [["socket", ""]])["settings"] == {"socket": ""}
 
 
+def test_what_the_page_reads_is_what_the_add_on_accepts() -> None:
+    texts = [
+        ["socket", "/run/s"], ["settle", "1,5"], ["gap", "10"], ["names.server1", "work, anna"],
+    ]  # fmt: skip
+    read = call("readFields", texts)["settings"]
+    assert core(f"findProblems({json.dumps(read)}, [])") == {}
+    assert set(read) == set(core("FIELDS"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("field", ["settle", "gap"])
+def test_the_help_of_a_number_has_the_bounds_of_the_add_on(field: str, language: str) -> None:
+    text = MESSAGES[language][f"{field}Help"]["message"]
+    least, most = (int(number) * 1000 for number in re.findall(r"\d+", text))
+    for value, code in ((least - 1, True), (least, False), (most, False), (most + 1, True)):
+        assert bool(core(f"findProblems({{{field}: {value}}}, [])")) == code, value
+
+
 def test_a_field_that_cannot_be_read_has_its_problem() -> None:
     texts = [["settle", "soon"], ["gap", "1"], ["names.server1", "a b"], ["names.server2", "-x"]]
     problems = call("readFields", texts)["problems"]
     assert problems == {"settle": "not_a_number", "names.server2": "bad_name"}
+
+
+# The document
+
+
+DOCUMENT: Final = (ADDON.parent.parent / "docs" / "thunderbird.md").read_text()
+
+
+def test_the_document_explains_each_state_in_the_words_of_the_page() -> None:
+    headlines = [call("statusWords", status(state=state))["headline"]["key"] for state in STATES]
+    headlines += [call("statusWords", status(accounts=[account(state=state)]))["accounts"][0]
+                  ["state"]["key"] for state in ACCOUNT_STATES]  # fmt: skip
+    for key in headlines:
+        words = ENGLISH[key]["message"].replace("$TIME$", "...")
+        start = words if words in DOCUMENT else f"{words.partition(':')[0]}: ..."
+        assert f"| {start} |" in DOCUMENT, key
+
+
+def test_the_document_has_the_defaults() -> None:
+    for field, value in core("DEFAULTS").items():
+        shown = {"": "empty"}.get(value, f"{value} ms") if field != "names" else "`{}`"
+        assert f"| `extensions.mailbell.{field}` | {shown} |" in DOCUMENT
 
 
 # What a person without a mouse, or without sight, needs

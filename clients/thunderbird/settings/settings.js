@@ -67,6 +67,7 @@ function showAccounts(accounts) {
     table.tBodies[0].replaceChildren(...accounts.map(accountRow));
     table.hidden = !accounts.length;
     byId("no-accounts").hidden = Boolean(accounts.length);
+    byId("names-group").hidden = !accounts.length;
     byId("fetch").disabled = !accounts.length;
   }
 }
