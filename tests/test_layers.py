@@ -296,6 +296,7 @@ HOUSE: Final = (
             "_agent_file",
             "_install",
             "run",
+            "_here",
             "clients",
             "install",
             "uninstall",

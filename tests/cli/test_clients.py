@@ -13,6 +13,7 @@ from mailbell.agent.configuration import from_options
 from mailbell.agent.preset import Preset
 from mailbell.cli import _group, clients
 from mailbell.cli._agent_file import presets
+from mailbell.cli._here import look
 
 KNOWN = presets()
 
@@ -39,18 +40,79 @@ def test_the_table_has_every_client_in_80_columns(run: Run) -> None:
 
 @pytest.mark.usefixtures("nothing_installed")
 def test_what_is_missing_is_marked(run: Run) -> None:
-    assert "mbsync (missing)" in run("mailbell", "clients").stdout
-    assert "mbsync (missing)" in run("mailbell", "clients", "mbsync").stdout
+    lines = run("mailbell", "clients").stdout.splitlines()
+    at = lines[0].index("here")
+    here = {line.split()[0]: line[at:].rstrip() for line in lines if line[:1].strip()}
+    assert here["mbsync"] == here["thunderbird"] == "not installed"
+    assert here["outlook"] == ""  # it cannot be told
+    assert "busctl missing" in "\n".join(lines)
+    details = run("mailbell", "clients", "mbsync").stdout
+    assert "not installed: no mbsync in PATH" in details
+    assert "mbsync (missing)" in details
     record = json.loads(run("mailbell", "clients", "mbsync", "--json").stdout)
     assert record["missing"] == record["needs"] == ["mbsync"]
+    assert record["installed"] is False
+    outlook = json.loads(run("mailbell", "clients", "outlook", "--json").stdout)
+    assert (outlook["installed"], outlook["helper_in_place"], outlook["sources"]) == (None,) * 3
+
+
+def program(environment: dict[str, str], folder: Path, name: str) -> None:
+    (folder / name).write_text("#!/bin/sh\n")
+    (folder / name).chmod(0o755)
+    environment["PATH"] = str(folder)
 
 
 def test_what_is_there_is_not(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "mbsync").write_text("#!/bin/sh\n")
-    (tmp_path / "mbsync").chmod(0o755)
-    environment["PATH"] = str(tmp_path)
-    assert "missing" not in run("mailbell", "clients", "mbsync").stdout
-    assert json.loads(run("mailbell", "clients", "mbsync", "--json").stdout)["missing"] == []
+    program(environment, tmp_path, "mbsync")
+    details = run("mailbell", "clients", "mbsync").stdout
+    assert "missing" not in details
+    assert ["here", "installed"] in [line.split() for line in details.splitlines()]
+    record = json.loads(run("mailbell", "clients", "mbsync", "--json").stdout)
+    assert (record["missing"], record["installed"], record["helper_in_place"]) == ([], True, None)
+
+
+# In a home folder with such a name, only the stars of the pattern stand for others.
+@pytest.mark.parametrize("home", ["home", "h[o]me", "ho*e"])
+def test_a_helper_is_looked_for_in_each_of_its_places(
+    run: Run, environment: dict[str, str], tmp_path: Path, home: str
+) -> None:
+    program(environment, tmp_path, "thunderbird")
+    environment["HOME"] = str(tmp_path / home)
+    (tmp_path / "hooose").mkdir()
+    place = tmp_path / home / ".thunderbird/x1.default/extensions/thunderbird@mailbell.org.xpi"
+    wrong = tmp_path / "hoXe/.thunderbird/x1/extensions/thunderbird@mailbell.org.xpi"
+    for path in (place, wrong):
+        path.parent.mkdir(parents=True)
+    wrong.touch()
+
+    def asked() -> tuple[str, str, dict[str, Any]]:
+        record = json.loads(run("mailbell", "clients", "thunderbird", "--json").stdout)
+        details = run("mailbell", "clients", "thunderbird").stdout
+        return run("mailbell", "clients").stdout, details, record
+
+    table, details, record = asked()
+    assert "no helper" in table
+    assert "not in place" in details
+    assert (record["helper_in_place"], record["helper_path"]) == (False, None)
+    place.touch()
+    table, details, record = asked()
+    assert "helper in place" in table
+    assert "".join(str(place).split()) in "".join(details.split())
+    assert (record["helper_in_place"], record["helper_path"]) == (True, str(place))
+
+
+def test_without_a_home_folder_no_helper_is_looked_for_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "~")
+    assert look(KNOWN["thunderbird"]).helper is None
+
+
+def test_what_mailbell_carries_for_a_program_is_named(run: Run) -> None:
+    record = json.loads(run("mailbell", "clients", "thunderbird", "--json").stdout)
+    assert Path(record["sources"], "manifest.json").is_file()
+    details = run("mailbell", "clients", "thunderbird").stdout
+    assert "".join(record["sources"].split()) in "".join(details.split())
 
 
 def test_json_has_all_of_all(run: Run) -> None:
@@ -58,7 +120,10 @@ def test_json_has_all_of_all(run: Run) -> None:
     assert [record["name"] for record in records] == sorted(KNOWN)
     for record in records:
         preset = KNOWN[record["name"]]
-        assert set(record) == {*Preset.__struct_fields__, "missing"}
+        assert set(record) == {
+            *Preset.__struct_fields__, "missing", "installed", "helper_in_place", "helper_path",
+            "sources",
+        }  # fmt: skip
         assert record["missing"] == [name for name in preset.needs if shutil.which(name) is None]
         assert tuple(record["command"]) == preset.command
         assert record["ok_codes"] == sorted(preset.ok_codes)
@@ -100,6 +165,7 @@ ODD = Preset(
     name="odd", title="Odd", kind="poke", what="Does things to {account}", verified="nowhere",
     command=("odd", "a b", "{account}"), words="numbers", words_needed=True, lock="odd",
     then=("after", "it's"), ok_codes=frozenset({3}), only_rung=True, needs=("odd", "after"),
+    programs=("odd", "odder"), helper=("/nowhere/odd.so",),
 )  # fmt: skip
 
 
@@ -112,6 +178,8 @@ def test_odd_ones_are_told_in_full(
     assert lines[2:] == [
         "",
         "kind poke: tells a running program to fetch",
+        "here not installed: no odd or odder in PATH",
+        "helper not in place",
         "runs odd 'a b' '{account}'",
         "say mailbell run --client odd --account NAME -- WORD...",
         "words numbers",

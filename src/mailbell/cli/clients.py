@@ -1,7 +1,6 @@
 """`mailbell clients`: shows the mail programs that `mailbell run --client` knows."""
 
 import shlex
-import shutil
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
@@ -13,8 +12,10 @@ from rich.text import Text
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import presets
 from mailbell.cli._common import json_line, plain_table, show
+from mailbell.cli._here import Here, look
 from mailbell.cli.run import complete_client
 from mailbell.core.errors import UsageError
+from mailbell.core.escape import printable
 
 __all__ = ["command"]
 
@@ -25,26 +26,38 @@ _KINDS: Mapping[str, str] = {
 }
 
 
-def _missing(preset: Preset) -> list[str]:
-    return [program for program in preset.needs if shutil.which(program) is None]
+def _here(preset: Preset, here: Here) -> Text:
+    """Say what there is of a program, in few words."""
+    lines = []
+    if here.installed is not None:
+        lines.append(Text("installed") if here.installed else Text("not installed", style="dim"))
+    if preset.helper:
+        lines.append(Text("helper in place") if here.helper else Text("no helper", style="yellow"))
+    missing = set(here.missing) - set(preset.programs)
+    lines += [Text(f"{program} missing", style="yellow") for program in sorted(missing)]
+    return Text("\n").join(lines)
 
 
-def _needs(preset: Preset) -> Text:
+def _needs(preset: Preset, here: Here) -> Text:
     text = Text()
     for program in preset.needs:
         text.append("\n" if text else "")
         text.append(program)
-        if shutil.which(program) is None:
+        if program in here.missing:
             text.append(" (missing)", style="yellow")
     return text
 
 
 def _table(known: Mapping[str, Preset]) -> RenderableType:
-    table = plain_table("client", "kind", "what it does", "needs")
+    table = plain_table("client", "kind", "what it does", "here")
     for preset in known.values():
-        table.add_row(Text(preset.name, style="bold"), preset.kind, preset.what, _needs(preset))
+        name = Text(preset.name, style="bold")
+        table.add_row(name, preset.kind, preset.what, _here(preset, look(preset)))
     kinds = [Text(f"{kind:<5} {meaning}") for kind, meaning in _KINDS.items()]
-    more = Text("'mailbell clients NAME' shows the command and the usual mistakes")
+    more = Text(
+        "A helper is what mailbell adds to the program itself.\n"
+        "'mailbell clients NAME' shows the command and the usual mistakes"
+    )
     return Group(table, Text(), *kinds, Text(), more)
 
 
@@ -69,7 +82,9 @@ def _details(preset: Preset) -> RenderableType:
 
 
 def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
+    here = look(preset)
     yield "kind", f"{preset.kind}: {_KINDS[preset.kind]}"
+    yield from _found(preset, here)
     if preset.command:
         yield "runs", shlex.join((*preset.command, *preset.args))
         yield "say", _line(preset)
@@ -83,8 +98,19 @@ def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
         if preset.only_rung:
             yield "when", "for notifications only, not at the start, after sleep or as a poll"
     if preset.needs:
-        yield "needs", _needs(preset)
+        yield "needs", _needs(preset, here)
     yield "verified", preset.verified
+
+
+def _found(preset: Preset, here: Here) -> Iterator[tuple[str, RenderableType]]:
+    if here.installed is not None:
+        without = f"not installed: no {' or '.join(preset.programs)} in PATH"
+        yield "here", "installed" if here.installed else without
+    if preset.helper:
+        place = printable(here.helper) if here.helper else ""
+        yield "helper", place or Text("not in place", style="yellow")
+    if here.sources:
+        yield "sources", printable(here.sources)
 
 
 def _codes(preset: Preset) -> Iterator[tuple[str, str]]:
@@ -107,22 +133,35 @@ def _line(preset: Preset) -> str:
 def _record(preset: Preset) -> dict[str, object]:
     record = asdict(preset)
     codes = {key: sorted(record[key]) for key in ("ok_codes", "busy_codes")}
-    return record | codes | {"missing": _missing(preset)}
+    here = look(preset)
+    return (
+        record
+        | codes
+        | {
+            "missing": here.missing,
+            "installed": here.installed,
+            "helper_in_place": here.helper is not None if preset.helper else None,
+            "helper_path": here.helper,
+            "sources": here.sources,
+        }
+    )
 
 
 _EXAMPLES = """\b
 Examples:
   mailbell clients
   mailbell clients mbsync
-  mailbell clients --json | jq -r '.clients[] | select(.missing == []).name'"""
+  mailbell clients --json | jq -r '.clients[] | select(.installed).name'"""
 
 
 _HELP = """\
 Show the mail programs that 'mailbell run --client' knows, or one in detail.
 
-The details of a program are its command, the exit codes that are a success,
-the programs that it needs and whether they are installed, the usual mistakes,
-and the versions that it was tried with."""
+The table says whether each program is installed here, and whether the helper
+of mailbell is in place that some programs load. The details of a program are
+its command, the exit codes that are a success, the programs that it needs and
+whether they are installed, the usual mistakes, and the version that it was
+tried with."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES, short_help="Show which mail programs 'run' knows.")
