@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mailbell
-from mailbell.addon import xpi
+from mailbell.addon import place, xpi
 from mailbell.addon.sources import CLIENTS, read_sources
 from mailbell.addon.xpi import IDENTITY, build, is_packed
+from mailbell.cli._agent_file import presets
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = json.dumps({"manifest_version": 2, "name": "\u00e9", "version": "0"}).encode()
@@ -147,6 +148,11 @@ def test_thunderbird_finds_its_id_in_the_manifest() -> None:
     manifest = json.loads(archive.read("manifest.json"))
     assert manifest["browser_specific_settings"]["gecko"]["id"] == IDENTITY
     assert "META-INF/" not in " ".join(archive.namelist())
+
+
+def test_it_is_looked_for_where_it_is_put() -> None:
+    """`mailbell clients` finds what `mailbell install` has installed."""
+    assert f"{place.FOLDER}/{place.NAME}" in presets()["thunderbird"].helper
 
 
 def test_the_program_says_how_it_is_called(capfd: pytest.CaptureFixture[str]) -> None:
