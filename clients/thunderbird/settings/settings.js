@@ -194,7 +194,7 @@ function complain(problems) {
 
 async function fetchNow() {
   await mailbell.fetchNow();
-  announce("asked", i18n.getMessage("fetchAsked"));
+  announce("asked", i18n.getMessage(byId("offline").hidden ? "fetchAsked" : "accountOffline"));
   setTimeout(() => announce("asked", ""), ANNOUNCED);
 }
 
