@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -345,6 +346,20 @@ def test_a_limit_on_files_leaves_nothing(top: Path, folder: Path) -> None:
     error = child.run(limited).error
     assert isinstance(error, OperatingSystemError)
     assert str(error) == f"{folder / NAME}: File too large; make room there, and try again"
+    assert os.listdir(top) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_kill_leaves_no_half_and_nothing_that_is_not_removed_again(
+    top: Path, folder: Path, call: str
+) -> None:
+    def killed() -> None:
+        setattr(os, call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        install(DATA, quiet, dry=False, folder=str(folder))
+
+    assert child.run(killed).signal == signal.SIGKILL
+    assert not (folder / NAME).exists()
+    assert uninstall(quiet, dry=False, folder=str(folder))
     assert os.listdir(top) == []
 
 
