@@ -17,7 +17,7 @@ this.CatchUps = class CatchUps {
   constructor() {
     this._wanted = false;
     this._last = null;
-    this._short = 0; // connections in a row that did not last
+    this._taken = 0; // since the last connection that lasted
   }
 
   /**
@@ -26,7 +26,9 @@ this.CatchUps = class CatchUps {
    * @param {boolean} lasted - whether the one before it lasted, or there was none.
    */
   ask(lasted) {
-    this._short = lasted ? 0 : this._short + 1;
+    if (lasted) {
+      this._taken = 0;
+    }
     this._wanted = true;
   }
 
@@ -39,10 +41,11 @@ this.CatchUps = class CatchUps {
     if (!this._wanted) {
       return null;
     }
-    if (this._last === null || this._short == 0) {
+    if (this._taken == 0) {
       return -Infinity;
     }
-    return this._last + Math.max(gap, Math.min(gap * 2 ** Math.min(this._short, 20), CATCH_UP_MOST));
+    const wait = Math.min(gap * 2 ** Math.min(this._taken, 20), CATCH_UP_MOST);
+    return this._last + Math.max(gap, wait);
   }
 
   /** Tell whether to fetch everything now; each catch-up once. */
@@ -53,6 +56,7 @@ this.CatchUps = class CatchUps {
     }
     this._wanted = false;
     this._last = now;
+    this._taken += 1;
     return true;
   }
 };

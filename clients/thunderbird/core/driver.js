@@ -34,6 +34,7 @@ this.Driver = class Driver {
     this._connection = null;
     this._timer = null;
     this._statusTimer = null;
+    this._told = null; // what the watchers saw last
     this._stopped = false;
     this._engine = new Engine(settings, places, world.now(), world.wall());
     this._engine.setOffline(world.now(), offline);
@@ -77,8 +78,13 @@ this.Driver = class Driver {
     return this._updated().status();
   }
 
-  /** Call `watcher` with the status after changes, until the function that this returns is called. */
+  /**
+   * Call a function with the status after each change.
+   *
+   * @returns {function()} ends that.
+   */
   watch(watcher) {
+    this._told = JSON.stringify(this.status());
     this._watchers.add(watcher);
     return () => this._watchers.delete(watcher);
   }
@@ -178,6 +184,9 @@ this.Driver = class Driver {
     this._log(`fetch ${key}`);
     // In a turn of its own: the end may come at once, and `_go` is not entered twice.
     this._world.setTimeout(() => {
+      if (this._stopped) {
+        return;
+      }
       try {
         this._world.fetchAccount(key, done);
       } catch (error) {
@@ -196,7 +205,11 @@ this.Driver = class Driver {
       this._statusTimer = this._world.setTimeout(() => {
         this._statusTimer = null;
         const status = this.status();
-        this._watchers.forEach(watcher => watcher(status));
+        const text = JSON.stringify(status);
+        if (text != this._told) {
+          this._told = text;
+          this._watchers.forEach(watcher => watcher(status));
+        }
       }, STATUS_PAUSE);
     }
   }

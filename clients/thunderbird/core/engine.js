@@ -127,8 +127,8 @@ this.Engine = class Engine {
   /**
    * Return what to do now.
    *
-   * @returns {{connect: ?string, hangUp: boolean, fetches: {key: string, fetch: number}[]}} the path
-   *     to connect to, whether to close the connection, and which fetches to start.
+   * @returns {{connect: ?string, hangUp: boolean, fetches: object[]}} the path to connect to,
+   *     whether to close the connection, and the fetches to start, as Schedule gives them.
    */
   step(now, wall, random) {
     if (this._catchUps.take(now, this._timing.gap)) {

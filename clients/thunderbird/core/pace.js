@@ -83,7 +83,7 @@ this.Pace = class Pace {
    * Report the end of the fetch.
    *
    * @param {number} now - milliseconds.
-   * @param {boolean} ok - whether it succeeded. If not, another is tried later, also without a ring.
+   * @param {boolean} ok - whether it succeeded. If not, another is tried later without a ring.
    */
   ended(now, ok) {
     this._running = false;

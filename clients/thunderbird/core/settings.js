@@ -109,7 +109,8 @@ this.readSettings = function (stored) {
 };
 
 /**
- * Make the map of names for `chooseAccounts`. An account with an empty list is rung by its own name.
+ * Make the map of names for `chooseAccounts`. An empty list is left out: such an account is rung
+ * by its own name.
  *
  * @param {Object<string, string[]>} names - as in the settings.
  * @returns {Map<string, string[]>} the lists that have a name.

@@ -1,0 +1,256 @@
+"""The connection: which place, how long to wait for an answer, and what a failure means."""
+
+import itertools
+import json
+from typing import Any, Final
+
+import pytest
+from harness.v8 import loaded
+from hypothesis import given
+from hypothesis import strategies as st
+
+FIRST: Final = json.dumps({"parameters": {"cursor": {}}, "continues": True}) + "\0"
+RING: Final = FIRST.replace('"cursor"', '"notification": {"account": "work"}, "cursor"')
+PATIENCE: Final = 10_000
+
+RUN: Final = """(places, operations) => {
+  const link = new Link(places, 0);
+  let now = 0;
+  const seen = [];
+  const show = what => seen.push([now, what, link.state, link.reason, link.shown, link.lasted]);
+  const step = () => {
+    const what = link.step(now, 0);
+    if (what) { show(what == "connect" ? `connect ${link.path}` : what); }
+  };
+  step();
+  for (const [name, value] of operations) {
+    if (name == "wait") {
+      const end = now + value;
+      while (link.due !== null && link.due <= end) {
+        now = Math.max(now, link.due);
+        step();
+      }
+      now = end;
+    } else if (name == "move") {
+      link.move(value, now);
+    } else if (name == "hurry") {
+      link.hurry(now);
+    } else if (link.open) {
+      if (name == "bytes") {
+        const { connected, names, hangUp } = link.received(now, value, 0);
+        if (connected) { show("connected"); }
+        for (const each of names) { show(`rung ${each}`); }
+        if (hangUp) { show("hang up"); }
+      } else {
+        link.ended(now, 0, value);
+        show("ended");
+      }
+    }
+    step();
+  }
+  return { seen, due: link.due, open: link.open, state: link.state };
+}"""
+
+
+def run(*operations: tuple[str, Any], places: tuple[str, ...] = ("/a",)) -> dict[str, Any]:
+    found: dict[str, Any] = loaded()(RUN, places, operations)
+    return found
+
+
+def events(found: dict[str, Any]) -> list[tuple[int, str]]:
+    return [(entry[0], entry[1]) for entry in found["seen"]]
+
+
+def test_it_connects_at_once_and_then_listens_for_ever() -> None:
+    found = run(("wait", 5), ("bytes", FIRST), ("wait", 10**9), ("bytes", RING))
+    assert events(found) == [(0, "connect /a"), (5, "connected"), (10**9 + 5, "rung work")]
+    assert found["due"] is None
+
+
+def test_a_daemon_that_never_answers_is_hung_up_on() -> None:
+    """The prototype waited for ever."""
+    found = run(("wait", PATIENCE - 1))
+    assert events(found) == [(0, "connect /a")]
+    found = run(("wait", PATIENCE))
+    assert events(found)[-1] == (PATIENCE, "hang_up")
+    assert found["seen"][-1][2:4] == ["not_mailbelld", "no_answer"]
+
+
+def test_a_first_answer_that_comes_byte_by_byte_must_be_whole_in_time() -> None:
+    steps = [step for byte in FIRST for step in (("bytes", byte), ("wait", 300))]
+    assert events(run(*steps))[1] == (PATIENCE, "hang_up")
+    quick = [step for byte in FIRST for step in (("bytes", byte), ("wait", 100))]
+    assert events(run(*quick))[1] == (100 * (len(FIRST) - 1), "connected")
+
+
+def test_a_reply_that_never_ends_is_hung_up_on() -> None:
+    begun = [("wait", 5), ("bytes", FIRST), ("wait", 60_000), ("bytes", "{")]
+    drops = [step for _ in range(9) for step in (("wait", 1000), ("bytes", " "))]
+    found = run(*begun, *drops, ("wait", 1000))
+    assert events(found)[-1] == (70_005, "hang_up")
+    assert found["seen"][-1][2:4] == ["not_mailbelld", "unfinished"]
+    # Each reply has the time anew.
+    halves = [("bytes", RING[:9]), ("wait", 6000), ("bytes", RING[9:] + RING[:9])]
+    found = run(*begun[:2], *halves, ("wait", 6000), ("bytes", RING[9:]), ("wait", 10**6))
+    assert [what for _, what in events(found)[2:]] == ["rung work"] * 2
+    assert found["open"]
+
+
+STATES: Final = {
+    "forbidden": "forbidden", "missing": "missing", "refused": "deaf", "closed": "deaf",
+    "failed": "deaf",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "state"), STATES.items())
+def test_each_failure_has_its_state(reason: str, state: str) -> None:
+    found = run(("ended", reason))
+    assert found["seen"][-1][2:4] == [state, reason]
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "state", "reason"),
+    [
+        ("x" * 20_000, "not_mailbelld", "too_long"),
+        ("HTTP/1.1 400\0", "not_mailbelld", "not_json"),
+        ("{}\0", "not_mailbelld", "no_reply"),
+        (FIRST.replace("true", "false"), "not_mailbelld", "ended"),
+        (RING.replace("work", "a b"), "not_mailbelld", "bad_name"),
+        ('{"error":"a.B"}\0', "not_mailbelld", "other_error"),
+        ('{"error":"org.mailbell.Listener.TooFast"}\0', "deaf", "too_fast"),
+        ('{"error":"org.mailbell.Listener.TooManySubscribers"}\0', "deaf", "too_many_subscribers"),
+    ],
+)
+def test_each_wrong_answer_has_its_state(bytes_: str, state: str, reason: str) -> None:
+    for before in ([], [("bytes", FIRST)]):
+        found = run(*before, ("bytes", bytes_))
+        assert found["seen"][-1][1:4] == ["hang up", state, reason]
+        assert not found["open"]
+
+
+@pytest.mark.parametrize("path", ["run/s", "./s", "~/s", "\0", "/a\0b", "/" + "x" * 107, "s"])
+def test_a_path_that_cannot_be_is_said_and_not_tried(path: str) -> None:
+    """The prototype threw out of Thunderbird's start."""
+    found = run(("wait", 60_000), places=(path,))
+    assert found["seen"] == []
+    assert found["state"] == "bad_path"
+    assert found["due"] is not None
+
+
+def test_a_failure_stays_until_the_next_connection() -> None:
+    found = run(("ended", "missing"), ("wait", 75), ("bytes", FIRST), ("ended", "closed"))
+    assert [entry[1:4] for entry in found["seen"]] == [
+        ["connect /a", "connecting", None],
+        ["ended", "missing", "missing"],
+        ["connect /a", "missing", "missing"],
+        ["connected", "connected", None],
+        ["ended", "deaf", "closed"],
+    ]
+
+
+PLACES: Final = ("/a", "/b")
+
+
+def test_all_places_are_tried_one_after_the_other() -> None:
+    found = run(("ended", "missing"), ("bytes", FIRST), places=PLACES)
+    assert events(found)[-2:] == [(0, "connect /b"), (0, "connected")]
+    assert found["seen"][-1][4] == "/b"
+    again = run(("ended", "missing"), ("bytes", FIRST), ("ended", "closed"), ("wait", 75),
+                places=PLACES)  # fmt: skip
+    assert events(again)[-1] == (75, "connect /a")
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "reason", "shown"),
+    [
+        ("forbidden", "missing", "forbidden", "/a"),
+        ("missing", "forbidden", "forbidden", "/b"),
+        ("missing", "missing", "missing", "/a"),
+        ("missing", "refused", "refused", "/b"),
+        ("forbidden", "refused", "forbidden", "/a"),
+    ],
+)
+def test_of_two_failures_the_one_that_tells_more_is_shown(
+    one: str, two: str, reason: str, shown: str
+) -> None:
+    found = run(("ended", one), ("ended", two), places=PLACES)
+    assert found["seen"][-1][3:5] == [reason, shown]
+    # The next round begins anew.
+    found = run(("ended", one), ("ended", two), ("wait", 75), ("ended", "missing"),
+                ("ended", "missing"), places=PLACES)  # fmt: skip
+    assert found["seen"][-1][3:5] == ["missing", "/a"]
+
+
+def test_a_daemon_that_hangs_up_at_once_is_called_less_and_less_often() -> None:
+    """The prototype called it ten times a second for ever."""
+    steps = [("bytes", FIRST), ("ended", "closed"), ("wait", 10_000)] * 10
+    found = run(*steps)
+    # Without an answer meanwhile, the third step of each waits for more than one attempt.
+    assert [time for time, what in events(found) if what == "connected"] == [
+        10_000 * n for n in range(10)
+    ]
+    endless = """() => {
+      const link = new Link(["/a"], 0);
+      const calls = [];
+      for (let now = 0; now < 600000; now = Math.max(now + 1, link.due)) {
+        if (link.step(now, 0) == "connect") {
+          calls.push(now);
+          link.received(now, FIRST, 0);
+          link.ended(now, 0, "closed");
+        }
+      }
+      return calls;
+    }"""
+    calls = loaded()(endless.replace("FIRST", json.dumps(FIRST)))
+    assert len(calls) < 90
+    assert min(b - a for a, b in itertools.pairwise(calls[8:])) >= 7500
+
+
+def test_a_connection_that_lasted_begins_the_waits_anew() -> None:
+    short = [("bytes", FIRST), ("ended", "closed"), ("wait", 5000)]
+    lasted = [("bytes", FIRST), ("wait", PATIENCE), ("ended", "closed")]
+    found = run(*short, *lasted, ("wait", 75))
+    assert events(found)[-1][1] == "connect /a"
+    assert [entry[5] for entry in found["seen"] if entry[1] == "ended"] == [False, True]
+
+
+def test_a_failure_to_connect_says_nothing_of_the_connection_before() -> None:
+    lasted = [("bytes", FIRST), ("wait", PATIENCE), ("ended", "closed")]
+    found = run(*lasted, ("wait", 75), ("ended", "missing"))
+    assert found["seen"][-1][5] is True
+
+
+def test_hurry_and_another_place_connect_at_once() -> None:
+    failing = [("ended", "missing"), ("wait", 75)] * 6
+    assert events(run(*failing, ("hurry", None)))[-1][1] == "connect /a"
+    found = run(*failing, ("move", ["/z"]))
+    assert events(found)[-1][1] == "connect /z"
+    assert len(events(run(("hurry", None)))) == 1  # a connection that is open stays
+
+
+OPERATIONS: Final = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.sampled_from([0, 50, 100, 3000, 10_000, 40_000])),
+        st.tuples(st.just("bytes"), st.sampled_from([FIRST, RING, RING[:9], RING[9:], "{}\0", ""])),
+        st.tuples(st.just("ended"), st.sampled_from(["closed", "missing", "forbidden"])),
+        st.tuples(st.just("hurry"), st.none()),
+        st.tuples(st.just("move"), st.sampled_from([["/a"], ["/a", "/b"], ["c"]])),
+    ),
+    max_size=20,
+)
+
+
+@given(OPERATIONS)
+def test_it_never_rests_unless_it_is_connected(operations: list[tuple[str, Any]]) -> None:
+    found = run(*operations)
+    assert found["due"] is not None or found["state"] == "connected"
+    connected = [entry for entry in found["seen"] if entry[2] == "connected"]
+    assert all(entry[3] is None for entry in connected)
+    # Nothing rings before the first answer of its connection.
+    since_connect: list[str] = []
+    for entry in found["seen"]:
+        if entry[1].startswith("connect "):
+            since_connect = []
+        elif entry[1].startswith("rung"):
+            assert "connected" in since_connect
+        since_connect.append(entry[1])
