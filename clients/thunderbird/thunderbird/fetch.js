@@ -27,17 +27,16 @@ function inboxOf(server) {
   return server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox);
 }
 
-/** IMAP. performBiff does all that polling does, but tells no one of its end. */
+/** IMAP. performBiff would do the same, but tells no one of its end. */
 function fetchImap(server, done) {
-  server.performBiff(null);
   const inbox = inboxOf(server);
   if (!inbox) {
+    server.performBiff(null);
     done("ok"); // the first fetch of a new account finds out which folders there are
     return;
   }
-  // The selection of the inbox waits until that is done. It also looks once more, because
-  // performBiff does nothing while the inbox is busy.
-  MailServices.imap.selectFolder(inbox, urlListener(done), null);
+  server.performingBiff = true; // polling says so too: it decides about the alert for new mail
+  inbox.getNewMessages(null, urlListener(done));
 }
 
 /** POP3. performBiff only counts unless "Automatically download new messages" is set. */
