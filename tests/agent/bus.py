@@ -13,7 +13,15 @@ from typing import Any, Self
 
 import pytest
 from harness.sender import PATIENCE
-from jeepney import DBusAddress, HeaderFields, Message, message_bus, new_signal
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    Message,
+    MessageType,
+    message_bus,
+    new_method_return,
+    new_signal,
+)
 from jeepney.io.blocking import open_dbus_connection
 from jeepney.wrappers import unwrap_msg
 
@@ -101,6 +109,17 @@ class Peer:
         # loop; the second answer is of a later turn.
         for _ in range(2):
             self._ask(message_bus.GetId())
+
+    def tell_properties(self) -> None:
+        """Answer the next call, which asks for all properties, with none.
+
+        A client of GLib hears no signal before it has that answer.
+        """
+        while True:
+            message = self._connection.receive(timeout=PATIENCE)
+            if message.header.message_type is MessageType.method_call:
+                self._connection.send(new_method_return(message, "a{sv}", ({},)))
+                return
 
     def written(self, message: Message, to: str) -> bytes:
         """The bytes of a message to another connection."""

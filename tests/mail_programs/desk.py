@@ -1,0 +1,138 @@
+"""A desk with Thunderbird: its machine, a mail server that cannot push, a mailbelld, accounts."""
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from cli.support import words
+from harness.daemon import until
+from harness.machine import Machine, machine
+from harness.sender import PATIENCE
+from mail_programs.post import Bell, Post, posts
+from mail_programs.profile import Account
+from mail_programs.thunderbird import OWNER, Thunderbird, thunderbirds
+
+__all__ = ["DEBIAN_12", "DEBIAN_12_OLDER", "DEBIAN_13", "Desk", "Version", "desks", "until_has",
+           "until_quiet"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Version:
+    """Which Thunderbird.
+
+    Attributes:
+        debian: what the results say of it.
+        packages: what has it.
+        suite: the Debian that is unpacked for it; "-": this host's own.
+    """
+
+    debian: str
+    packages: Sequence[str]
+    suite: str = "-"
+
+
+DEBIAN_12: Final = Version("Debian 12", ["thunderbird=1:153.*"])
+DEBIAN_12_OLDER: Final = Version("Debian 12", ["thunderbird=1:140.*"])
+DEBIAN_13: Final = Version(
+    "Debian 13", ["thunderbird", "passwd", "util-linux", "python3"], "trixie"
+)
+
+_FASTER: Final = {"extensions.mailbell.gap": 1000, "extensions.mailbell.log": True}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """All that stands on it; Thunderbird does not run yet.
+
+    Attributes:
+        machine: where Thunderbird is installed.
+        addon: the .xpi.
+        debian: what the results say.
+        post: the mail server.
+        bell: mailbelld, which does not run yet.
+        imap: an account, which mailbelld calls `work`.
+        pop3: an account, which mailbelld calls `club`.
+    """
+
+    machine: Machine
+    addon: Path
+    debian: str
+    post: Post
+    bell: Bell
+    imap: Account
+    pop3: Account
+
+    @property
+    def both(self) -> tuple[Account, Account]:
+        """The two accounts."""
+        return self.imap, self.pop3
+
+    @contextmanager
+    def thunderbird(
+        self,
+        *more: Account,
+        environ: Mapping[str, str] | None = None,
+    ) -> Iterator[Thunderbird]:
+        """Run Thunderbird until the end of the block, with further accounts."""
+        with thunderbirds(
+            self.machine, self.addon, [*self.both, *more],
+            environ={"MAILBELL_SOCKET": str(self.bell.path), **(environ or {})},
+            preferences=_FASTER,
+        ) as program:  # fmt: skip
+            yield program
+
+    def deliver(self, subject: str, *accounts: Account) -> None:
+        """Deliver a message to each account."""
+        for account in accounts:
+            self.post.deliver(subject, account.user)
+
+    def asked(self) -> dict[str, int]:
+        """How often each account was looked at, by the kind of account."""
+        return {one.kind: self.post.asked(one.kind, one.user) for one in self.both}
+
+
+def until_has(thunderbird: Thunderbird, subject: str, *accounts: Account) -> None:
+    """Wait for a message in the own stores of accounts."""
+    for account in accounts:
+        until(partial(thunderbird.has, account, subject), f"{subject} in {account.name}")
+
+
+def until_quiet(thunderbird: Thunderbird, *accounts: Account) -> Any:
+    """Wait until nothing is fetched and nothing waits to be, and return the status."""
+    keys = {account.key for account in accounts}
+    found: list[Any] = []
+
+    def quiet() -> bool:
+        found[:] = [thunderbird.status()]
+        states = [one["state"] for one in found[0]["accounts"] if one["key"] in keys]
+        return len(states) == len(keys) and not {"waiting", "fetching"} & set(states)
+
+    until(quiet, "the end of all fetches")
+    return found[0]
+
+
+@contextmanager
+def desks(version: Version) -> Iterator[Desk]:
+    """Set up a desk until the end of the block."""
+    with machine(
+        "Thunderbird", version.packages, programs=["/usr/bin/thunderbird"], host=None,
+        suite=version.suite, stage="programs",
+    ) as its, posts() as post:  # fmt: skip
+        its.user(OWNER, "--groups", "users")
+        addon = its.shared / "mailbell.xpi"
+        line = words("mailbell", "install", "--thunderbird", "--file", str(addon))
+        subprocess.run(line, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+        bell = Bell(its.shared / "mailbelld")
+        accounts = (
+            Account("server1", "work", "imap", "wanda", post.server.imap),
+            Account("server2", "club", "pop3", "conny", post.server.pop3),
+        )
+        post.watch(accounts[0].user)
+        try:
+            yield Desk(its, addon, version.debian, post, bell, *accounts)
+        finally:
+            bell.stop()

@@ -1,0 +1,180 @@
+"""Thunderbird and the add-on: mail is there soon after the ring, and nothing is fetched twice."""
+
+from collections.abc import Iterator
+from itertools import count
+from time import monotonic
+
+import pytest
+from agent.bus import LOGIND, Bus, Peer
+from agent.bus import started as buses
+from harness.daemon import until
+from mail_programs.desk import DEBIAN_12, Desk, desks, until_has, until_quiet
+from mail_programs.results import record
+from mail_programs.thunderbird import Thunderbird
+
+SOON = 3.0  # seconds from the ring to the message
+_NUMBERS = count(1)
+
+# Thunderbird is not run by the user who runs the bus.
+_EVERYBODY = '<policy context="default"><allow user="*"/></policy>'
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    with desks(DEBIAN_12) as desk:
+        desk.bell.start()
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def bus(desk: Desk) -> Iterator[Bus]:
+    folder = desk.machine.shared / "bus"
+    folder.mkdir()
+    folder.chmod(0o755)
+    with buses(folder, _EVERYBODY, command=desk.machine.beside) as bus:
+        yield bus
+
+
+@pytest.fixture(scope="module")
+def logind(bus: Bus) -> Iterator[Peer]:
+    with Peer(bus, LOGIND) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def running(desk: Desk, bus: Bus, logind: Peer) -> Iterator[Thunderbird]:
+    with desk.thunderbird(environ={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}) as thunderbird:
+        logind.tell_properties()
+        yield thunderbird
+
+
+@pytest.fixture
+def thunderbird(desk: Desk, running: Thunderbird) -> Thunderbird:
+    """Connected, and with nothing to do."""
+    running.until_state("connected")
+    until_quiet(running, *desk.both)
+    return running
+
+
+@pytest.fixture
+def subject() -> str:
+    return f"message-{next(_NUMBERS)}"
+
+
+def looked(desk: Desk, before: dict[str, int]) -> dict[str, int]:
+    """How often each account was looked at since then."""
+    return {kind: times - before[kind] for kind, times in desk.asked().items()}
+
+
+@pytest.mark.parametrize("kind", ["imap", "pop3"])
+def test_a_message_is_there_soon_after_the_ring(
+    desk: Desk, thunderbird: Thunderbird, subject: str, kind: str
+) -> None:
+    (account,) = (one for one in desk.both if one.kind == kind)
+    desk.deliver(subject, account)
+    assert not thunderbird.has(account, subject)
+    begun = monotonic()
+    desk.bell.ring(account.name)
+    until_has(thunderbird, subject, account)
+    seconds = monotonic() - begun
+    record("thunderbird", f"{desk.debian}, {thunderbird.version()}", kind.upper(), seconds)
+    assert seconds < SOON
+
+
+def test_the_account_that_rang_is_fetched_and_no_other(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    before = desk.asked()
+    desk.deliver(subject, *desk.both)
+    desk.bell.ring("club")
+    until_has(thunderbird, subject, desk.pop3)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before) == {"imap": 0, "pop3": 1}
+    assert not thunderbird.has(desk.imap, subject)
+    desk.bell.ring("work")
+    until_has(thunderbird, subject, desk.imap)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before) == {"imap": 1, "pop3": 1}
+
+
+def test_an_account_that_nobody_has_fetches_all(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    desk.deliver(subject, *desk.both)
+    desk.bell.ring("other")
+    until_has(thunderbird, subject, *desk.both)
+
+
+def test_the_user_says_which_accounts_ring_which(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    before = desk.asked()
+    thunderbird.set(names={desk.imap.key: ["other"]})
+    try:
+        desk.deliver(subject, *desk.both)
+        desk.bell.ring("other")
+        until_has(thunderbird, subject, desk.imap)
+        until_quiet(thunderbird, *desk.both)
+        assert looked(desk, before) == {"imap": 1, "pop3": 0}
+    finally:
+        thunderbird.set(names={})
+
+
+def test_what_came_while_mailbelld_restarted_is_fetched_once(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    before = desk.asked()
+    desk.bell.stop()
+    desk.deliver(subject, *desk.both)
+    desk.bell.start()
+    until_has(thunderbird, subject, *desk.both)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before) == {"imap": 1, "pop3": 1}
+
+
+def test_what_came_while_mailbelld_was_away_is_fetched_once(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    """The add-on has waited longer and longer between its attempts by then."""
+    before = desk.asked()
+    desk.bell.stop()
+    until(lambda: thunderbird.status()["state"] in {"deaf", "missing"}, "the end of mailbelld")
+    desk.deliver(f"{subject}-early", *desk.both)
+    desk.deliver(f"{subject}-late", *desk.both)
+    desk.bell.start()
+    for late in ("early", "late"):
+        until_has(thunderbird, f"{subject}-{late}", *desk.both)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before) == {"imap": 1, "pop3": 1}
+
+
+def test_a_ring_while_offline_is_not_forgotten(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    before, opened = desk.asked(), desk.post.opened(desk.imap.user)
+    thunderbird.run("Services.io.offline = true;")
+    rings = thunderbird.status()["rings"]
+    try:
+        desk.deliver(subject, *desk.both)
+        desk.bell.ring("other")
+        until(lambda: thunderbird.status()["rings"] > rings, "a notification")
+        assert thunderbird.status()["offline"]
+        assert looked(desk, before) == {"imap": 0, "pop3": 0}
+    finally:
+        thunderbird.run("Services.io.offline = false;")
+    until_has(thunderbird, subject, *desk.both)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before)["pop3"] == 1
+    assert desk.post.opened(desk.imap.user) == opened + 1
+
+
+def test_after_sleep_all_is_fetched_once(
+    desk: Desk, thunderbird: Thunderbird, logind: Peer, subject: str
+) -> None:
+    before = desk.asked()
+    logind.sleep()
+    desk.deliver(subject, *desk.both)
+    logind.wake()
+    until_has(thunderbird, subject, *desk.both)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before)["pop3"] == 1
