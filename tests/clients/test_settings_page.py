@@ -277,6 +277,12 @@ def test_what_is_shown_is_one_line_of_bounded_length(text: str) -> None:
     assert len(shown.encode("utf-16-le", "surrogatepass")) <= 2 * 513
 
 
+def test_a_text_that_is_too_long_is_cut() -> None:
+    assert call("shown", "a" * 512) == "a" * 512
+    assert call("shown", "a" * 100_000) == "a" * 512 + "\u2026"
+    assert call("shown", None) == ""
+
+
 # Times and settings
 
 DAY: Final = 86_400_000
