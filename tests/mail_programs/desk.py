@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from cli.support import words
@@ -50,7 +49,6 @@ class Desk:
 
     Attributes:
         machine: where Thunderbird is installed.
-        addon: the .xpi.
         debian: what the results say.
         post: the mail server.
         bell: mailbelld, which does not run yet.
@@ -59,7 +57,6 @@ class Desk:
     """
 
     machine: Machine
-    addon: Path
     debian: str
     post: Post
     bell: Bell
@@ -79,7 +76,7 @@ class Desk:
     ) -> Iterator[Thunderbird]:
         """Run Thunderbird until the end of the block, with further accounts."""
         with thunderbirds(
-            self.machine, self.addon, [*self.both, *more],
+            self.machine, [*self.both, *more],
             environ={"MAILBELL_SOCKET": str(self.bell.path), **(environ or {})},
             preferences=_FASTER,
         ) as program:  # fmt: skip
@@ -115,6 +112,14 @@ def until_quiet(thunderbird: Thunderbird, *accounts: Account) -> Any:
     return found[0]
 
 
+def mailbell(machine: Machine, *arguments: str) -> None:
+    """Run `mailbell` of this host as root of the machine, whose /usr/share it sees."""
+    root = machine.beside[-1]
+    script = 'mount --bind "$0/usr/share" /usr/share && exec "$@"'
+    line = [*machine.beside, "sh", "-c", script, root, *words("mailbell", *arguments)]
+    subprocess.run(line, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+
+
 @contextmanager
 def desks(version: Version) -> Iterator[Desk]:
     """Set up a desk until the end of the block."""
@@ -123,9 +128,7 @@ def desks(version: Version) -> Iterator[Desk]:
         suite=version.suite, stage="programs",
     ) as its, posts() as post:  # fmt: skip
         its.user(OWNER, "--groups", "users")
-        addon = its.shared / "mailbell.xpi"
-        line = words("mailbell", "install", "--thunderbird", "--file", str(addon))
-        subprocess.run(line, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+        mailbell(its, "install", "--thunderbird")
         bell = Bell(its.shared / "mailbelld")
         accounts = (
             Account("server1", "work", "imap", "wanda", post.server.imap),
@@ -133,6 +136,8 @@ def desks(version: Version) -> Iterator[Desk]:
         )
         post.watch(accounts[0].user)
         try:
-            yield Desk(its, addon, version.debian, post, bell, *accounts)
+            yield Desk(its, version.debian, post, bell, *accounts)
         finally:
             bell.stop()
+        mailbell(its, "uninstall", "--thunderbird")
+        assert not its.path("/usr/share/mozilla").exists()

@@ -22,9 +22,6 @@ ADDON: Final = "thunderbird@mailbell.org"
 OWNER: Final = "anna"
 """The ordinary user of the machine that runs Thunderbird."""
 
-PLACE: Final = f"/usr/share/mozilla/extensions/{{3550f703-e582-4d05-9a08-453d09bdfdc6}}/{ADDON}.xpi"
-"""Thunderbird looks here for add-ons for everybody."""
-
 _PROGRAM: Final = "/usr/lib/thunderbird/thunderbird"
 
 # The file of an account's inbox. It is not always INBOX or Inbox.
@@ -129,7 +126,6 @@ def _text(path: Path) -> str:
 @contextmanager
 def thunderbirds(
     machine: Machine,
-    addon: Path,
     accounts: Sequence[Account],
     *,
     environ: Mapping[str, str] | None = None,
@@ -138,8 +134,7 @@ def thunderbirds(
     """Run Thunderbird until the end of the block, with a new profile.
 
     Args:
-        machine: with Thunderbird and the user.
-        addon: the .xpi.
+        machine: with Thunderbird, the user, and the add-on for all users.
         accounts: of mail.
         environ: added to its environment.
         preferences: added to those of the profile.
@@ -150,7 +145,6 @@ def thunderbirds(
     for path in (home, folder, home / "run"):
         path.mkdir(mode=0o700)
         shutil.chown(path, *machine.ids(OWNER))
-    machine.install(addon, PLACE, 0o644)
     profile.make(machine, OWNER, str(folder), accounts, preferences or {})
     own = {
         "HOME": home, "XDG_RUNTIME_DIR": home / "run", "LC_ALL": "C.UTF-8",
