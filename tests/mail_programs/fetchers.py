@@ -33,23 +33,30 @@ def getmail(
     mailbox: Mailbox,
     password: str = f"password = {PASSWORD}",
     *,
+    mbox: str = "",
     gate: Gate | None = None,
 ) -> Path:
-    """Configure the program; return the folder of the mail.
+    """Configure the program; return the folder of the mail, or the mbox.
 
     Args:
         home: the home of the person.
         mailbox: the mailbox to fetch from.
         password: the setting with the password.
-        gate: receives the mail; None: the mail goes into a Maildir.
+        mbox: the name of the mbox in the home that the mail goes into; "": it goes into a Maildir.
+        gate: receives the mail instead.
     """
-    folder = home.maildir("Mail")
-    destination = f"type = Maildir\npath = {folder}/"
+    if mbox:
+        folder = home.write(mbox, "", 0o660)
+        destination = f"type = Mboxrd\npath = {folder}"
+    else:
+        folder = home.maildir("Mail")
+        destination = f"type = Maildir\npath = {folder}/"
     if os.getuid() == 0:
         # getmail refuses to deliver as root, so another user delivers.
         destination += "\nuser = nobody"
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, NOBODY, NOBODY)
+        for path in (folder, *folder.glob("*")):
+            # Nobody's group may write into an mbox: bsd-mailx reads only what its user owns.
+            os.chown(path, 0 if mbox else NOBODY, NOBODY)
     if gate is not None:
         folder = gate.folder
         destination = f"type = MDA_external\npath = {gate.program}\nallow_root_commands = true"
