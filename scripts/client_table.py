@@ -107,7 +107,7 @@ def _line(preset: Preset, figures: list[Row]) -> str:
         preset.kind,
         preset.what,
         "; ".join([preset.verified, *others]),
-        "; ".join(_times(figures)),
+        "<br>".join(_times(figures)),
         ", ".join(dict.fromkeys(_test(row["test"]) for row in figures)),
     )
     return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |\n"
@@ -117,13 +117,13 @@ def _times(figures: list[Row]) -> Iterator[str]:
     """Yield the times of each version. The version is named if there are several."""
     versions = dict.fromkeys(row["version"] for row in figures)
     for version in versions:
-        times = ", ".join(
-            f"{row['way']} {row['seconds']} s"
+        times = "; ".join(
+            f"{row['way']}: {row['seconds']} s"
             for row in figures
             if row["version"] == version and row["seconds"] is not None
         )
         if times:
-            yield f"{version}: {times}" if len(versions) > 1 else times
+            yield f"{version}<br>{times}" if len(versions) > 1 else times
 
 
 def _test(name: str) -> str:
