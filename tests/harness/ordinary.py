@@ -12,7 +12,7 @@ from harness.sender import PATIENCE
 
 import mailbell
 
-__all__ = ["NOBODY", "as_nobody", "let_in"]
+__all__ = ["NOBODY", "as_nobody", "as_user", "let_in"]
 
 # uid and gid of the user "nobody", which owns no file.
 NOBODY: Final = 65534
@@ -53,9 +53,21 @@ def as_nobody(hold: Path, *options: str) -> list[str]:
         The beginning of a command line. The test is skipped, with the reason,
         where the machine does not let us do this.
     """
+    return as_user(hold, NOBODY, NOBODY, *options)
+
+
+def as_user(hold: Path, uid: int, gid: int, *options: str) -> list[str]:
+    """Return the same for a user with another number.
+
+    Args:
+        hold: as for `as_nobody`.
+        uid: the user.
+        gid: the user's only group.
+        options: as for `as_nobody`.
+    """
     command = [
         *_view(hold),
-        "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+        "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups",
         *(options or ["--bounding-set=-all"]),
     ]  # fmt: skip
     if shutil.which("setpriv") is None:
@@ -65,7 +77,7 @@ def as_nobody(hold: Path, *options: str) -> list[str]:
         capture_output=True, text=True, check=False, timeout=PATIENCE, cwd="/",
     )  # fmt: skip
     if done.returncode:
-        pytest.skip(f"no program can be run as nobody here: {done.stderr.strip()}")
+        pytest.skip(f"no program can be run as an ordinary user here: {done.stderr.strip()}")
     return command
 
 

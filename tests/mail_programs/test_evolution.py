@@ -1,0 +1,330 @@
+"""Evolution with its module of mailbell, and without it, as an ordinary user has it."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+from cli.support import words
+from harness.daemon import Daemon, configuration, started, until
+from harness.machine import Machine, machine
+from harness.mailserver import MailServer, message
+from harness.ordinary import as_user
+from harness.sender import PATIENCE
+from mail_programs.evolution import (
+    BUILDS,
+    NAME,
+    PACKAGES,
+    USER,
+    Account,
+    HeldServer,
+    Session,
+    build,
+    held_servers,
+    sessions,
+)  # fmt: skip
+from mail_programs.results import record
+from mail_programs.support import PRESETS, Agent, agents
+
+PRESET = PRESETS["evolution"]
+PROGRAMS = ("/usr/bin/evolution", "/usr/include/evolution/mail/mail-send-recv.h")
+# An address that is rung is an account of mailbell's.
+RUNG = {"work": "127.0.0.2", "club": "127.0.0.3", "unknown": "127.0.0.4"}
+CALLS = 500
+# A connection that sends calls, half of them by name, and reads no answer before the last one's.
+FLOOD = f"""
+import sys
+from jeepney import DBusAddress, new_method_call
+from jeepney.io.blocking import open_dbus_connection
+
+to = DBusAddress("/org/gnome/Evolution", "{NAME}", "org.gtk.Actions")
+actions = [("mailbell-fetch", []), ("mailbell-fetch-account", [("s", "club")])]
+with open_dbus_connection("SESSION") as bus:
+    for number in range(int(sys.argv[1])):
+        bus.send(new_method_call(to, "Activate", "sava{{sv}}", (*actions[number % 2], {{}})))
+    bus.send_and_get_reply(new_method_call(to, "List"), timeout={PATIENCE})
+"""
+MBOX_LINE = "From berta@example.org Mon Mar  2 10:00:00 2026"
+STRICT = "CFLAGS=-O2 -Werror"
+ANALYZED = "CFLAGS=-O2 -Werror -fanalyzer"
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Machine]:
+    """A machine with Evolution and what builds its module."""
+    with machine("Evolution", PACKAGES, programs=PROGRAMS, host=None, stage="programs") as desk:
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def held(server: MailServer) -> Iterator[HeldServer]:
+    with held_servers(server.pop3) as held:
+        yield held
+
+
+@pytest.fixture(scope="module")
+def accounts(server: MailServer, held: HeldServer) -> dict[str, Account]:
+    """One account by IMAP, one by POP3, one by POP3 from a server that can be closed."""
+    found = (
+        Account("Work", "imapx", "evolution-imap", server.imap),
+        Account("Club", "pop", "evolution-pop3", server.pop3),
+        Account("Slow", "pop", "evolution-slow", held.port),
+    )
+    return {account.name.lower(): account for account in found}
+
+
+@pytest.fixture(scope="module")
+def session(desk: Machine, server: MailServer, accounts: dict[str, Account]) -> Iterator[Session]:
+    """A session in which Evolution is open, has the module, and has fetched once."""
+    build(desk, "install", STRICT)
+    for account in accounts.values():
+        server.deliver(f"first-{account.name}", account.user)
+    with sessions(desk, server, "anna", [*accounts.values()]) as session, session.evolution():
+        for account in accounts.values():
+            session.until_has(f"first-{account.name}")
+        yield session
+
+
+@pytest.fixture(scope="module")
+def bell(desk: Machine) -> Iterator[Daemon]:
+    """A mailbelld that knows the accounts by the address that is rung."""
+    folder = desk.shared / "mailbelld"
+    folder.mkdir(mode=0o755)
+    named = "".join(
+        f'[[account]]\nname = "{name}"\naddresses = ["{address}"]\n'
+        for name, address in RUNG.items()
+    )
+    more = f'mode = "0666"\n[limits]\nrate = "1000/s"\nburst = 1000\n{named}'
+    toml = configuration(folder, tcp=[f"{address}:0" for address in RUNG.values()], more=more)
+    with started(folder, toml) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def ring(bell: Daemon) -> Callable[[str], float]:
+    """Rings for an account as a mail server does; returns when, in seconds."""
+    ends = {name: "{}:{}".format(*bell.endpoint(host=host)) for name, host in RUNG.items()}
+
+    def ring(name: str) -> float:
+        begun = time.monotonic()
+        subprocess.run(words("mailbell", "send", ends[name]), check=True, timeout=PATIENCE)
+        return begun
+
+    return ring
+
+
+@pytest.fixture
+def person(desk: Machine, empty_path: Path) -> list[str]:
+    """What to run a program of this host through, so that it is the person's."""
+    desk.user(USER)
+    return [*desk.beside, *as_user(empty_path, *desk.ids(USER))]
+
+
+@pytest.fixture
+def run_agent(bell: Daemon, person: list[str]) -> Iterator[Callable[..., Agent]]:
+    """Starts the person's `mailbell run` with the preset."""
+    with ExitStack() as stack:
+        yield lambda session, *line: stack.enter_context(
+            agents(session.home, bell.path, ["--client", "evolution", *line], through=person)
+        )
+
+
+def action(session: Session, *words: str) -> int:
+    """Call an action as the preset does; return the exit code."""
+    return session.code(*PRESET.command, *(words or PRESET.args))
+
+
+def by_name(name: str) -> tuple[str, str]:
+    """The words that the preset's text names, for an account."""
+    words = ("mailbell-fetch-account", "'{account}'")
+    assert f"args = [{', '.join(json.dumps(word) for word in words)}]" in PRESET.setup
+    return words[0], words[1].replace("{account}", name)
+
+
+def test_it_builds_without_a_warning(desk: Machine) -> None:
+    assert "module-mailbell.so" in build(desk, "clean", "all", ANALYZED)
+
+
+def test_it_builds_without_a_warning_on_debian_13() -> None:
+    packages = [*BUILDS, "pkgconf-bin"]
+    with machine("Evolution 3.56", packages, programs=(), host=None, suite="trixie",
+                 stage="programs") as other:  # fmt: skip
+        assert "module-mailbell.so" in build(other, "all", ANALYZED)
+        assert other.run("pkg-config", "--modversion", "evolution-shell-3.0").startswith("3.56.")
+
+
+def test_its_actions_are_on_the_bus(session: Session) -> None:
+    listed = session.call("List")
+    assert "'mailbell-fetch'" in listed
+    assert "'mailbell-fetch-account'" in listed
+
+
+@pytest.mark.parametrize(("way", "name"), [("IMAP", "work"), ("POP3", "club")])
+def test_mail_is_there_two_seconds_after_the_server_has_rung(
+    way: str, name: str, session: Session, accounts: dict[str, Account],
+    run_agent: Callable[..., Agent], ring: Callable[[str], float],
+) -> None:  # fmt: skip
+    agent = run_agent(session, "--settle=1s")  # which is the default
+    fastest = math.inf
+    for attempt in range(3):  # another program of this machine may delay one
+        session.server.deliver(f"{way}-{attempt}", accounts[name].user)
+        begun = ring("unknown")  # whichever it is, all accounts are fetched
+        session.until_has(f"{way}-{attempt}")
+        fastest = min(fastest, time.monotonic() - begun)
+        if fastest < 2:
+            break
+    record("evolution", PRESET.verified, way, fastest)
+    assert fastest < 2
+    agent.until_logged("event=ran", "code=0")
+
+
+def test_an_account_that_is_rung_by_name_is_fetched_alone(
+    session: Session, accounts: dict[str, Account], run_agent: Callable[..., Agent],
+    ring: Callable[[str], float],
+) -> None:  # fmt: skip
+    named = [f"--account={name}" for name in RUNG]
+    run_agent(session, *named, "--", *by_name("{account}"))
+    for name in ("work", "club"):
+        session.server.deliver(f"alone-{name}", accounts[name].user)
+    before = session.logins(accounts["slow"])
+    ring("club")  # in Evolution it is "Club"
+    session.until_has("alone-club")
+    assert not session.has("alone-work")
+    ring("work")
+    session.until_has("alone-work")
+    assert session.logins(accounts["slow"]) == before
+    # No account of Evolution has this name, so it may be any of them.
+    for name in ("work", "club"):
+        session.server.deliver(f"any-{name}", accounts[name].user)
+    ring("unknown")
+    for name in ("work", "club"):
+        session.until_has(f"any-{name}")
+
+
+def test_a_ring_during_a_fetch_is_not_lost_and_holds_up_no_other_account(
+    session: Session, accounts: dict[str, Account], held: HeldServer
+) -> None:
+    slow, club = accounts["slow"], accounts["club"]
+    held.open.clear()
+    session.server.deliver("begun", slow.user)
+    assert action(session, *by_name("slow")) == 0
+    until(held.asked.is_set, "the fetch that goes on")
+    # What comes now is not in the list that Evolution has got from the server.
+    session.server.deliver("meanwhile", slow.user)
+    assert action(session, *by_name("slow")) == 0
+    for number in range(3):
+        session.server.deliver(f"beside-{number}", club.user)
+        assert action(session, *by_name("club")) == 0
+        session.until_has(f"beside-{number}")
+    assert not session.has("begun")
+    held.open.set()
+    session.until_has("begun")
+    session.until_has("meanwhile")
+
+
+def test_a_flood_makes_few_fetches(
+    session: Session, accounts: dict[str, Account], person: list[str]
+) -> None:
+    club = accounts["club"]
+    before, begun = session.logins(club), time.monotonic()
+    flood = [*person, sys.executable, "-c", FLOOD, str(CALLS)]
+    subprocess.run(flood, env=session.home.environ, check=True, timeout=PATIENCE, cwd="/")
+    session.server.deliver("after-the-flood", club.user)
+    assert action(session) == 0
+    session.until_has("after-the-flood")
+    # Two a second at most, and one more at each end.
+    assert session.logins(club) - before <= 2 * (time.monotonic() - begun) + 2
+
+
+# GVariant Text Format: a long name, control characters, none at all, and not ASCII.
+HOSTILE = ["a" * 100_000, r"\u0001\n\u001b[2J%s%n\u202e", "", r"\U0001f514"]
+WRONG = ["[]", "[<7>]", "[<['a']>]", "[<'a'>, <'b'>]", "[<@ms nothing>]"]
+
+
+def test_a_bad_name_does_no_harm(session: Session, accounts: dict[str, Account]) -> None:
+    for name in HOSTILE:
+        assert session.call("Activate", "mailbell-fetch-account", f"[<'{name}'>]", "{}") == "()\n"
+    for argument in WRONG:
+        session.call("Activate", "mailbell-fetch-account", argument, "{}", check=False)
+    assert action(session, "mailbell-fetch", "'a'") == 1
+    assert action(session, "mailbell-fetch-account") == 1
+    session.server.deliver("after-bad-names", accounts["work"].user)
+    assert action(session, *by_name("work")) == 0
+    session.until_has("after-bad-names")
+
+
+def test_one_that_is_not_open_stays_so(
+    desk: Machine, server: MailServer, run_agent: Callable[..., Agent],
+    ring: Callable[[str], float],
+) -> None:  # fmt: skip
+    with sessions(desk, server, "closed", []) as session:
+        assert action(session) == 1
+        assert action(session, *by_name("work")) == 1
+        agent = run_agent(session)
+        ring("work")
+        agent.until_logged("event=ran", "code=1")
+        assert not session.on_bus()
+        assert NAME not in session.run(
+            "gdbus", "call", "--session", "--dest", "org.freedesktop.DBus", "--object-path",
+            "/org/freedesktop/DBus", "--method", "org.freedesktop.DBus.ListActivatableNames",
+        )  # fmt: skip
+
+
+def test_without_the_module_it_fails_and_a_spool_file_is_noticed(
+    desk: Machine, server: MailServer, run_agent: Callable[..., Agent],
+    ring: Callable[[str], float],
+) -> None:  # fmt: skip
+    build(desk, "uninstall")
+    assert not list(desk.path("/usr/lib/evolution/modules").glob("*mailbell*"))
+    files = [desk.shared / "plain" / name for name in ("listens", "deaf")]
+    listens, deaf = accounts = (
+        Account("Listens", "spool", path=str(files[0])),
+        Account("Deaf", "spool", path=str(files[1]), listens="false"),
+    )
+    with sessions(desk, server, "plain", accounts) as session:
+        put_into(session, files, "message-0")
+        with session.evolution():
+            agent = run_agent(session)
+            ring("work")
+            agent.until_logged("event=ran", "code=1")
+            agent.until_logged("Unknown action")
+            # After its start Evolution looks at all files for some seconds. Then only the
+            # account that listens goes on: the other one misses what is three messages old.
+            longest = 0.0
+            for number in range(1, 30):
+                begun = time.monotonic()
+                put_into(session, files, f"message-{number}.")
+                until(partial(session.has, f"message-{number}.", listens), f"message {number}")
+                longest = max(longest, time.monotonic() - begun)
+                if number > 3 and not session.has(f"message-{number - 3}.", deaf):
+                    break
+            else:
+                pytest.fail("the account that does not listen has noticed all messages")
+            record("evolution", PRESET.verified, "mbox spool without the module", longest)
+
+
+def put_into(session: Session, files: list[Path], subject: str) -> None:
+    """Add a message to mbox files as a fetcher of the person does."""
+    text = f"{MBOX_LINE}\n{message(subject)}\n"
+    session.run("tee", "-a", *map(str, files), stdin=text)
+
+
+def test_one_that_is_offline_fetches_nothing_and_survives(
+    desk: Machine, server: MailServer, accounts: dict[str, Account]
+) -> None:
+    club = accounts["club"]
+    with sessions(desk, server, "offline", [club]) as session:
+        # The module of this person alone, which needs no root.
+        build(desk, "install", f"MODULES={session.home.path}/.local/lib/evolution/modules", STRICT)
+        session.home.environ["EDS_EXTRA_PREFIXES"] = f"{session.home.path}/.local"
+        with session.evolution("--offline"):
+            before = session.logins(club)
+            for words in (PRESET.args, by_name("club"), by_name("unknown")):
+                assert action(session, *words) == 0
+            assert session.logins(club) == before
