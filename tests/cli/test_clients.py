@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cli.support import Run
+from msgspec.structs import replace
 
 from mailbell.agent.configuration import from_options
 from mailbell.agent.preset import Preset
@@ -71,33 +72,50 @@ def test_what_is_there_is_not(run: Run, environment: dict[str, str], tmp_path: P
     assert (record["missing"], record["installed"], record["helper_in_place"]) == ([], True, None)
 
 
+ADDON = ".thunderbird/x1.default/extensions/thunderbird@mailbell.org.xpi"
+# Without the places of the machine, where it may be installed.
+LOADS = replace(
+    KNOWN["thunderbird"],
+    helper=tuple(path for path in KNOWN["thunderbird"].helper if path.startswith("~/")),
+)
+
+
 # In a home folder with such a name, only the stars of the pattern stand for others.
 @pytest.mark.parametrize("home", ["home", "h[o]me", "ho*e"])
 def test_a_helper_is_looked_for_in_each_of_its_places(
-    run: Run, environment: dict[str, str], tmp_path: Path, home: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
 ) -> None:
-    program(environment, tmp_path, "thunderbird")
-    environment["HOME"] = str(tmp_path / home)
-    (tmp_path / "hooose").mkdir()
-    place = tmp_path / home / ".thunderbird/x1.default/extensions/thunderbird@mailbell.org.xpi"
-    wrong = tmp_path / "hoXe/.thunderbird/x1/extensions/thunderbird@mailbell.org.xpi"
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    place, wrong = tmp_path / home / ADDON, tmp_path / "hoXe" / ADDON
     for path in (place, wrong):
         path.parent.mkdir(parents=True)
     wrong.touch()
-
-    def asked() -> tuple[str, str, dict[str, Any]]:
-        record = json.loads(run("mailbell", "clients", "thunderbird", "--json").stdout)
-        details = run("mailbell", "clients", "thunderbird").stdout
-        return run("mailbell", "clients").stdout, details, record
-
-    table, details, record = asked()
-    assert "no helper" in table
-    assert "not in place" in details
-    assert (record["helper_in_place"], record["helper_path"]) == (False, None)
+    assert look(LOADS).helper is None
     place.touch()
-    table, details, record = asked()
-    assert "helper in place" in table
-    assert "".join(str(place).split()) in "".join(details.split())
+    assert look(LOADS).helper == str(place)
+
+
+def test_a_helper_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(clients, "presets", lambda: {"thunderbird": LOADS})
+
+    def told(*words: str) -> str:
+        assert _group.run(["clients", *words]) == 0
+        return capsys.readouterr().out
+
+    assert "no helper" in told()
+    assert "not in place" in told("thunderbird")
+    record = json.loads(told("thunderbird", "--json"))
+    assert (record["helper_in_place"], record["helper_path"]) == (False, None)
+    place = tmp_path / ADDON
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert "helper in place" in told()
+    assert f" {place}" in told("thunderbird")
+    record = json.loads(told("thunderbird", "--json"))
     assert (record["helper_in_place"], record["helper_path"]) == (True, str(place))
 
 
@@ -105,7 +123,7 @@ def test_without_a_home_folder_no_helper_is_looked_for_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", "~")
-    assert look(KNOWN["thunderbird"]).helper is None
+    assert look(LOADS).helper is None
 
 
 def test_what_mailbell_carries_for_a_program_is_named(run: Run) -> None:
