@@ -35,6 +35,7 @@ function load(extension) {
     Services.scriptloader.loadSubScriptWithOptions(extension.rootURI.resolve(part), {
       target,
       allowUnsafeURL: true,
+      ignoreCache: true, // an add-on that was replaced is loaded anew
     });
   }
   return target;
@@ -89,6 +90,7 @@ this.mailbell = class extends ExtensionCommon.ExtensionAPI {
   onShutdown() {
     this.unwatch?.forEach(unwatch => unwatch());
     this.driver?.stop();
+    this.parts?.forgetFetches();
   }
 
   getAPI(context) {

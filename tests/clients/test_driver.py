@@ -246,6 +246,33 @@ def test_what_fetches_everything_does_it_once(event: tuple[Any, ...]) -> None:
     assert [key for _, key in fetches(found)[2:]] == ["server1", "server2"]
 
 
+def test_online_again_everything_is_fetched_after_the_usual_quiet() -> None:
+    away = [("ended", "missing"), ("advance", 60_000)]  # no daemon, so no catch-up of its own
+    found = play(*away, ("offline", False), ("advance", 1000), answer=None, offline=True)
+    (begun,) = {time for time, _ in fetches(found)}
+    assert begun == 61_000
+    assert [key for _, key in fetches(found)] == ["server1", "server2"]
+    assert fetches(play(*away, ("offline", False), ("advance", 1000), answer=None)) == []
+
+
+@pytest.mark.parametrize("bytes_", ["x\0", "x" * 20_000, "{}\0"])
+def test_a_daemon_that_says_something_else_is_hung_up_on_at_once(bytes_: str) -> None:
+    found = play(*READY, ("bytes", bytes_), ("bytes", ring("work")), ("advance", 50))
+    assert [entry for entry in found["seen"] if entry[1] == "close"] == [[NOW, "close", "/s"]]
+    assert len(fetches(found)) == 2
+
+
+def test_the_log_says_why_a_connection_ended() -> None:
+    assert "connection ended: closed: because\\x07" in lines(play(*READY, ("ended", "closed")))
+
+
+def test_the_log_says_each_new_reason_once() -> None:
+    lost = [*READY, ("answer", None), ("ended", "closed"), ("advance", 100), ("ended", "refused")]
+    again = [("advance", 200), ("ended", "refused")]
+    said = [line for line in lines(play(*lost, *again)) if line.startswith("deaf")]
+    assert said == ["deaf closed /s", "deaf refused /s"]
+
+
 def test_after_sleep_mailbelld_is_called_at_once() -> None:
     lost = [*READY, ("answer", None), ("ended", "closed")]
     failing = [step for _ in range(20) for step in (("advance", 11_000), ("ended", "missing"))]

@@ -78,6 +78,15 @@ def test_every_file_is_loaded_and_uses_only_files_before_it() -> None:
         Script(*core_files()[: number + 1])
 
 
+def test_no_two_files_use_a_name_for_two_things() -> None:
+    """They share one scope, where the later function would silently replace the earlier one."""
+    texts = [(ADDON / part).read_text() for part in parts()]
+    declared = re.compile(r"(?m)^(?:const|let|var|function|class) (\w+)|^this\.(\w+) =")
+    names = [one or other for text in texts for one, other in declared.findall(text)]
+    assert len(names) > 40
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
 def test_nothing_becomes_code_or_markup(path: Path) -> None:
     forbidden = re.compile(r"\b(eval|Function|innerHTML|outerHTML|insertAdjacentHTML|Sandbox)\b")

@@ -27,7 +27,9 @@ RUN: Final = """(timing, operations) => {
     } else if (name == "ring") {
       pace.ring(now);
     } else if (pace.fetching) {
-      if (name == "ended") { pace.ended(now, value); } else { pace.refused(); }
+      if (name == "ended") { pace.ended(now, value); }
+      if (name == "refused") { pace.refused(); }
+      if (name == "busy") { pace.interrupted(now); }
     }
     step();
   }
@@ -95,6 +97,8 @@ class Model:
                     self.end(ok=value)
                 else:
                     self.running = False
+                    if name == "busy":
+                        self.rings.append(self.now)
             self.look()
 
 
@@ -109,7 +113,7 @@ OPERATIONS: Final = st.lists(
         st.tuples(st.just("wait"), ticks(12)),
         st.tuples(st.just("wait"), st.one_of(ticks(12), ticks(130), ticks(700))),
         st.tuples(st.just("ended"), st.booleans()),
-        st.tuples(st.just("refused"), st.none()),
+        st.tuples(st.sampled_from(["refused", "busy"]), st.none()),
     ),
     max_size=30,
 )

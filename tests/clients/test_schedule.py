@@ -114,8 +114,17 @@ def test_states_of_an_account() -> None:
     assert state(*rung, ("ended", ["a", "failed"])) == "failed"
     assert state(*rung, ("ended", ["a", "failed"]), rung[0]) == "failed"  # until it succeeds
     assert state(*rung, ("ended", ["a", "failed"]), rung[0], ("wait", 10**5)) == "fetching"
+    assert state(*rung, ("ended", ["a", "busy"])) == "waiting"
+    assert state(*rung, ("ended", ["a", "failed"]), *rung, ("ended", ["a", "busy"])) == "failed"
     assert state(*rung, ("ended", ["a", "no_password"])) == "no_password"
     assert state(*rung, ("ended", ["a", "no_password"]), ("wait", 10**9)) == "no_password"
+
+
+def test_a_fetch_that_found_the_inbox_busy_is_made_again_after_the_gap() -> None:
+    busy = [BOTH, ("ring", ["a"]), ("wait", 1000), ("ended", ["a", "busy"])]
+    found = run(*busy, ("wait", 60_000), ("ended", ["a", "ok"]), ("wait", 10**7))
+    assert found["seen"] == [[1000, "a"], [11_000, "a"]]
+    assert found["a"]["state"] == "idle"
 
 
 def test_accounts_come_and_go() -> None:
@@ -141,7 +150,9 @@ def test_a_new_setting_counts_for_all_at_once() -> None:
             st.tuples(st.just("wait"), st.sampled_from([0, 500, 1000, 9000, 400_000])),
             st.tuples(
                 st.just("ended"),
-                st.tuples(st.sampled_from("ab"), st.sampled_from(["ok", "failed", "no_password"])),
+                st.tuples(
+                    st.sampled_from("ab"), st.sampled_from(["ok", "busy", "failed", "no_password"])
+                ),
             ),
             st.tuples(st.just("offline"), st.booleans()),
         ),

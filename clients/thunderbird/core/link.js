@@ -154,7 +154,6 @@ this.Link = class Link {
       this.lasted = lived >= this._backoff.longest;
     }
     this._since = null;
-    this._answered = false;
     if (this._worst === null || ORDER.indexOf(reason) < ORDER.indexOf(this._worst.reason)) {
       this._worst = { reason, path: this.path };
     }
@@ -171,7 +170,6 @@ this.Link = class Link {
 
   _restart(now) {
     this._since = null;
-    this._answered = false;
     this._begin(now);
   }
 

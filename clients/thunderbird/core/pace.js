@@ -95,6 +95,12 @@ this.Pace = class Pace {
     this.failures += 1;
   }
 
+  /** Report that the fetch did not take place: another is wanted. That is no failure. */
+  interrupted(now) {
+    this._running = false;
+    this.ring(now);
+  }
+
   /** Report that no fetch was possible without a person, who alone can change that. */
   refused() {
     this._running = false;

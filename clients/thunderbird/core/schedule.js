@@ -82,7 +82,7 @@ this.Schedule = class Schedule {
    * @param {number} wall - what a clock on the wall shows, in milliseconds since 1970.
    * @param {string} key - the account.
    * @param {number} fetch - what `step` gave.
-   * @param {string} result - ok, failed or no_password.
+   * @param {string} result - ok, busy (another one is needed soon), failed or no_password.
    */
   ended(now, wall, key, fetch, result) {
     const entry = this._entries.get(key);
@@ -90,6 +90,10 @@ this.Schedule = class Schedule {
       return;
     }
     entry.fetch = null;
+    if (result == "busy") {
+      entry.pace.interrupted(now);
+      return;
+    }
     entry.result = result;
     if (result == "no_password") {
       entry.pace.refused();

@@ -14,11 +14,11 @@ this.listAccounts = function () {
     .map(server => ({ key: server.key, name: server.prettyName, type: server.type }));
 };
 
-/** Make a listener that calls `done` once, with whether all went well. */
-function urlListener(done) {
+/** Make a listener that calls `done` with whether all went well. */
+function urlListener(done, onStart = () => {}) {
   return {
     QueryInterface: ChromeUtils.generateQI(["nsIUrlListener"]),
-    OnStartRunningUrl() {},
+    OnStartRunningUrl: onStart,
     OnStopRunningUrl: (url, status) => done(Components.isSuccessCode(status) ? "ok" : "failed"),
   };
 }
@@ -36,12 +36,27 @@ function fetchImap(server, done) {
     return;
   }
   server.performingBiff = true; // polling says so too: it decides about the alert for new mail
-  inbox.getNewMessages(null, urlListener(done));
+  // While Thunderbird looks into the inbox already, it starts nothing, and tells of the end of
+  // that look. It may have been too early for the mail that rang.
+  let started = false;
+  const ended = result => done(started ? result : "busy");
+  inbox.getNewMessages(null, urlListener(ended, () => (started = true)));
 }
 
 /** POP3. performBiff only counts unless "Automatically download new messages" is set. */
 function fetchPop3(server, done) {
   server.getNewMessages(server.rootFolder, null, urlListener(done));
+}
+
+// The listener of each account whose fetch has not ended, by key.
+const waiting = new Map();
+
+function stopWaiting(key) {
+  const listener = waiting.get(key);
+  if (listener) {
+    waiting.delete(key);
+    MailServices.mailSession.RemoveFolderListener(listener);
+  }
 }
 
 /** EWS and what else there may be. The event FolderLoaded of the inbox is the end. */
@@ -52,18 +67,25 @@ function fetchOther(server, done) {
     done("ok");
     return;
   }
+  stopWaiting(server.key); // the fetch before was given up
   const listener = {
     QueryInterface: ChromeUtils.generateQI(["nsIFolderListener"]),
     onFolderEvent(folder, event) {
       if (folder == inbox && event == "FolderLoaded") {
-        MailServices.mailSession.RemoveFolderListener(listener);
+        stopWaiting(server.key);
         done("ok");
       }
     },
   };
+  waiting.set(server.key, listener);
   MailServices.mailSession.AddFolderListener(listener, Ci.nsIFolderListener.event);
   server.performBiff(null);
 }
+
+/** Forget the fetches that have not ended: the add-on ends. */
+this.forgetFetches = function () {
+  [...waiting.keys()].forEach(stopWaiting);
+};
 
 const WAYS = new Map([
   ["imap", fetchImap],
@@ -74,8 +96,8 @@ const WAYS = new Map([
  * Fetch the mail of an account.
  *
  * @param {string} key - the account's server.
- * @param {function(string)} done - called once at the end with ok, failed or no_password, perhaps
- *     before this returns; perhaps never.
+ * @param {function(string)} done - called once at the end with ok, busy, failed or no_password,
+ *     perhaps before this returns; perhaps never.
  */
 this.fetchAccount = function (key, done) {
   let told = false;
