@@ -189,7 +189,7 @@ def link_to_open_folder(top: Path) -> str:
 
 def link_to_nothing(top: Path) -> str:
     (top / "mozilla").symlink_to("nothing")
-    return f"{top}/mozilla: it is no folder"
+    return f"{top}/mozilla is no folder; move it away"
 
 
 def link_in_a_circle(top: Path) -> str:
@@ -199,7 +199,7 @@ def link_in_a_circle(top: Path) -> str:
 
 def file_on_the_way(top: Path) -> str:
     (top / "mozilla").write_text("theirs")
-    return f"{top}/mozilla: it is no folder"
+    return f"{top}/mozilla is no folder; move it away"
 
 
 ATTACKS = [open_folder, open_innermost, folder_of_another, link_of_another, link_to_open_folder,
@@ -268,7 +268,7 @@ def test_a_folder_that_comes_meanwhile_is_not_taken_over(top: Path, folder: Path
             folder.mkdir(parents=True)
             folder.chmod(0o777)
 
-    with pytest.raises(OperatingSystemError, match="File exists; move it away"):
+    with pytest.raises(OperatingSystemError, match="File exists; another program has made it"):
         install(DATA, meanwhile, dry=False, folder=str(folder))
     assert list(tree(top)) == [".", *WAYS[1:]]
 
@@ -282,6 +282,22 @@ def test_a_folder_that_is_opened_meanwhile_is_not_used(top: Path, folder: Path) 
     with pytest.raises(ConfigurationError, match="other users may write to"):
         install(DATA, meanwhile, dry=False, folder=str(folder))
     assert os.listdir(folder) == []
+
+
+def test_one_that_fails_leaves_the_mark_for_one_that_comes_meanwhile(
+    top: Path, folder: Path
+) -> None:
+    """Two at once: the first makes the outermost folder, and the other one all else."""
+
+    def fails() -> None:
+        with place._made([str(top / "mozilla")]):
+            install(DATA, quiet, dry=False, folder=str(folder))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert uninstall(quiet, dry=False, folder=str(folder))
+    assert os.listdir(top) == []
 
 
 # --- what fails in the middle --------------------------------------------------------------

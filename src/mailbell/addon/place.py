@@ -104,14 +104,13 @@ def uninstall(say: Say, *, dry: bool, folder: str = FOLDER) -> bool:
     gone = set(ours)
     for each in marked:
         gone.add(os.path.join(each, MARK))
-        if {os.path.join(each, name) for name in os.listdir(each)} <= gone:
-            say(f"remove {each}")
+        others = {os.path.join(each, name) for name in os.listdir(each)} - gone
+        say(f"keep {each}, which others use" if others else f"remove {each}")
+        if not others:
             gone.add(each)
-        else:
-            say(f"keep {each}, which others use")
         if not dry:
             with _explained(each):
-                _remove_folder(each)
+                os.unlink(os.path.join(each, MARK)) if others else _remove_made(each)
     return True
 
 
@@ -192,7 +191,7 @@ def _missing(folder: str) -> list[str]:
     missing = []
     while not os.path.isdir(folder):
         if os.path.lexists(folder):
-            raise FileExistsError(errno.EEXIST, "it is no folder", folder)
+            raise ConfigurationError(f"{folder} is no folder", "move it away, and try again")
         missing.append(folder)
         folder = os.path.dirname(folder)
     return missing[::-1]
@@ -207,14 +206,29 @@ def _made(folders: list[str]) -> Iterator[None]:
             os.mkdir(each, _FOLDER_MODE)
             made.append(each)
             os.chmod(each, _FOLDER_MODE)  # whatever the umask is
-            os.close(os.open(os.path.join(each, MARK), os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE))
+            _mark(each)
         yield
     except BaseException:
         for each in reversed(made):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(each, MARK))
             with suppress(OSError):
-                os.rmdir(each)
+                _remove_made(each)
+        raise
+
+
+def _mark(folder: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    os.close(os.open(os.path.join(folder, MARK), flags, _MODE))
+
+
+def _remove_made(folder: str) -> None:
+    """Remove a folder that was made for the add-on. If it cannot be removed, it keeps its mark."""
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, MARK))
+    try:
+        os.rmdir(folder)
+    except OSError:
+        with suppress(OSError):
+            _mark(folder)
         raise
 
 
@@ -233,20 +247,6 @@ def _marked(folder: str) -> Iterator[str]:
         folder = os.path.dirname(folder)
 
 
-def _remove_folder(folder: str) -> None:
-    """Remove a folder that was made for the add-on, unless there is something else in it now."""
-    mark = os.path.join(folder, MARK)
-    os.unlink(mark)
-    try:
-        os.rmdir(folder)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:
-            return
-        with suppress(OSError):  # another attempt finds the folder by its mark
-            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE))
-        raise
-
-
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
     """Turn an error of the system into one that says what to do."""
@@ -263,7 +263,7 @@ def _remedy(error: OSError) -> str:
     if error.errno == errno.EROFS:
         return "make the file system writable, and try again"
     if isinstance(error, FileExistsError):
-        return "move it away, and try again"
+        return "another program has made it meanwhile: try again"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "choose a folder that exists"
     return "run it as a user who may change that folder"
