@@ -66,14 +66,21 @@ def merged(kept: Iterable[Row], run: Iterable[Row]) -> list[Row]:
         run: the figures of the run.
 
     Returns:
-        For each preset and way, the rows of the run if it has any: for each version the median.
-        The others stay.
+        For each preset, way and version of the run, the median. It renews what the same test has
+        said of that way, also of another version, and what was tried by hand. The others stay.
     """
+    run = list(run)
     new: dict[tuple[str, str, str], list[Row]] = {}
     for row in run:
         new.setdefault((row["preset"], row["way"], row["version"]), []).append(row)
-    renewed = {(preset, way) for preset, way, _ in new}
-    found = [row for row in kept if (row["preset"], row["way"]) not in renewed]
+    renewed = {(row["preset"], row["way"], row["test"]) for row in run}
+    renewed |= {(row["preset"], row["way"], "") for row in run}
+    found = [
+        row
+        for row in kept
+        if (row["preset"], row["way"], row["test"]) not in renewed
+        and (row["preset"], row["way"], row["version"]) not in new
+    ]
     for same in new.values():
         figures = [row["seconds"] for row in same if row["seconds"] is not None]
         found.append(same[-1] | {"seconds": round(median(figures), 2) if figures else None})

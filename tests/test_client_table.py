@@ -22,12 +22,22 @@ def row(way: str, seconds: float | None, version: str = TRIED, **more: str) -> A
     return {"preset": "mutt", "version": version, "way": way, "seconds": seconds, **test, **more}
 
 
-def test_a_run_renews_the_ways_that_it_has_tried() -> None:
-    kept = [row("IMAP", 1.0), row("POP3", 2.0), row("POP3", 2.0, "Debian 13, mutt 3")]
+def test_a_run_renews_what_the_same_tests_have_said() -> None:
+    other = row("POP3", 2.0, "Debian 13, mutt 3", test="other")
+    kept = [row("IMAP", 1.0), row("POP3", 2.0), row("POP3", 2.0, "Debian 11, mutt 1"), other]
+    assert merged(kept, [row("POP3", 4.0)]) == [row("IMAP", 1.0), row("POP3", 4.0), other]
+    assert merged(kept, []) == sorted(kept, key=lambda row: (row["way"], row["version"]))
+
+
+def test_a_run_says_the_median() -> None:
     run = [row("POP3", 4.0, test="a"), row("POP3", 3.0, test="b"), row("POP3", 8.0, test="c")]
-    assert merged(kept, run) == [row("IMAP", 1.0), row("POP3", 4.0, test="c")]
-    assert merged(kept, []) == kept
+    assert merged([row("POP3", 1.0)], run) == [row("POP3", 4.0, test="c")]
     assert merged([], [row("IMAP", None)]) == [row("IMAP", None)]
+
+
+def test_what_was_tried_by_hand_is_renewed_by_a_test() -> None:
+    by_hand = [row("IMAP", 1.0, "Debian 11, mutt 1", test=""), row("POP3", 2.0, test="")]
+    assert merged(by_hand, [row("IMAP", 3.0)]) == [row("IMAP", 3.0), by_hand[1]]
 
 
 def test_the_table_has_a_line_for_each_preset() -> None:
