@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from cli.support import words
@@ -13,10 +14,20 @@ from harness.machine import Machine, machine
 from harness.sender import PATIENCE
 from mail_programs.post import Bell, Post, posts
 from mail_programs.profile import Account
+from mail_programs.results import record
 from mail_programs.thunderbird import OWNER, Thunderbird, thunderbirds
 
-__all__ = ["DEBIAN_12", "DEBIAN_12_OLDER", "DEBIAN_13", "Desk", "Version", "desks", "until_has",
-           "until_quiet"]  # fmt: skip
+__all__ = [
+    "DEBIAN_12",
+    "DEBIAN_12_OLDER",
+    "DEBIAN_13",
+    "SOON",
+    "Desk",
+    "Version",
+    "desks",
+    "until_has",
+    "until_quiet",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,9 @@ DEBIAN_12_OLDER: Final = Version("Debian 12", ["thunderbird=1:140.*"])
 DEBIAN_13: Final = Version(
     "Debian 13", ["thunderbird", "passwd", "util-linux", "python3"], "trixie"
 )
+
+SOON: Final = 3.0
+"""Seconds from the ring to the message."""
 
 _FASTER: Final = {"extensions.mailbell.gap": 1000, "extensions.mailbell.log": True}
 
@@ -86,6 +100,20 @@ class Desk:
         """Deliver a message to each account."""
         for account in accounts:
             self.post.deliver(subject, account.user)
+
+    def seconds_to_message(self, thunderbird: Thunderbird, account: Account, subject: str) -> float:
+        """Deliver a message, ring for its account, and return how long the message then takes."""
+        self.deliver(subject, account)
+        assert not thunderbird.has(account, subject)
+        begun = monotonic()
+        self.bell.ring(account.name)
+        until_has(thunderbird, subject, account)
+        return monotonic() - begun
+
+    def note(self, thunderbird: Thunderbird, account: Account, seconds: float) -> None:
+        """Have a time from the ring to the message in the documents."""
+        version = f"{self.debian}, {thunderbird.version()}"
+        record("thunderbird", version, account.kind.upper(), seconds)
 
     def asked(self) -> dict[str, int]:
         """How often each account was looked at, by the kind of account."""

@@ -78,7 +78,7 @@ class Marionette:
             What it returns, as JSON can say it.
         """
         body = f"const args = arguments; return (async () => {{ {script} }})();"
-        words = {"script": body, "args": list(args), "sandbox": "system", "newSandbox": True}
+        words = {"script": body, "args": list(args), "sandbox": "system", "newSandbox": False}
         return self.call("WebDriver:ExecuteScript", words)["value"]
 
     def _read(self) -> Any:

@@ -87,6 +87,7 @@ class Account:
         kind: `imap` or `pop3`.
         user: at the mail server.
         port: of the mail server, on loopback.
+        has_password: whether Thunderbird knows the password.
     """
 
     key: str
@@ -94,6 +95,7 @@ class Account:
     kind: str
     user: str
     port: int
+    has_password: bool = True
 
 
 def make(
@@ -117,7 +119,7 @@ def make(
         f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in preferences.items()
     )
     machine.write(f"{folder}/prefs.js", text, owner=owner)
-    logins = [f"{_SCHEMES[one.kind]}://{HOST} {one.user}" for one in accounts]
+    logins = [f"{_SCHEMES[one.kind]}://{HOST} {one.user}" for one in accounts if one.has_password]
     # Thunderbird's own libnss3 and all that belongs to it, before those of the machine.
     line = ("env", "LD_LIBRARY_PATH=/usr/lib/thunderbird", "/usr/bin/python3", "-I", "-")
     machine.run(*line, folder, PASSWORD, *logins, stdin=_PASSWORDS, user=owner)

@@ -1,18 +1,17 @@
 """Thunderbird and the add-on: mail is there soon after the ring, and nothing is fetched twice."""
 
+import socket
 from collections.abc import Iterator
 from itertools import count
-from time import monotonic
 
 import pytest
 from agent.bus import LOGIND, Bus, Peer
 from agent.bus import started as buses
 from harness.daemon import until
-from mail_programs.desk import DEBIAN_12, Desk, desks, until_has, until_quiet
-from mail_programs.results import record
+from mail_programs.desk import DEBIAN_12, SOON, Desk, desks, until_has, until_quiet
+from mail_programs.profile import Account
 from mail_programs.thunderbird import Thunderbird
 
-SOON = 3.0  # seconds from the ring to the message
 _NUMBERS = count(1)
 
 # Thunderbird is not run by the user who runs the bus.
@@ -42,8 +41,25 @@ def logind(bus: Bus) -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="module")
-def running(desk: Desk, bus: Bus, logind: Peer) -> Iterator[Thunderbird]:
-    with desk.thunderbird(environ={"DBUS_SYSTEM_BUS_ADDRESS": bus.address}) as thunderbird:
+def stuck() -> Iterator[Account]:
+    """An account at a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield Account("server3", "stuck", "imap", "sigrid", silent.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def locked(desk: Desk) -> Account:
+    """An account whose password Thunderbird does not know."""
+    return Account("server4", "locked", "pop3", "ludwig", desk.pop3.port, has_password=False)
+
+
+@pytest.fixture(scope="module")
+def running(
+    desk: Desk, bus: Bus, logind: Peer, stuck: Account, locked: Account
+) -> Iterator[Thunderbird]:
+    """All tests have these two accounts beside, which must not disturb the others."""
+    environ = {"DBUS_SYSTEM_BUS_ADDRESS": bus.address}
+    with desk.thunderbird(stuck, locked, environ=environ) as thunderbird:
         logind.tell_properties()
         yield thunderbird
 
@@ -71,13 +87,8 @@ def test_a_message_is_there_soon_after_the_ring(
     desk: Desk, thunderbird: Thunderbird, subject: str, kind: str
 ) -> None:
     (account,) = (one for one in desk.both if one.kind == kind)
-    desk.deliver(subject, account)
-    assert not thunderbird.has(account, subject)
-    begun = monotonic()
-    desk.bell.ring(account.name)
-    until_has(thunderbird, subject, account)
-    seconds = monotonic() - begun
-    record("thunderbird", f"{desk.debian}, {thunderbird.version()}", kind.upper(), seconds)
+    seconds = desk.seconds_to_message(thunderbird, account, subject)
+    desk.note(thunderbird, account, seconds)
     assert seconds < SOON
 
 
@@ -136,10 +147,11 @@ def test_what_came_while_mailbelld_was_away_is_fetched_once(
     desk: Desk, thunderbird: Thunderbird, subject: str
 ) -> None:
     """The add-on has waited longer and longer between its attempts by then."""
-    before = desk.asked()
+    before, attempts = desk.asked(), thunderbird.counted("connection ended")
     desk.bell.stop()
-    until(lambda: thunderbird.status()["state"] in {"deaf", "missing"}, "the end of mailbelld")
     desk.deliver(f"{subject}-early", *desk.both)
+    thunderbird.until_noted("connection ended", attempts + 3)
+    assert thunderbird.status()["state"] in {"deaf", "missing"}
     desk.deliver(f"{subject}-late", *desk.both)
     desk.bell.start()
     for late in ("early", "late"):
@@ -178,3 +190,21 @@ def test_after_sleep_all_is_fetched_once(
     until_has(thunderbird, subject, *desk.both)
     until_quiet(thunderbird, *desk.both)
     assert looked(desk, before)["pop3"] == 1
+
+
+def test_an_account_that_hangs_and_one_without_a_password_hold_up_no_other(
+    desk: Desk, thunderbird: Thunderbird, stuck: Account, locked: Account, subject: str
+) -> None:
+    def state(account: Account) -> str:
+        (one,) = (one for one in thunderbird.status()["accounts"] if one["key"] == account.key)
+        return str(one["state"])
+
+    thunderbird.run("Services.io.offline = true; Services.io.offline = false;")
+    until(lambda: state(stuck) == "fetching", "a fetch that hangs")
+    for account in desk.both:
+        until_quiet(thunderbird, *desk.both)
+        assert desk.seconds_to_message(thunderbird, account, f"{subject}-{account.kind}") < SOON
+    assert state(stuck) == "fetching"
+    assert state(locked) == "no_password"
+    windows = "return [...Services.wm.getEnumerator(null)].map(one => one.document.documentURI);"
+    assert thunderbird.run(windows) == ["chrome://messenger/content/messenger.xhtml"]

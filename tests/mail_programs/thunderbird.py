@@ -16,9 +16,11 @@ from mail_programs import profile
 from mail_programs.marionette import Marionette
 from mail_programs.profile import Account
 
-__all__ = ["OWNER", "Thunderbird", "thunderbirds"]
+__all__ = ["ADDON", "OWNER", "Thunderbird", "thunderbirds"]
 
 ADDON: Final = "thunderbird@mailbell.org"
+"""What the add-on is called."""
+
 OWNER: Final = "anna"
 """The ordinary user of the machine that runs Thunderbird."""
 
@@ -94,7 +96,11 @@ class Thunderbird:
 
     def set(self, **settings: object) -> None:
         """Change settings, as the page does."""
-        assert not self.run(f"{_API} return await api.setSettings(args[0]);", settings)["problems"]
+        assert self.problems(**settings) == {}
+
+    def problems(self, **settings: object) -> Any:
+        """Change settings, as the page does, and return what is wrong with them."""
+        return self.run(f"{_API} return await api.setSettings(args[0]);", settings)["problems"]
 
     def prefer(self, name: str, value: str | bool) -> None:
         """Set a preference."""
