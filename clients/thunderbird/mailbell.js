@@ -83,6 +83,7 @@ this.mailbell = class extends ExtensionCommon.ExtensionAPI {
       watchWakeups({
         woke: () => this.driver.woke(),
         offline: offline => this.driver.setOffline(offline),
+        unlocked: () => this.driver.fetchNow(),
       }),
     ];
   }

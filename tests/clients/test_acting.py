@@ -172,6 +172,17 @@ def test_nobody_is_asked_for_a_password(script: Script) -> None:
     assert script(FETCH, "a") == [[], ["no_password"]]
 
 
+def test_the_primary_password_is_not_asked_for_at_each_ring(script: Script) -> None:
+    """To ask the account whether it has a password opens the dialog."""
+    asked = "get passwordPromptRequired() { noted.push('asked'); return true; }"
+    accounts(script, f"[Object.defineProperties({{}}, Object.getOwnPropertyDescriptors("
+                     f"{{ key: 'a', type: 'imap', {asked} }}))]")  # fmt: skip
+    script("() => { Services.logins.isLoggedIn = false; }")
+    assert script(FETCH, "a") == [[], ["no_password"]]
+    script("() => { Services.logins.isLoggedIn = true; }")
+    assert script(FETCH, "a") == [["asked"], ["no_password", "no_password"]]
+
+
 def test_an_account_that_is_gone_has_failed(script: Script) -> None:
     assert script(FETCH, "a") == [[], ["failed"]]
 
@@ -224,15 +235,17 @@ def test_changes_are_heard_until_the_end(script: Script) -> None:
     assert script("() => { stop(); return observers.size; }") == 0
 
 
-def test_sleep_and_the_network_are_heard_until_the_end(script: Script) -> None:
+def test_sleep_the_network_and_the_primary_password_are_heard_until_the_end(script: Script) -> None:
     script("""() => {
       globalThis.told = [];
       globalThis.stop = watchWakeups({
         woke: () => told.push("woke"), offline: offline => told.push(offline),
+        unlocked: () => told.push("unlocked"),
       });
       observers.get("wake_notification")(null, "wake_notification", "");
       Services.io.offline = true;
       observers.get("network:offline-status-changed")();
+      observers.get("passwordmgr-crypto-login")(null, "passwordmgr-crypto-login", null);
     }""")
-    assert script("() => told") == ["woke", True]
+    assert script("() => told") == ["woke", True, "unlocked"]
     assert script("() => { stop(); return observers.size; }") == 0

@@ -91,6 +91,7 @@ const value = name => preferences.get(name.slice(PREFIX.length));
 
 globalThis.Services = {
   tm: { mainThread: "main" },
+  logins: { isLoggedIn: true },
   io: { offline: false },
   env: { get: name => ({ MAILBELL_SOCKET: "", XDG_RUNTIME_DIR: "/run/user/7" })[name] },
   obs: {

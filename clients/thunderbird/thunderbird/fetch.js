@@ -110,8 +110,10 @@ this.fetchAccount = function (key, done) {
   const server = MailServices.accounts.allServers.find(each => each.key == key);
   if (!server) {
     once("failed");
-  } else if (server.passwordPromptRequired) {
-    once("no_password"); // as polling does
+  } else if (!Services.logins.isLoggedIn || server.passwordPromptRequired) {
+    // Asked for a password, Thunderbird would open the dialog for the primary password at each
+    // ring, until it is entered.
+    once("no_password");
   } else {
     (WAYS.get(server.type) ?? fetchOther)(server, once);
   }
