@@ -46,6 +46,15 @@ def test_an_error_names_the_file_and_leaves_the_old_one(
     assert (os.listdir(tmp_path), path.read_bytes()) == (["file"], b"old")
 
 
+@pytest.mark.parametrize("folder", ["nowhere", "file"])
+def test_an_error_of_its_folder_names_the_file(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    path = str(tmp_path / folder / "x")
+    with pytest.raises((FileNotFoundError, NotADirectoryError)) as caught:
+        replace_file(path, b"new", 0o644)
+    assert caught.value.filename == path
+
+
 def test_an_interruption_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -418,6 +418,15 @@ def test_a_file_that_is_no_add_on_is_not_replaced(top: Path) -> None:
     assert path.read_text() == "Dear Anna"
 
 
+@pytest.mark.parametrize("make", [a_link, Path.mkdir, a_pipe])
+def test_it_is_not_saved_over_what_is_no_file(top: Path, make: Callable[[Path], None]) -> None:
+    make(top / "mailbell.xpi")
+    before = tree(top)
+    with pytest.raises(ConfigurationError, match=r"is not mailbell's .*; choose another name"):
+        save(DATA, f"{top}/mailbell.xpi", quiet, dry=False)
+    assert tree(top) == before
+
+
 def test_it_is_not_saved_where_others_could_replace_it(top: Path) -> None:
     top.chmod(0o777)
     with pytest.raises(ConfigurationError, match="who could replace the add-on"):
@@ -428,6 +437,7 @@ def test_it_is_not_saved_where_others_could_replace_it(top: Path) -> None:
 @pytest.mark.parametrize("name", ["nowhere/mailbell.xpi", "file/mailbell.xpi"])
 def test_it_is_not_saved_where_there_is_no_folder(top: Path, name: str) -> None:
     (top / "file").touch()
-    with pytest.raises(OperatingSystemError, match="; choose a folder that exists"):
+    with pytest.raises(OperatingSystemError, match="; choose a folder that exists") as caught:
         save(DATA, f"{top}/{name}", quiet, dry=False)
+    assert str(top / name).startswith(caught.value.what.partition(": ")[0])
     assert os.listdir(top) == ["file"]

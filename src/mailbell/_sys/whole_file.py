@@ -21,7 +21,10 @@ def replace_file(path: str, data: bytes, mode: int) -> None:
         OSError: the file cannot be written. It names the path. Nothing has changed.
     """
     folder, name = os.path.split(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
@@ -29,10 +32,9 @@ def replace_file(path: str, data: bytes, mode: int) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         os.unlink(temporary)
-        # The error of a full disk or of a limit has no file name.
-        raise OSError(error.errno, error.strerror, path) from error
-    except BaseException:
-        os.unlink(temporary)
+        if isinstance(error, OSError):
+            # The error of a full disk or of a limit has no file name.
+            raise OSError(error.errno, error.strerror, path) from error
         raise

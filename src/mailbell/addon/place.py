@@ -131,7 +131,7 @@ def save(data: bytes, path: str, say: Say, *, dry: bool) -> None:
     folder = os.path.dirname(path)
     with _explained(folder):
         _require_safe_way(folder, whole=True)
-        before = _present(path)
+        before = _present(path, "choose another name")
     if before is not None and not before.startswith(_ARCHIVE):
         raise ConfigurationError(f"{path} is another file, and no add-on", "choose another name")
     say(f"{'write' if before is None else 'replace'} {path}")
@@ -159,7 +159,7 @@ def _require_readable(folder: str) -> None:
         raise ConfigurationError(f"other users may not read {closed}", f"chmod go+rx {closed}")
 
 
-def _present(path: str) -> bytes | None:
+def _present(path: str, remedy: str = "move it away") -> bytes | None:
     """Read what is at a path; None if there is nothing."""
     try:
         # A pipe without a writer, or a device, would be waited for.
@@ -168,18 +168,16 @@ def _present(path: str) -> bytes | None:
         return None
     except OSError as error:
         is_link = error.errno == errno.ELOOP
-        raise _not_ours(path, "a link" if is_link else error.strerror) from error
+        why = "a link" if is_link else error.strerror
+        raise ConfigurationError(f"{path} is not mailbell's ({why})", remedy) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _not_ours(path, "no regular file")
+            what = f"{path} is not mailbell's (no regular file)"
+            raise ConfigurationError(what, remedy)
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(_MOST_BYTES)
     finally:
         os.close(descriptor)
-
-
-def _not_ours(path: str, why: str | None) -> ConfigurationError:
-    return ConfigurationError(f"{path} is not mailbell's ({why})", "move it away")
 
 
 def _is_readable_by_all(path: str) -> bool:
@@ -253,7 +251,9 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"{error.filename or path}: {error.strerror}"
+        # The walk along a path opens each name alone, and then the error has that name only.
+        named = str(error.filename or "")
+        what = f"{named if named.startswith('/') else path}: {error.strerror}"
         raise OperatingSystemError(what, _remedy(error)) from error
 
 
