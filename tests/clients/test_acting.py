@@ -135,6 +135,7 @@ def test_pop3_is_downloaded(script: Script) -> None:
     asked, results = script(FETCH, "a")
     assert asked == [["getNewMessages", "a", None]]
     assert results == []
+    script("() => givenListener.OnStartRunningUrl()")
     assert script("() => { givenListener.OnStopRunningUrl(null, 0); return results; }") == ["ok"]
 
 
@@ -216,6 +217,18 @@ def test_what_is_written_is_read(script: Script) -> None:
     assert script("() => Preferences.read()") == settings
     script("() => Preferences.write({ socket: '' })")
     assert script("() => Preferences.read()") == settings | {"socket": ""}
+
+
+def test_a_setting_that_cannot_be_read_has_its_default(script: Script) -> None:
+    script("() => { Services.prefs.getStringPref = () => { throw new Error('unreadable'); }; }")
+    assert read(script, {"socket": "/s", "gap": 2000})["socket"] == ""
+    assert read(script, {"socket": "/s", "gap": 2000})["gap"] == 2000
+
+
+def test_the_log_is_off_unless_it_is_asked_for(script: Script) -> None:
+    assert script("() => Preferences.log") is False
+    script("() => { preferences.set('log', true); }")
+    assert script("() => Preferences.log") is True
 
 
 def test_what_an_administrator_fixed_is_said(script: Script) -> None:

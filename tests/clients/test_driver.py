@@ -266,6 +266,14 @@ def test_the_log_says_why_a_connection_ended() -> None:
     assert "connection ended: closed: because\\x07" in lines(play(*READY, ("ended", "closed")))
 
 
+def test_the_log_says_how_often_it_rang() -> None:
+    found = play(
+        *READY, ("bytes", ring("work") + ring("club")), ("bytes", ring("z")), ("bytes", "{")
+    )
+    said = [line for line in lines(found) if line.startswith("rung")]
+    assert said == ["rung 2 times, at last club", "rung 1 times, at last z"]
+
+
 def test_the_log_says_each_new_reason_once() -> None:
     lost = [*READY, ("answer", None), ("ended", "closed"), ("advance", 100), ("ended", "refused")]
     again = [("advance", 200), ("ended", "refused")]
@@ -310,6 +318,11 @@ def test_without_a_list_of_accounts_the_last_one_counts() -> None:
     found = play(*READY, ("accounts", None), ("bytes", ring("work")), ("advance", 1000))
     assert fetches(found)[2:] == [(NOW + 1000, "server1")]
     assert any("no accounts now" in line for line in lines(found))
+
+
+def test_at_the_end_the_connection_is_closed() -> None:
+    ended = play(*READY, ("stop",))
+    assert ended["seen"][-1] == [NOW, "close", "/s"]
 
 
 def test_after_the_end_nothing_is_done() -> None:
