@@ -24,10 +24,9 @@ protocol imap {
 }
 """
 
-# What a client that has an open connection says to learn of new mail, after the number of the
-# command; and what it says in a new one.
-_LOOKS: Final = re.compile(r"(?mi)^(?:\S+ )?\S+ noop\r?$")
-_BEGINS: Final = re.compile(r'(?mi)^(?:\S+ )?\S+ select "INBOX"')
+# What an IMAP client says to learn of new mail, after the number of the command: NOOP in an open
+# connection, and the other in a new one.
+_LOOKS: Final = re.compile(r'(?mi)^(?:\S+ )?\S+ (?:noop|select "INBOX")')
 
 # Each account has an address that senders call.
 _ADDRESSES: Final = {"work": "127.0.0.2", "club": "127.0.0.3", "other": "127.0.0.4"}
@@ -57,14 +56,10 @@ class Post:
         self.server.deliver(subject, user)
 
     def asked(self, kind: str, user: str) -> int:
-        """How often a client has looked for mail: by a login with POP3, by NOOP with IMAP."""
+        """How often a client has looked for mail: by a login with POP3."""
         if kind == "pop3":
             return self._logins("pop3", user)
         return len(_LOOKS.findall(self._imap(user)))
-
-    def opened(self, user: str) -> int:
-        """How often an IMAP client has opened the inbox in a new connection."""
-        return len(_BEGINS.findall(self._imap(user)))
 
     def watch(self, user: str) -> None:
         """Have what IMAP clients of a user say noted."""
@@ -129,6 +124,12 @@ class Bell:
         """End it in order."""
         self._running.close()
         self._daemon = None
+
+    def kill(self) -> None:
+        """End it without a chance to remove its socket."""
+        assert self._daemon
+        self._daemon.process.kill()
+        self.stop()
 
     def ring(self, account: str) -> None:
         """Ring as a mail server does, at the address of an account of mailbelld."""
