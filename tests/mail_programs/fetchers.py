@@ -10,7 +10,7 @@ from harness.ordinary import NOBODY
 from mail_programs.gate import Gate
 from mail_programs.support import Home, Mailbox
 
-__all__ = ["FETCHERS", "fetchmail", "getmail", "mbsync", "offlineimap"]
+__all__ = ["FETCHERS", "fetchmail", "getmail", "mbsync", "mpop", "offlineimap"]
 
 
 def mbsync(home: Home, mailbox: Mailbox, password: str = f"Pass {PASSWORD}") -> Path:
@@ -127,9 +127,32 @@ def offlineimap(
     return home.path / "Mail" / "INBOX"
 
 
+def mpop(home: Home, mailbox: Mailbox, password: str = f"password {PASSWORD}", *,
+         gate: Gate | None = None) -> Path:  # fmt: skip
+    """Configure the program; return the folder of the mail.
+
+    Args:
+        home: the home of the person.
+        mailbox: the mailbox to fetch from.
+        password: the setting with the password.
+        gate: receives the mail; None: the mail goes into a Maildir.
+    """
+    folder = home.maildir("Mail")
+    delivery = f"maildir {folder}"
+    if gate is not None:
+        folder, delivery = gate.folder, f"mda {gate.program}"
+    home.write(
+        ".mpoprc",
+        f"account work\nhost {mailbox.server.host}\nport {mailbox.server.pop3}\n"
+        f"user {mailbox.user}\n{password}\ntls off\nauth user\nkeep on\ndelivery {delivery}\n",
+    )
+    return folder
+
+
 FETCHERS: Final[Mapping[str, Callable[..., Path]]] = {
     "mbsync": mbsync,
     "getmail": getmail,
     "fetchmail": fetchmail,
     "offlineimap": offlineimap,
+    "mpop": mpop,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from harness.daemon import until
 from harness.mailserver import HOST, PASSWORD
-from mail_programs.fetchers import FETCHERS, fetchmail, getmail, mbsync, offlineimap
+from mail_programs.fetchers import FETCHERS, fetchmail, mbsync, offlineimap
 from mail_programs.gate import Gate
 from mail_programs.results import recorded
 from mail_programs.support import (
@@ -29,10 +29,13 @@ LINES = {
     "fetchmail, one server": ["fetchmail", HOST],
     "offlineimap": ["offlineimap"],
     "offlineimap, one account": ["offlineimap", "-a", "work"],
+    "mpop": ["mpop"],
+    "mpop, one account": ["mpop", "work"],
 }
 
 
-WAYS = {"mbsync": "IMAP", "offlineimap": "IMAP", "getmail": "POP3", "fetchmail": "POP3"}
+WAYS = {"mbsync": "IMAP", "offlineimap": "IMAP", "getmail": "POP3", "fetchmail": "POP3",
+        "mpop": "POP3"}  # fmt: skip
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=list(LINES))
@@ -73,12 +76,14 @@ NO_PASSWORD = {
     "getmail": ("", "EOFError"),
     "fetchmail": ("", "can't find a password"),
     "offlineimap": ("", "password is not supported"),
+    "mpop": ("", "authentication failed"),
 }
 WRONG_PASSWORD = {
     "mbsync": (f"Pass x{PASSWORD}", "AUTHENTICATIONFAILED"),
     "getmail": (f"password = x{PASSWORD}", "Authentication failed"),
     "fetchmail": (f"password x{PASSWORD}", "Authorization failure"),
     "offlineimap": (f"remotepass = x{PASSWORD}", "AUTHENTICATIONFAILED"),
+    "mpop": (f"password x{PASSWORD}", "authentication failed"),
 }
 
 
@@ -115,10 +120,11 @@ def test_a_second_offlineimap_fails_on_the_lock_of_the_first(home: Home, mailbox
     assert (done.returncode, "Could not lock" in done.stdout) == (1, True)
 
 
-def test_two_getmails_at_once_deliver_a_message_twice(home: Home, mailbox: Mailbox) -> None:
-    command = preset_words("getmail")
+@pytest.mark.parametrize("program", ["getmail", "mpop"])
+def test_two_at_once_deliver_a_message_twice(program: str, home: Home, mailbox: Mailbox) -> None:
+    command = preset_words(program)
     gate = Gate(home)
-    folder = getmail(home, mailbox, gate=gate)
+    folder = FETCHERS[program](home, mailbox, gate=gate)
     mailbox.deliver("once")
     with home.running(*command) as first:
         until(lambda: subjects(folder) == ["once"], "the first delivery")
