@@ -18,8 +18,9 @@ ROOT = HERE.parents[1]
 NOT_TRIED = "not tried here"
 SHELLS = {"sh", "bash", "dash", "zsh", "env", "eval", "xargs", "pkill", "killall"}
 FIGURES = client_table.rows()
-# Akonadi needs hundreds of packages and clicks in an assistant; Alpine by itself takes 15 s.
-BY_HAND = {"akonadi", "alpine", "kmail"}
+# Akonadi needs hundreds of packages and clicks in an assistant. Alpine by itself takes 15 s.
+# Nothing rings Geary.
+BY_HAND = {"akonadi", "alpine", "geary", "kmail"}
 # What `.ci/run` installs on the machine itself. The others get a root of their own.
 INSTALLED = set(
     (ROOT / ".ci" / "stages").read_text().partition("packages=(")[2].partition(")")[0].split()
