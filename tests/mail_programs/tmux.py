@@ -58,7 +58,8 @@ def tmux_servers(home: Home) -> Iterator[Tmux]:
         home: whose server it is. What runs there finds the server by the environment.
     """
     needs("tmux")
-    home.environ["TMUX_TMPDIR"] = home.environ["TMPDIR"]
+    # The user who runs the tests may have no shell for logins.
+    home.environ |= {"TMUX_TMPDIR": home.environ["TMPDIR"], "SHELL": "/bin/sh"}
     with home.running("tmux", "-D", "-f", "/dev/null"):
         until(lambda: any(home.path.glob("tmp/tmux-*/default")), "the socket of tmux")
         until(lambda: home.run("tmux", "-N", "show-options", "-g").returncode == 0, "tmux")
