@@ -7,7 +7,7 @@ import pytest
 from harness.daemon import until
 from mail_programs.fetchers import FETCHERS, fetchmail, offlineimap
 from mail_programs.gate import Gate
-from mail_programs.results import record, recorded
+from mail_programs.results import recorded
 from mail_programs.support import (
     PRESETS,
     Agent,
@@ -97,8 +97,6 @@ def test_offlineimap_remembers_the_signal_that_comes_while_it_synchronizes(
         gate.let_go()
         until(lambda: sorted(subjects(folder)) == ["first", "second"], "the second turn")
         assert not any(home.path.rglob("*pid*"))
-    # Up to ten seconds if it had slept.
-    record("offlineimap-poke", PRESETS["offlineimap-poke"].verified, "IMAP", None)
 
 
 ASKS = {"mbsync": "PassCmd {}", "getmail": 'password_command = ("{}",)'}
