@@ -2,10 +2,11 @@
 
 import itertools
 import json
+import re
 from typing import Any, Final
 
 import pytest
-from harness.v8 import loaded
+from harness.v8 import ADDON, Script, loaded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -226,6 +227,19 @@ def test_hurry_and_another_place_connect_at_once() -> None:
     found = run(*failing, ("move", ["/z"]))
     assert events(found)[-1][1] == "connect /z"
     assert len(events(run(("hurry", None)))) == 1  # a connection that is open stays
+
+
+def test_the_page_has_a_sentence_for_each_reason_and_the_schema_each_state() -> None:
+    page = Script(ADDON / "settings" / "words.js")
+    sentence = "reason => reasonWords(reason)?.key"
+    reasons = loaded()("() => [...STATES.keys()]")
+    assert [reason for reason in reasons if page(sentence, reason) == "reasonUnknown"] == []
+    assert page(sentence, "some new reason") == "reasonUnknown"
+    (schema,) = json.loads((ADDON / "schema.json").read_text())
+    (described,) = [one["description"] for one in schema["functions"] if one["name"] == "getStatus"]
+    (listed,) = re.findall(r" state: ([a-z_, ]+) or (\w+)\.", described)
+    states = {*listed[0].split(", "), listed[1]}
+    assert states == {"connecting", "connected", *loaded()("() => [...STATES.values()]")}
 
 
 OPERATIONS: Final = st.lists(
