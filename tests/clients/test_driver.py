@@ -266,6 +266,20 @@ def test_the_log_says_why_a_connection_ended() -> None:
     assert "connection ended: closed: because\\x07" in lines(play(*READY, ("ended", "closed")))
 
 
+def test_the_log_says_all_that_is_done() -> None:
+    found = play(
+        ("advance", 1000), ("fetched", "server1", "ok"), ("fetched", "server2", "failed"),
+        ("offline", True), ("offline", False), ("woke",), ("fetchNow",),
+        ("answer", None), ("configure", {}, ["/z"]), ("advance", 10_000),
+    )  # fmt: skip
+    assert lines(found) == [
+        "connected /s", "fetch server1", "fetch server2", "fetched server1: ok",
+        "fetched server2: failed", "offline", "online", "woke", "fetch now",
+        "settings: settle 1000, gap 10000, /z", "not_mailbelld no_answer /z",
+        "fetch server1", "fetch server2",
+    ]  # fmt: skip
+
+
 def test_the_log_says_how_often_it_rang() -> None:
     found = play(
         *READY, ("bytes", ring("work") + ring("club")), ("bytes", ring("z")), ("bytes", "{")
@@ -323,6 +337,8 @@ def test_without_a_list_of_accounts_the_last_one_counts() -> None:
 def test_at_the_end_the_connection_is_closed() -> None:
     ended = play(*READY, ("stop",))
     assert ended["seen"][-1] == [NOW, "close", "/s"]
+    gone = play(*READY, ("answer", None), ("ended", "closed"), ("stop",))
+    assert count(gone, "close") == 0  # it was closed already
 
 
 def test_after_the_end_nothing_is_done() -> None:

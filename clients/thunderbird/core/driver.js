@@ -104,9 +104,10 @@ this.Driver = class Driver {
       return;
     }
     const { now, wall, random } = this._world;
+    const before = this._engine.status();
     const { connect, hangUp, fetches } = this._updated().step(now(), wall(), random());
+    this._note(before);
     if (hangUp) {
-      this._log("no answer");
       this._hangUp();
     }
     if (connect !== null) {
@@ -154,7 +155,7 @@ this.Driver = class Driver {
   _note(before) {
     const after = this._engine.status();
     if (after.state != before.state || after.reason != before.reason) {
-      this._log(`${after.state} ${after.reason ?? ""} ${after.socket}`);
+      this._log([after.state, after.reason ?? "", after.socket].filter(Boolean).join(" "));
     }
     if (after.rings > before.rings) {
       this._log(`rung ${after.rings - before.rings} times, at last ${after.lastRingName}`);
