@@ -203,6 +203,18 @@ def test_a_ring_while_offline_is_not_forgotten(
     assert looked(desk, before) == {"imap": 1, "pop3": 1}
 
 
+def test_what_came_while_offline_is_fetched_once_without_a_ring(
+    desk: Desk, thunderbird: Thunderbird, subject: str
+) -> None:
+    before = desk.asked()
+    thunderbird.run("Services.io.offline = true;")
+    desk.deliver(subject, *desk.both)
+    thunderbird.run("Services.io.offline = false;")
+    until_has(thunderbird, subject, *desk.both)
+    until_quiet(thunderbird, *desk.both)
+    assert looked(desk, before) == {"imap": 1, "pop3": 1}
+
+
 def test_after_sleep_all_is_fetched_once(
     desk: Desk, thunderbird: Thunderbird, logind: Peer, subject: str
 ) -> None:
