@@ -319,6 +319,26 @@ def test_another_place_of_the_socket_is_connected_to_at_once() -> None:
     assert found["status"]["socket"] == "/other"
 
 
+def test_connected_to_one_place_says_nothing_of_another() -> None:
+    """The status of the old place would be shown for the new one, which may be wrong."""
+    moved = [*READY, ("answer", None), ("configure", {}, ["/other"]), ("advance", 9000)]
+    status = play(*moved)["status"]
+    assert (status["state"], status["reason"], status["socket"]) == ("connecting", None, "/other")
+    assert status["since"] == WALL + NOW
+
+
+def test_another_place_is_caught_up_with_at_once() -> None:
+    """That the daemon at the old place did not stay says nothing of this one."""
+    short = [step for _ in range(60) for step in (
+        ("advance", 10_000), ("fetched", "server1", "ok"), ("fetched", "server2", "ok"),
+    )]  # fmt: skip
+    moved = [("answer", {"bytes": FIRST}), ("configure", {}, ["/other"]), ("advance", 11_000)]
+    answer = {"bytes": FIRST, "ended": "closed"}
+    found = play(*short, *moved, answer=answer)
+    assert {key for time, key in fetches(found) if time > 600_000} == {"server1", "server2"}
+    assert [time for time, _ in fetches(play(*short, answer=answer)) if time > 590_000] == []
+
+
 def test_a_fetch_that_throws_counts_as_failed() -> None:
     broken = {"key": "broken", "name": "broken", "type": "imap"}
     found = play(("advance", 2000), accounts=[broken, WORK])

@@ -50,7 +50,8 @@ this.Driver = class Driver {
 
   configure(settings, places) {
     this._log(`settings: settle ${settings.settle}, gap ${settings.gap}, ${places.join(", ")}`);
-    if (this._engine.configure(settings, places, this._world.now())) {
+    const { now, wall } = this._world;
+    if (this._engine.configure(settings, places, now(), wall())) {
       this._hangUp();
     }
     this._go();

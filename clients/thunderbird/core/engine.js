@@ -50,14 +50,14 @@ this.Engine = class Engine {
    *
    * @returns {boolean} whether the connection must be closed, because the socket is elsewhere.
    */
-  configure(settings, places, now) {
+  configure(settings, places, now, wall) {
     const moved = places.join("\0") != this._places.join("\0");
     this._take(settings, places);
     if (!moved) {
       return false;
     }
     const wasOpen = this._link.open;
-    this._link.move(places, now);
+    this._watch(wall, () => this._link.move(places, now));
     return wasOpen;
   }
 

@@ -40,10 +40,6 @@ this.Link = class Link {
    * @param {number} now - milliseconds of a clock that never goes back.
    */
   constructor(places, now) {
-    this.state = "connecting";
-    this.reason = null; // the last failure; null while connected
-    this.shown = places[0]; // the place that is connected, or that failed for this reason
-    this.lasted = true; // whether the last connection that was answered lasted
     this._backoff = new Backoff();
     this.move(places, now);
   }
@@ -71,6 +67,10 @@ this.Link = class Link {
 
   /** Look for the socket elsewhere, and connect at once. The caller closes what was open. */
   move(places, now) {
+    this.state = "connecting";
+    this.reason = null; // the last failure; null while connected
+    this.shown = places[0]; // the place that is connected, or that failed for this reason
+    this.lasted = true; // whether the last connection that was answered lasted
     this._places = places;
     this._restart(now);
   }
