@@ -71,7 +71,8 @@ this.mailbell = class extends ExtensionCommon.ExtensionAPI {
   }
 
   begin() {
-    const { Driver, Preferences, watchWakeups } = (this.parts = load(this.extension));
+    const parts = (this.parts = load(this.extension));
+    const { Driver, Preferences, watchInboxes, watchWakeups } = parts;
     const settings = Preferences.read();
     const places = Preferences.places(settings);
     this.driver = new Driver(makeWorld(this.parts), settings, places, Services.io.offline);
@@ -80,6 +81,7 @@ this.mailbell = class extends ExtensionCommon.ExtensionAPI {
         const changed = Preferences.read();
         this.driver.configure(changed, Preferences.places(changed));
       }),
+      watchInboxes(key => this.driver.fetchFor(key)),
       watchWakeups({
         woke: () => this.driver.woke(),
         offline: offline => this.driver.setOffline(offline),

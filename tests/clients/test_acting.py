@@ -123,10 +123,29 @@ def test_an_end_without_a_beginning_is_that_of_another_look(script: Script, stat
     assert script(STOP, status) == ["busy"]
 
 
+def test_an_inbox_that_was_made_anew_meanwhile_is_fetched_again(script: Script) -> None:
+    """Thunderbird does so when it finds out which folders a new account has: seen in 153."""
+    accounts(script, "[server('a', 'imap')]")
+    script(FETCH, "a")
+    script("() => givenListener.OnStartRunningUrl()")
+    accounts(script, "[server('a', 'imap')]")
+    script("""() => {
+      globalThis.other = server("a", "imap");
+      globalThis.first = globalThis.givenListener;
+    }""")
+    script("() => fetchAccount('a', result => results.push(result))")
+    script("() => givenListener.OnStartRunningUrl()")
+    swap = "MailServices.accounts.allServers[0].rootFolder"
+    script(f"() => {{ {swap}.getFolderWithFlags = other.rootFolder.getFolderWithFlags; }}")
+    assert script(STOP, 0) == ["busy"]
+
+
 @pytest.mark.parametrize("kind", ["imap", "ews"])
-def test_a_new_account_without_an_inbox_is_polled(script: Script, kind: str) -> None:
+def test_a_new_account_without_an_inbox_is_polled_and_tried_again(
+    script: Script, kind: str
+) -> None:
     accounts(script, f"[server('a', '{kind}', {{ inbox: null }})]")
-    assert script(FETCH, "a") == [[["performBiff", "a", None]], ["ok"]]
+    assert script(FETCH, "a") == [[["performBiff", "a", None]], ["failed"]]
     assert script("() => folderListeners.size") == 0
 
 
@@ -262,3 +281,18 @@ def test_sleep_the_network_and_the_primary_password_are_heard_until_the_end(scri
     }""")
     assert script("() => told") == ["woke", True, "unlocked"]
     assert script("() => { stop(); return observers.size; }") == 0
+
+
+def test_an_inbox_that_appears_is_said_until_the_end(script: Script) -> None:
+    script("""() => {
+      globalThis.appeared = [];
+      globalThis.stop = watchInboxes(key => appeared.push(key));
+      const folder = (flag, server) => ({ getFlag: asked => (asked & flag) != 0, server });
+      for (const { onFolderAdded } of folderListeners) {
+        onFolderAdded(null, folder(0x1000, { key: "server1" }));
+        onFolderAdded(null, folder(0x0100, { key: "server2" }));
+        onFolderAdded(null, folder(0x1000, null));
+      }
+    }""")
+    assert script("() => appeared") == ["server1"]
+    assert script("() => { stop(); return folderListeners.size; }") == 0

@@ -102,8 +102,7 @@ def test_the_log_has_no_escape_of_a_daemon_or_an_account() -> None:
     assert len(lines(found)) > 8
     assert all(" " <= letter <= "~" for line in lines(found) for letter in line)
     # Only the path of the socket holds it, which a person chose.
-    said = [line for line in lines(found) if not line.startswith(("settings: ", "connecting /"))]
-    assert not any("owned" in line for line in said)
+    assert not any("owned" in line and "/\\x1b" not in line for line in lines(found))
 
 
 def test_a_flood_of_names_is_not_kept() -> None:
@@ -303,6 +302,14 @@ def test_after_sleep_mailbelld_is_called_at_once() -> None:
     before = play(*lost, *failing)
     after = play(*lost, *failing, ("woke",), ("advance", 0))
     assert count(after, "connect") == count(before, "connect") + 1
+
+
+def test_one_account_is_fetched_for_where_its_inbox_appeared() -> None:
+    found = play(*READY, ("fetchFor", "server2"), ("fetchFor", "server2"), ("advance", 1000),
+                 ("fetched", "server2", "ok"), ("advance", HOUR))  # fmt: skip
+    assert fetches(found)[2:] == [(NOW + 1000, "server2")]
+    assert found["status"]["rings"] == 0
+    assert fetches(play(*READY, ("fetchFor", "gone"), ("advance", HOUR)))[2:] == []
 
 
 def test_a_setting_of_the_names_counts_for_the_next_ring() -> None:

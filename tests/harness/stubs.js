@@ -20,7 +20,7 @@ globalThis.Ci = {
   nsIAsyncInputStream: "nsIAsyncInputStream",
   nsIMsgFolderFlags: {},
   nsMsgFolderFlags: { Inbox: 0x1000 },
-  nsIFolderListener: { event: 0x80 },
+  nsIFolderListener: { added: 0x1, event: 0x80 },
 };
 globalThis.Components = { isSuccessCode: status => status < 0x80000000 };
 globalThis.ChromeUtils = { generateQI: names => names };
@@ -142,7 +142,7 @@ function server(key, type, others = {}) {
 globalThis.MailServices = {
   accounts: { allServers: [] },
   mailSession: {
-    AddFolderListener: (listener, flags) => flags === 0x80 && folderListeners.add(listener),
+    AddFolderListener: (listener, flags) => [0x1, 0x80].includes(flags) && folderListeners.add(listener),
     RemoveFolderListener: listener => folderListeners.delete(listener),
   },
 };

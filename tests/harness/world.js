@@ -137,6 +137,7 @@ TestWorld.OPERATIONS = {
   offline: (world, offline) => world.driver.setOffline(offline),
   woke: world => world.driver.woke(),
   fetchNow: world => world.driver.fetchNow(),
+  fetchFor: (world, key) => world.driver.fetchFor(key),
   configure: (world, settings, places) => world.driver.configure(readSettings(settings), places),
   watch: world => (world.unwatch = world.driver.watch(status => world.statuses.push(status))),
   unwatch: world => world.unwatch(),

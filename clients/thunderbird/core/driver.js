@@ -75,6 +75,13 @@ this.Driver = class Driver {
     this._go();
   }
 
+  /** One account is to fetch, once. */
+  fetchFor(key) {
+    this._log(`fetch for ${key}`);
+    this._updated().fetchFor(this._world.now(), key);
+    this._go();
+  }
+
   status() {
     return this._updated().status();
   }

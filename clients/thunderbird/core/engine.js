@@ -87,6 +87,11 @@ this.Engine = class Engine {
     this._ring(now, null);
   }
 
+  /** One account is to fetch, once. */
+  fetchFor(now, key) {
+    this._schedule.ring(now, [key]);
+  }
+
   _ring(now, name) {
     this._schedule.ring(now, chooseAccounts(name, this._accounts, this._names));
   }

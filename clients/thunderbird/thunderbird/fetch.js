@@ -32,14 +32,15 @@ function fetchImap(server, done) {
   const inbox = inboxOf(server);
   if (!inbox) {
     server.performBiff(null);
-    done("ok"); // the first fetch of a new account finds out which folders there are
+    done("failed"); // the folders of a new account are not known yet
     return;
   }
   server.performingBiff = true; // polling says so too: it decides about the alert for new mail
   // While Thunderbird looks into the inbox already, it starts nothing, and tells of the end of
-  // that look. It may have been too early for the mail that rang.
+  // that look. It may have been too early for the mail that rang. And when it finds out which
+  // folders a new account has, it makes the inbox anew: what was fetched into the old one is lost.
   let started = false;
-  const ended = result => done(started ? result : "busy");
+  const ended = result => done(started && inboxOf(server) == inbox ? result : "busy");
   inbox.getNewMessages(null, urlListener(ended, () => (started = true)));
 }
 
@@ -64,7 +65,7 @@ function fetchOther(server, done) {
   const inbox = inboxOf(server);
   if (!inbox) {
     server.performBiff(null);
-    done("ok");
+    done("failed");
     return;
   }
   stopWaiting(server.key); // the fetch before was given up

@@ -25,3 +25,23 @@ this.watchWakeups = function ({ woke, offline, unlocked }) {
     }
   };
 };
+
+/**
+ * Watch for inboxes that appear: those of new accounts, and those that Thunderbird makes anew when
+ * it finds out which folders an account has. What was fetched into the old one is lost.
+ *
+ * @param {function(string)} appeared - gets the key of the account.
+ * @returns {function()} ends the watch.
+ */
+this.watchInboxes = function (appeared) {
+  const listener = {
+    QueryInterface: ChromeUtils.generateQI(["nsIFolderListener"]),
+    onFolderAdded(parent, folder) {
+      if (folder.getFlag(Ci.nsMsgFolderFlags.Inbox) && folder.server) {
+        appeared(folder.server.key);
+      }
+    },
+  };
+  MailServices.mailSession.AddFolderListener(listener, Ci.nsIFolderListener.added);
+  return () => MailServices.mailSession.RemoveFolderListener(listener);
+};
