@@ -20,16 +20,26 @@ from harness.mailserver import HOST, PASSWORD, MailServer
 from harness.sender import PATIENCE
 from mail_programs.support import Home
 
-__all__ = ["BUILDS", "NAME", "PACKAGES", "USER", "Account", "HeldServer", "Session", "build",
+__all__ = ["NAME", "PACKAGES", "USER", "Account", "HeldServer", "Session", "build", "configure",
            "held_servers", "sessions"]  # fmt: skip
 
 NAME: Final = "org.gnome.Evolution"
 USER: Final = "anna"
-BUILDS: Final = ("gcc", "libc6-dev", "make", "pkg-config", "evolution-dev", "libebook1.2-dev",
-                 "libecal2.0-dev")  # fmt: skip
-PACKAGES: Final = ("evolution", "gnome-keyring", "libsecret-tools", "libglib2.0-bin",
-                   "dbus-daemon", "xvfb", *BUILDS)  # fmt: skip
+PACKAGES: Final = (
+    "evolution", "gnome-keyring", "libsecret-tools", "libglib2.0-bin", "dbus-daemon", "xvfb",
+    "passwd", "util-linux",
+    # These build the module.
+    "gcc", "libc6-dev", "make", "pkg-config", "evolution-dev", "libebook1.2-dev",
+    "libecal2.0-dev",
+)  # fmt: skip
 
+# The settings that programs have, what loads pictures and modules, and types of files.
+_CONFIGURES: Final = (
+    "glib-compile-schemas /usr/share/glib-2.0/schemas",
+    "/usr/lib/*/gdk-pixbuf-2.0/gdk-pixbuf-query-loaders --update-cache",
+    "/usr/lib/*/glib-2.0/gio-querymodules /usr/lib/*/gio/modules",
+    "update-mime-database /usr/share/mime",
+)
 _SOURCES: Final = Path(__file__).parents[2] / "clients" / "evolution"
 
 # The key file of an account; the second one is of the person's address.
@@ -259,6 +269,12 @@ def _furnish(session: Session) -> None:
         session.start("gnome-keyring-daemon", "--unlock", "--components=secrets", "--foreground",
                       stdin=password)  # fmt: skip
     until(lambda: session.on_bus("org.freedesktop.secrets"), "the keyring")
+
+
+def configure(machine: Machine) -> None:
+    """Do what the maintainer scripts of GTK's packages do, in a Debian that is only unpacked."""
+    for command in _CONFIGURES:
+        machine.run("sh", "-c", command)
 
 
 def build(machine: Machine, *words: str) -> str:
