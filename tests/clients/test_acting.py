@@ -158,6 +158,23 @@ def test_pop3_is_downloaded(script: Script) -> None:
     assert script("() => { givenListener.OnStopRunningUrl(null, 0); return results; }") == ["ok"]
 
 
+def test_no_dialog_tells_that_a_pop3_server_refuses_connections(script: Script) -> None:
+    """What happens at another account is told as ever."""
+    accounts(script, "[server('a', 'pop3')]")
+    for _ in range(3):
+        script(FETCH, "a")  # the ones before were given up
+    told = """key => [...feedbackListeners].map(listener =>
+      [listener.onAlert("refused", key && { server: { key } }), listener.onCertError()])"""
+    assert script(told, "a") == [[True, False]]
+    assert script(told, "b") == [[False, False]]
+    assert script(told, None) == [[False, False]]
+    assert script('() => [...feedbackListeners][0].onAlert("refused", { server: null })') is False
+    script("() => givenListener.OnStopRunningUrl(null, 0)")
+    assert script("() => feedbackListeners.size") == 0
+    script(FETCH, "a")
+    assert script("() => { forgetFetches(); return feedbackListeners.size; }") == 0
+
+
 EVENT: Final = """(name, event) => {
   const inboxes = MailServices.accounts.allServers.map(each =>
     each.rootFolder.getFolderWithFlags(0x1000));

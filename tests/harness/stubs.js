@@ -119,6 +119,7 @@ globalThis.Services = {
 /* Accounts. */
 
 globalThis.folderListeners = new Set();
+globalThis.feedbackListeners = new Set();
 
 function server(key, type, others = {}) {
   const getNewMessages = name => (window, listener) => {
@@ -144,5 +145,7 @@ globalThis.MailServices = {
   mailSession: {
     AddFolderListener: (listener, flags) => [0x1, 0x80].includes(flags) && folderListeners.add(listener),
     RemoveFolderListener: listener => folderListeners.delete(listener),
+    addUserFeedbackListener: listener => feedbackListeners.add(listener),
+    removeUserFeedbackListener: listener => feedbackListeners.delete(listener),
   },
 };

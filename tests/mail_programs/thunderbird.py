@@ -26,13 +26,16 @@ OWNER: Final = "anna"
 
 _PROGRAM: Final = "/usr/lib/thunderbird/thunderbird"
 
-# The file of an account's inbox. It is not always INBOX or Inbox.
 _INBOX: Final = """
 const { MailServices } = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
 const server = MailServices.accounts.getIncomingServer(args[0]);
 const inbox = server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox);
-return inbox?.filePath.exists() ? inbox.filePath.path : null;
 """
+
+# The file's name is not always INBOX or Inbox.
+_STORE: Final = f"{_INBOX} return inbox?.filePath.exists() ? inbox.filePath.path : null;"
+
+_SUBJECTS: Final = f"{_INBOX} return inbox ? [...inbox.messages].map(one => one.subject) : [];"
 
 _STARTED: Final = """
 const policy = WebExtensionPolicy.getByID(args[0]);
@@ -121,8 +124,12 @@ class Thunderbird:
 
     def has(self, account: Account, subject: str) -> bool:
         """Whether a message lies in its own store."""
-        path = self.run(_INBOX, account.key)
+        path = self.run(_STORE, account.key)
         return path is not None and f"Subject: {subject}\n" in _text(Path(path))
+
+    def lists(self, account: Account, subject: str) -> bool:
+        """Whether a person sees a message in an inbox."""
+        return subject in self.run(_SUBJECTS, account.key)
 
 
 def _text(path: Path) -> str:

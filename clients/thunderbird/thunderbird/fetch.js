@@ -44,20 +44,33 @@ function fetchImap(server, done) {
   inbox.getNewMessages(null, urlListener(ended, () => (started = true)));
 }
 
-/** POP3. performBiff only counts unless "Automatically download new messages" is set. */
-function fetchPop3(server, done) {
-  server.getNewMessages(server.rootFolder, null, urlListener(done));
-}
-
-// The listener of each account whose fetch has not ended, by key.
+// What removes the listener of each account whose fetch has not ended, by key.
 const waiting = new Map();
 
 function stopWaiting(key) {
-  const listener = waiting.get(key);
-  if (listener) {
-    waiting.delete(key);
-    MailServices.mailSession.RemoveFolderListener(listener);
-  }
+  const remove = waiting.get(key);
+  waiting.delete(key);
+  remove?.();
+}
+
+/** POP3. performBiff only counts unless "Automatically download new messages" is set. */
+function fetchPop3(server, done) {
+  stopWaiting(server.key); // the fetch before was given up
+  // If the server refuses connections, Thunderbird 153 would open a dialog at each attempt,
+  // although no window belongs to this fetch.
+  const { mailSession } = MailServices;
+  const listener = {
+    QueryInterface: ChromeUtils.generateQI(["nsIMsgUserFeedbackListener"]),
+    onAlert: (message, url) => url?.server?.key == server.key,
+    onCertError: () => false,
+  };
+  waiting.set(server.key, () => mailSession.removeUserFeedbackListener(listener));
+  mailSession.addUserFeedbackListener(listener);
+  const ended = result => {
+    stopWaiting(server.key);
+    done(result);
+  };
+  server.getNewMessages(server.rootFolder, null, urlListener(ended));
 }
 
 /** EWS and what else there may be. The event FolderLoaded of the inbox is the end. */
@@ -78,7 +91,7 @@ function fetchOther(server, done) {
       }
     },
   };
-  waiting.set(server.key, listener);
+  waiting.set(server.key, () => MailServices.mailSession.RemoveFolderListener(listener));
   MailServices.mailSession.AddFolderListener(listener, Ci.nsIFolderListener.event);
   server.performBiff(null);
 }
