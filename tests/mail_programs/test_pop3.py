@@ -18,7 +18,7 @@ from mail_programs.early_logins import EarlyLogins, early_logins
 from mail_programs.fetchers import FETCHERS
 from mail_programs.support import Agent, Home, Mailbox, needs, subjects
 
-PROGRAMS = ("getmail", "fetchmail", "mpop")
+PROGRAMS = ("getmail", "fetchmail")
 DELAY = 2  # seconds; the server counts in whole ones
 
 
