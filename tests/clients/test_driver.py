@@ -214,6 +214,13 @@ def test_nobody_is_told_without_a_change() -> None:
     found = play(*lost, *again, ("advance", 1000))
     assert count(found, "connect") > 5
     assert found["statuses"] == []
+    changed = [
+        *lost, ("fetchNow",), ("advance", 1000), ("fetched", "server1", "no_password"),
+        ("fetched", "server2", "no_password"), ("advance", 1000), ("ended", "missing"),
+    ]  # fmt: skip
+    told = play(*changed)["statuses"]
+    assert told
+    assert play(*changed, *again, ("advance", 1000))["statuses"] == told
 
 
 # What is done.

@@ -70,6 +70,12 @@ def test_the_greatest_that_is_right() -> None:
     assert problems({"socket": ""}) == {}  # the usual places
 
 
+def test_the_defaults_are_those_that_the_page_names() -> None:
+    assert loaded()("() => readSettings({})") == {
+        "socket": "", "settle": 1000, "gap": 10_000, "names": {},
+    }  # fmt: skip
+
+
 def test_what_is_unknown_or_fixed_is_refused() -> None:
     assert problems({"sockets": "/a", "__proto__x": 1}) == {"unknown": "unknown"}
     assert problems(RIGHT, "socket", "gap") == {"socket": "locked", "gap": "locked"}
