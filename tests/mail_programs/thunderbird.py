@@ -42,6 +42,13 @@ const policy = WebExtensionPolicy.getByID(args[0]);
 return !!policy && (await policy.readyPromise, true);
 """
 
+# Of an add-on that begins anew there is no status yet.
+_UNLESS_STARTED: Final = f"""
+if (!WebExtensionPolicy.getByID("{ADDON}")?.extension?.apiManager) {{
+  return {{ state: null, accounts: [] }};
+}}
+"""
+
 # The functions of the add-on, as its page has them: `browser.mailbell`.
 _API: Final = f"""
 const extension = WebExtensionPolicy.getByID("{ADDON}").extension;
@@ -91,7 +98,7 @@ class Thunderbird:
 
     def status(self) -> Any:
         """What the add-on tells its page."""
-        return self.run(f"{_API} return await api.getStatus();")
+        return self.run(f"{_UNLESS_STARTED}{_API} return await api.getStatus();")
 
     def until_state(self, state: str) -> None:
         """Wait for a state of the connection to mailbelld."""
