@@ -1,12 +1,15 @@
 """The add-on is put in place as a whole, undone without a trace, and never through other hands."""
 
 import errno
+import io
+import json
 import os
 import resource
 import shutil
 import signal
 import stat
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -17,10 +20,12 @@ from harness.ordinary import NOBODY
 
 from mailbell.addon import place
 from mailbell.addon.place import MARK, NAME, install, save, uninstall
+from mailbell.addon.xpi import IDENTITY, build
 from mailbell.core.errors import ConfigurationError, MailbellError, OperatingSystemError
 
-DATA = b"PK\3\4 version 2"
-OLD = b"PK\3\4 version 1"
+MANIFEST = json.dumps({"browser_specific_settings": {"gecko": {"id": IDENTITY}}}).encode()
+DATA = build({"manifest.json": MANIFEST, "mailbell.js": b"2"}, "2")
+OLD = build({"manifest.json": MANIFEST}, "1")
 WAYS = ["", "mozilla", "mozilla/extensions", "mozilla/extensions/{id}"]
 
 
@@ -97,6 +102,55 @@ def test_one_that_users_could_not_read_or_could_write_is_put_right(folder: Path,
     assert stat.S_IMODE((folder / NAME).stat().st_mode) == 0o644
 
 
+def another_owner(path: Path) -> None:
+    os.chown(path, NOBODY, NOBODY)
+
+
+def another_name(path: Path) -> None:
+    os.link(path, path.parents[3] / "other name")
+
+
+@pytest.mark.parametrize("change", [another_owner, another_name])
+def test_one_that_another_user_could_change_is_replaced(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
+    if change is another_owner and os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    install(DATA, quiet, dry=False, folder=str(folder))
+    before = (folder / NAME).stat().st_ino
+    change(folder / NAME)
+    assert steps(install, DATA, folder=str(folder)) == [f"replace {folder / NAME}"]
+    status = (folder / NAME).stat()
+    assert (status.st_uid, status.st_nlink) == (os.geteuid(), 1)
+    assert status.st_ino != before
+
+
+def zipped(manifest: bytes) -> bytes:
+    """An archive as other programs make it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", manifest)
+    return file.getvalue()
+
+
+OTHERS = {
+    "a text": b"Dear Anna", "nothing": b"", "a letter of a word processor": zipped(b"{}"),
+    "the add-on of a distribution": zipped(MANIFEST), "half of it": DATA[:-9], "more": DATA + b"x",
+    "another add-on": build({"manifest.json": b'{"name": "other"}'}, "1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_file_that_mailbell_has_not_built_is_left_alone(folder: Path, what: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / NAME).write_bytes(OTHERS[what])
+    before = tree(folder)
+    for act, args in ((install, (DATA,)), (uninstall, ())):
+        with pytest.raises(ConfigurationError, match=r"is not mailbell's .*; move it away"):
+            steps(act, *args, folder=str(folder))
+        assert tree(folder) == before
+
+
 @pytest.mark.parametrize("there", WAYS)
 def test_it_is_undone_without_a_trace(top: Path, folder: Path, there: str) -> None:
     (top / there).mkdir(parents=True, exist_ok=True)
@@ -139,6 +193,99 @@ def test_what_a_killed_installation_left_is_removed(top: Path, folder: Path) -> 
     (folder / f".{NAME}.k1ll3d").write_bytes(DATA[:3])
     assert f"remove {folder}/.{NAME}.k1ll3d" in steps(uninstall, folder=str(folder))
     assert os.listdir(top) == []
+
+
+def as_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "theirs").touch()
+
+
+def as_link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize("make", [as_folder, as_link, os.mkfifo])
+@pytest.mark.parametrize("name", [f".{NAME}.x", MARK])
+def test_what_has_the_name_of_a_trace_and_is_no_file_stays(
+    top: Path, folder: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    folder.mkdir(parents=True)
+    make(folder / name)
+    before = tree(top)
+    install(DATA, quiet, dry=False, folder=str(folder))
+    assert steps(uninstall, folder=str(folder)) == [f"remove {folder / NAME}"]
+    assert tree(top) == before
+
+
+def test_a_folder_with_the_name_of_a_trace_does_not_stop_a_removal(top: Path, folder: Path) -> None:
+    install(DATA, quiet, dry=False, folder=str(folder))
+    (folder / f".{NAME}.x").mkdir()
+    assert uninstall(quiet, dry=False, folder=str(folder))
+    assert os.listdir(folder) == [f".{NAME}.x"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_removal_does_not_disturb_an_installation(
+    top: Path, folder: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(os, call)
+    said = []
+
+    def meanwhile(*args: object) -> None:
+        before = tree(top)
+        with pytest.raises(OperatingSystemError, match="is being installed; try again") as caught:
+            uninstall(quiet, dry=False, folder=str(folder))
+        assert tree(top) == before
+        said.append(str(caught.value))
+        real(*args)
+
+    monkeypatch.setattr(os, call, meanwhile)
+    install(DATA, quiet, dry=False, folder=str(folder))
+    monkeypatch.undo()
+    assert said
+    assert (folder / NAME).read_bytes() == DATA
+    assert uninstall(quiet, dry=False, folder=str(folder))
+    assert os.listdir(top) == []
+
+
+@pytest.mark.parametrize("what", ["the new file", "its folder"])
+def test_an_installation_from_which_something_is_taken_away_says_so(
+    top: Path, folder: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(_: int) -> None:
+        if what == "its folder":
+            shutil.rmtree(folder)
+        else:
+            next(folder.glob(f".{NAME}.*")).unlink()
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(OperatingSystemError) as caught:
+        install(DATA, quiet, dry=False, folder=str(folder))
+    assert str(caught.value) == (
+        f"{folder / NAME}: No such file or directory; "
+        "another program has removed it meanwhile: try again"
+    )
+    assert os.listdir(top) == []
+
+
+def test_a_folder_that_may_not_be_listed_is_named(top: Path, folder: Path) -> None:
+    """To another user, who may look at the steps of a removal."""
+    install(DATA, quiet, dry=False, folder=str(folder))
+
+    def as_other() -> None:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        uninstall(quiet, dry=True, folder=str(folder))
+
+    for closed in (folder, folder.parent):
+        closed.chmod(0o311)
+        error = child.run(as_other).error
+        assert isinstance(error, OperatingSystemError)
+        said = "Permission denied; run it as a user who may change that folder"
+        assert str(error) == f"{closed}: {said}"
+        closed.chmod(0o755)
 
 
 def test_a_dry_run_tells_the_same_and_changes_nothing(top: Path, folder: Path) -> None:
@@ -394,7 +541,7 @@ def test_a_removal_that_fails_goes_on_the_next_time(
 
 def test_the_error_of_a_file_system_that_is_only_read_says_so() -> None:
     error = OSError(errno.EROFS, os.strerror(errno.EROFS))
-    assert place._remedy(error) == "make the file system writable, and try again"
+    assert place._remedy(error, "") == "make the file system writable, and try again"
 
 
 # --- a file of the person's choice ----------------------------------------------------------
@@ -410,12 +557,13 @@ def test_it_is_saved_where_the_person_says(top: Path) -> None:
     assert os.listdir(top) == ["mailbell.xpi"]
 
 
-def test_a_file_that_is_no_add_on_is_not_replaced(top: Path) -> None:
-    path = top / "letter"
-    path.write_text("Dear Anna")
-    with pytest.raises(ConfigurationError, match="is another file, and no add-on; choose another"):
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_file_that_is_another_one_is_not_replaced(top: Path, what: str) -> None:
+    path = top / "letter.docx"
+    path.write_bytes(OTHERS[what])
+    with pytest.raises(ConfigurationError, match=r"is not mailbell's .*; choose another name"):
         save(DATA, str(path), quiet, dry=False)
-    assert path.read_text() == "Dear Anna"
+    assert path.read_bytes() == OTHERS[what]
 
 
 @pytest.mark.parametrize("make", [a_link, Path.mkdir, a_pipe])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import mailbell
 from mailbell.addon import place, xpi
 from mailbell.addon.sources import CLIENTS, read_sources
-from mailbell.addon.xpi import IDENTITY, build, is_packed
+from mailbell.addon.xpi import IDENTITY, build, is_built, is_packed
 from mailbell.cli._agent_file import presets
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +90,45 @@ def test_what_only_people_read_is_left_out(name: str) -> None:
 def test_a_name_that_nobody_has_thought_of_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is no file of an add-on"):
         is_packed(name)
+
+
+OURS = json.dumps({"browser_specific_settings": {"gecko": {"id": IDENTITY}}}).encode()
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=60), max_size=4), st.data())
+def test_what_is_built_is_known_again_and_nothing_else(
+    files: dict[str, bytes], choose: st.DataObject
+) -> None:
+    data = build(files | {"manifest.json": OURS}, "1")
+    assert is_built(data)
+    assert not is_built(build(files | {"manifest.json": MANIFEST}, "1"))
+    place = choose.draw(st.integers(0, len(data) - 1))
+    changed = choose.draw(st.integers(0, 255).filter(lambda byte: byte != data[place]))
+    assert not is_built(data[:place] + bytes([changed]) + data[place + 1 :])
+    assert not is_built(data[:place])
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(b"PK\3\4".__add__))
+def test_no_other_bytes_are_an_add_on(data: bytes) -> None:
+    assert not is_built(data)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"manifest.json": b"[" * 100_000},
+        {"manifest.json": b"[]"},
+        {"manifest.json": OURS, "\u00e9.js": b""},
+        {"manifest.json": OURS} | {f"{n}.js": b"" for n in range(1 << 16)},
+    ],
+    ids=["deep", "list", "not ASCII", "too many"],
+)
+def test_a_strange_archive_is_no_add_on(files: dict[str, bytes]) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    assert not is_built(archive.getvalue())
 
 
 # --- the add-on itself ------------------------------------------------------------------

@@ -199,7 +199,7 @@ BRACES_THAT_STAY = [
     "{3550f703-e582-4d05-9a08-453d09bdfdc6}", "{e2fda1a4-762b-4020-b5ad-a41df1933103}",
     "{E2FDA1A4-762B-4020-B5AD-A41DF1933103}", "a{sv}", "sava{sv}", "a{ss}", "aa{sas}", "a{oaay}",
     "a{sa{sv}}", "a{s(iiay)}", "{'subject': <'{account}'>}", '{"to": "{account}"}',
-    "function() {return 1}", "${account}", "{account", "account}",
+    "function() {(1)}", "${account}", "{{account}}", "account", "susssasa{sv}i", "(a{sv}as)",
 ]  # fmt: skip
 MISTYPED = {
     "{acount}": "{acount}", "{Account}": "{Account}", "{ACCOUNT}": "{ACCOUNT}",
@@ -207,8 +207,12 @@ MISTYPED = {
     "{account-name}": "{account-name}", "{account_1}": "{account_1}", "{_}": "{_}",
     "--{user}": "{user}", "{s}": "{s}", "{sv}": "{sv}", "sav{sv}": "{sv}", "a{vs}": "{vs}",
     "a{as}": "{as}", "a{s}": "{s}", "a{sss}": "{sss}", "a{sa}": "{sa}", "a{acount}": "{acount}",
-    "a{user}": "{user}", "a{ sv}": "{ sv}", "{{acount}}": "{acount}", "{sa{name}}": "{name}",
+    "a{user}": "{user}", "a{ sv}": "{ sv}", "{{acount}}": "{acount}", "{1{name}}": "{name}",
     "{e2fda1a4-762b-4020-b5ad-a41df193310}": "{e2fda1a4-762b-4020-b5ad-a41df193310}",
+    "{acc ount}": "{acc ount}", "{account!r}": "{account!r}", "{account:s}": "{account:s}",
+    "{acount.}": "{acount.}", "{account,}": "{account,}", "{account]": "{account] ",
+    "{return 1}": "{return 1}", "data{go}": "{go}", "mama{sv}": "{sv}", "x-a{sv}": "{sv}",
+    "account}": "account}", "{}account}": "account}", "{ account": "{ account ",
 }  # fmt: skip
 
 
@@ -220,9 +224,29 @@ def test_braces_without_a_name_stay_as_they_are(word: str) -> None:
 
 @pytest.mark.parametrize("word", MISTYPED)
 def test_a_name_in_braces_is_account_or_a_mistake(word: str) -> None:
-    _, problems = tried(text_of(RUN | {"args": json.dumps([f"{word} {{account}}"])}).encode())
+    after = "" if word.endswith("}") else " "
+    word_and_more = f"{word}{after}{{account}}"
+    _, problems = tried(text_of(RUN | {"args": json.dumps([word_and_more])}).encode())
     said = f'"{MISTYPED[word]}" is not accepted: only {{account}} is replaced'
     assert [(problem.path, problem.message) for problem in problems] == [("args[0]", said)]
+
+
+WORDS_THAT_ARE_NONE = [
+    "data{go}", "a{sv}.", "a{sv} a{sv}", "a{sv}a", "(a{sv}", "()a{sv}", "sav{sv}", "a{vs}", "a{as}",
+    "a{s}", "a{sss}", "a{sa}", "s{sv}", "Ca{sv}", "a{sC}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS_THAT_ARE_NONE)
+def test_an_entry_stays_only_in_a_word_that_is_a_signature(word: str) -> None:
+    paths = problem_paths(text_of(RUN | {"args": json.dumps([word])}))
+    assert paths
+    assert set(paths) == {"args[0]"}
+
+
+def test_a_name_without_an_end_is_refused_and_not_shown_in_full() -> None:
+    (problem,) = tried(text_of(RUN | {"args": json.dumps(["{account" + "x" * 900])}).encode())[1]
+    assert len(str(problem)) < 150
 
 
 # What follows from the grammar of the D-Bus Specification, written down once more and otherwise.
@@ -232,7 +256,9 @@ TYPES = st.recursive(
     lambda inner: st.one_of(
         inner.map("a{}".format),
         st.lists(inner, min_size=1, max_size=3).map(lambda each: f"({''.join(each)})"),
-        st.tuples(BASIC, inner).map(lambda entry: f"a{{{entry[0]}{entry[1]}}}"),
+        st.tuples(st.sampled_from("so"), inner.filter(lambda each: each[0] in "vsa(")).map(
+            lambda entry: f"a{{{entry[0]}{entry[1]}}}"
+        ),
     ),
 )
 

@@ -59,7 +59,7 @@ def test_root_installs_it_for_all_users_and_undoes_it(inside: Inside, tmp_path: 
     made = [*(f"make {folder}" for folder in FOLDERS), f"write {PATH}"]
     assert dry.splitlines()[:4] == first.splitlines()[:4] == made
     assert "This was a dry run: nothing has changed. To do it, run it without --dry-run." in dry
-    assert "adduser NAME mailbell" in first
+    assert "usermod --append --groups mailbell NAME" in first
     assert there.splitlines() == [
         "--",
         f"d 755 0:0 {FOLDERS[0]}",

@@ -1,8 +1,9 @@
 """Puts the add-on where Thunderbird finds it for every user of the machine, and removes it.
 
 Thunderbird runs what is there with all rights of its user, so no other user may change any name
-on the way. What is made is marked: a folder that the installation had to make has a file in it,
-and only a folder with that file is removed again.
+on the way. What is replaced or removed is an add-on that mailbell has built, of whatever version,
+and nothing else. A folder that the installation had to make is marked with a file in it, and only
+a folder with that file is removed again.
 
 Each step is told before it is done. If a step of the installation fails, the steps before it
 are undone. A removal that failed goes on where it was, when it is tried again.
@@ -16,8 +17,8 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from mailbell._sys.trusted_path import find_weaknesses
-from mailbell._sys.whole_file import replace_file
-from mailbell.addon.xpi import IDENTITY
+from mailbell._sys.whole_file import is_being_written, replace_file
+from mailbell.addon.xpi import IDENTITY, is_built
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 
 __all__ = ["FOLDER", "NAME", "Say", "install", "save", "uninstall"]
@@ -31,7 +32,7 @@ MARK: Final = ".made-by-mailbell"
 _MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
 _MOST_BYTES: Final = 1 << 25  # more than any add-on has
-_ARCHIVE: Final = b"PK\3\4"
+_AGAIN: Final = "try again"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Say = Callable[[str], None]
@@ -58,14 +59,16 @@ def install(data: bytes, say: Say, *, dry: bool, folder: str = FOLDER) -> None:
         missing = _missing(folder)
         _require_readable(os.path.dirname(missing[0]) if missing else folder)
         before = _present(path)
-    if before == data and _is_readable_by_all(path):
+        is_same = before == data and _is_only_ours(path)
+    if is_same:
         say(f"{path} is in place already")
         return
     for each in missing:
         say(f"make {each}")
     say(f"{'write' if before is None else 'replace'} {path}")
     if not dry:
-        with _explained(path), _made(missing):
+        lost = f"another program has removed it meanwhile: {_AGAIN}"
+        with _explained(path, lost), _made(missing):
             # Another process of root may have changed the way meanwhile.
             _require_safe_way(folder, whole=True)
             replace_file(path, data, _MODE)
@@ -104,7 +107,8 @@ def uninstall(say: Say, *, dry: bool, folder: str = FOLDER) -> bool:
     gone = set(ours)
     for each in marked:
         gone.add(os.path.join(each, MARK))
-        others = {os.path.join(each, name) for name in os.listdir(each)} - gone
+        with _explained(each):
+            others = {os.path.join(each, name) for name in os.listdir(each)} - gone
         say(f"keep {each}, which others use" if others else f"remove {each}")
         if not others:
             gone.add(each)
@@ -125,15 +129,13 @@ def save(data: bytes, path: str, say: Say, *, dry: bool) -> None:
 
     Raises:
         ConfigurationError: another user could change the file, its folder does not exist, or
-            there is a file that is no add-on.
+            there is another file than an add-on that mailbell has built.
         OperatingSystemError: the file cannot be written.
     """
     folder = os.path.dirname(path)
     with _explained(folder):
         _require_safe_way(folder, whole=True)
         before = _present(path, "choose another name")
-    if before is not None and not before.startswith(_ARCHIVE):
-        raise ConfigurationError(f"{path} is another file, and no add-on", "choose another name")
     say(f"{'write' if before is None else 'replace'} {path}")
     if not dry:
         with _explained(path):
@@ -160,7 +162,7 @@ def _require_readable(folder: str) -> None:
 
 
 def _present(path: str, remedy: str = "move it away") -> bytes | None:
-    """Read what is at a path; None if there is nothing."""
+    """Read the add-on at a path; None if there is nothing."""
     try:
         # A pipe without a writer, or a device, would be waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -175,13 +177,22 @@ def _present(path: str, remedy: str = "move it away") -> bytes | None:
             what = f"{path} is not mailbell's (no regular file)"
             raise ConfigurationError(what, remedy)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(_MOST_BYTES)
+            data = file.read(_MOST_BYTES)
     finally:
         os.close(descriptor)
+    if not is_built(data):
+        # A file of the person, or the add-on as a package of the distribution has it.
+        what = f"{path} is not mailbell's (no add-on that mailbell has built)"
+        raise ConfigurationError(what, remedy)
+    return data
 
 
-def _is_readable_by_all(path: str) -> bool:
-    return stat.S_IMODE(os.stat(path).st_mode) == _MODE
+def _is_only_ours(path: str) -> bool:
+    """Tell whether all users may read the file, and only this user and root may write to it."""
+    status = os.lstat(path)
+    is_ours = status.st_uid in {0, os.geteuid()} and stat.S_ISREG(status.st_mode)
+    # Another name of the file may be in a folder of another user.
+    return is_ours and status.st_nlink == 1 and stat.S_IMODE(status.st_mode) == _MODE
 
 
 def _missing(folder: str) -> list[str]:
@@ -231,22 +242,33 @@ def _remove_made(folder: str) -> None:
 
 
 def _left_over(folder: str) -> list[str]:
-    """Return what an installation that was killed may have left."""
-    with suppress(OSError):
+    """Return what an installation that was killed has left; refuse while another one runs."""
+    try:
         names = [name for name in os.listdir(folder) if name.startswith(f".{NAME}.")]
-        return [os.path.join(folder, name) for name in sorted(names)]
-    return []
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    left = [os.path.join(folder, name) for name in sorted(names)]
+    for each in left:
+        if _is_regular(each) and is_being_written(each):
+            raise OperatingSystemError(f"{each} is being installed", _AGAIN)
+    return [each for each in left if _is_regular(each)]
+
+
+def _is_regular(path: str) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    return False
 
 
 def _marked(folder: str) -> Iterator[str]:
     """Yield the folders that an installation has made, the innermost first."""
-    while os.path.lexists(os.path.join(folder, MARK)):
+    while _is_regular(os.path.join(folder, MARK)):
         yield folder
         folder = os.path.dirname(folder)
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
+def _explained(path: str, lost: str = "choose a folder that exists") -> Iterator[None]:
     """Turn an error of the system into one that says what to do."""
     try:
         yield
@@ -254,16 +276,16 @@ def _explained(path: str) -> Iterator[None]:
         # The walk along a path opens each name alone, and then the error has that name only.
         named = str(error.filename or "")
         what = f"{named if named.startswith('/') else path}: {error.strerror}"
-        raise OperatingSystemError(what, _remedy(error)) from error
+        raise OperatingSystemError(what, _remedy(error, lost)) from error
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError, lost: str) -> str:
     if error.errno in _FULL:
         return "make room there, and try again"
     if error.errno == errno.EROFS:
         return "make the file system writable, and try again"
     if isinstance(error, FileExistsError):
-        return "another program has made it meanwhile: try again"
+        return f"another program has made it meanwhile: {_AGAIN}"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "choose a folder that exists"
+        return lost
     return "run it as a user who may change that folder"

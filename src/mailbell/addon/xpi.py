@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["IDENTITY", "build", "is_packed"]
+__all__ = ["IDENTITY", "build", "is_built", "is_packed"]
 
 IDENTITY: Final = "thunderbird@mailbell.org"
 """The add-on's id, which Thunderbird expects as the name of its file."""
@@ -79,6 +79,34 @@ def build(files: Mapping[str, bytes], version: str) -> bytes:
         raise ValueError("too much for an add-on")
     packed[_MANIFEST] = _manifest(packed.get(_MANIFEST, b""), version)
     return _archive(packed)
+
+
+def is_built(data: bytes) -> bool:
+    """Tell whether a file is the add-on of some version, as `build` writes it.
+
+    Args:
+        data: the bytes of the file, from anybody.
+
+    Returns:
+        False also for an archive with the same contents that another program has packed.
+    """
+    files = {}
+    place = 0
+    while data.startswith(b"PK\3\4", place) and len(data) - place >= _LOCAL.size:
+        *_, length, _, long, _ = _LOCAL.unpack_from(data, place)
+        begin = place + _LOCAL.size + long
+        place = begin + length
+        files[data[begin - long : begin]] = data[begin:place]
+    try:
+        manifest = json.loads(files.get(_MANIFEST.encode(), b""))
+        identity = manifest["browser_specific_settings"]["gecko"]["id"]
+        named = {name.decode("ascii"): content for name, content in files.items()}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    if identity != IDENTITY or len(named) > _MOST_FILES:
+        return False
+    # Whatever its fields say, it is ours only if the same files give the same bytes.
+    return data == _archive(named)
 
 
 def _manifest(text: bytes, version: str) -> bytes:

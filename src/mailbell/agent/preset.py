@@ -40,13 +40,13 @@ all keys, with their meanings and their defaults:
 job becomes one job for each account, so the person must name the accounts. There is no other
 substitution.
 
-Any other name in braces, such as `{acount}`, may be a mistyped `{account}`, and is refused. A
-name begins with a letter or `_`, and goes on with letters, digits, `_` and `-`; blanks may stand
-around it. Braces that hold anything else stay as they are. Two forms look like names and stay too:
+A "{" before a letter or a `_`, also after blanks, may begin a mistyped `{account}`, and is refused,
+whatever follows: `{acount}`, `{acc ount}`, `{account:s}`, `{account` without an end. `account}`
+without its "{" is refused too. Other braces stay as they are. Two forms stay too:
 
-- an entry of a dictionary in a D-Bus signature, such as `a{sv}`: directly after an `a`, the letter
-  of a basic type, and then the letters of one type (D-Bus Specification, "Type System"). A word
-  that begins with `a` is none, because an array is no basic type: `a{acount}` is refused;
+- a word that is a D-Bus signature as a whole (D-Bus Specification, "Type System"), such as
+  `sava{sv}`. The keys of its dictionaries are `s` or `o`, and what belongs to a key is `v`, `s`, an
+  array or a struct. This is less than D-Bus permits, and so `data{go}` is refused;
 - a UUID (RFC 9562), such as `{e2fda1a4-762b-4020-b5ad-a41df1933103}`.
 
 Unknown keys are refused, all text is printable ASCII, and every mistake is reported at once
@@ -94,12 +94,14 @@ _PATH: Final = Meta(
     description='at most 400 printable ASCII characters that begin with "/" or "~/", no "?" or "["',
 )
 
-# A name in braces, and the letter before the braces, if there is one.
-_BRACES: Final = re.compile(r"(?P<before>\w?)(?P<all>\{(?P<name> *[A-Za-z_][\w-]* *)\})", re.ASCII)
-# D-Bus Specification, "Type System": the basic types, and one complete type that is written with
-# letters alone. Structs and inner dictionaries are not: they have parentheses or braces.
-_ENTRY: Final = re.compile(r"[ybnqiuxtdsogh]a*[ybnqiuxtdsoghv]")
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+# What may be meant as `{account}`, with both braces or with one of them.
+_BRACES: Final = re.compile(r"\{ *[A-Za-z_][^{}]*\}?|(?<!\{)\baccount *\}", re.ASCII)
+_UUID: Final = re.compile(r"\{[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}")
+# D-Bus Specification, "Type System": an innermost container (an array, a struct, or an array of
+# the entries of a dictionary), and a word without containers. C stands for a container.
+_BASIC: Final = "ybnqiuxtdsogh"
+_CONTAINER: Final = re.compile(rf"a[{_BASIC}vC]|\([{_BASIC}vC]+\)|a\{{[so][vsC]\}}")
+_NO_CONTAINER: Final = re.compile(rf"[{_BASIC}vC]+")
 
 
 def _sentence(least: int, most: int) -> Meta:
@@ -220,12 +222,22 @@ def _check_words(preset: Preset, problems: Problems) -> None:
 
 
 def _mistyped(word: str) -> Iterator[str]:
-    """Yield each name in braces that stands for nothing."""
+    """Yield what may be meant as `{account}`, and stands for nothing."""
+    if _is_signature(word):
+        return
     for found in _BRACES.finditer(word):
-        name = found["name"]
-        is_entry = found["before"] == "a" and _ENTRY.fullmatch(name)
-        if found["all"] != ACCOUNT and not is_entry and not _UUID.fullmatch(name):
-            yield found["all"]
+        if found[0] != ACCOUNT and not _UUID.fullmatch(found[0]):
+            yield found[0]
+
+
+def _is_signature(word: str) -> bool:
+    """Tell whether a word is a D-Bus signature, with the dictionaries that are accepted."""
+    if "C" in word:
+        return False
+    before = ""
+    while word != before:
+        before, word = word, _CONTAINER.sub("C", word)
+    return bool(_NO_CONTAINER.fullmatch(word))
 
 
 def _all_words(preset: Preset) -> Iterator[tuple[str, str]]:

@@ -17,12 +17,12 @@ __all__ = ["command", "dry_end", "dry_run_option", "require_root", "say", "thund
 _FOR_ALL: Final = """
 Thunderbird loads the add-on when it is started the next time, for every user
 of this machine. Each user must be in the group mailbell, and have logged in
-since: adduser NAME mailbell"""
+since: usermod --append --groups mailbell NAME"""
 
 _FOR_ONE: Final = """
 In Thunderbird: Add-ons and Themes, the gear, "Install Add-on From File", and
 this file. The add-on is then in that profile alone. You must be in the group
-mailbell, and have logged in since: adduser NAME mailbell
+mailbell, and have logged in since: usermod --append --groups mailbell NAME
 
 A file that you copy into the folder "extensions" of a profile yourself stays
 disabled until you agree in Thunderbird's menu."""
