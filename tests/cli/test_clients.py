@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from mailbell.agent.configuration import from_options
 from mailbell.agent.preset import Preset
-from mailbell.cli import _group, clients
+from mailbell.cli import _group, _here, clients
 from mailbell.cli._agent_file import presets
 from mailbell.cli._here import look
+from mailbell.core.escape import printable
 
 KNOWN = presets()
 
@@ -117,6 +118,33 @@ def test_a_helper_is_told_of(
     assert f" {place}" in told("thunderbird")
     record = json.loads(told("thunderbird", "--json"))
     assert (record["helper_in_place"], record["helper_path"]) == (True, str(place))
+
+
+@pytest.mark.parametrize("name", ["a\x1b]0;b\x07c", "a\nb", "a\u202eb", "a\udcffb"], ids=ascii)
+def test_folders_with_odd_names_are_escaped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A profile's folder may have any name, and also the folder in which mailbell is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(clients, "presets", lambda: {"thunderbird": LOADS})
+    monkeypatch.setattr(_here, "CLIENTS", str(tmp_path / name))
+    (tmp_path / name / "thunderbird").mkdir(parents=True)
+    place = tmp_path / ADDON.replace("x1.default", name)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert _group.run(["clients", "thunderbird"]) == 0
+    out = capsys.readouterr().out
+    told = {
+        key: rest.strip() for key, _, rest in (line.partition(" ") for line in out.splitlines())
+    }
+    assert told["helper"] == printable(str(place))
+    assert told["sources"] == printable(str(tmp_path / name / "thunderbird"))
+    assert out.replace("\n", "").isprintable()
+    assert _group.run(["clients", "thunderbird", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out)["helper_path"] == str(place)
 
 
 def test_without_a_home_folder_no_helper_is_looked_for_there(

@@ -5,9 +5,11 @@ its place, which only the commands see.
 """
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cli.support import Run, words
 from harness.ordinary import as_nobody, let_in
 from harness.sender import PATIENCE
 
+import mailbell
 from mailbell.addon.place import FOLDER, MARK, NAME
 from mailbell.addon.sources import addon
 
@@ -26,18 +29,33 @@ LIST = "echo --; find /usr/share -mindepth 1 -printf '%y %m %U:%G %p\\n' | sort 
 Inside = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="module")
+def package() -> Iterator[Path]:
+    """A copy of mailbell that only this user may change, whatever the folder of the tests is."""
+    top = Path(tempfile.mkdtemp(prefix="mailbell-", dir="/tmp"))
+    installed = Path(mailbell.__file__).parent
+    shutil.copytree(installed, top / "mailbell", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (top, *top.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    yield top
+    shutil.rmtree(top)
+
+
 @pytest.fixture
-def inside() -> Inside:
+def inside(package: Path) -> Inside:
     """Runs a script as root where /usr/share is empty. "$@" is `mailbell`."""
     user = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
     if subprocess.run([*user, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs root, or a user namespace, which this system does not grant")
 
-    def run(script: str, options: str = "") -> "subprocess.CompletedProcess[str]":
+    def run(
+        script: str, options: str = "", package: Path = package
+    ) -> "subprocess.CompletedProcess[str]":
         mount = f"mount -t tmpfs -o mode=755{options} none /usr/share"
         return subprocess.run(
             [*user, "sh", "-c", f"{mount} && {{ {script}\n}}; {LIST}", "sh", *words("mailbell")],
             capture_output=True, text=True, timeout=PATIENCE, check=False,
+            env=os.environ | {"PYTHONPATH": str(package)},
         )  # fmt: skip
 
     return run
@@ -107,8 +125,26 @@ def test_a_file_system_that_is_only_read_is_named(inside: Inside) -> None:
     )
 
 
+def test_root_does_not_install_what_an_ordinary_user_may_change(
+    inside: Inside, package: Path, tmp_path: Path
+) -> None:
+    """As `sudo .venv/bin/mailbell install` in the home of a user. `--file` may be used there."""
+    weak = tmp_path / "venv"
+    shutil.copytree(package, weak)
+    weak.chmod(0o777)
+    done = inside('"$@" install --thunderbird; echo $?', package=weak)
+    assert done.stdout == "78\n--\n"
+    assert done.stderr.startswith("mailbell: ")
+    assert done.stderr.endswith(
+        "who could change the add-on before all users get it; install mailbell in a folder that "
+        "only root may change, such as /opt/mailbell, and run the mailbell that is there\n"
+    )
+    done = inside(f'"$@" install --thunderbird --file {tmp_path}/x.xpi', package=weak)
+    assert (done.stderr, (tmp_path / "x.xpi").read_bytes()) == ("", addon())
+
+
 @pytest.fixture
-def ordinary(tmp_path: Path) -> Run:
+def ordinary(tmp_path: Path, package: Path) -> Run:
     """Runs `mailbell` as an ordinary user in a folder of that user."""
     home = tmp_path / "home"
     home.mkdir()
@@ -123,7 +159,8 @@ def ordinary(tmp_path: Path) -> Run:
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*before, *words("mailbell", *arguments)], cwd=home, timeout=PATIENCE,
-            capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(home)},
+            capture_output=True, text=True, check=False,
+            env=os.environ | {"HOME": str(home), "PYTHONPATH": str(package)},
         )  # fmt: skip
 
     return run

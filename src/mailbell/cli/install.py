@@ -43,8 +43,9 @@ _HELP = """\
 Install what a mail program needs to hear from the daemon by itself.
 
 --thunderbird puts mailbell's add-on into the folder where Thunderbird looks
-for add-ons of the machine, for all users. This needs root. With --file it
-writes the add-on to a file instead, for you to install in one profile.
+for add-ons of the machine, for all users. This needs root, and a mailbell
+that no other user may change. With --file it writes the add-on to a file
+instead, for you to install in one profile.
 
 Each step is shown. If one fails, nothing is left behind. To do it again does
 no harm. 'mailbell uninstall' undoes it."""
@@ -103,17 +104,20 @@ def command(thunderbird: bool, file: str | None, dry: bool) -> None:
     """Install what a mail program needs to hear from the daemon by itself."""
     if not thunderbird:
         raise UsageError("nothing to install was named", "give --thunderbird")
-    data = addon()
-    about = f"mailbell {__version__}, {len(data)} bytes"
     if file is not None:
-        path = absolute(file)
+        path, data = absolute(file), addon()
         place.save(data, path, say, dry=dry)
-        click.echo(f"({about})\n{_DRY if dry else _FOR_ONE}")
+        click.echo(f"({_about(data)})\n{_DRY if dry else _FOR_ONE}")
         return
     remedy = (
         "run this as root, or, for your own profile: "
         "mailbell install --thunderbird --file mailbell.xpi"
     )
     require_root("install", remedy, dry=dry)
+    data = addon(for_all=True)
     place.install(data, say, dry=dry)
-    click.echo(f"({about})\n{dry_end() if dry else _FOR_ALL}")
+    click.echo(f"({_about(data)})\n{dry_end() if dry else _FOR_ALL}")
+
+
+def _about(data: bytes) -> str:
+    return f"mailbell {__version__}, {len(data)} bytes"
