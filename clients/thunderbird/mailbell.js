@@ -14,6 +14,7 @@ const PARTS = [
   "core/settings.js",
   "core/backoff.js",
   "core/replies.js",
+  "core/check.js",
   "core/link.js",
   "core/pace.js",
   "core/schedule.js",

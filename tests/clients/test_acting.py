@@ -13,18 +13,21 @@ STUBS: Final = Path(__file__).parent.parent / "harness" / "stubs.js"
 ACTING: Final = sorted((ADDON / "thunderbird").glob("*.js"))
 CALL: Final = '{"method":"org.mailbell.Listener.Subscribe","more":true,"parameters":{}}\0'
 
+INFO: Final = '{"method":"org.varlink.service.GetInfo","parameters":{}}\0'
+
 
 @pytest.fixture
 def script() -> Script:
     return Script(*core_files(), STUBS, *ACTING)
 
 
-CONNECT: Final = """() => {
+CONNECT: Final = """(call = "subscribe") => {
   globalThis.heard = [];
   globalThis.timers = [];
   globalThis.connection = new Connection(
     "/s",
     {
+      call,
       received: bytes => heard.push(["received", bytes.length]),
       ended: (reason, why) => heard.push(["ended", reason, why]),
     },
@@ -48,13 +51,20 @@ def test_it_sends_the_call_and_reads_in_pieces_with_pauses(script: Script) -> No
     assert script(READY)[2:] == [["received", 40_000 - 2 * 16_384]]
 
 
+def test_it_can_ask_what_answers(script: Script) -> None:
+    script(CONNECT, "info")
+    assert script("() => noted.at(-1)") == ["write", INFO, len(INFO)]
+
+
 def test_after_the_end_it_says_nothing(script: Script) -> None:
     script(CONNECT)
     script("() => { wire.bytes = 'abc'; }")
     script(READY)
     script("() => connection.close()")
     assert script(READY) == [["received", 3]]
-    assert script("() => [noted.at(-1), timers[0].act]") == [["close", 0x80004004], None]
+    assert script("() => noted.at(-1)") == ["close", 0x80004004]
+    # Nothing is waited for any more: the timer that would do so was cleared.
+    assert script("() => [timers.map(timer => typeof timer.act), wire.waits]") == [["object"], 1]
 
 
 @pytest.mark.parametrize(
@@ -204,9 +214,19 @@ def test_a_fetch_that_never_ends_leaves_nothing_behind(script: Script) -> None:
     assert script("() => { forgetFetches(); return folderListeners.size; }") == 0
 
 
-def test_nobody_is_asked_for_a_password(script: Script) -> None:
-    accounts(script, "[server('a', 'imap', { passwordPromptRequired: true })]")
+@pytest.mark.parametrize("method", [3, 6, 10])
+def test_nobody_is_asked_for_a_password(script: Script, method: int) -> None:
+    others = f"{{ passwordPromptRequired: true, authMethod: {method} }}"
+    accounts(script, f"[server('a', 'imap', {others})]")
     assert script(FETCH, "a") == [[], ["no_password"]]
+
+
+@pytest.mark.parametrize("method", [1, 5, 7])
+def test_an_account_that_needs_no_password_is_fetched(script: Script, method: int) -> None:
+    """With Kerberos or a certificate. Thunderbird says of them that a password is missing."""
+    others = f"{{ passwordPromptRequired: true, authMethod: {method} }}"
+    accounts(script, f"[server('a', 'pop3', {others})]")
+    assert script(FETCH, "a") == [[["getNewMessages", "a", None]], []]
 
 
 def test_the_primary_password_is_not_asked_for_at_each_ring(script: Script) -> None:

@@ -206,6 +206,21 @@ def test_those_who_watch_are_told_at_most_four_times_a_second() -> None:
     assert quiet["statuses"] == []
 
 
+def test_each_who_watches_is_told_what_he_has_not_seen() -> None:
+    """A second page that opened made the first miss a change."""
+    scene = """(ready, ring) => {
+      const world = new TestWorld({ accounts: [], answer: { bytes: ring.FIRST } });
+      world.play(ready);
+      const told = [[], []];
+      world.driver.watch(status => told[0].push(status.rings));
+      world.bytes(ring.RING);
+      world.driver.watch(status => told[1].push(status.rings));
+      world.advance(1000);
+      return told;
+    }"""
+    assert loaded()(scene, READY, {"FIRST": FIRST, "RING": ring("work")}) == [[1], []]
+
+
 def test_nobody_is_told_without_a_change() -> None:
     found = play(*READY, ("watch",), ("advance", DAY))
     assert found["statuses"] == []
@@ -282,7 +297,7 @@ def test_the_log_says_all_that_is_done() -> None:
     )  # fmt: skip
     assert lines(found) == [
         "connected /s", "fetch server1", "fetch server2", "fetched server1: ok",
-        "fetched server2: failed", "offline", "online", "woke", "fetch now",
+        "fetched server2: failed", "offline", "online", "woke", "check /s", "fetch now",
         "settings: settle 1000, gap 10000, /z", "not_mailbelld no_answer /z",
         "fetch server1", "fetch server2",
     ]  # fmt: skip
@@ -368,6 +383,103 @@ def test_without_a_list_of_accounts_the_last_one_counts() -> None:
     found = play(*READY, ("accounts", None), ("bytes", ring("work")), ("advance", 1000))
     assert fetches(found)[2:] == [(NOW + 1000, "server1")]
     assert any("no accounts now" in line for line in lines(found))
+
+
+def test_a_ring_without_any_account_is_for_all_when_there_are_some() -> None:
+    """It was dropped."""
+    empty = [*READY, ("accounts", []), ("bytes", ring("work")), ("advance", HOUR)]
+    assert len(fetches(play(*empty))) == 2
+    found = play(*empty, ("accounts", ACCOUNTS), ("advance", 31_000))
+    assert [key for _, key in fetches(found)[2:]] == ["server1", "server2"]
+    start = play(("advance", HOUR), ("accounts", ACCOUNTS), ("advance", 31_000), accounts=[])
+    assert [key for _, key in fetches(start)] == ["server1", "server2"]
+    never = play(("advance", HOUR), ("accounts", ACCOUNTS), ("advance", 31_000), accounts=None)
+    assert [key for _, key in fetches(never)] == ["server1", "server2"]
+
+
+def test_a_ring_for_an_account_that_is_missing_for_a_moment_is_fetched_later() -> None:
+    away = [*READY, ("accounts", [CLUB]), ("bytes", ring("work")), ("advance", 1000)]
+    found = play(*away, ("accounts", ACCOUNTS), ("advance", 31_000))
+    # The name rings no account that is there. So all of them are fetched, as ever.
+    assert [key for _, key in fetches(found)[2:]] == ["server2", "server1"]
+
+
+def test_how_often_the_list_of_accounts_is_asked_for_is_bounded() -> None:
+    steps = """operations => {
+      const world = new TestWorld({ accounts: [], answer: { bytes: FIRST } });
+      let steps = 0;
+      while (world.step(3600000)) { steps += 1; }
+      return steps;
+    }"""
+    assert loaded()(steps.replace("FIRST", json.dumps(FIRST))) < 3600 / 30 + 3600 / 300 * 2 + 10
+
+
+def test_pop3_fetches_that_do_not_end_do_not_wait_in_thunderbird_by_the_dozen() -> None:
+    """Eight hours with a dialog for a password: 96 waited, and ran when it was answered."""
+    rings = [step for _ in range(480) for step in (("bytes", ring("club")), ("advance", 60_000))]
+    found = play(*READY, *rings)
+    assert [key for _, key in fetches(found)[2:]] == ["server2"]
+    assert [one["state"] for one in found["status"]["accounts"]] == ["idle", "failed"]
+    ended = play(*READY, *rings, ("fetched", "server2", "ok"), ("advance", 1))
+    assert [key for _, key in fetches(ended)[2:]] == ["server2"] * 2
+
+
+# Whether mailbelld still answers.
+
+
+def test_a_daemon_that_hangs_is_not_connected_for_ever() -> None:
+    found = play(*READY, ("info", None), ("answer", None), ("advance", 250_000))
+    assert found["status"]["state"] == "not_mailbelld"
+    assert found["status"]["since"] - WALL == 310_000
+    assert [what for _, what, _ in found["seen"] if what in ("ask", "asked", "close")] == [
+        "ask", "close", "asked",
+    ]  # fmt: skip
+    assert "not_mailbelld no_answer /s" in lines(found)
+    back = play(*READY, ("info", None), ("advance", 260_000))
+    assert back["status"]["state"] == "connected"
+    assert [key for _, key in fetches(back)[2:]] == ["server1", "server2"]
+
+
+def test_a_daemon_that_answers_is_asked_rarely_and_nothing_else_is_done() -> None:
+    found = play(*READY, ("watch",), ("advance", DAY))
+    assert count(found, "ask") == count(found, "asked") == DAY / 300_000
+    assert len(fetches(found)) == 2
+    assert (count(found, "connect"), count(found, "close"), found["statuses"]) == (1, 0, [])
+
+
+@pytest.mark.parametrize("info", ["throw", "too_fast"])
+def test_a_question_that_cannot_be_asked_ends_nothing(info: str) -> None:
+    found = play(*READY, ("info", info), ("advance", HOUR))
+    assert found["status"]["state"] == "connected"
+    assert 10 <= count(found, "ask") <= 12
+
+
+@pytest.mark.parametrize(
+    "end", [("ended", "closed"), ("bytes", "{}\0"), ("stop",), ("configure", {}, ["/z"])]
+)
+def test_a_question_ends_with_its_connection(end: tuple[Any, ...]) -> None:
+    asking = [*READY, ("info", None), ("advance", 241_000)]
+    assert count(play(*asking), "asked") == 0
+    assert count(play(*asking, end), "asked") == 1
+    later = play(*asking, end, ("advance", 9500))
+    assert later["status"]["state"] in ("connected", "connecting")
+
+
+def test_the_daemon_of_the_machine_is_used_again_after_its_restart() -> None:
+    """The user's own one answered meanwhile, and was connected to for ever."""
+    infos = {"/a": "refused", "/b": '{"parameters":{"interfaces":["org.mailbell.Listener"]}}\0'}
+    scene: list[tuple[Any, ...]] = [
+        ("info", infos), ("answer", {"bytes": FIRST}), ("ended", "refused"), ("advance", 600_000),
+        ("fetched", "server1", "ok"), ("fetched", "server2", "ok"),
+    ]  # fmt: skip
+    before = play(*scene, places=["/a", "/b"], answer=None)
+    assert (before["status"]["state"], before["status"]["socket"]) == ("connected", "/b")
+    found = play(*scene, ("info", infos["/b"]), ("advance", 62_000),
+                 places=["/a", "/b"], answer=None)  # fmt: skip
+    assert (found["status"]["state"], found["status"]["socket"]) == ("connected", "/a")
+    # What came before it was connected is fetched.
+    new = fetches(found)[len(fetches(before)) :]
+    assert sorted(key for _, key in new) == ["server1", "server2"]
 
 
 def test_at_the_end_the_connection_is_closed() -> None:

@@ -114,12 +114,12 @@ def test_the_add_on_asks_for_nothing_that_it_does_not_need() -> None:
 
 
 def test_the_only_words_that_are_sent_are_the_call() -> None:
-    """What is written to the socket is a constant, and it is the call that mailbelld knows."""
+    """What is written to a socket is one of two constants, calls that mailbelld knows."""
     text = (ADDON / "thunderbird" / "socket.js").read_text()
     assert text.count("write(") == 1
-    assert "output.write(SUBSCRIBE, SUBSCRIBE.length);" in text
-    found = re.search(r"const SUBSCRIBE = '([^']*)\\0';", text)
-    assert found
-    assert json.loads(found[1]) == {
-        "method": "org.mailbell.Listener.Subscribe", "more": True, "parameters": {},
-    }  # fmt: skip
+    assert "const call = CALLS.get(listener.call);\n    output.write(call, call.length);" in text
+    found = re.findall(r"'([^']*)\\0'", text)
+    assert [json.loads(call) for call in found] == [
+        {"method": "org.mailbell.Listener.Subscribe", "more": True, "parameters": {}},
+        {"method": "org.varlink.service.GetInfo", "parameters": {}},
+    ]

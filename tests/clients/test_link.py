@@ -10,11 +10,19 @@ from harness.v8 import ADDON, Script, loaded
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailbell.interfaces.listener import LISTENER_SERVICE
+from mailbell.varlink import encode_reply, parse_call_untrusted
+
 FIRST: Final = json.dumps({"parameters": {"cursor": {}}, "continues": True}) + "\0"
 RING: Final = FIRST.replace('"cursor"', '"notification": {"account": "work"}, "cursor"')
 PATIENCE: Final = 10_000
+CHECK: Final = 300_000
 
-RUN: Final = """(places, operations) => {
+INFO: Final = '{"parameters":{"interfaces":["a.b","org.mailbell.Listener"]}}\0'
+
+# `infos` says what each place answers to the question of the second connection: bytes, a reason
+# why that connection ends, or null (nothing).
+RUN: Final = """(places, operations, infos) => {
   const link = new Link(places, 0);
   let now = 0;
   const seen = [];
@@ -22,6 +30,16 @@ RUN: Final = """(places, operations) => {
   const step = () => {
     const what = link.step(now, 0);
     if (what) { show(what == "connect" ? `connect ${link.path}` : what); }
+    if (what != "check") { return; }
+    const info = infos[link.checkPath];
+    seen.at(-1)[1] += ` ${link.checkPath}`;
+    if (info !== null) {
+      const ended = info.endsWith("\\0") || info.length > 100
+        ? link.checkReceived(now, info.slice(0, 5), 0) ??
+          link.checkReceived(now, info.slice(5), 0)
+        : link.checkEnded(now, info, 0);
+      if (ended) { show(ended); }
+    }
   };
   step();
   for (const [name, value] of operations) {
@@ -32,6 +50,8 @@ RUN: Final = """(places, operations) => {
         step();
       }
       now = end;
+    } else if (name == "infos") {
+      infos = value;
     } else if (name == "move") {
       link.move(value, now);
     } else if (name == "hurry") {
@@ -53,8 +73,13 @@ RUN: Final = """(places, operations) => {
 }"""
 
 
-def run(*operations: tuple[str, Any], places: tuple[str, ...] = ("/a",)) -> dict[str, Any]:
-    found: dict[str, Any] = loaded()(RUN, places, operations)
+def run(
+    *operations: tuple[str, Any],
+    places: tuple[str, ...] = ("/a",),
+    infos: dict[str, str | None] | None = None,
+) -> dict[str, Any]:
+    infos = infos or dict.fromkeys(("/a", "/b", "/z"), INFO)
+    found: dict[str, Any] = loaded()(RUN, places, operations, infos)
     return found
 
 
@@ -62,10 +87,15 @@ def events(found: dict[str, Any]) -> list[tuple[int, str]]:
     return [(entry[0], entry[1]) for entry in found["seen"]]
 
 
+def important(found: dict[str, Any]) -> list[tuple[int, str]]:
+    """Without the second connections."""
+    return [(at, what) for at, what in events(found) if not what.startswith(("check", "drop"))]
+
+
 def test_it_connects_at_once_and_then_listens_for_ever() -> None:
-    found = run(("wait", 5), ("bytes", FIRST), ("wait", 10**9), ("bytes", RING))
-    assert events(found) == [(0, "connect /a"), (5, "connected"), (10**9 + 5, "rung work")]
-    assert found["due"] is None
+    found = run(("wait", 5), ("bytes", FIRST), ("wait", 10**8), ("bytes", RING))
+    assert important(found) == [(0, "connect /a"), (5, "connected"), (10**8 + 5, "rung work")]
+    assert found["due"] == 10**8 + 5 + CHECK
 
 
 def test_a_daemon_that_never_answers_is_hung_up_on() -> None:
@@ -93,7 +123,7 @@ def test_a_reply_that_never_ends_is_hung_up_on() -> None:
     # Each reply has the time anew.
     halves = [("bytes", RING[:9]), ("wait", 6000), ("bytes", RING[9:] + RING[:9])]
     found = run(*begun[:2], *halves, ("wait", 6000), ("bytes", RING[9:]), ("wait", 10**6))
-    assert [what for _, what in events(found)[2:]] == ["rung work"] * 2
+    assert [what for _, what in important(found)[2:]] == ["rung work"] * 2
     assert found["open"]
 
 
@@ -229,6 +259,103 @@ def test_hurry_and_another_place_connect_at_once() -> None:
     assert len(events(run(("hurry", None)))) == 1  # a connection that is open stays
 
 
+# Whether mailbelld still answers.
+
+CONNECTED: Final = (("bytes", FIRST),)
+
+
+def test_a_daemon_that_hangs_is_noticed() -> None:
+    """Its silence is that of a daemon without mail: it was "connected" for ever."""
+    found = run(*CONNECTED, ("wait", CHECK + PATIENCE), infos={"/a": None})
+    assert events(found)[2:] == [(CHECK, "check /a"), (CHECK + PATIENCE, "hang_up")]
+    assert found["seen"][-1][2:] == ["not_mailbelld", "no_answer", "/a", True]
+    again = run(*CONNECTED, ("wait", CHECK + PATIENCE + 75), infos={"/a": None})
+    assert events(again)[-1][1] == "connect /a"
+
+
+def test_a_daemon_that_answers_is_asked_after_each_silence() -> None:
+    found = run(*CONNECTED, ("wait", CHECK - 1), ("bytes", RING), ("wait", CHECK - 1))
+    assert "check /a" not in [what for _, what in events(found)]
+    found = run(*CONNECTED, ("wait", 2 * CHECK))
+    asked = [(CHECK, "check /a"), (CHECK, "drop"), (2 * CHECK, "check /a"), (2 * CHECK, "drop")]
+    assert events(found)[2:] == asked
+    assert found["state"] == "connected"
+
+
+@pytest.mark.parametrize("end", ["too_fast", "too_many_subscribers", "forbidden", "failed"])
+def test_an_end_that_says_nothing_against_the_connection_does_not_end_it(end: str) -> None:
+    found = run(*CONNECTED, ("wait", 3 * CHECK), infos={"/a": end})
+    assert [what for _, what in events(found)[2:]] == ["check /a"] * 3
+    assert found["state"] == "connected"
+    error = '{"error":"org.mailbell.Listener.TooFast"}\0'
+    found = run(*CONNECTED, ("wait", CHECK), infos={"/a": error})
+    assert found["state"] == "connected"
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ("closed", "closed"), ("refused", "refused"), ("missing", "missing"),
+        ("garbage\0", "not_json"), ("x" * 20_000, "too_long"), ("[1,2,3]\0", "no_reply"),
+        ('{"parameters":{}}\0', "no_reply"), ('{"parameters":null}\0', "no_reply"),
+        ('{"parameters":{"interfaces":"org.mailbell.Listener"}}\0', "no_reply"),
+        (INFO.replace("Listener", "Sender"), "no_reply"), ('{"error":"a.B"}\0', "other_error"),
+    ],
+)  # fmt: skip
+def test_a_place_that_is_not_mailbelld_any_more_is_lost(info: str, reason: str) -> None:
+    found = run(*CONNECTED, ("wait", CHECK), infos={"/a": info})
+    assert found["seen"][-1][:4] == [CHECK, "hang_up", found["state"], reason]
+    assert found["state"] != "connected"
+
+
+def test_the_real_reply_to_the_question_is_an_answer() -> None:
+    text = (ADDON / "thunderbird" / "socket.js").read_text()
+    (call,) = re.findall(r'\["info", \'(.*)\\0\'\]', text)
+    request = LISTENER_SERVICE.decode_untrusted(parse_call_untrusted(call.encode()))
+    answer = LISTENER_SERVICE.answer(request)
+    assert answer is not None
+    reply = encode_reply(answer).decode()
+    found = run(*CONNECTED, ("wait", CHECK), infos={"/a": reply})
+    assert found["state"] == "connected"
+
+
+BOTH: Final = (("ended", "refused"), ("bytes", FIRST))
+LOOK: Final = 60_000
+
+
+def test_an_earlier_place_is_used_again_when_it_answers_again() -> None:
+    """While one daemon started anew, the other was connected to, and then for ever."""
+    found = run(
+        *BOTH, ("wait", 2 * LOOK), ("infos", {"/a": INFO, "/b": INFO}), ("wait", LOOK),
+        places=PLACES, infos={"/a": "refused", "/b": INFO},
+    )  # fmt: skip
+    assert events(found)[4:] == [
+        (LOOK, "check /a"), (2 * LOOK, "check /a"), (3 * LOOK, "check /a"), (3 * LOOK, "hang_up"),
+        (3 * LOOK, "connect /a"),
+    ]  # fmt: skip
+    assert found["seen"][-1][2:] == ["connecting", None, "/b", True]
+
+
+@pytest.mark.parametrize("info", ["missing", "forbidden", "garbage\0", None])
+def test_an_earlier_place_that_does_not_answer_changes_nothing(info: str | None) -> None:
+    found = run(*BOTH, ("wait", 10 * CHECK), places=PLACES, infos={"/a": info, "/b": INFO})
+    assert found["state"] == "connected"
+    asked = [at for at, what in events(found) if what == "check /b"]
+    assert len(asked) == 9 if info is None else len(asked) == 10
+    hung = run(*BOTH, ("wait", CHECK + 2 * PATIENCE), places=PLACES, infos={"/a": info, "/b": None})
+    assert hung["seen"][-1][3] == "no_answer"
+
+
+def test_the_first_place_looks_at_no_other() -> None:
+    found = run(*CONNECTED, ("wait", 10 * CHECK), places=PLACES)
+    assert not any("/b" in what for _, what in events(found))
+
+
+def test_after_sleep_the_connection_is_checked_at_once() -> None:
+    found = run(*CONNECTED, ("wait", 5), ("hurry", None), ("wait", PATIENCE), infos={"/a": None})
+    assert events(found)[2:] == [(5, "check /a"), (PATIENCE + 5, "hang_up")]
+
+
 def test_the_page_has_a_sentence_for_each_reason_and_the_schema_each_state() -> None:
     page = Script(ADDON / "settings" / "words.js")
     sentence = "reason => reasonWords(reason)?.key"
@@ -257,7 +384,7 @@ OPERATIONS: Final = st.lists(
 @given(OPERATIONS)
 def test_it_never_rests_unless_it_is_connected(operations: list[tuple[str, Any]]) -> None:
     found = run(*operations)
-    assert found["due"] is not None or found["state"] == "connected"
+    assert found["due"] is not None
     connected = [entry for entry in found["seen"] if entry[2] == "connected"]
     assert all(entry[3] is None for entry in connected)
     # Nothing rings before the first answer of its connection.

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 RUN: Final = """(timing, operations) => {
-  const pace = new Pace(timing);
+  const pace = new Pace(timing, timing.type ?? "imap");
   let now = 0;
   const seen = [];
   const step = () => {
@@ -155,11 +155,11 @@ def test_no_ring_is_lost_and_no_gap_is_shortened(
 @pytest.mark.parametrize("rings", [1, 100_000])
 def test_however_often_it_rings_nothing_grows(rings: int) -> None:
     size = """rings => {
-      const pace = new Pace({ settle: 1000, gap: 10000 });
+      const pace = new Pace({ settle: 1000, gap: 10000 }, "imap");
       for (let n = 0; n < rings; n++) { pace.ring(n); }
       return [Object.keys(pace).length, JSON.stringify(pace).length < 200];
     }"""
-    assert loaded()(size, rings) == [7, True]
+    assert loaded()(size, rings) == [9, True]
 
 
 def test_what_never_settles_is_fetched_all_the_same() -> None:
@@ -188,6 +188,43 @@ def test_tries_after_failures_come_further_and_further_apart() -> None:
     gaps = [b - a for a, b in itertools.pairwise(starts)]
     assert gaps == [*waits, 1000]
     assert found["due"] == starts[-1] + 60_000  # a success forgets the failures before it
+
+
+QUEUED: Final = {"settle": 0, "gap": 1000, "type": "pop3"}
+
+
+@pytest.mark.parametrize(("end", "late"), [(True, 1), (False, 2)])
+def test_a_fetch_that_waits_in_thunderbirds_queue_is_followed_by_no_other(
+    end: bool, late: int
+) -> None:
+    """Each further one waited there too, and all ran at once when a dialog was answered."""
+    rung = [("ring", None), ("wait", 60_000)] * 480
+    found = loaded()(RUN, QUEUED, rung)
+    assert found["seen"] == [[0, "fetch"], [GIVE_UP, "overdue"]]
+    assert (found["due"], found["fetching"], found["wanted"]) == (None, True, True)
+    ended = loaded()(RUN, QUEUED, [*rung, ("ended", end), ("wait", 0)])
+    assert ended["seen"][2:] == [[480 * 60_000, "fetch"]]
+    # It has the time anew.
+    again = loaded()(RUN, QUEUED, [*rung, ("ended", end), ("wait", GIVE_UP)])
+    assert again["seen"][3:] == [[480 * 60_000 + GIVE_UP, "overdue"]]
+    quiet = loaded()(RUN, QUEUED, [rung[0], ("wait", 10**7), ("ended", end), ("wait", 10**6)])
+    assert len([what for _, what in quiet["seen"] if what == "fetch"]) == late
+
+
+@pytest.mark.parametrize("end", ["busy", "refused"])
+def test_any_end_of_a_fetch_that_was_waited_for_frees_the_account(end: str) -> None:
+    found = loaded()(RUN, QUEUED, [("ring", None), ("wait", GIVE_UP), (end, None),
+                                   ("ring", None), ("wait", 0), ("wait", 1)])  # fmt: skip
+    assert found["seen"][2:] == [[GIVE_UP, "fetch"]]
+    assert found["due"] == 2 * GIVE_UP
+
+
+@pytest.mark.parametrize("kind", ["ews", "graph"])
+def test_a_kind_that_reports_no_failure_is_given_up_soon(kind: str) -> None:
+    """A ring would wait five minutes for it."""
+    operations = [("ring", None), ("wait", 1000), ("ring", None), ("wait", 60_000)]
+    found = loaded()(RUN, {"settle": 0, "gap": 1000, "type": kind}, operations)
+    assert found["seen"][:3] == [[0, "fetch"], [30_000, "give_up"], [30_000, "fetch"]]
 
 
 def test_without_a_password_only_a_ring_tries_again() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 RUN: Final = """(timing, operations) => {
+  const TYPES = { p: "pop3", e: "ews" };
   const schedule = new Schedule(timing);
   let now = 0;
   const seen = [];
@@ -27,7 +28,7 @@ RUN: Final = """(timing, operations) => {
       }
       now = end;
     } else if (name == "accounts") {
-      schedule.update(value.map(key => ({ key })));
+      schedule.update(now, value.map(key => ({ key, type: TYPES[key] ?? "imap" })));
     } else if (name == "ring") {
       schedule.ring(now, value);
     } else if (name == "offline") {
@@ -44,7 +45,8 @@ RUN: Final = """(timing, operations) => {
     }
     step();
   }
-  return { seen, due: schedule.due, a: schedule.describe("a"), b: schedule.describe("b") };
+  const states = Object.fromEntries(schedule.known.map(({ key }) => [key, schedule.describe(key)]));
+  return { seen, due: schedule.due, ...states };
 }"""
 
 TIMING: Final = {"settle": 1000, "gap": 10_000}
@@ -127,15 +129,49 @@ def test_a_fetch_that_found_the_inbox_busy_is_made_again_after_the_gap() -> None
     assert found["a"]["state"] == "idle"
 
 
-def test_accounts_come_and_go() -> None:
-    found = run(BOTH, ("ring", ["a", "b", "c"]), ("accounts", ["b"]), ("wait", 1000),
-                ("ended", ["b", "ok"]), BOTH, ("ended", ["a", "ok"]))  # fmt: skip
+def test_an_account_that_is_missing_for_a_moment_loses_nothing() -> None:
+    """What it was to fetch was forgotten."""
+    away = [BOTH, ("ring", ["a", "b", "c"]), ("accounts", ["b"]), ("wait", 1000)]
+    found = run(*away, ("ended", ["b", "ok"]), ("wait", 9000))
     assert found["seen"] == [[1000, "b"]]
-    assert found["a"] == {"state": "idle", "lastFetch": None}
-    assert found["b"]["lastFetch"] is not None
+    assert found["due"] == 40_000  # Thunderbird is asked again for its accounts
+    back = run(*away, ("ended", ["b", "ok"]), ("wait", 9000), BOTH)
+    assert back["seen"] == [[1000, "b"], [10_000, "a"]]
+    # A fetch that runs is still waited for.
     gone = run(BOTH, ("ring", ["a"]), ("wait", 1000), ("accounts", []), ("ended", ["a", "ok"]))
-    assert gone["a"] == {"state": "idle", "lastFetch": None}
+    assert gone["a"] == {"state": "idle", "lastFetch": 10**12 + 1000}
     assert gone["due"] is None
+    stuck = run(BOTH, ("ring", ["a"]), ("wait", 1000), ("accounts", []), ("wait", 300_000))
+    assert stuck["a"]["state"] == "failed"
+
+
+def test_an_account_that_stays_away_is_forgotten() -> None:
+    away = [BOTH, ("ring", ["a"]), ("accounts", ["b"])]
+    assert "a" in run(*away, ("wait", 599_999), ("accounts", ["b"]))
+    found = run(*away, ("wait", 600_000), ("accounts", ["b"]))
+    assert "a" not in found
+    assert found["due"] is None
+    assert run(*away, ("wait", 600_000), ("accounts", ["b"]), BOTH, ("wait", 10**6))["seen"] == []
+
+
+def test_a_key_that_another_kind_of_account_has_now_is_a_new_account() -> None:
+    switch = """() => {
+      const schedule = new Schedule({ settle: 0, gap: 1000 });
+      schedule.update(0, [{ key: "a", type: "imap" }]);
+      schedule.ring(0, ["a"]);
+      schedule.update(0, [{ key: "a", type: "pop3" }]);
+      return [schedule.step(0), schedule.describe("a").state];
+    }"""
+    assert loaded()(switch) == [[], "idle"]
+
+
+def test_what_thunderbird_will_do_at_last_is_waited_for_and_shown_as_failed() -> None:
+    stuck = [("accounts", ["p"]), ("ring", ["p"]), ("wait", 10**7)]
+    found = run(*stuck)
+    assert found["seen"] == [[1000, "p"]]
+    assert found["p"] == {"state": "failed", "lastFetch": None}
+    ended = run(*stuck, ("ended", ["p", "ok"]))
+    assert ended["p"] == {"state": "idle", "lastFetch": 10**12 + 10**7}
 
 
 def test_a_new_setting_counts_for_all_at_once() -> None:

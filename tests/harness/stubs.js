@@ -19,6 +19,7 @@ globalThis.Cr = {
 globalThis.Ci = {
   nsIAsyncInputStream: "nsIAsyncInputStream",
   nsIMsgFolderFlags: {},
+  nsMsgAuthMethod: { none: 1, passwordCleartext: 3, GSSAPI: 5, NTLM: 6, External: 7, OAuth2: 10 },
   nsMsgFolderFlags: { Inbox: 0x1000 },
   nsIFolderListener: { added: 0x1, event: 0x80 },
 };
@@ -133,6 +134,7 @@ function server(key, type, others = {}) {
     type,
     prettyName: `name of ${key}`,
     passwordPromptRequired: false,
+    authMethod: 3,
     rootFolder: { key, getFolderWithFlags: flags => (flags === 0x1000 ? inbox : "wrong") },
     performBiff: window => note("performBiff", key, window),
     getNewMessages: (folder, ...others) => getNewMessages(folder.key)(...others),

@@ -3,6 +3,9 @@
 
 "use strict";
 
+// What mailbelld answers to GetInfo, as far as it matters.
+const INFO = '{"parameters":{"interfaces":["org.mailbell.Listener"]}}\0';
+
 class TestWorld {
   constructor({ accounts = [], settings = {}, places = ["/s"], offline = false, answer = null }) {
     this.time = 0;
@@ -14,6 +17,8 @@ class TestWorld {
     this.pending = []; // fetches that have not ended
     this.statuses = [];
     this.socket = null;
+    this.second = null; // the connection that asks whether mailbelld answers
+    this.info = INFO; // what that is answered
     this.order = 0;
     this.driver = new Driver(this.functions(), readSettings(settings), places, offline);
   }
@@ -56,6 +61,9 @@ class TestWorld {
   }
 
   connect(path, listener) {
+    if (listener.call == "info") {
+      return this.ask(path, listener);
+    }
     this.note("connect", path);
     if (path.startsWith("/throw")) {
       throw new Error("no such thing");
@@ -79,6 +87,33 @@ class TestWorld {
         }
       }, 0);
     }
+    return socket;
+  }
+
+  ask(path, listener) {
+    this.note("ask", path);
+    if (this.info == "throw") {
+      throw new Error("no such thing");
+    }
+    const socket = {
+      listener,
+      close: () => {
+        this.note("asked", path);
+        this.second = null;
+      },
+    };
+    this.second = socket;
+    const info = typeof this.info == "object" ? (this.info?.[path] ?? null) : this.info;
+    this.setTimeout(() => {
+      if (this.second === socket && info !== null) {
+        if (info.endsWith("\0")) {
+          listener.received(info);
+        } else {
+          this.second = null;
+          listener.ended(info, "because");
+        }
+      }
+    }, 0);
     return socket;
   }
 
@@ -134,6 +169,7 @@ TestWorld.OPERATIONS = {
   clock: (world, milliseconds) => (world.clock += milliseconds),
   accounts: (world, accounts) => (world.accounts = accounts),
   answer: (world, answer) => (world.answer = answer),
+  info: (world, info) => (world.info = info),
   offline: (world, offline) => world.driver.setOffline(offline),
   woke: world => world.driver.woke(),
   fetchNow: world => world.driver.fetchNow(),

@@ -1,6 +1,7 @@
 """A mail server that cannot push and counts what it is asked, and a mailbelld with accounts."""
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -130,6 +131,16 @@ class Bell:
         assert self._daemon
         self._daemon.process.kill()
         self.stop()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let it do nothing until the end of the block. Its connections stay."""
+        assert self._daemon
+        self._daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._daemon.process.send_signal(signal.SIGCONT)
 
     def ring(self, account: str) -> None:
         """Ring as a mail server does, at the address of an account of mailbelld."""

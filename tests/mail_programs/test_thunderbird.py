@@ -190,6 +190,29 @@ def test_a_mailbelld_that_was_killed_is_missed_and_found_again(
     assert looked(desk, before) == {"imap": 1, "pop3": 1}
 
 
+def test_a_mailbelld_that_hangs_is_noticed(
+    desk: Desk, thunderbird: Thunderbird, logind: Peer, subject: str
+) -> None:
+    """It is asked after sleep, and after each time of silence, which would be long for a test."""
+    with desk.bell.hanging():
+        logind.sleep()
+        logind.wake()
+        thunderbird.until_state("not_mailbelld")
+        assert thunderbird.status()["reason"] == "no_answer"
+        desk.deliver(subject, *desk.both)
+    thunderbird.until_state("connected")
+    until_has(thunderbird, subject, *desk.both)
+
+
+def test_a_mailbelld_that_answers_stays_connected(thunderbird: Thunderbird, logind: Peer) -> None:
+    since, checks = thunderbird.status()["since"], thunderbird.counted("check /")
+    logind.sleep()
+    logind.wake()
+    thunderbird.until_noted("check /", checks + 1)
+    until_quiet(thunderbird, *thunderbird.accounts[:2])
+    assert thunderbird.status()["since"] == since
+
+
 def test_a_ring_while_offline_is_not_forgotten(
     desk: Desk, thunderbird: Thunderbird, subject: str
 ) -> None:

@@ -44,7 +44,7 @@ this.CatchUps = class CatchUps {
     if (this._taken == 0) {
       return -Infinity;
     }
-    const wait = Math.min(gap * 2 ** Math.min(this._taken, 20), CATCH_UP_MOST);
+    const wait = Math.min(gap * 2 ** this._taken, CATCH_UP_MOST);
     return this._last + Math.max(gap, wait);
   }
 

@@ -30,11 +30,11 @@ this.Driver = class Driver {
    */
   constructor(world, settings, places, offline) {
     this._world = world;
-    this._watchers = new Set();
+    this._watchers = new Map(); // what each of them saw last
     this._connection = null;
+    this._second = null; // the connection that asks whether mailbelld answers
     this._timer = null;
     this._statusTimer = null;
-    this._told = null; // what the watchers saw last
     this._stopped = false;
     this._engine = new Engine(settings, places, world.now(), world.wall());
     this._engine.setOffline(world.now(), offline);
@@ -92,15 +92,14 @@ this.Driver = class Driver {
    * @returns {function()} ends that.
    */
   watch(watcher) {
-    this._told = JSON.stringify(this.status());
-    this._watchers.add(watcher);
+    this._watchers.set(watcher, JSON.stringify(this.status()));
     return () => this._watchers.delete(watcher);
   }
 
   /** The engine, which knows the accounts that there are now. */
   _updated() {
     try {
-      this._engine.update(this._world.listAccounts());
+      this._engine.update(this._world.now(), this._world.listAccounts());
     } catch (error) {
       this._log(`accounts: ${error}`);
     }
@@ -113,13 +112,20 @@ this.Driver = class Driver {
     }
     const { now, wall, random } = this._world;
     const before = this._engine.status();
-    const { connect, hangUp, fetches } = this._updated().step(now(), wall(), random());
+    const step = this._updated().step(now(), wall(), random());
+    const { connect, hangUp, check, drop, fetches } = step;
     this._note(before);
     if (hangUp) {
       this._hangUp();
     }
+    if (drop) {
+      this._drop();
+    }
     if (connect !== null) {
       this._connect(connect);
+    }
+    if (check !== null) {
+      this._check(check);
     }
     fetches.forEach(({ key, fetch }) => this._fetch(key, fetch));
     this._arm();
@@ -128,25 +134,52 @@ this.Driver = class Driver {
 
   _arm() {
     this._world.clearTimeout(this._timer);
-    const { due } = this._engine;
-    if (due !== null) {
-      const wait = Math.max(0, Math.ceil(due - this._world.now()));
-      this._timer = this._world.setTimeout(() => this._go(), wait);
-    }
+    const wait = Math.max(0, Math.ceil(this._engine.due - this._world.now()));
+    this._timer = this._world.setTimeout(() => this._go(), wait);
   }
 
   _connect(path) {
     try {
-      const connection = this._world.connect(path, {
+      this._connection = this._world.connect(path, {
+        call: "subscribe",
         received: bytes => this._received(bytes),
         ended: (reason, error) => {
           this._connection = null;
+          this._drop();
           this._ended(reason, error);
         },
       });
-      this._connection = connection;
     } catch (error) {
       this._ended("failed", error.name);
+    }
+  }
+
+  /** Ask on a second connection whether mailbelld answers. */
+  _check(path) {
+    this._log(`check ${path}`);
+    const take = act => {
+      const before = this._engine.status();
+      const { now, wall, random } = this._world;
+      const step = act(now(), wall(), random());
+      if (step == "hang_up") {
+        this._hangUp();
+      }
+      if (step == "drop") {
+        this._drop();
+      }
+      this._note(before);
+      this._go();
+    };
+    const ended = reason => {
+      this._second = null;
+      take((now, wall, random) => this._updated().checkEnded(now, wall, reason, random));
+    };
+    const received = bytes =>
+      take((now, wall, random) => this._updated().checkReceived(now, wall, bytes, random));
+    try {
+      this._second = this._world.connect(path, { call: "info", received, ended });
+    } catch {
+      ended("failed");
     }
   }
 
@@ -182,6 +215,12 @@ this.Driver = class Driver {
   _hangUp() {
     this._connection?.close();
     this._connection = null;
+    this._drop();
+  }
+
+  _drop() {
+    this._second?.close();
+    this._second = null;
   }
 
   _fetch(key, fetch) {
@@ -215,9 +254,11 @@ this.Driver = class Driver {
         this._statusTimer = null;
         const status = this.status();
         const text = JSON.stringify(status);
-        if (text != this._told) {
-          this._told = text;
-          this._watchers.forEach(watcher => watcher(status));
+        for (const [watcher, told] of this._watchers) {
+          if (text != told) {
+            this._watchers.set(watcher, text);
+            watcher(status);
+          }
         }
       }, STATUS_PAUSE);
     }

@@ -22,6 +22,8 @@ this.Engine = class Engine {
     this._schedule = new Schedule(this._timing);
     this._catchUps = new CatchUps();
     this._accounts = [];
+    this._owed = false; // there was no account to fetch for
+    this._looked = -Infinity; // the last call of `step`
     this._since = wall;
     this._rings = 0;
     this._lastRing = null;
@@ -36,13 +38,14 @@ this.Engine = class Engine {
     this._places = places;
   }
 
-  /** When `step` will have something to do; null: only after another call. */
+  /** When `step` will have something to do. */
   get due() {
-    return earliest([
+    return Math.min(
       this._link.due,
-      this._schedule.due,
-      this._catchUps.due(this._timing.gap),
-    ]);
+      this._schedule.due ?? Infinity,
+      this._catchUps.due(this._timing.gap) ?? Infinity,
+      this._owed ? this._looked + LOOK_AGAIN : Infinity
+    );
   }
 
   /**
@@ -62,9 +65,13 @@ this.Engine = class Engine {
   }
 
   /** Take the accounts that Thunderbird has now: {key, name, type} of each that can fetch. */
-  update(accounts) {
+  update(now, accounts) {
     this._accounts = accounts;
-    this._schedule.update(accounts);
+    this._schedule.update(now, accounts);
+    if (this._owed && accounts.length) {
+      this._owed = false;
+      this.fetchAll(now);
+    }
   }
 
   /** Thunderbird went offline, or online again: then mail may have come meanwhile. */
@@ -93,7 +100,13 @@ this.Engine = class Engine {
   }
 
   _ring(now, name) {
-    this._schedule.ring(now, chooseAccounts(name, this._accounts, this._names));
+    // An account that is missing now may be the one that rang. Those that are there are chosen as
+    // if it were gone.
+    const chosen = [this._accounts, this._schedule.known].map(accounts =>
+      chooseAccounts(name, accounts, this._names)
+    );
+    this._schedule.ring(now, new Set(chosen.flat()));
+    this._owed ||= !this._accounts.length;
   }
 
   /**
@@ -124,6 +137,16 @@ this.Engine = class Engine {
     this._watch(wall, () => this._link.ended(now, random, reason));
   }
 
+  /** Take bytes of the second connection; see Link. */
+  checkReceived(now, wall, bytes, random) {
+    return this._watch(wall, () => this._link.checkReceived(now, bytes, random));
+  }
+
+  /** The second connection ended or could not be made; see Link. */
+  checkEnded(now, wall, reason, random) {
+    return this._watch(wall, () => this._link.checkEnded(now, reason, random));
+  }
+
   /** A fetch ended; see Schedule. */
   fetched(now, wall, key, fetch, result) {
     this._schedule.ended(now, wall, key, fetch, result);
@@ -132,10 +155,12 @@ this.Engine = class Engine {
   /**
    * Return what to do now.
    *
-   * @returns {{connect: ?string, hangUp: boolean, fetches: object[]}} the path to connect to,
-   *     whether to close the connection, and the fetches to start, as Schedule gives them.
+   * @returns {object} connect: the path to connect to, or null. hangUp: whether to close all
+   *     connections. check: the path to ask on a second connection, or null. drop: whether to
+   *     close that one. fetches: those to start, as Schedule gives them.
    */
   step(now, wall, random) {
+    this._looked = now;
     if (this._catchUps.take(now, this._timing.gap)) {
       this.fetchAll(now);
     }
@@ -143,6 +168,8 @@ this.Engine = class Engine {
     return {
       connect: step == "connect" ? this._link.path : null,
       hangUp: step == "hang_up",
+      check: step == "check" ? this._link.checkPath : null,
+      drop: step == "drop",
       fetches: this._schedule.step(now),
     };
   }

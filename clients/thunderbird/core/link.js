@@ -25,14 +25,13 @@ const STATES = new Map([
 ]);
 const ORDER = [...STATES.keys()];
 
-/** How long mailbelld may take for its first answer, and for all of a reply, in milliseconds. */
-const PATIENCE = 10000;
-
 /**
  * One subscription that is connected again for ever.
  *
  * Call `step` when `due` has come. It returns "connect" (then connect to `path`), "hang_up"
- * (then close the connection) or null. Report what happens by `received` and `ended`.
+ * (then close all connections), "check" (then connect to `checkPath` too, and ask), "drop" (then
+ * close that second connection) or null. Report what happens by `received` and `ended`, and by
+ * `checkReceived` and `checkEnded`.
  */
 this.Link = class Link {
   /**
@@ -54,7 +53,7 @@ this.Link = class Link {
     return this._since !== null;
   }
 
-  /** When `step` will have something to do, in milliseconds; null: only after another call. */
+  /** When `step` will have something to do, in milliseconds. */
   get due() {
     if (!this.open) {
       return this._retryAt;
@@ -62,7 +61,8 @@ this.Link = class Link {
     if (!this._answered) {
       return this._since + PATIENCE;
     }
-    return this._replies.unfinished ? this._begun + PATIENCE : null;
+    const check = this._check.due;
+    return this._replies.unfinished ? Math.min(this._begun + PATIENCE, check) : check;
   }
 
   /** Look for the socket elsewhere, and connect at once. The caller closes what was open. */
@@ -75,11 +75,17 @@ this.Link = class Link {
     this._restart(now);
   }
 
-  /** Connect at once if no connection is open. */
+  /** Connect at once, or check the connection that is open. */
   hurry(now) {
     if (!this.open) {
       this._restart(now);
     }
+    this._check?.hurry();
+  }
+
+  /** The place to ask whether mailbelld answers, on a second connection. */
+  get checkPath() {
+    return this._check.path;
   }
 
   /**
@@ -89,8 +95,7 @@ this.Link = class Link {
    * @param {number} random - from 0 up to 1.
    */
   step(now, random) {
-    const due = this.due;
-    if (due === null || now < due) {
+    if (now < this.due) {
       return null;
     }
     if (!this.open) {
@@ -103,8 +108,53 @@ this.Link = class Link {
       this._replies = new Replies();
       return "connect";
     }
-    this.ended(now, random, this._answered ? "unfinished" : "no_answer");
-    return "hang_up";
+    if (!this._answered) {
+      this.ended(now, random, "no_answer");
+      return "hang_up";
+    }
+    if (this._replies.unfinished && now >= this._begun + PATIENCE) {
+      this.ended(now, random, "unfinished");
+      return "hang_up";
+    }
+    const { act, verdict } = this._check.step(now);
+    return this._judge(now, random, verdict) ? "hang_up" : act;
+  }
+
+  /** Take the verdict of a check; tell whether all connections must be closed. */
+  _judge(now, random, verdict) {
+    if (verdict === null) {
+      return false;
+    }
+    if (verdict == "earlier") {
+      this.state = "connecting";
+      this.lasted = true;
+      this._restart(now);
+    } else {
+      this.ended(now, random, verdict);
+    }
+    return true;
+  }
+
+  /**
+   * Take bytes of the second connection.
+   *
+   * @returns {?string} "drop", "hang_up" or null, as `step`.
+   */
+  checkReceived(now, bytes, random) {
+    const { over, verdict } = this._check.received(now, bytes);
+    if (this._judge(now, random, verdict)) {
+      return "hang_up";
+    }
+    return over ? "drop" : null;
+  }
+
+  /**
+   * The second connection ended without an answer, or could not be made.
+   *
+   * @returns {?string} "hang_up" or null, as `step`.
+   */
+  checkEnded(now, reason, random) {
+    return this._judge(now, random, this._check.ended(now, reason)) ? "hang_up" : null;
   }
 
   /**
@@ -122,6 +172,7 @@ this.Link = class Link {
     const connected = !this._answered && replies.length > 0;
     if (connected) {
       this._answered = true;
+      this._check = new Check(this._places, this._place, now);
       this.state = "connected";
       this.reason = null;
       this.shown = this.path;
@@ -129,6 +180,7 @@ this.Link = class Link {
     if (replies.length > 0 || !wasUnfinished) {
       this._begun = now;
     }
+    this._check?.heard(now);
     const { fault } = this._replies;
     if (fault !== null) {
       this.ended(now, random, fault);
@@ -175,6 +227,7 @@ this.Link = class Link {
 
   _begin(at) {
     this._place = 0;
+    this._check = null; // of a connection that was answered
     this._worst = null; // the failure of this round that tells most
     this._retryAt = at;
   }

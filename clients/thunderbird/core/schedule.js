@@ -4,6 +4,11 @@
 
 "use strict";
 
+/** An account that is missing is forgotten after this time, in milliseconds. */
+const FORGET = 600000;
+/** What waits for an account that is missing is looked at again after this time. */
+const LOOK_AGAIN = 30000;
+
 /** Call `step` when `due` has come and after every other call. */
 this.Schedule = class Schedule {
   /** @param {{settle: number, gap: number}} timing - see Pace. */
@@ -12,35 +17,60 @@ this.Schedule = class Schedule {
     this.offline = false;
     this._entries = new Map(); // by key of an account
     this._fetches = 0;
+    this._looked = -Infinity; // the last call of `step`
   }
 
   /**
-   * Take the accounts that Thunderbird has now. What is known of the others is forgotten.
+   * Take the accounts that Thunderbird has now.
    *
-   * @param {{key: string}[]} accounts - each of them.
+   * One that is missing is remembered for a while: Thunderbird may make its list anew.
+   *
+   * @param {number} now - milliseconds.
+   * @param {{key: string, name: string, type: string}[]} accounts - each of them.
    */
-  update(accounts) {
-    const before = this._entries;
-    this._entries = new Map(
-      accounts.map(({ key }) => [key, before.get(key) ?? this._entry()])
-    );
+  update(now, accounts) {
+    const entries = new Map();
+    for (const account of accounts) {
+      const before = this._entries.get(account.key);
+      const known = before?.account.type == account.type ? before : this._entry(account.type);
+      entries.set(account.key, Object.assign(known, { account, seen: now, missing: false }));
+    }
+    for (const [key, entry] of this._entries) {
+      if (!entries.has(key) && now - entry.seen < FORGET) {
+        entries.set(key, Object.assign(entry, { missing: true }));
+      }
+    }
+    this._entries = entries;
   }
 
-  _entry() {
+  /** The accounts that there are, and those that were there a while ago. */
+  get known() {
+    return [...this._entries.values()].map(({ account }) => account);
+  }
+
+  _entry(type) {
     // `timing` is shared, so that a new setting counts for every account at once.
-    return { pace: new Pace(this.timing), fetch: null, result: null, fetched: null };
+    return { pace: new Pace(this.timing, type), fetch: null, result: null, fetched: null };
   }
 
   /** When `step` will have something to do; null: only after another call. */
   get due() {
     let first = null;
-    for (const { pace } of this._entries.values()) {
-      const due = this._held(pace) ? null : pace.due;
+    for (const entry of this._entries.values()) {
+      const due = this._due(entry);
       if (due !== null && (first === null || due < first)) {
         first = due;
       }
     }
     return first;
+  }
+
+  _due({ pace, missing }) {
+    if (this._held(pace)) {
+      return null;
+    }
+    // Thunderbird does not tell when a list is whole again.
+    return missing && pace.wanted ? this._looked + LOOK_AGAIN : pace.due;
   }
 
   /** While Thunderbird is offline, what rang waits. A fetch that runs may still be given up. */
@@ -61,12 +91,16 @@ this.Schedule = class Schedule {
    * @returns {{key: string, fetch: number}[]} an account, and a number that `ended` wants back.
    */
   step(now) {
+    this._looked = now;
     const started = [];
     for (const [key, entry] of this._entries) {
-      const step = this._held(entry.pace) ? null : entry.pace.step(now);
+      const held = this._held(entry.pace) || (entry.missing && !entry.pace.fetching);
+      const step = held ? null : entry.pace.step(now);
       if (step == "give_up") {
         entry.result = "failed";
         entry.fetch = null;
+      } else if (step == "overdue") {
+        entry.result = "failed";
       } else if (step == "fetch") {
         entry.fetch = ++this._fetches;
         started.push({ key, fetch: entry.fetch });
@@ -111,7 +145,7 @@ this.Schedule = class Schedule {
    * @returns {{state: string, lastFetch: ?number}} lastFetch: the end of the last that succeeded.
    */
   describe(key) {
-    const entry = this._entries.get(key) ?? this._entry();
+    const entry = this._entries.get(key);
     return { state: this._state(entry), lastFetch: entry.fetched };
   }
 
@@ -119,7 +153,7 @@ this.Schedule = class Schedule {
     if (this.offline) {
       return "offline";
     }
-    if (pace.fetching) {
+    if (pace.fetching && !pace.overdue) {
       return "fetching";
     }
     if (result !== null && result != "ok") {

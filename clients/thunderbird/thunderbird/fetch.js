@@ -106,6 +106,12 @@ const WAYS = new Map([
   ["pop3", fetchPop3],
 ]);
 
+/** Tell whether a password is missing. Thunderbird says so too of accounts that need none. */
+function needsPassword(server) {
+  const { External, GSSAPI, none } = Ci.nsMsgAuthMethod;
+  return server.passwordPromptRequired && ![External, GSSAPI, none].includes(server.authMethod);
+}
+
 /**
  * Fetch the mail of an account.
  *
@@ -124,7 +130,7 @@ this.fetchAccount = function (key, done) {
   const server = MailServices.accounts.allServers.find(each => each.key == key);
   if (!server) {
     once("failed");
-  } else if (!Services.logins.isLoggedIn || server.passwordPromptRequired) {
+  } else if (!Services.logins.isLoggedIn || needsPassword(server)) {
     // Asked for a password, Thunderbird would open the dialog for the primary password at each
     // ring, until it is entered.
     once("no_password");

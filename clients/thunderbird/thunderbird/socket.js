@@ -2,7 +2,11 @@
 
 "use strict";
 
-const SUBSCRIBE = '{"method":"org.mailbell.Listener.Subscribe","more":true,"parameters":{}}\0';
+// What is written to a socket. It is constant.
+const CALLS = new Map([
+  ["subscribe", '{"method":"org.mailbell.Listener.Subscribe","more":true,"parameters":{}}\0'],
+  ["info", '{"method":"org.varlink.service.GetInfo","parameters":{}}\0'],
+]);
 const PIECE = 16 * 1024; // bytes read at a time
 // Thunderbird's window runs in the same thread. So a daemon that sends without an end is read at
 // no more than a piece each time; what it sends meanwhile waits in its own queue.
@@ -23,9 +27,9 @@ this.Connection = class Connection {
    * Connect.
    *
    * @param {string} path - an absolute path.
-   * @param {{received: function(string), ended: function(string)}} listener - gets bytes, one
-   *     character each, and at last the reason why the connection ended. Neither is called before
-   *     this returns, or after `close`.
+   * @param {{call: string, received: function(string), ended: function(string)}} listener - call:
+   *     a key of CALLS. The functions get bytes, one character each, and at last the reason why
+   *     the connection ended. Neither is called before this returns, or after `close`.
    * @param {{setTimeout: function, clearTimeout: function}} timers - of Thunderbird.
    */
   constructor(path, listener, timers) {
@@ -37,7 +41,8 @@ this.Connection = class Connection {
       .getService(Ci.nsISocketTransportService)
       .createUnixDomainTransport(this._file);
     const output = this._transport.openOutputStream(0, 0, 0);
-    output.write(SUBSCRIBE, SUBSCRIBE.length);
+    const call = CALLS.get(listener.call);
+    output.write(call, call.length);
     this._input = this._transport
       .openInputStream(0, 0, 0)
       .QueryInterface(Ci.nsIAsyncInputStream);

@@ -21,9 +21,9 @@ CLIENTS: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "clien
 
 FILES: Final = (
     "_locales/de/messages.json", "_locales/en/messages.json", "_locales/fr/messages.json",
-    "core/backoff.js", "core/catchups.js", "core/driver.js", "core/engine.js", "core/link.js",
-    "core/names.js", "core/pace.js", "core/replies.js", "core/schedule.js", "core/settings.js",
-    "core/text.js", "icon.svg", "mailbell.js", "manifest.json", "schema.json",
+    "core/backoff.js", "core/catchups.js", "core/check.js", "core/driver.js", "core/engine.js",
+    "core/link.js", "core/names.js", "core/pace.js", "core/replies.js", "core/schedule.js",
+    "core/settings.js", "core/text.js", "icon.svg", "mailbell.js", "manifest.json", "schema.json",
     "settings/settings.css", "settings/settings.html", "settings/settings.js", "settings/words.js",
     "thunderbird/fetch.js", "thunderbird/preferences.js", "thunderbird/socket.js",
     "thunderbird/wakeups.js",
