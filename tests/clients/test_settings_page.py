@@ -417,6 +417,18 @@ def test_the_document_has_the_defaults() -> None:
         assert f"| `extensions.mailbell.{field}` | {shown} |" in DOCUMENT
 
 
+def test_the_document_and_the_add_on_name_the_same_oldest_thunderbird() -> None:
+    """It is one that tests/mail_programs/test_thunderbird_versions.py runs."""
+    gecko = json.loads((ADDON / "manifest.json").read_text())["browser_specific_settings"]["gecko"]
+    oldest, _, rest = gecko["strict_min_version"].partition(".")
+    assert rest == "0"
+    assert DOCUMENT.splitlines()[2].startswith(
+        f"Thunderbird {oldest} or later on Linux; tried with {oldest} "
+    )
+    tested = (Path(__file__).parent.parent / "mail_programs" / "desk.py").read_text()
+    assert min(re.findall(r"thunderbird=1:(\d+)", tested)) == oldest
+
+
 # What a person without a mouse, or without sight, needs
 
 

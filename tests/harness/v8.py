@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from py_mini_racer import MiniRacer
 
-__all__ = ["ADDON", "WORLD", "Script", "core_files", "loaded", "parts"]
+__all__ = ["ADDON", "HARNESS", "WORLD", "Script", "core_files", "loaded", "parts"]
 
 ADDON: Final = Path(__file__).parent.parent.parent / "clients" / "thunderbird"
 """The files of the add-on."""
 
-WORLD: Final = Path(__file__).parent / "world.js"
+HARNESS: Final = Path(__file__).parent
+"""The scripts of tests that stand for Thunderbird."""
+
+WORLD: Final = HARNESS / "world.js"
 """A Thunderbird of tests: timers, a socket and accounts that do what a test says."""
 
 # The language itself has two things that act. The files must not use them.
@@ -53,6 +56,10 @@ class Script:
         text = self._engine.eval(f"JSON.stringify((({function})({values})) ?? null)")
         assert isinstance(text, str)
         return json.loads(text)
+
+    def load_within(self, file: Path) -> None:
+        """Load a file whose names are its own; `this` is the global object all the same."""
+        self._engine.eval(f"(function () {{{file.read_text()}}}).call(globalThis)")
 
     def used(self) -> int:
         """Return how many bytes the engine's values take, after it has forgotten the unused."""
