@@ -294,6 +294,10 @@ def test_what_lies_between_the_values_is_checked(text: str, paths: list[str]) ->
             'client = "mbsink"',
             "is not known: perhaps \"mbsync\"; 'mailbell clients' lists the known ones",
         ),
+        (
+            'client = "MBSYNC"',
+            "is not known: perhaps \"mbsync\"; 'mailbell clients' lists the known ones",
+        ),
         ('client = "zzz"', "is not known: 'mailbell clients' lists the known ones"),
         (
             'client = "mutt"',

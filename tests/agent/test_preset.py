@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mailbell
-from mailbell.agent.preset import Preset, parse
+from mailbell.agent.preset import Preset, parse, similar
 from mailbell.core.errors import ConfigurationError, Problem
 
 # The speed depends on the other processes of the machine.
@@ -306,3 +306,20 @@ def test_the_example_of_the_format_is_a_preset() -> None:
         if said in {"[]", '""', "[0]", '"fetch"'}:
             value = tomllib.loads(f"x = {said}")["x"]
             assert type(getattr(bare, key))(value) == getattr(bare, key), key
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Thunderbird", ["thunderbird"]),
+        ("emacs", ["gnus", "mu4e"]),  # a program
+        ("isync", ["mbsync"]),  # in a title
+        ("mbsink", ["mbsync"]),
+        ("e", []),  # it is in nearly every title
+        ("../x", []),
+    ],
+)
+def test_a_name_that_no_preset_has_suggests_others(name: str, meant: list[str]) -> None:
+    folder = Path(mailbell.__file__).parent / "agent" / "presets"
+    known = {path.stem: parse(path.read_bytes()) for path in sorted(folder.glob("*.toml"))}
+    assert similar(name, known) == meant

@@ -135,11 +135,9 @@ def test_folders_with_odd_names_are_escaped(
     place.touch()
     assert _group.run(["clients", "thunderbird"]) == 0
     out = capsys.readouterr().out
-    told = {
-        key: rest.strip() for key, _, rest in (line.partition(" ") for line in out.splitlines())
-    }
-    assert told["helper"] == printable(str(place))
-    assert told["sources"] == printable(str(tmp_path / name / "thunderbird"))
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[lines.index("helper") + 1] == printable(str(place))
+    assert lines[lines.index("sources") + 1] == printable(str(tmp_path / name / "thunderbird"))
     assert out.replace("\n", "").isprintable()
     assert _group.run(["clients", "thunderbird", "--json"]) == 0
     out = capsys.readouterr().out
@@ -158,7 +156,28 @@ def test_what_mailbell_carries_for_a_program_is_named(run: Run) -> None:
     record = json.loads(run("mailbell", "clients", "thunderbird", "--json").stdout)
     assert Path(record["sources"], "manifest.json").is_file()
     details = run("mailbell", "clients", "thunderbird").stdout
-    assert "".join(record["sources"].split()) in "".join(details.split())
+    assert f"\n  {record['sources']}\n" in details
+
+
+def test_a_path_that_a_person_copies_is_never_broken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the path of a helper, nor that of our sources, nor the command that has it."""
+    long = tmp_path / "folder with a blank" / ("x" * 100)
+    place = long / "module.so"
+    (long / "evolution").mkdir(parents=True)
+    place.touch()
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(_here, "CLIENTS", str(long))
+    known = {"evolution": replace(KNOWN["evolution"], helper=(str(place),))}
+    monkeypatch.setattr(clients, "presets", lambda: known)
+    assert _group.run(["clients", "evolution"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    folder = str(long / "evolution")
+    assert lines[lines.index("helper") + 1] == str(place)
+    assert lines[lines.index("sources") + 1] == folder
+    (build,) = (line for line in lines if line.startswith("make "))
+    assert shlex.split(build) == ["make", "-f", f"{folder}/Makefile", "install"]
 
 
 def test_json_has_all_of_all(run: Run) -> None:
@@ -183,13 +202,15 @@ def test_the_details_have_everything_in_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     assert _group.run(["clients", name]) == 0
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80
-    said = "".join(out.split())  # without the line breaks
     preset = KNOWN[name]
+    here = look(preset)
+    paths = [path for path in (here.helper, here.sources) if path]
+    assert all(len(line) <= 80 or any(path in line for path in paths) for line in out.splitlines())
+    said = "".join(out.split())  # without the line breaks
     for text in (preset.title, preset.what, preset.words, preset.verified, *preset.traps):
         assert "".join(text.split()) in said
     for line in preset.setup.splitlines():
-        assert line in out
+        assert line.replace("FOLDER", here.sources or "") in out
     for command in (preset.command, preset.then):
         assert "".join(shlex.join(command).split()) in said
 
@@ -243,12 +264,19 @@ def test_odd_ones_are_told_in_full(
     ("name", "said"),
     [
         ("mbsink", "mailbell: 'mbsink' is not a known client; perhaps mbsync\n"),
+        ("emacs", "mailbell: 'emacs' is not a known client; perhaps gnus or mu4e\n"),
+        ("isync", "mailbell: 'isync' is not a known client; perhaps mbsync\n"),
         ("../x", "mailbell: '../x' is not a known client; 'mailbell clients' shows them\n"),
     ],
 )
 def test_an_unknown_one_is_64(run: Run, name: str, said: str) -> None:
     result = run("mailbell", "clients", name)
     assert (result.returncode, result.stdout, result.stderr) == (64, "", said)
+
+
+def test_large_letters_make_no_difference(run: Run) -> None:
+    said = [run("mailbell", "clients", name).stdout for name in ("thunderbird", "Thunderbird")]
+    assert said[0] == said[1] != ""
 
 
 def test_names_complete(run: Run, environment: dict[str, str]) -> None:

@@ -226,6 +226,12 @@ class TestClient:
              "mailbell: mutt has no command to run; follow the text above instead"],
         )  # fmt: skip
 
+    def test_what_hears_by_a_helper_needs_no_agent(self, say: Say) -> None:
+        code, lines = say("--client", "thunderbird")
+        what = "mailbell: Thunderbird needs no 'mailbell run'; install what the text above names"
+        assert (code, lines[-1]) == (64, what)
+        assert "    mailbell install --thunderbird" in lines
+
     def test_presets_complete(self, run: Run, environment: dict[str, str]) -> None:
         environment |= {
             "_MAILBELL_COMPLETE": "bash_complete",

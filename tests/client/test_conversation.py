@@ -114,7 +114,18 @@ ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
             PrivilegeError,
             (
                 f"no permission to connect to {SYSTEM}, and no daemon at {USERS} (No such file or"
-                " directory); join the group that owns the socket, then log in again"
+                " directory); join the group mailbell"
+                " (root: `usermod --append --groups mailbell NAME`), then log in again"
+            ),
+        ),
+        # Which group owns a socket at another place is not known.
+        (
+            {"/my/s": FORBIDDEN},
+            (),
+            PrivilegeError,
+            (
+                "no permission to connect to /my/s; join the group that owns the socket, then log"
+                " in again"
             ),
         ),
         # The person has named the place, so the usual places are not in the message.

@@ -6,7 +6,6 @@ same rules check both. A value that is not given is taken from the preset, then 
 all keys in tables.
 """
 
-import difflib
 import re
 import shlex
 from collections import ChainMap
@@ -18,7 +17,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict, fields
 
 from mailbell.agent._pace import Timing
-from mailbell.agent.preset import ACCOUNT, FLAG, LOCK, ExitCodes, Preset
+from mailbell.agent.preset import ACCOUNT, FLAG, LOCK, ExitCodes, Preset, similar
 from mailbell.configuration.reader import INVALID, Problems, convert, each, quote, read
 from mailbell.configuration.values import ACCOUNT_NAME, Duration, array, between
 
@@ -368,7 +367,7 @@ class _Draft:
             self._problem("args", "need a client: without one, add them to command")
 
     def _suggestion(self) -> str:
-        near = difflib.get_close_matches(self._job.client, self._presets, n=3)
+        near = similar(self._job.client, self._presets)
         names = " or ".join(quote(name) for name in near)
         known = "'mailbell clients' lists the known ones"
         return f"perhaps {names}; {known}" if names else known

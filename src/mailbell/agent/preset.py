@@ -33,7 +33,8 @@ all keys, with their meanings and their defaults:
                                 # one name, and "~/" for the home folder
     traps = ["..."]             # []: usual mistakes; one or two sentences, 400 characters each
     setup = """..."""           # "": what to set in the program, in lines of at most 78
-                                # characters; the kind "none" needs it
+                                # characters; the kind "none" needs it. `mailbell clients`
+                                # shows the folder of our sources for it in place of FOLDER
     verified = "Debian 12, isync 1.4.4"   # what it was tried with, or "not tried here"
 
 `{account}` in a word of `command`, `args` or `then` is replaced by the account's name. Such a
@@ -54,7 +55,8 @@ with its path.
 '''
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -62,7 +64,7 @@ from msgspec import Meta, Struct
 from mailbell.configuration.reader import INVALID, Problems, each, quote, read
 from mailbell.configuration.values import array, whole
 
-__all__ = ["ACCOUNT", "FLAG", "LOCK", "ExitCodes", "Preset", "parse"]
+__all__ = ["ACCOUNT", "FLAG", "LOCK", "ExitCodes", "Preset", "parse", "similar"]
 
 ACCOUNT: Final = "{account}"
 
@@ -88,6 +90,7 @@ _PROGRAM: Final = Meta(
 )
 FLAG: Final = Meta(description="true or false")
 _MAX_LINE: Final = 78
+_LEAST: Final = 3  # characters of what is looked for in a title
 _PATH: Final = Meta(
     pattern=r"\A~?(/[ -.0->@-Z\\-~]+)+\Z",
     max_length=400,
@@ -190,6 +193,28 @@ def parse(data: bytes) -> Preset:
     _check_text(preset, problems)
     problems.raise_if_any()
     return preset
+
+
+def similar(name: str, known: Mapping[str, Preset]) -> list[str]:
+    """Find the presets that a person may mean by a name that no preset has.
+
+    Args:
+        name: the name as typed, in large or small letters.
+        known: the presets.
+
+    Returns:
+        The names of at most three presets: those that have the name in another case, or else that
+        have it in their title or among their programs, or else whose names are similar.
+    """
+    name = name.lower()
+    if name in known:
+        return [name]
+    titled = [
+        preset.name
+        for preset in known.values()
+        if len(name) >= _LEAST and (name in preset.title.lower() or name in preset.programs)
+    ]
+    return titled[:3] or get_close_matches(name, known, n=3)
 
 
 def _check_kind(preset: Preset, problems: Problems) -> None:

@@ -96,6 +96,9 @@ def _refused(path: str, error: OSError, daemon: Daemon) -> MailbellError:
         what = f"the {daemon.called} at {path} is too busy to answer"
         return BusyError(what, _when_it_hangs(daemon))
     remedy = "join the group that owns the socket, then log in again"
+    if path == daemon.system_path:  # Its group has the user's name, unless it is configured.
+        command = f"usermod --append --groups {daemon.user} NAME"
+        remedy = f"join the group {daemon.user} (root: `{command}`), then log in again"
     return PrivilegeError(f"no permission to connect to {path}", remedy)
 
 

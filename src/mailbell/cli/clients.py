@@ -2,14 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 
 import click
 from msgspec.structs import asdict
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from mailbell.agent.preset import Preset
+from mailbell.agent.preset import Preset, similar
 from mailbell.cli._agent_file import presets
 from mailbell.cli._common import json_line, plain_table, show
 from mailbell.cli._here import Here, look
@@ -19,10 +18,12 @@ from mailbell.core.escape import printable
 
 __all__ = ["command"]
 
+_FOLDER = "FOLDER"  # in a preset's text: the folder of our sources for that program
+
 _KINDS: Mapping[str, str] = {
     "run": "fetches, and ends when the mail is there",
     "poke": "tells a running program to fetch",
-    "none": "has no command: what to set in the program instead",
+    "none": "runs no command; its text says what to set or to install instead",
 }
 
 
@@ -61,28 +62,40 @@ def _table(known: Mapping[str, Preset]) -> RenderableType:
     return Group(table, Text(), *kinds, Text(), more)
 
 
-def _details(preset: Preset) -> RenderableType:
+def _show_details(preset: Preset) -> None:
+    here = look(preset)
     facts = plain_table("", "", header=False)
-    for name, value in _facts(preset):
+    for name, value in _facts(preset, here):
         facts.add_row(Text(name, style="dim"), value)
-    parts: list[RenderableType] = [
-        Text(preset.title, style="bold"),
-        Text(f"{preset.what}."),
-        Text(),
-    ]
-    parts.append(facts)
+    show(Group(Text(preset.title, style="bold"), Text(f"{preset.what}."), Text(), facts))
+    for name, path in (("helper", here.helper), ("sources", here.sources)):
+        if path is not None:
+            _show_whole(Text.assemble((name, "dim"), f"\n  {printable(path)}"))
     if preset.setup:
-        parts += [Text("\nWhat to set\n", style="bold"), Text(preset.setup.rstrip())]
+        _show_whole(Text.assemble("\n", ("What to set", "bold"), "\n\n", _setup(preset, here)))
     if preset.traps:
         traps = plain_table("", "", header=False)
         for trap in preset.traps:
             traps.add_row("-", trap)
-        parts += [Text("\nUsual mistakes\n", style="bold"), traps]
-    return Group(*parts)
+        show(Group(Text("\nUsual mistakes\n", style="bold"), traps))
 
 
-def _facts(preset: Preset) -> Iterator[tuple[str, RenderableType]]:
-    here = look(preset)
+def _show_whole(text: Text) -> None:
+    """Print a text without new line breaks: a person copies the paths in it."""
+    show(text, soft_wrap=True)
+
+
+def _setup(preset: Preset, here: Here) -> str:
+    """Return what to set in the program, with the folder of our sources for it."""
+    setup = preset.setup.rstrip()
+    return (
+        setup
+        if here.sources is None
+        else setup.replace(_FOLDER, shlex.quote(printable(here.sources)))
+    )
+
+
+def _facts(preset: Preset, here: Here) -> Iterator[tuple[str, RenderableType]]:
     yield "kind", f"{preset.kind}: {_KINDS[preset.kind]}"
     yield from _found(preset, here)
     if preset.command:
@@ -106,11 +119,8 @@ def _found(preset: Preset, here: Here) -> Iterator[tuple[str, RenderableType]]:
     if here.installed is not None:
         without = f"not installed: no {' or '.join(preset.programs)} in PATH"
         yield "here", "installed" if here.installed else without
-    if preset.helper:
-        place = printable(here.helper) if here.helper else ""
-        yield "helper", place or Text("not in place", style="yellow")
-    if here.sources:
-        yield "sources", printable(here.sources)
+    if preset.helper and here.helper is None:
+        yield "helper", Text("not in place", style="yellow")
 
 
 def _codes(preset: Preset) -> Iterator[tuple[str, str]]:
@@ -174,8 +184,9 @@ def command(name: str | None, as_json: bool) -> None:
         everything = {"clients": [_record(preset) for preset in known.values()]}
         click.echo(json_line(everything)) if as_json else show(_table(known))
         return
+    said, name = name, name.lower()
     if name not in known:
-        near = get_close_matches(name, known, n=3)
+        near = similar(name, known)
         remedy = f"perhaps {' or '.join(near)}" if near else "'mailbell clients' shows them"
-        raise UsageError(f"{name!r} is not a known client", remedy)
-    click.echo(json_line(_record(known[name]))) if as_json else show(_details(known[name]))
+        raise UsageError(f"{said!r} is not a known client", remedy)
+    click.echo(json_line(_record(known[name]))) if as_json else _show_details(known[name])

@@ -224,6 +224,9 @@ def _as_said(key: str, value: Any) -> list[str]:
 
 def _refuse(preset: Preset) -> NoReturn:
     click.echo(f"{preset.title}: {preset.what}.\n\n{preset.setup.rstrip()}\n", err=True)
+    if preset.helper:
+        what = f"{preset.title} needs no 'mailbell run'"
+        raise UsageError(what, "install what the text above names")
     raise UsageError(f"{preset.name} has no command to run", "follow the text above instead")
 
 
