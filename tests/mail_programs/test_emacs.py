@@ -110,12 +110,20 @@ def test_with_no_emacs_it_fails_and_starts_none(preset: str, home: Home) -> None
     assert {path.name for path in home.path.rglob("*")} == {"run", "tmp"}
 
 
+def test_what_was_never_loaded_in_emacs_is_not_open(home: Home) -> None:
+    with emacses(home, "") as emacs:
+        for preset, what in (("gnus", "Gnus"), ("mu4e", "mu4e")):
+            done = home.run(*preset_words(preset))
+            assert (done.returncode, done.stdout.strip()) == (1, f"*ERROR*: {what} is not open")
+            assert not emacs.is_true(f"(featurep '{preset})")
+
+
 def test_what_is_not_open_in_emacs_is_not_started(home: Home) -> None:
     needs("mu")
     # mu4e loads parts of Gnus, and so its variables.
     with emacses(home, "(require 'mu4e)") as emacs:
         done = home.run(*preset_words("gnus"))
-        assert (done.returncode, done.stdout.strip()) == (1, "*ERROR*: No buffer named *Group*")
+        assert (done.returncode, done.stdout.strip()) == (1, "*ERROR*: Gnus is not open")
         done = home.run(*preset_words("mu4e"))
         assert (done.returncode, done.stdout.strip()) == (1, "*ERROR*: mu4e is not open")
         assert not emacs.is_true(f"(or (get-buffer {quoted(GROUPS)}) (mu4e-running-p))")
