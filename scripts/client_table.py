@@ -28,8 +28,8 @@ PRESETS: Final = ROOT / "src" / "mailbell" / "agent" / "presets"
 BEGIN: Final = "<!-- programs: scripts/client_table.py --write -->\n"
 END: Final = "<!-- /programs -->\n"
 HEAD: Final = (
-    "| program | preset | kind | mechanism | tried with | from the ring to the message | test |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |\n"
+    "| program | preset | kind | mechanism | tried with (from the ring to the message) | test |\n"
+    "| --- | --- | --- | --- | --- | --- |\n"
 )
 KEYS: Final = ("preset", "version", "way", "seconds", "test")
 
@@ -107,35 +107,40 @@ def table(known: Iterable[Preset], figures: Iterable[Row]) -> str:
 
 
 def _line(preset: Preset, figures: list[Row]) -> str:
-    others = sorted({row["version"] for row in figures} - {preset.verified})
     cells = (
         preset.title,
         f"`{preset.name}`",
         preset.kind,
         preset.what,
-        "; ".join([preset.verified, *others]),
-        "<br>".join(_times(figures)),
+        "<br>".join(_tried(preset, figures)),
         ", ".join(dict.fromkeys(_test(row["test"]) for row in figures)),
     )
     return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |\n"
 
 
-def _times(figures: list[Row]) -> Iterator[str]:
-    """Yield the times of each version. The version is named if there are several."""
-    versions = dict.fromkeys(row["version"] for row in figures)
-    for version in versions:
+def versions(preset: Preset) -> list[str]:
+    """Return the versions that a preset was tried with.
+
+    Args:
+        preset: the preset. A ";" stands between two versions.
+    """
+    return preset.verified.split("; ")
+
+
+def _tried(preset: Preset, figures: list[Row]) -> Iterator[str]:
+    """Yield each version, with its times."""
+    for version in dict.fromkeys([*versions(preset), *(row["version"] for row in figures)]):
         times = "; ".join(
             f"{row['way']}: {row['seconds']} s"
             for row in figures
             if row["version"] == version and row["seconds"] is not None
         )
-        if times:
-            yield f"{version}<br>{times}" if len(versions) > 1 else times
+        yield f"{version} ({times})" if times else version
 
 
 def _test(name: str) -> str:
-    """Return `test_x.py::test_it` of a test's whole name, or say that a person has tried it."""
-    found = re.search(r"(\w+\.py::\w+)", name)
+    """Return the file of a test, or say that a person has tried it."""
+    found = re.search(r"(\w+\.py)::", name)
     return f"`{found[1]}`" if found else "by hand"
 
 

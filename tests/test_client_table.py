@@ -44,18 +44,17 @@ def test_the_table_has_a_line_for_each_preset() -> None:
     figures = [row("POP3", 1.25), row("IMAP", 1.0), row("signal", None)]
     mutt, nothing = table([MUTT, SET], figures).removeprefix(client_table.HEAD).splitlines()
     assert mutt == (
-        "| Mutt &#124; TUI | `mutt` | none | Notices by itself | Debian 12, mutt 2 "
-        "| POP3: 1.25 s; IMAP: 1.0 s | `test_readers.py::test_it` |"
+        "| Mutt &#124; TUI | `mutt` | none | Notices by itself "
+        "| Debian 12, mutt 2 (POP3: 1.25 s; IMAP: 1.0 s) | `test_readers.py` |"
     )
-    assert nothing == "| Set | `set` | none | Nothing | not tried here |  |  |"
+    assert nothing == "| Set | `set` | none | Nothing | not tried here |  |"
 
 
 def test_several_versions_are_told_apart_and_what_is_done_by_hand_is_named() -> None:
     figures = [row("IMAP", 1.0), row("IMAP", 2.0, "Debian 13, mutt 3", test="")]
     (line,) = table([MUTT], figures).removeprefix(client_table.HEAD).splitlines()
-    assert "| Debian 12, mutt 2; Debian 13, mutt 3 |" in line
-    assert "| Debian 12, mutt 2<br>IMAP: 1.0 s<br>Debian 13, mutt 3<br>IMAP: 2.0 s |" in line
-    assert line.endswith("| `test_readers.py::test_it`, by hand |")
+    assert "| Debian 12, mutt 2 (IMAP: 1.0 s)<br>Debian 13, mutt 3 (IMAP: 2.0 s) |" in line
+    assert line.endswith("| `test_readers.py`, by hand |")
 
 
 @pytest.mark.parametrize(

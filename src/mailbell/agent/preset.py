@@ -35,7 +35,8 @@ all keys, with their meanings and their defaults:
     setup = """..."""           # "": what to set in the program, in lines of at most 78
                                 # characters; the kind "none" needs it. `mailbell clients`
                                 # shows the folder of our sources for it in place of FOLDER
-    verified = "Debian 12, isync 1.4.4"   # what it was tried with, or "not tried here"
+    verified = "Debian 12, isync 1.4.4"   # what it was tried with, or "not tried here"; "; "
+                                # between several versions
 
 `{account}` in a word of `command`, `args` or `then` is replaced by the account's name. Such a
 job becomes one job for each account, so the person must name the accounts. There is no other
@@ -170,7 +171,7 @@ class Preset(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         tuple[Annotated[str, _sentence(10, 400)], ...], array(12, '["It has no lock of its own."]')
     ] = ()
     setup: Annotated[str, _TEXT] = ""
-    verified: Annotated[str, _sentence(4, 72)]
+    verified: Annotated[str, _sentence(4, 200)]
 
 
 def parse(data: bytes) -> Preset:
