@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -232,6 +232,26 @@ def test_the_same_unit_may_be_written_again(place: Path) -> None:
     for _ in range(2):
         unit.write(str(place), UNIT, instead=None)
     assert place.read_text() == UNIT
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_what_is_no_file_in_its_place_is_not_waited_for(
+    place: Path, make: Callable[[Path], None]
+) -> None:
+    place.parent.mkdir(parents=True)
+    make(place)
+    with pytest.raises(ConfigurationError, match="is no file; move it away"):
+        unit.present(str(place))
+    with pytest.raises(ConfigurationError, match="is no file; move it away"):
+        unit.write(str(place), "new", instead=None)
+
+
+def test_one_that_is_too_long_is_not_read(place: Path) -> None:
+    place.parent.mkdir(parents=True)
+    with place.open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(ConfigurationError, match="is too long for a unit; move it away"):
+        unit.present(str(place))
 
 
 def test_what_a_link_leads_to_is_not_touched(place: Path, tmp_path: Path) -> None:

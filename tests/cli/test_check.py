@@ -171,6 +171,21 @@ def test_a_folder_above_the_file_that_anyone_may_write_is_a_warning(
     assert f"-> chmod go-w {tmp_path}/open" in out
 
 
+def test_the_name_of_a_folder_is_escaped_in_a_finding_and_in_its_remedy(
+    configure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(configure())
+    odd = tmp_path / "a\x1b]0;b\x07c"
+    odd.mkdir()
+    (odd / "link.toml").symlink_to(path)
+    odd.chmod(0o777)
+    _, out = _check(str(odd / "link.toml"), capsys)
+    shown = f"{tmp_path}/a\\x1b]0;b\\x07c"
+    assert f"warn other users may write to {shown}, who could replace" in out
+    assert f"-> chmod go-w {shown}" in out
+    assert out.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_who_holds_a_port_is_named(
     configure: Any,

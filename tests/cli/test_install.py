@@ -199,6 +199,15 @@ def test_anybody_gets_it_as_a_file(ordinary: Run, tmp_path: Path) -> None:
     assert path.read_bytes() == addon()
 
 
+def test_a_step_does_not_obey_the_name_of_a_folder(ordinary: Run, tmp_path: Path) -> None:
+    (tmp_path / "home/a\x1b]0;b\x07c").mkdir(mode=0o755)
+    path = "a\x1b]0;b\x07c/mailbell.xpi"
+    done = ordinary("install", "--thunderbird", "--file", path, "--dry-run")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"write {tmp_path}/home/a\\x1b]0;b\\x07c/mailbell.xpi\n")
+    assert done.stdout.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_what_is_to_be_done_must_be_named(run: Run, command: str) -> None:
     result = run("mailbell", command)

@@ -516,6 +516,18 @@ class TestUnit:
         assert not place.exists()
         assert not systemctl.exists()
 
+    def test_the_question_does_not_obey_the_name_of_a_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", f"{tmp_path}/a\x1b]0;b\x07\nc")
+        monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+        assert _group.run(["run", "--install-unit", "--", "true"]) == 64
+        out = capsys.readouterr().out
+        assert (
+            f"Write {tmp_path}/a\\x1b]0;b\\x07\\nc/systemd/user/{unit.NAME}, and start it?" in out
+        )
+        assert out.replace("\n", "").isprintable()
+
     @pytest.mark.parametrize("home", [None, "", "relative", "~"])
     def test_without_a_home_folder_nothing_is_written_anywhere(
         self, open_path: Path, home: str | None, capfd: pytest.CaptureFixture[str]

@@ -20,8 +20,8 @@ from harness.mailserver import HOST, PASSWORD, MailServer
 from harness.sender import PATIENCE
 from mail_programs.support import Home
 
-__all__ = ["NAME", "PACKAGES", "USER", "Account", "HeldServer", "Session", "build", "configure",
-           "held_servers", "sessions"]  # fmt: skip
+__all__ = ["NAME", "PACKAGES", "USER", "Account", "HeldServer", "Session", "build", "build_online",
+           "configure", "held_servers", "sessions"]  # fmt: skip
 
 NAME: Final = "org.gnome.Evolution"
 USER: Final = "anna"
@@ -287,6 +287,13 @@ def build(machine: Machine, *words: str) -> str:
     for file in ("Makefile", "module-mailbell.c"):
         machine.install(_SOURCES / file, f"{folder}/{file}", 0o644)
     return machine.run("make", "-C", "/tmp", "-f", f"{folder}/Makefile", "CC=gcc", *words)
+
+
+def build_online(machine: Machine, place: str) -> None:
+    """Add the module that lets a test set Evolution online, as its menu does."""
+    source = "/usr/src/mailbell-evolution/evolution_online.c"
+    machine.install(Path(__file__).with_name("evolution_online.c"), source, 0o644)
+    build(machine, "install", place, f"SOURCE={source}", "MODULE=module-online.so")
 
 
 @dataclass

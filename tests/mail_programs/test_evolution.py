@@ -26,6 +26,7 @@ from mail_programs.evolution import (
     HeldServer,
     Session,
     build,
+    build_online,
     configure,
     held_servers,
     sessions,
@@ -358,16 +359,22 @@ def put_into(session: Session, person: list[str], files: list[Path], subject: st
     )
 
 
-def test_one_that_is_offline_fetches_nothing_and_survives(
+def test_one_that_is_offline_fetches_once_when_it_is_online_again(
     desk: Machine, server: MailServer, accounts: dict[str, Account]
 ) -> None:
     club = accounts["club"]
     with sessions(desk, server, "offline", [club]) as session:
         # The module of this person alone, which needs no root.
-        build(desk, "install", f"MODULES={session.home.path}/.local/lib/evolution/modules", STRICT)
+        place = f"MODULES={session.home.path}/.local/lib/evolution/modules"
+        build(desk, "install", place, STRICT)
+        build_online(desk, place)
         session.home.environ["EDS_EXTRA_PREFIXES"] = f"{session.home.path}/.local"
         with session.evolution("--offline"):
             before = session.logins(club)
+            server.deliver("message-while-offline", club.user)
             for words in (PRESET.args, by_name("club"), by_name("unknown")):
                 assert action(session, *words) == 0
-            assert session.logins(club) == before
+            assert action(session, "test-online") == 0
+            session.until_has("message-while-offline")
+        # Evolution has survived, and has ended: a login that came while it was offline counts too.
+        assert session.logins(club) == before + 1

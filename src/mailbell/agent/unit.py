@@ -6,6 +6,7 @@ any folder that the person chooses, and a poke may start another program.
 
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Sequence
 from typing import Final
@@ -17,6 +18,8 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 __all__ = ["NAME", "enable", "present", "require_safe_way", "text", "write"]
 
 NAME: Final = "mailbell-agent.service"
+
+_MOST_BYTES: Final = 1 << 20  # more than any unit has
 
 # Seconds. At login the service manager starts many programs, and answers late.
 _PATIENCE: Final = 60.0
@@ -139,12 +142,26 @@ def present(where: str) -> bytes | None:
 
     Returns:
         The content of the unit; None if there is none.
+
+    Raises:
+        ConfigurationError: something else is there.
+        OSError: it cannot be read.
     """
     try:
-        with open(where, "rb") as file:
-            return file.read()
+        # A pipe without a writer would be waited for.
+        descriptor = os.open(where, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigurationError(f"{where} is no file", "move it away")
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > _MOST_BYTES:
+        raise ConfigurationError(f"{where} is too long for a unit", "move it away")
+    return data
 
 
 def require_safe_way(where: str, *, whole: bool = False) -> None:
