@@ -523,9 +523,16 @@ class TestUnit:
         monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
         assert _group.run(["run", "--install-unit", "--", "true"]) == 64
         out = capsys.readouterr().out
-        assert (
-            f"Write {tmp_path}/a\\x1b]0;b\\x07\\nc/systemd/user/{unit.NAME}, and start it?" in out
-        )
+        shown = f"{tmp_path}/a\\x1b]0;b\\x07\\nc/systemd/user/{unit.NAME}"
+        assert f"Write {shown}, and start it?" in out
+        assert out.replace("\n", "").isprintable()
+        place = Path(os.environ["XDG_CONFIG_HOME"], "systemd/user", unit.NAME)
+        place.parent.mkdir(parents=True)
+        place.write_text("[Unit]\x1b\n")
+        assert _group.run(["run", "--install-unit", "--", "true"]) == 64
+        out = capsys.readouterr().out
+        assert out.startswith(f"--- {shown}\\tnow\n+++ {shown}\\tthen\n")
+        assert "-[Unit]\\x1b\n" in out
         assert out.replace("\n", "").isprintable()
 
     @pytest.mark.parametrize("home", [None, "", "relative", "~"])

@@ -82,9 +82,8 @@ def _show(unit: str, before: bytes | None, where: str) -> None:
         click.echo(unit)
         return
     old = (before or b"").decode(errors="replace").splitlines()
-    name = printable(where)
     for line in difflib.unified_diff(
-        old, unit.splitlines(), name, name, "now", "then", lineterm=""
+        old, unit.splitlines(), where, where, "now", "then", lineterm=""
     ):
         click.echo(printable(line))
 
