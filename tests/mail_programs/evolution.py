@@ -53,7 +53,7 @@ BackendName={backend}
 IdentityUid={uid}-identity
 
 [Refresh]
-Enabled=true
+Enabled={refreshes}
 IntervalMinutes=600
 
 [Authentication]
@@ -101,6 +101,7 @@ class Account:
         port: of the mail server.
         path: of the file, for `spool`.
         listens: whether Evolution listens for changes of that file: `true` or `false`.
+        refreshes: whether Evolution asks by itself, at its interval and when it goes online.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Account:
     port: int = 0
     path: str = ""
     listens: str = "true"
+    refreshes: str = "true"
 
     @property
     def uid(self) -> str:
