@@ -108,10 +108,8 @@ this.mailbell = class extends ExtensionCommon.ExtensionAPI {
         setSettings: async settings => {
           const { findProblems, Preferences } = this.parts;
           const problems = findProblems(settings, Preferences.locked());
-          if (!Object.keys(problems).length) {
-            Preferences.write(settings);
-          }
-          return { problems };
+          const wrong = Object.keys(problems).length;
+          return { problems: wrong ? problems : Preferences.write(settings) };
         },
         fetchNow: async () => this.driver.fetchNow(),
         onStatus: new ExtensionCommon.EventManager({

@@ -260,9 +260,7 @@ def test_settings_are_read_with_their_defaults(script: Script) -> None:
         "socket": "/s", "settle": 5, "gap": 2000, "names": {"server1": ["work"]},
     }  # fmt: skip
     # Of a wrong type, no JSON, too long.
-    assert read(script, {"socket": 5, "settle": "x", "gap": True, "names": 7}) == default | {
-        "socket": 5
-    }
+    assert read(script, {"settle": "x", "gap": True, "names": 7}) == default
     for wrong in ("{", "[]", '{"server1":"work"}', " " * (1024 * 1024) + "{}"):
         assert read(script, {"names": wrong}) == default
 
@@ -276,9 +274,35 @@ def test_what_is_written_is_read(script: Script) -> None:
 
 
 def test_a_setting_that_cannot_be_read_has_its_default(script: Script) -> None:
-    script("() => { Services.prefs.getStringPref = () => { throw new Error('unreadable'); }; }")
-    assert read(script, {"socket": "/s", "gap": 2000})["socket"] == ""
-    assert read(script, {"socket": "/s", "gap": 2000})["gap"] == 2000
+    script("() => { Services.prefs.getIntPref = () => { throw new Error('unreadable'); }; }")
+    assert read(script, {"settle": 5, "socket": "/s"})["settle"] == 1000
+    assert read(script, {"settle": 5, "socket": "/s"})["socket"] == "/s"
+
+
+@pytest.mark.parametrize("wrong", [5, 0, True, False, "unreadable"])
+def test_a_socket_that_is_no_text_is_never_replaced_by_another_one(
+    script: Script, wrong: object
+) -> None:
+    """Who has set a socket trusts no other, whatever became of the preference."""
+    if wrong == "unreadable":
+        script("() => { Services.prefs.getStringPref = () => { throw new Error('bytes'); }; }")
+    socket = read(script, {"socket": wrong})["socket"]
+    assert script("socket => checkSocket(socket)", socket) == "bad_path"
+    assert script("() => Preferences.places(Preferences.read())") == [socket]
+
+
+@pytest.mark.parametrize("before", [{}, {"settle": 7, "names": True, "gap": 3000}])
+def test_all_is_stored_or_nothing(script: Script, before: dict[str, Any]) -> None:
+    """Thunderbird refuses a value of another type than that of an administrator's default."""
+    script("entries => { preferences = new Map(Object.entries(entries)); }", before)
+    script("() => { defaultTypes.set('gap', 'string'); }")
+    settings = {"settle": 5, "names": {"server1": ["a"]}, "gap": 2000}
+    write = "settings => Preferences.write(settings)"
+    assert script(write, settings) == {"gap": "not_stored"}
+    assert script("() => Object.fromEntries(preferences)") == before
+    del settings["gap"]
+    assert script(write, settings) == {}
+    assert script("() => preferences.get('settle')") == 5
 
 
 def test_the_log_is_off_unless_it_is_asked_for(script: Script) -> None:

@@ -188,6 +188,13 @@ def test_with_a_problem_nothing_is_stored(script: Script) -> None:
     assert script(STORED) == {}
 
 
+def test_what_thunderbird_refuses_is_said(script: Script) -> None:
+    script('() => { defaultTypes.set("gap", "string"); }')
+    expected = {"problems": {"gap": "not_stored"}}
+    assert waited(script, SET, {"settle": 5, "gap": 2000}) == expected
+    assert script(STORED) == {}
+
+
 def test_what_an_administrator_fixed_is_not_stored(script: Script) -> None:
     script('() => { lockedPreferences.add("gap"); }')
     assert waited(script, SET, {"gap": 2000, "settle": 5}) == {"problems": {"gap": "locked"}}

@@ -366,16 +366,16 @@ def test_fields_become_settings() -> None:
     expected = {
         "socket": "/run/s", "settle": 1500, "gap": 10000, "names": {"server1": ["work", "anna"]},
     }  # fmt: skip
-    assert call("readFields", texts) == {"settings": expected, "problems": {}}
-    assert call("readFields", [["names.server1", ""]])["settings"] == {"names": {}}
-    assert call("readFields", [["socket", ""]])["settings"] == {"socket": ""}
+    assert call("readFields", texts, {}) == {"settings": expected, "problems": {}}
+    assert call("readFields", [["names.server1", ""]], {})["settings"] == {"names": {}}
+    assert call("readFields", [["socket", ""]], {})["settings"] == {"socket": ""}
 
 
 def test_what_the_page_reads_is_what_the_add_on_accepts() -> None:
     texts = [
         ["socket", "/run/s"], ["settle", "1,5"], ["gap", "10"], ["names.server1", "work, anna"],
     ]  # fmt: skip
-    read = call("readFields", texts)["settings"]
+    read = call("readFields", texts, {})["settings"]
     assert core(f"findProblems({json.dumps(read)}, [])") == {}
     assert set(read) == set(core("FIELDS"))
 
@@ -391,7 +391,7 @@ def test_the_help_of_a_number_has_the_bounds_of_the_add_on(field: str, language:
 
 def test_a_field_that_cannot_be_read_has_its_problem() -> None:
     texts = [["settle", "soon"], ["gap", "1"], ["names.server1", "a b"], ["names.server2", "-x"]]
-    problems = call("readFields", texts)["problems"]
+    problems = call("readFields", texts, {})["problems"]
     assert problems == {"settle": "not_a_number", "names.server2": "bad_name"}
 
 

@@ -88,6 +88,14 @@ globalThis.lockedPreferences = new Set();
 globalThis.observers = new Map();
 
 const PREFIX = "extensions.mailbell.";
+globalThis.defaultTypes = new Map(); // of defaults that an administrator gave
+function setPreference(name, given) {
+  const field = name.slice(PREFIX.length);
+  if ((defaultTypes.get(field) ?? typeof given) != typeof given) {
+    throw new Error("NS_ERROR_UNEXPECTED");
+  }
+  preferences.set(field, given);
+}
 const value = name => preferences.get(name.slice(PREFIX.length));
 
 globalThis.Services = {
@@ -108,8 +116,11 @@ globalThis.Services = {
     getStringPref: value,
     getIntPref: value,
     getBoolPref: (name, other) => value(name) ?? other,
-    setStringPref: (name, text) => preferences.set(name.slice(PREFIX.length), text),
-    setIntPref: (name, number) => preferences.set(name.slice(PREFIX.length), number),
+    setStringPref: setPreference,
+    setIntPref: setPreference,
+    setBoolPref: setPreference,
+    clearUserPref: name => preferences.delete(name.slice(PREFIX.length)),
+    prefHasUserValue: name => preferences.has(name.slice(PREFIX.length)),
     prefIsLocked: name => lockedPreferences.has(name.slice(PREFIX.length)),
     addObserver: (branch, observer) => observers.set(branch, observer),
     removeObserver: (branch, observer) =>

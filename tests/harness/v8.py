@@ -59,7 +59,11 @@ class Script:
 
     def load_within(self, file: Path) -> None:
         """Load a file whose names are its own; `this` is the global object all the same."""
-        self._engine.eval(f"(function () {{{file.read_text()}}}).call(globalThis)")
+        self.load_text_within(file.read_text())
+
+    def load_text_within(self, text: str) -> None:
+        """Load a script whose names are its own."""
+        self._engine.eval(f"(function () {{{text}}}).call(globalThis)")
 
     def used(self) -> int:
         """Return how many bytes the engine's values take, after it has forgotten the unused."""

@@ -104,8 +104,13 @@ class Field {
     this.show("", false);
   }
 
+  /** Whether a person wrote something else than what was shown. */
+  get changed() {
+    return this.input.value != this.shown;
+  }
+
   show(text, locked) {
-    this.input.value = text;
+    this.input.value = this.shown = text;
     this.input.readOnly = locked;
     this.notes.lock.hidden = !locked;
     this.complain(null);
@@ -163,22 +168,36 @@ async function showSettings() {
   say("names-problem", "");
 }
 
-/** Store what is in the fields; or say beside each field what is wrong with it. */
 async function save(event) {
   event.preventDefault();
-  const texts = [...fields]
-    .filter(([name]) => !isLocked(name, stored.locked))
-    .map(([name, { input }]) => [name, input.value]);
-  const read = readFields(texts);
-  const found = Object.keys(read.problems).length
-    ? read.problems
-    : (await mailbell.setSettings(read.settings)).problems;
-  if (Object.keys(found).length) {
-    complain(found);
-  } else {
-    await showSettings();
+  try {
+    announce("saved", i18n.getMessage((await storeChanges()) ? "saved" : "notSaved"));
+  } catch (error) {
+    console.error(error);
+    announce("saved", i18n.getMessage("saveFailed"));
   }
-  announce("saved", i18n.getMessage(Object.keys(found).length ? "notSaved" : "saved"));
+}
+
+/**
+ * Store the fields that a person changed; or say beside each what is wrong with it. A field that
+ * nobody changed is not stored: it would hide the default that an administrator gives later.
+ */
+async function storeChanges() {
+  const texts = [...fields]
+    .filter(([, field]) => field.changed)
+    .map(([name, { input }]) => [name, input.value]);
+  const { names } = await mailbell.getSettings();
+  const read = readFields(texts, names);
+  let problems = read.problems;
+  if (texts.length && !Object.keys(problems).length) {
+    ({ problems } = await mailbell.setSettings(read.settings));
+  }
+  if (Object.keys(problems).length) {
+    complain(problems);
+    return false;
+  }
+  await showSettings();
+  return true;
 }
 
 function complain(problems) {
@@ -193,9 +212,33 @@ function complain(problems) {
 /* The page */
 
 async function fetchNow() {
-  await mailbell.fetchNow();
-  announce("asked", i18n.getMessage(byId("offline").hidden ? "fetchAsked" : "accountOffline"));
+  let said = byId("offline").hidden ? "fetchAsked" : "accountOffline";
+  try {
+    await mailbell.fetchNow();
+  } catch (error) {
+    console.error(error);
+    said = "fetchFailed";
+  }
+  announce("asked", i18n.getMessage(said));
   setTimeout(() => announce("asked", ""), ANNOUNCED);
+}
+
+async function refresh() {
+  try {
+    showStatus(await mailbell.getStatus());
+  } catch (error) {
+    showFault(error);
+  }
+}
+
+/** The add-on does not answer: what it said before is true no more. */
+function showFault(error) {
+  console.error(error);
+  byId("now").dataset.tone = UNKNOWN_STATE.tone;
+  say("headline", i18n.getMessage(UNKNOWN_STATE.headline));
+  say("reason", "");
+  say("advice", "");
+  byId("command").hidden = true;
 }
 
 async function start() {
@@ -210,10 +253,7 @@ async function start() {
   await showSettings();
   showStatus(await mailbell.getStatus());
   mailbell.onStatus.addListener(showStatus);
-  setInterval(async () => showStatus(await mailbell.getStatus()), REFRESH);
+  setInterval(refresh, REFRESH);
 }
 
-start().catch(error => {
-  console.error(error);
-  say("headline", i18n.getMessage("stateUnknown"));
-});
+start().catch(showFault);

@@ -70,6 +70,7 @@ const PROBLEMS = {
   unknown: "problemUnknown",
   bad_names: "problemBadName",
   locked: "locked",
+  not_stored: "problemNotStored",
 };
 
 const TYPES = { imap: "IMAP", pop3: "POP3", ews: "Exchange", graph: "Exchange" };
@@ -179,21 +180,24 @@ function fieldText(field, settings, language) {
 
 /** Read the fields.
  *
- * @param {string[][]} texts - a field and what stands in it.
+ * @param {string[][]} texts - a field that was changed and what stands in it.
+ * @param {Object<string, string[]>} names - of all accounts; those whose field was not changed
+ *   keep theirs.
  * @returns {object} settings for browser.mailbell.setSettings(), and a problem for each field
  *   that cannot be read. Thunderbird's side looks at all of them once more.
  */
-function readFields(texts) {
+function readFields(texts, names) {
   const settings = {};
   const problems = {};
   for (const [field, text] of texts) {
     if (field.startsWith(NAMES)) {
-      settings.names ??= {};
-      const names = parseNames(text);
-      if (names.length) {
-        settings.names[field.slice(NAMES.length)] = names;
+      const own = parseNames(text);
+      settings.names ??= { ...names };
+      delete settings.names[field.slice(NAMES.length)];
+      if (own.length) {
+        settings.names[field.slice(NAMES.length)] = own;
       }
-      if (!names.every(name => ACCOUNT_NAME.test(name))) {
+      if (!own.every(name => ACCOUNT_NAME.test(name))) {
         problems[field] = "bad_name";
       }
     } else if (field == "socket") {
