@@ -452,6 +452,22 @@ def test_a_question_that_cannot_be_asked_ends_nothing(info: str) -> None:
     found = play(*READY, ("info", info), ("advance", HOUR))
     assert found["status"]["state"] == "connected"
     assert 10 <= count(found, "ask") <= 12
+    assert count(found, "connect") == 1
+
+
+def test_a_place_that_nobody_answers_at_any_more_is_left_and_tried_again() -> None:
+    found = play(*READY, ("info", "refused"), ("advance", 243_000))
+    assert (count(found, "connect"), count(found, "close")) == (2, 1)
+    assert [key for _, key in fetches(found)[2:]] == ["server1", "server2"]
+
+
+def test_an_earlier_place_that_does_not_answer_is_not_asked_for_ever() -> None:
+    scene = [("answer", {"bytes": FIRST}), ("ended", "refused"), ("info", {}), ("advance", 71_000)]
+    found = play(*scene, places=["/a", "/b"], answer=None)
+    assert [entry for entry in found["seen"] if entry[1] in ("ask", "asked")] == [
+        [60_000, "ask", "/a"], [70_000, "asked", "/a"],
+    ]  # fmt: skip
+    assert found["status"]["socket"] == "/b"
 
 
 @pytest.mark.parametrize(

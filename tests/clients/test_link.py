@@ -334,6 +334,11 @@ def test_an_earlier_place_is_used_again_when_it_answers_again() -> None:
         (3 * LOOK, "connect /a"),
     ]  # fmt: skip
     assert found["seen"][-1][2:] == ["connecting", None, "/b", True]
+    # Everything is fetched at once, also if the connection before that to `/b` was short.
+    short = [("bytes", FIRST), ("ended", "closed"), ("wait", 75)]
+    after = run(*short, *BOTH, ("wait", LOOK), places=PLACES)
+    assert [entry[5] for entry in after["seen"] if entry[1] == "connected"] == [True, False]
+    assert after["seen"][-1][5] is True
 
 
 @pytest.mark.parametrize("info", ["missing", "forbidden", "garbage\0", None])
