@@ -47,6 +47,8 @@ for add-ons of the machine, for all users. This needs root, and a mailbell
 that no other user may change. With --file it writes the add-on to a file
 instead, for you to install in one profile.
 
+The module for Evolution is built with make: see 'mailbell clients evolution'.
+
 Each step is shown. If one fails, nothing is left behind. To do it again does
 no harm. 'mailbell uninstall' undoes it."""
 
