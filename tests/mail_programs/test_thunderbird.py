@@ -18,6 +18,21 @@ _NUMBERS = count(1)
 
 BEFORE = "before-the-start"  # the subject of a message
 
+# Its windows, and the only one that it has unless it asks something.
+_WINDOWS = "return [...Services.wm.getEnumerator(null)].map(one => one.document.documentURI);"
+_MAIN = "chrome://messenger/content/messenger.xhtml"
+
+# Everything is fetched when it is online again.
+_ONLINE = "Services.io.offline = true; Services.io.offline = false;"
+
+# How an account shows who it is. Returns whether Thunderbird says that a password is missing.
+_METHOD = """
+const { MailServices } = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
+const server = MailServices.accounts.getIncomingServer(args[0]);
+server.authMethod = Ci.nsMsgAuthMethod[args[1]];
+return server.passwordPromptRequired;
+"""
+
 # Thunderbird is not run by the user who runs the bus.
 _EVERYBODY = '<policy context="default"><allow user="*"/></policy>'
 
@@ -266,12 +281,37 @@ def test_accounts_in_trouble_hold_up_no_other(
         return {state: found[account.key] for state, account in troubled.items()}
 
     expected = {state: state.removesuffix(" too") for state in troubled}
-    thunderbird.run("Services.io.offline = true; Services.io.offline = false;")
+    thunderbird.run(_ONLINE)
     until(lambda: states() == expected, f"{expected} in {states()}")
     for account in desk.both:
         until_quiet(thunderbird, *desk.both)
         seconds = desk.seconds_to_message(thunderbird, account, f"{subject}-{account.kind}")
         assert seconds < SOON
     assert states() == expected
-    windows = "return [...Services.wm.getEnumerator(null)].map(one => one.document.documentURI);"
-    assert thunderbird.run(windows) == ["chrome://messenger/content/messenger.xhtml"]
+    assert thunderbird.run(_WINDOWS) == [_MAIN]
+
+
+def test_an_account_that_needs_no_password_is_fetched(
+    thunderbird: Thunderbird, troubled: dict[str, Account]
+) -> None:
+    """Thunderbird says of an account with Kerberos, too, that its password is missing.
+
+    This server has no Kerberos, so the fetch fails, and the state tells that it was tried.
+    """
+    locked = troubled["no_password"].key
+
+    def state() -> str:
+        return next(
+            one["state"] for one in thunderbird.status()["accounts"] if one["key"] == locked
+        )
+
+    until(lambda: state() == "no_password", "the missing password")
+    assert thunderbird.run(_METHOD, locked, "GSSAPI") is True
+    try:
+        thunderbird.run(_ONLINE)
+        until(lambda: state() == "failed", "a fetch that failed")
+        assert thunderbird.run(_WINDOWS) == [_MAIN]
+    finally:
+        thunderbird.run(_METHOD, locked, "passwordCleartext")
+        thunderbird.run(_ONLINE)
+        until(lambda: state() == "no_password", "the missing password")
