@@ -144,3 +144,16 @@ def test_root_installs_only_what_no_other_user_may_change(
     # The maker of a package, and a user who is not root, install it for nobody else.
     assert make("install", f"DESTDIR={top}/package", before=before).returncode == 0
     assert (top / "package" / str(top)[1:] / "modules" / MODULE).read_text() == "3.46"
+
+
+def test_uninstall_removes_it_and_says_what_it_needs_to_know_where_it_is(
+    top: Path, make: Make
+) -> None:
+    make("install")
+    assert make("uninstall").returncode == 0
+    assert not (top / "modules" / MODULE).exists()
+    # Without the packages to build it, nothing tells where Evolution looks for modules.
+    done = make("uninstall", "MODULES=")
+    assert (done.returncode, done.stdout) == (2, "")
+    first, _ = done.stderr.splitlines()
+    assert first.startswith("evolution-dev is not installed, so name the folder: MODULES=/")
