@@ -302,7 +302,7 @@ def test_an_account_that_needs_no_password_is_fetched(
 
     def state() -> str:
         return next(
-            one["state"] for one in thunderbird.status()["accounts"] if one["key"] == locked
+            str(one["state"]) for one in thunderbird.status()["accounts"] if one["key"] == locked
         )
 
     until(lambda: state() == "no_password", "the missing password")
