@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from time import time
 
 import pytest
 from harness.daemon import until
@@ -38,9 +39,10 @@ MailServices.accounts.removeIncomingServer(MailServices.accounts.getIncomingServ
 _SET_CLOCK = """
 const extension = WebExtensionPolicy.getByID(args[0]).extension;
 const own = await extension.apiManager.asyncGetAPI("mailbell", extension, "addon_parent");
-const { Date } = Cu.getGlobalForObject(own);
+const { Date } = Cu.getGlobalForObject(own.driver._world.now);
 Date.right ??= Date.now;
-Date.now = () => Date.right() + args[1];
+const { right } = Date;
+Date.now = () => right.call(Date) + args[1];
 """
 
 # Thunderbird locks only what there is.
@@ -216,6 +218,7 @@ def test_a_clock_that_was_set_back_delays_nothing(desk: Desk, thunderbird: Thund
     thunderbird.run(_SET_CLOCK, ADDON, -3_600_000)
     try:
         assert desk.seconds_to_message(thunderbird, desk.imap, "after-the-clock") < SOON
+        assert thunderbird.status()["lastRing"] < time() * 1000 - 3_000_000
     finally:
         thunderbird.run(_SET_CLOCK, ADDON, 0)
 
