@@ -48,7 +48,8 @@ def top() -> Iterator[Path]:
 def make(top: Path) -> Make:
     def make(*words: str, before: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*before, "make", "--no-print-directory", "-f", top / "evolution/Makefile", f"CC={top}/cc", "PKG_CONFIG=true",
+            [*before, "make", "--no-print-directory", "-f", top / "evolution/Makefile",
+             f"CC={top}/cc", "PKG_CONFIG=true",
              f"MODULES={top}/modules", *words],
             cwd=top / "here", capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
