@@ -49,16 +49,16 @@ ALLOWED: Final = {
 }
 
 # What says the same with every Python and every version of a dependency, because it asks the
-# kernel, libseccomp, systemd, node_exporter or a mail program. `.ci/run` runs it in its stage
+# kernel, libseccomp, systemd, node_exporter, a mail program or V8. `.ci/run` runs it in its stage
 # `test` alone; the others say `-m "not once"`. Some tests of other files have the mark too: they
 # ask the kernel with a compiled filter and a bare interpreter. The rest of the tests runs each
 # program of ours, the agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
-    "bench", "mail_programs", "mail_servers", "service_files", "sandbox/test_program.py",
+    "bench", "clients", "mail_programs", "mail_servers", "service_files", "sandbox/test_program.py",
     "sandbox/test_companion_program.py", "cli/test_collector.py",
 }  # fmt: skip
-# In a folder of ONCE, but written with msgspec and matplotlib.
-NOT_ONCE: Final = {"bench/test_report.py", "bench/test_run.py"}
+# In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
+NOT_ONCE: Final = {"bench/test_report.py", "bench/test_run.py", "clients/test_text.py"}
 HERE: Final = Path(__file__).parent
 
 # Real programs, whose branches are not counted, and rooms without a pure module. A pure module
