@@ -45,7 +45,7 @@ class Version:
     suite: str = "-"
 
 
-DEBIAN_12: Final = Version("Debian 12", ["thunderbird=1:153.*"])
+DEBIAN_12: Final = Version("Debian 12", ["thunderbird"])
 DEBIAN_12_OLDER: Final = Version("Debian 12", ["thunderbird=1:140.*"])
 DEBIAN_13: Final = Version(
     "Debian 13", ["thunderbird", "passwd", "util-linux", "python3"], "trixie"
