@@ -62,7 +62,7 @@ this.Link = class Link {
       return this._since + PATIENCE;
     }
     const check = this._check.due;
-    return this._replies.unfinished ? Math.min(this._begun + PATIENCE, check) : check;
+    return this._replies.unfinished ? Math.min(this._replyBegun + PATIENCE, check) : check;
   }
 
   /** Look for the socket elsewhere, and connect at once. The caller closes what was open. */
@@ -112,7 +112,7 @@ this.Link = class Link {
       this.ended(now, random, "no_answer");
       return "hang_up";
     }
-    if (this._replies.unfinished && now >= this._begun + PATIENCE) {
+    if (this._replies.unfinished && now >= this._replyBegun + PATIENCE) {
       this.ended(now, random, "unfinished");
       return "hang_up";
     }
@@ -178,7 +178,7 @@ this.Link = class Link {
       this.shown = this.path;
     }
     if (replies.length > 0 || !wasUnfinished) {
-      this._begun = now;
+      this._replyBegun = now;
     }
     this._check?.heard(now);
     const { fault } = this._replies;

@@ -1,6 +1,7 @@
 /* Fetches the mail of one account, as Thunderbird's own polling does, and learns of the end.
  *
- * No fetch has a window, so that no dialog asks a person for a password. */
+ * No fetch has a window, and an account without a password is left out: so no dialog asks for one.
+ * After a wrong POP3 password Thunderbird asks all the same. */
 
 "use strict";
 

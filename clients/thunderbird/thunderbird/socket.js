@@ -1,4 +1,4 @@
-/* One connection to a local socket: subscribes, and hands over what comes in small pieces. */
+/* One connection to a local socket: makes one call, and hands over what comes in small pieces. */
 
 "use strict";
 
