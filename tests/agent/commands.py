@@ -73,12 +73,12 @@ def runs(pid: int | str) -> bool:
     return state(pid) not in {"", "Z", "X"}
 
 
-def forgotten() -> bool:
-    """Whether a child of this process has ended and is not reaped."""
-    try:
-        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return False
+def forgotten() -> set[int]:
+    """Return the children of this process that have ended and are not reaped."""
+    listed: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        listed.update(map(int, (thread / "children").read_text().split()))
+    return {pid for pid in listed if state(pid) == "Z"}
 
 
 class Run:

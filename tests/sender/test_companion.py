@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from agent.commands import forgotten
 from harness.daemon import until
 from sender.companions import is_gone, started
 
@@ -93,21 +94,24 @@ def says_something_else(far: socket.socket) -> None:
 def test_one_that_does_not_become_ready_stops_the_start(
     run: Callable[[socket.socket], object], message: str
 ) -> None:
+    ended = forgotten()
     with pytest.raises(OperatingSystemError) as raised, started(lambda: begin(run)):
         pass
+    assert forgotten() <= ended, "it is reaped"
     assert message in str(raised.value)
     assert "mailbell-resolver cannot start" in str(raised.value)
 
 
 def test_one_that_is_never_ready_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_companion, "PATIENCE", 0.05)
-    began = time.monotonic()
+    began, ended = time.monotonic(), forgotten()
     with (
         pytest.raises(OperatingSystemError, match="was not ready in time"),
         started(lambda: begin(lambda far: far.recv(1))),
     ):
         pass
     assert time.monotonic() - began < 20
+    assert forgotten() <= ended, "it is reaped"
 
 
 def test_its_end_is_the_end_of_the_pair() -> None:

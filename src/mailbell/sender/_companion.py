@@ -138,8 +138,8 @@ def _require_ready(program: str, pid: int, near: socket.socket) -> None:
     if said == _READY:
         return
     near.close()
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)  # it may have ended, but its number is kept until it is reaped
+    os.waitpid(pid, 0)
     why = said.decode("utf-8", "replace") or "it ended, or was not ready in time, without a message"
     raise OperatingSystemError(f"{program} cannot start: {why}")
 
