@@ -14,18 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+import pyseccomp
 from harness.daemon import Running, until
-from harness.tracee import ARGUMENTS, Gone, Registers, Tracee, mappings
+from harness.registers import HERE, Registers
+from harness.tracee import Gone, Tracee, mappings
 
 __all__ = ["Gone", "Intruder", "intruding"]
 
-EPOLL_WAIT, MMAP, MUNMAP = 232, 9, 11
+MMAP, MUNMAP, SLEEPS = (
+    int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
+    for name in ("mmap", "munmap", HERE.sleeps)
+)
 EINTR: Final = -4  # of a call that was interrupted
-NO_CALL: Final = (1 << 64) - 1  # orig_rax: there is none that could have to be restarted
-SYSCALL_INSTRUCTION: Final = 2  # bytes
-RED_ZONE: Final = 128  # bytes below the stack pointer that are in use
-# Where the first arguments of a function are.
-PARAMETERS: Final = ("rdi", "rsi", "rdx", "rcx")
 
 PAGE: Final = mmap.PAGESIZE
 ROOM: Final = 1024 * PAGE
@@ -40,14 +40,14 @@ class Intruder:
 
     def __init__(self, tracee: Tracee, own: Registers) -> None:
         self._tracee = tracee
-        self._own = own.but(orig_rax=NO_CALL)
+        self._own = own.but(**HERE.at_rest)
         self._room = range(0)
         self.read, self.write = tracee.read, tracee.write
 
     @property
     def door(self) -> int:
-        """Return the address of a `syscall` instruction: the one with which the daemon sleeps."""
-        return int(self._own.rip) - SYSCALL_INSTRUCTION
+        """Return the address of an instruction that makes a call: the daemon sleeps with it."""
+        return self._own.next - len(HERE.instruction)
 
     def call(self, number: int, *arguments: int | bytes) -> int:
         """Make a raw system call.
@@ -58,12 +58,12 @@ class Intruder:
         Raises:
             Gone: it was the last.
         """
-        unused = (0,) * (len(ARGUMENTS) - len(arguments))
-        passed = self._passed(ARGUMENTS, (*arguments, *unused))
-        return self.step(rip=self.door, rax=number, **passed).result
+        unused = (0,) * (len(HERE.arguments) - len(arguments))
+        passed = self._passed(HERE.arguments, (*arguments, *unused))
+        return self.step(next=self.door, number=number, **passed).result
 
     def step(self, **registers: int) -> Registers:
-        """Execute one instruction; return what comes of it.
+        """Execute one instruction, with some registers changed; return what comes of it.
 
         Raises:
             Gone: it was the last.
@@ -89,15 +89,13 @@ class Intruder:
 
     def function(self, name: str, *arguments: int | bytes) -> int:
         """Call a function of Python's C API; as `call`."""
-        stack = ((self._own.rsp - RED_ZONE) & -16) - 8
-        self.write(stack, bytes(8))  # the address to return to: nothing is there
-        passed = self._passed(PARAMETERS, arguments)
-        self._tracee.change(self._own.but(rip=self._address(name), rsp=stack, **passed))
+        changed = {**self._to_nowhere(), **self._passed(HERE.parameters, arguments)}
+        self._tracee.change(self._own.but(next=self._address(name), **changed))
         number = 0
         while True:
             number = self._tracee.go_on(number)
             registers = self._tracee.registers()
-            if number == signal.SIGSEGV and not registers.rip:
+            if number == signal.SIGSEGV and not registers.next:
                 return registers.result
 
     def place(self, data: bytes) -> int:
@@ -120,6 +118,14 @@ class Intruder:
         self.call(MUNMAP, self._room.stop - ROOM, ROOM)
         self._tracee.change(self._own)
         self._tracee.detach()
+
+    def _to_nowhere(self) -> dict[str, int]:
+        """Return what a function needs to be called: it returns to where nothing is."""
+        stack = (self._own.stack - HERE.red_zone) & -16
+        if HERE.back:
+            return {"stack": stack, "back": 0}
+        self.write(stack - 8, bytes(8))
+        return {"stack": stack - 8}
 
     def _passed(self, names: tuple[str, ...], values: tuple[int | bytes, ...]) -> dict[str, int]:
         numbers = (each if isinstance(each, int) else self.place(each) for each in values)
@@ -163,7 +169,7 @@ def _asleep(tracee: Tracee) -> Registers:
     def sleeps() -> bool:
         nonlocal found
         found = tracee.interrupt()
-        if found.orig_rax == EPOLL_WAIT and found.result == EINTR:
+        if found.called == SLEEPS and found.result == EINTR:
             return True
         tracee.release()
         return False

@@ -1,4 +1,4 @@
-"""A process under ptrace(2): its registers, its memory, and how it ends. x86-64 only.
+"""A process under ptrace(2): its registers, its memory, and how it ends.
 
 Only root may trace an undumpable process; an ordinary user may do so in a user namespace
 in which that process was started.
@@ -7,6 +7,7 @@ in which that process was started.
 import ctypes
 import functools
 import os
+import platform
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +17,11 @@ from typing import Any, Final, ParamSpec
 import pytest
 from harness import child
 from harness.daemon import until
+from harness.registers import ARCHITECTURES, Registers
 
 __all__ = [
-    "ARGUMENTS",
     "Gone",
     "Mapping",
-    "Registers",
     "Tracee",
     "mappings",
     "read_memory",
@@ -29,14 +29,12 @@ __all__ = [
     "traced",
 ]
 
-# linux/ptrace.h, asm/ptrace-abi.h
-CONT, SINGLESTEP, GETREGS, SETREGS, DETACH = 7, 9, 12, 13, 17
-SEIZE, INTERRUPT = 0x4206, 0x4207
+# linux/ptrace.h
+CONT, SINGLESTEP, DETACH = 7, 9, 17
+GETREGSET, SETREGSET, SEIZE, INTERRUPT = 0x4204, 0x4205, 0x4206, 0x4207
+NT_PRSTATUS: Final = 1  # linux/elf.h: the general registers
 OPTION_TRACEEXIT: Final = 0x40
 EXITS, INTERRUPTED = signal.SIGTRAP | 6 << 8, signal.SIGTRAP | 128 << 8
-
-# Where the arguments of a system call are.
-ARGUMENTS: Final = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
 
 GLANCES: Final = 500  # looks without a wait: most stops take microseconds
 
@@ -44,36 +42,6 @@ Parameters = ParamSpec("Parameters")
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
-
-
-class Registers(ctypes.Structure):
-    """`struct user_regs_struct`, sys/user.h."""
-
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in (
-            "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8",
-            "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss",
-            "fs_base", "gs_base", "ds", "es", "fs", "gs",
-        )
-    ]  # fmt: skip
-
-    def but(self, **changed: int) -> "Registers":
-        """The same with some changed."""
-        copied = Registers.from_buffer_copy(self)
-        for name, value in changed.items():
-            setattr(copied, name, value)
-        return copied
-
-    @property
-    def result(self) -> int:
-        """What a call or a function has returned."""
-        return ctypes.c_int64(self.rax).value
-
-    @property
-    def arguments(self) -> list[int]:
-        """Those of a system call."""
-        return [getattr(self, name) for name in ARGUMENTS]
 
 
 class Gone(Exception):  # noqa: N818 - what is to be shown, rarely an error
@@ -84,7 +52,7 @@ class Gone(Exception):  # noqa: N818 - what is to be shown, rarely an error
     """
 
     def __init__(self, last: Registers) -> None:
-        super().__init__(f"of call {last.orig_rax}")
+        super().__init__(f"of call {last.called}")
         self.last = last
 
 
@@ -145,11 +113,14 @@ class Tracee:
 
     def registers(self) -> Registers:
         found = Registers()
-        self._ptrace(GETREGS, ctypes.addressof(found))
+        held = _Vector(ctypes.addressof(found), ctypes.sizeof(found))
+        self._ptrace(GETREGSET, ctypes.addressof(held), NT_PRSTATUS)
+        assert held.length == ctypes.sizeof(found), "the kernel has other registers"
         return found
 
     def change(self, registers: Registers) -> None:
-        self._ptrace(SETREGS, ctypes.addressof(registers))
+        held = _Vector(ctypes.addressof(registers), ctypes.sizeof(registers))
+        self._ptrace(SETREGSET, ctypes.addressof(held), NT_PRSTATUS)
 
     def read(self, address: int, length: int) -> bytes:
         """Look into its memory."""
@@ -181,8 +152,9 @@ class Tracee:
         if not any(happened() for _ in range(GLANCES)):
             until(happened, "a stop")
 
-    def _ptrace(self, request: int, data: int = 0) -> None:
-        if _libc.ptrace(request, self.pid, None, ctypes.c_void_p(data)) == -1:
+    def _ptrace(self, request: int, data: int = 0, address: int = 0) -> None:
+        passed = ctypes.c_void_p(address), ctypes.c_void_p(data)
+        if _libc.ptrace(request, self.pid, *passed) == -1:
             number = ctypes.get_errno()
             raise OSError(number, f"ptrace({request:#x}): {os.strerror(number)}")
 
@@ -213,8 +185,8 @@ def _copy(how: Any, pid: int, ours: Any, address: int, length: int) -> None:
 
 def require_tracing() -> None:
     """Skip the test if `traced` tests are skipped."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("of x86-64 only")
+    if platform.machine() not in ARCHITECTURES:
+        pytest.skip("of x86-64 and aarch64 only")
     if os.geteuid() != 0 and child.run(_enter_user_namespace).error is not None:
         pytest.skip("needs root, or a user namespace, which this system does not grant")
 

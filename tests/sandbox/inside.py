@@ -197,6 +197,6 @@ def is_killed(daemon: Daemon) -> Iterator[None]:
         with pytest.raises(Gone) as caught:
             yield
         last = caught.value.last
-        name = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, last.orig_rax).decode()
+        name = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, last.called).decode()
         assert policy.answer(name, last.arguments) == KILL, name
         raise caught.value

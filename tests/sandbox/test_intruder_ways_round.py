@@ -4,6 +4,7 @@ Other entries to the kernel, arguments that the filter might read differently fr
 another filter in addition, memory that becomes code.
 """
 
+import platform
 import signal
 import socket
 import struct
@@ -13,8 +14,10 @@ from typing import Final
 import pytest
 from harness.daemon import PATIENCE, Daemon
 from harness.inject import Gone, Intruder, intruding
+from harness.registers import HERE
 from harness.tracee import mappings, traced
 from sandbox.attacks.aim import number
+from sandbox.frames import FRAMES
 from sandbox.inside import (
     broken_into,
     descriptor_of,
@@ -27,6 +30,8 @@ from sandbox.inside import (
 )
 
 from mailbell.syscalls.policy import ALLOW
+
+only_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-64 only")
 
 X32: Final = 0x40000000
 INT_80: Final = bytes.fromhex("cd80")
@@ -86,12 +91,13 @@ DEADLY: Final[dict[str, tuple[str, tuple[int | bytes, ...]]]] = {
 }
 
 
+@only_x86_64
 @traced
 def test_the_door_of_32_bit_programs_kills(open_path: Path) -> None:
     with broken_into(open_path) as daemon:
         with pytest.raises(Gone), intruding(daemon) as intruder:
             # Two bytes in the middle of other instructions are an instruction too.
-            intruder.step(rip=code(daemon, intruder, INT_80), rax=I386_GETPID)
+            intruder.step(next=code(daemon, intruder, INT_80), number=I386_GETPID)
         ended = daemon.process.wait(PATIENCE)
     if ended == -signal.SIGSEGV:
         pytest.skip("this kernel makes no 32-bit calls")
@@ -108,6 +114,7 @@ def code(daemon: Daemon, intruder: Intruder, wanted: bytes = b"") -> int:
     raise LookupError(wanted)
 
 
+@only_x86_64
 @pytest.mark.parametrize("call", ["getpid", "execve"])
 @traced
 def test_the_numbers_of_x32_kill(open_path: Path, call: str) -> None:
@@ -119,6 +126,7 @@ def test_the_numbers_of_x32_kill(open_path: Path, call: str) -> None:
         intruder.call(X32 | number(call), 2)
 
 
+@only_x86_64
 @pytest.mark.parametrize("address", VSYSCALLS, ids=["gettimeofday", "time", "getcpu"])
 @traced
 def test_calls_at_fixed_addresses_kill(open_path: Path, address: int) -> None:
@@ -126,7 +134,7 @@ def test_calls_at_fixed_addresses_kill(open_path: Path, address: int) -> None:
         there = any(mapping.path == "[vsyscall]" for mapping in mappings(daemon.pid))
         killer = signal.SIGSYS if there else signal.SIGSEGV
         with ends(daemon, -killer), intruding(daemon) as intruder:
-            intruder.step(rip=address)
+            intruder.step(next=address)
 
 
 @traced
@@ -135,22 +143,18 @@ def test_a_forged_return_from_a_signal_makes_no_new_call(open_path: Path) -> Non
     back = number("rt_sigreturn")
     with broken_into(open_path) as daemon, is_killed(daemon), intruding(daemon) as intruder:
         frame = forged(intruder, number("getpid"))
-        intruder.step(rip=intruder.door, rax=back, rsp=frame)
+        intruder.step(next=intruder.door, number=back, stack=frame)
         assert intruder.next_step().result == daemon.pid
         frame = forged(intruder, number("execve"))
-        there = intruder.step(rip=intruder.door, rax=back, rsp=frame)
-        assert (there.rip, there.rax) == (intruder.door, number("execve"))
+        there = intruder.step(next=intruder.door, number=back, stack=frame)
+        assert (there.next, there.number) == (intruder.door, number("execve"))
         intruder.next_step()
 
 
 def forged(intruder: Intruder, call: int) -> int:
-    """Place a `struct ucontext` (asm-generic/ucontext.h) that is about to make a call."""
+    """Place what rt_sigreturn(2) reads: a frame of a thread that is about to make a call."""
     stack = intruder.place(bytes(PAGE)) + PAGE // 2
-    arguments = (0,) * 13  # r8 to r15, rdi, rsi, rbp, rbx, rdx
-    context = struct.pack("<18Q", *arguments, call, 0, stack, intruder.door, 0x202)
-    segments = struct.pack("<4H", 0x33, 0, 0, 0x2B)
-    no_other_stack = struct.pack("<QQQ", 0, 2, 0)
-    return intruder.place(bytes(16) + no_other_stack + context + segments + bytes(112))
+    return intruder.place(FRAMES[platform.machine()](call, stack, intruder.door))
 
 
 @traced
@@ -227,4 +231,6 @@ def test_what_is_written_is_never_code(open_path: Path) -> None:
         ends(daemon, -signal.SIGSEGV),
         intruding(daemon) as intruder,
     ):
-        intruder.step(rip=intruder.place(intruder.read(intruder.door, 2)), rax=number("getpid"))
+        instruction = intruder.read(intruder.door, len(HERE.instruction))
+        assert instruction == HERE.instruction
+        intruder.step(next=intruder.place(instruction), number=number("getpid"))

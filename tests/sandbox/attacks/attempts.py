@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import platform
 import pty
 import shutil
 import signal
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import termios
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from errno import errorcode
@@ -42,18 +43,34 @@ from mailbell._sys import bpf, credentials
 from mailbell._sys._libc import libc, prctl
 from mailbell._sys.bpf_program import Instruction
 
-__all__ = ["SUCCEEDED", "Site", "attempt", "attempt_in_python", "files", "site"]
+__all__ = ["SUCCEEDED", "THREAD_EXIT", "Site", "attempt", "attempt_in_python", "files", "site"]
 
 SUCCEEDED: Final = "succeeded"
 PR_SET_DUMPABLE: Final = 4
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
-# xor edi, edi; mov eax, 60; syscall: ends the one thread.
-THREAD_EXIT: Final = bytes.fromhex("31ff b83c000000 0f05")
+# How an attack starts a thread that ends at once. On x86-64 the new thread finds on its stack
+# where syscall(2) returns to, and that is this code. On aarch64 a register says it, so there
+# this code is called in place of syscall(2), and ends whoever has another stack after the call.
+THREAD_EXIT: Final = {
+    "x86_64": bytes.fromhex(
+        "31ff b83c000000 0f05"  # xor edi, edi; mov eax, 60; syscall
+    ),
+    "aarch64": bytes.fromhex(
+        "e9030091 e80300aa e00301aa e10302aa"  # mov x9, sp; mov x8, x0; mov x0, x1; mov x1, x2
+        "e20303aa e30304aa e40305aa e50306aa"  # mov x2, x3; mov x3, x4; mov x4, x5; mov x5, x6
+        "010000d4 ea030091 3f010aeb 41000054"  # svc #0; mov x10, sp; cmp x9, x10; b.ne 1f
+        "c0035fd6"  # ret
+        "000080d2 a80b80d2 010000d4"  # 1: mov x0, #0; mov x8, #93; svc #0
+    ),
+}
 EVERYTHING: Final = (Instruction(0x06, 0, 0, 0xFFFF),)
 PATIENCE: Final = 20.0
 
 # The files to attack. Root can read and change them whatever their mode is.
 _MODES: Final = {"readable": 0o644, "secret": 0, "writable": 0o666, "own": 0o600, "others": 0o600}
+
+# Makes a call by its number and six arguments; a negative result is an error.
+Way = Callable[..., int]
 
 # Memory that a thread may still use after the attempt. It lives as long as the child.
 _kept: list[object] = []
@@ -148,7 +165,7 @@ def attempt(attack: Attack, run: Run, place: Site, guarded: Guarded = MAILBELLD)
         held = _equipped(attack, run, place)
         layout = _in_memory(attack, held.targets)
         enter(run, held.sockets, guarded)
-        return _made(layout.calls)
+        return _made(layout.calls, _way(held.targets))
 
     ended = run_child(inside, seconds=PATIENCE)
     if ended.signal is signal.SIGSYS:
@@ -199,7 +216,7 @@ def _equipped(attack: Attack, run: Run, place: Site) -> Held:
         listener=listener.fileno() if ROOT else datagrams.fileno(),
         datagrams=datagrams.fileno(),
         terminal=_terminal() if attack.aims_at("terminal") else -1,
-        thread_exit=_code(THREAD_EXIT) if attack.aims_at("thread_exit") else 0,
+        thread_exit=_code() if attack.aims_at("thread_exit") else 0,
     )
     if ROOT and attack.control_needs == "nobody" and Layer.USER not in run.layers:
         os.setgroups([])
@@ -209,11 +226,31 @@ def _equipped(attack: Attack, run: Run, place: Site) -> Held:
     return Held(targets, (listener, datagrams))
 
 
-def _code(code: bytes) -> int:
-    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    memory.write(code)
+def _code() -> int:
+    """Return the address of THREAD_EXIT, which is made executable once it is written.
+
+    In this order the kernel lets the processor see it on every architecture.
+    """
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
+    memory.write(THREAD_EXIT[platform.machine()])
     _kept.append(memory)
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if libc.mprotect(ctypes.c_void_p(address), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    return address
+
+
+def _way(targets: Targets) -> Way:
+    """Return how to make a call: as syscall(2) does."""
+    if targets.thread_exit and platform.machine() == "aarch64":
+        return ctypes.CFUNCTYPE(ctypes.c_long, *(ctypes.c_long,) * 7)(targets.thread_exit)
+    return _by_libc
+
+
+def _by_libc(*numbers: int) -> int:
+    ctypes.set_errno(0)
+    result = int(libc.syscall(*map(ctypes.c_long, numbers)))
+    return -ctypes.get_errno() if result == -1 else result
 
 
 def _leave_mounts_alone() -> None:
@@ -262,20 +299,18 @@ def _in_memory(attack: Attack, targets: Targets) -> Layout:
     return layout
 
 
-def _made(calls: Sequence[RawCall]) -> int:
+def _made(calls: Sequence[RawCall], way: Way) -> int:
     """Make the calls. Return the last result, or the first error, as the kernel does."""
     us = os.getpid()
     results: list[int] = []
     for call in calls:
         numbers = [results[each.of] if isinstance(each, Result) else each for each in call.args]
-        ctypes.set_errno(0)
-        result = int(libc.syscall(ctypes.c_long(call.number), *map(ctypes.c_long, numbers)))
+        results.append(way(call.number, *numbers, *(0,) * (6 - len(numbers))))
         if os.getpid() != us:
             os._exit(0)  # the new process of a fork that was granted
-        results.append(-ctypes.get_errno() if result == -1 else result)
         if results[-1] < 0:
             break
         if call.number == number("clone"):
             with suppress(ChildProcessError):  # a thread is not waited for
-                os.waitpid(result, 0)
+                os.waitpid(results[-1], 0)
     return results[-1]
