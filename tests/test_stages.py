@@ -196,3 +196,68 @@ def test_the_script_names_the_requirement_it_refuses(
     assert capsys.readouterr().err == (
         'floors: pyproject.toml: "trio" must be NAME>=VERSION and nothing else\n'
     )
+
+
+@pytest.fixture
+def another_root(tmp_path: Path) -> list[str]:
+    """The beginning of a command that runs the rest in another root, with this /usr and /etc."""
+    if os.geteuid() != 0:
+        pytest.skip("another root directory needs root")
+    root = tmp_path / "root"
+    for name in ("etc", "proc", "run", "tmp", "usr"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (root / name).symlink_to(f"usr/{name}")
+    script = 'for name in usr etc; do mount --bind /$name "$0/$name"; done; exec "$@"'
+    enter = str(ROOT / ".ci" / "enter")
+    return ["unshare", "--mount", "sh", "-ec", script, str(root), enter, str(root)]
+
+
+def test_in_another_root_the_project_and_the_files_of_pip_are_there(
+    another_root: list[str], tmp_path: Path
+) -> None:
+    named = {name: tmp_path / name for name in ("wheels", "certificates", "constraints", "index")}
+    for path in named.values():
+        path.mkdir()
+    pip = tmp_path / "home" / ".config" / "pip"
+    pip.mkdir(parents=True)
+    constraints, index = (named[name] for name in ("constraints", "index"))
+    (pip / "pip.conf").write_text(
+        f"[global]\nconstraint = {constraints}\nextra-index-url = file://{index}/simple\n"
+    )
+    (index / "beside").touch()
+    looks = (
+        'ls -d "$@"; test -e "$PIP_CERT"; test -e "$HOME/.config/pip/pip.conf"; pwd; ls Makefile;'
+        "unshare --mount true; setpriv --reuid=65534 --clear-groups cat Makefile >/dev/null"
+    )
+    shown = [*map(str, named.values()), f"{index}/beside"]
+    done = subprocess.run(
+        [*another_root, "sh", "-ec", looks, "sh", *shown],
+        env={
+            **os.environ, "HOME": str(tmp_path / "home"), "PIP_CERT": str(named["certificates"]),
+            "PIP_FIND_LINKS": f"https://mirror.example/ {named['wheels']}",
+        },
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [*sorted(shown), "/srv/mailbell", "Makefile"]
+
+
+def test_of_another_root_nothing_is_left_and_its_exit_code_counts(
+    another_root: list[str], tmp_path: Path
+) -> None:
+    def mounts() -> list[str]:
+        return [line for line in Path("/proc/mounts").read_text().splitlines() if "/root/" in line]
+
+    before = mounts()
+    (tmp_path / "root" / "srv").mkdir()
+    fifo = tmp_path / "root" / "left"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    # The process in the background holds the pipe open until it is killed.
+    script = "setsid sh -c 'exec 3>/left; echo >&3; exec sleep 600' & read line </left; exit 3"
+    done = subprocess.run([*another_root, "bash", "-c", script], check=False, timeout=60)
+    assert done.returncode == 3
+    # With a writer left this raises BlockingIOError.
+    assert os.read(reader, 1) == b"", "the process in the background lives"
+    os.close(reader)
+    assert mounts() == before

@@ -40,8 +40,14 @@ def test_it_can_be_imported_and_has_nothing(name: str) -> None:
     assert said(f"{LEAVE_OUT}; from {name} import anything").startswith("ImportError: ")
 
 
-# One of these modules may not be installed.
-@pytest.mark.parametrize("name", [name for name in EMPTY if find_spec(name)])
+# One of these modules may not be installed, and older versions of Python do not ask for another.
+LOADED = [
+    name for name in EMPTY
+    if find_spec(name) and (name != "sysconfig" or sys.version_info >= (3, 14))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOADED)
 def test_a_library_would_load_it(name: str) -> None:
     assert said(f"import sys, trio, msgspec; sys.exit(sys.modules[{name!r}].__name__)") == name
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,10 +133,10 @@ def test_the_daemon_starts_in_a_folder_that_was_removed(tmp_path: Path) -> None:
         until(lambda: daemon.counted() == {"accepted": 1})
 
 
-# Imports a program without standard streams, and prints what has their numbers when ctypes
-# is imported. ctypes of Python 3.14 opens a file, which would take one of the numbers.
+# Runs a program without standard streams, and prints what has their numbers when ctypes is
+# imported. ctypes of Python 3.14 opens a file, which would take one of the numbers.
 WITHOUT_STREAMS = """
-import os, sys
+import os, runpy, sys
 said = os.dup(1)
 os.closerange(0, 3)
 class Watch:
@@ -144,16 +145,36 @@ class Watch:
             links = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
             os.write(said, " ".join(links).encode())
 sys.meta_path.insert(0, Watch())
-import DOOR
+DOOR
 """
+# The console scripts, and the modules that can be run.
+DOORS = {
+    "mailbelld": "from mailbell.cli.mailbelld import main; main()",
+    "mailbell-sender": "from mailbell.cli.mailbell_sender import main; main()",
+    "mailbell": "from mailbell.cli import main; main()",
+    "python -m mailbell": "runpy.run_module('mailbell', run_name='__main__', alter_sys=True)",
+    **{
+        f"python -m {name}": f"runpy.run_module('{name}', run_name='__main__', alter_sys=True)"
+        for name in ("mailbell.cli.mailbelld", "mailbell.cli.mailbell_sender")
+    },
+}
+# What loads ctypes. It need not come far.
+WORDS = {
+    "mailbell": ("run", "--no-on-start", "--", "/nonexistent"),
+    "python -m mailbell": ("check", "--config", "/dev/null"),
+}
 
 
-@pytest.mark.parametrize(
-    "door", ["mailbell.cli.mailbelld", "mailbell.cli.run, mailbell.agent.serve"]
-)
+@pytest.mark.parametrize("door", DOORS)
 def test_missing_streams_are_filled_before_anything_else_is_opened(door: str) -> None:
+    script = WITHOUT_STREAMS.replace("DOOR", DOORS[door])
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_STREAMS.replace("DOOR", door)],
-        check=True, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", script, *WORDS.get(door, ("--version",))],
+        check=False, stdout=subprocess.PIPE, text=True, timeout=30,
     )  # fmt: skip
     assert done.stdout.split() == ["/dev/null"] * 3
+
+
+def test_every_console_script_is_tried_without_standard_streams() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert set(project["project"]["scripts"]) <= set(DOORS)

@@ -5,6 +5,7 @@ The list is closed: a new import, also by a library, fails here and must be revi
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,11 @@ STANDARD: Final = {
     # Only some versions of Python load these, and (json) an older msgspec.
     "colorize", "glob", "json", "opcode_metadata", "runpy", "sha2", "sha512", "urllib",
 }  # fmt: skip
+if sys.version_info >= (3, 14):
+    # annotationlib: annotations that are worked out late (PEP 649), for typing and inspect.
+    # py_warnings: the half of warnings that is written in Python. io: the interpreter itself loads
+    # only its part in C.
+    STANDARD.update({"annotationlib", "io", "py_warnings"})
 # C libraries of the modules that are left out.
 HEAVY: Final = re.compile(r"/lib(crypto|ssl|bz2|lzma)\b|/_(ssl|hashlib|bz2|lzma|posixsubprocess)\.")
 

@@ -4,9 +4,10 @@ Trio offers TLS, host names and child processes. For them it imports libssl, lib
 tables of international names and a module that starts programs. The daemon needs none
 of these. A module that is not loaded takes no memory, and an intruder cannot use it.
 An empty module takes its place: to import it works, and to use it raises AttributeError.
+
+This module itself imports nothing that is left out, so ctypes comes late.
 """
 
-import ctypes
 import sys
 from types import ModuleType
 from typing import Any, Final
@@ -14,10 +15,12 @@ from typing import Any, Final
 __all__ = ["EMPTY", "KNOWN", "replace_unneeded"]
 
 EMPTY: Final = (
+    "fcntl",  # for pathlib of Python 3.14, which copies files with it
     "hmac",  # for Trio's DTLS; it loads libcrypto
     "idna",  # for Trio's look-up of host names
     "ssl",  # for Trio's TLS; it loads libssl and libcrypto
     "subprocess",  # for Trio's child processes, and for platform (msgspec imports uuid, uuid it)
+    "sysconfig",  # for ctypes of Python 3.14, on other systems than Linux
     "typing_extensions",  # optional for msgspec
 )
 # Trio names its threads with this library; the file name is glibc's. The daemon has one
@@ -26,7 +29,9 @@ KNOWN: Final = {"pthread": "libpthread.so.0"}
 
 
 def replace_unneeded() -> None:
-    """Put empty modules in the place of unneeded ones. Call this before Trio is imported.
+    """Put empty modules in the place of unneeded ones, and import ctypes.
+
+    Call this before ctypes and Trio are imported.
 
     A module that is loaded already stays, because other code in this process may use it.
     """
@@ -41,6 +46,8 @@ def _search_nothing() -> None:
     The original runs ldconfig. If that finds nothing it runs gcc and ld from PATH, perhaps
     as root. Trio and pyseccomp use nothing else of `ctypes.util`.
     """
+    import ctypes
+
     util: Any = sys.modules.setdefault("ctypes.util", ModuleType("ctypes.util"))
     util.find_library = KNOWN.get
     ctypes.util = util  # type: ignore[attr-defined]  # where `import ctypes.util` looks for it

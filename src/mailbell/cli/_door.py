@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from mailbell._sys.undumpable import make_undumpable
 from mailbell.cli._stderr import write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
@@ -36,13 +35,16 @@ class Door:
         Args:
             run: gets the words after the program's name, and returns the exit code.
         """
+        # ctypes, with which a process becomes undumpable, is the first to import such modules.
+        from mailbell._sys import unneeded
+
+        unneeded.replace_unneeded()
+        from mailbell._sys.undumpable import make_undumpable
+
         try:
             make_undumpable()
         except MailbellError as error:
             sys.exit(self._known(error))
-        from mailbell._sys import unneeded
-
-        unneeded.replace_unneeded()
         sys.exit(run(sys.argv[1:]))
 
     def serve(self, start: Callable[[], int]) -> int:

@@ -62,12 +62,17 @@ SO_ATTACH_FILTER, SO_LOCK_FILTER, SO_PASSRIGHTS = 26, 44, 83
 LANDLOCK_VERSION = 1
 SET_MODE_FILTER = 1
 READ_WRITE_EXECUTE = 7
+DROPPABLE, ANONYMOUS = 0x08, 0x20  # linux/mman.h
 STATUS_BYTES = 16 * 1024  # what the daemon reads of its status; no other code reads as much
 
 FLAGS: Final = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 STREAM: Final = socket.SOCK_STREAM | FLAGS
 DATAGRAM: Final = socket.SOCK_DGRAM | FLAGS
 BY_PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# glibc 2.41 draws random numbers without a system call, on Linux 6.11 and later. The memory that
+# it takes for this (getrandom(2), vgetrandom) is refused here: then it asks the kernel each time.
+BY_CALL: Final = refused(errno.ENOMEM, "mmap", {3: DROPPABLE | ANONYMOUS})
 
 LIMITS: Final = {name: getattr(resource, f"RLIMIT_{name}") for name in
                  ("CORE", "NPROC", "MEMLOCK", "NOFILE", "DATA")}  # fmt: skip
@@ -222,7 +227,7 @@ _LOCAL: Final = (
 
 _REST: Final = (
     case("prepare", "no randomness", 71, "cannot start (prepare)",
-         answers=refused(errno.EIO, "getrandom", {1: 8, 2: 0})),
+         answers=(BY_CALL, refused(errno.EIO, "getrandom", {1: 8, 2: 0}))),
     case("prepare", "no status", 71, "cannot start (prepare)", "/proc/self/status",
          before=no_openable_file("/proc/self/status")),
 )  # fmt: skip
