@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
 SOURCES := pyproject.toml README.md $(shell find src policy examples servers clients -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi vm clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -51,6 +51,11 @@ bench: $(BIN)/.bench
 ## bench-quick: as bench, in two minutes and less exact
 bench-quick: $(BIN)/.bench
 	$(BIN)/python bench/run.py --quick $(WORKLOADS)
+
+## vm: boot real machines in QEMU and show each claim of tests/machines in them; takes long
+##     (MACHINE="trixie newest" tries only these; tests/machines/machines.toml has all)
+vm: $(BIN)/.test
+	@$(BIN)/python -u scripts/vm.py $(MACHINE)
 
 ## xpi: build Thunderbird's add-on, mailbell.xpi (or XPI=FILE): the same bytes on every machine.
 ##      Python alone is needed, and no environment

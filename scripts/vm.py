@@ -1,0 +1,73 @@
+"""Boot real machines, and show each claim of tests/machines in them: `make vm`.
+
+    python scripts/vm.py [--smoke] [MACHINE...]
+
+Without a name all machines of tests/machines/machines.toml are tried, one after another. What
+they show is noted in .cache/machines.jsonl; `scripts/machine_table.py --results FILE` makes the
+table of docs/machines.md from it. The exit code is 0 if each machine has shown everything.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+TESTS: Final = ROOT / "tests" / "machines"
+RESULTS: Final = ROOT / ".cache" / "machines.jsonl"
+# What Debian's packages install, and the package.
+PROGRAMS: Final = {
+    "qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap", "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client", "mke2fs": "e2fsprogs", "zstd": "zstd", "setpriv": "util-linux",
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Try machines; return the exit code."""
+    known = tomllib.loads((TESTS / "machines.toml").read_text())
+    smoke = "--smoke" in arguments
+    names = [word for word in arguments if word != "--smoke"] or list(known)
+    for name in names:
+        if name not in known:
+            print(f"there is no machine {name!r}; there are: {', '.join(known)}", file=sys.stderr)
+            return os.EX_USAGE
+    if missing := _missing():
+        print(f"this needs: apt-get install {' '.join(missing)}", file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    if os.geteuid() != 0:
+        print("to make a machine's disk needs root", file=sys.stderr)
+        return os.EX_NOPERM
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.unlink(missing_ok=True)
+    failed = [name for name in names if not _tried(name, smoke=smoke)]
+    if failed:
+        print(f"not everything was shown by: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _missing() -> list[str]:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    found = {name for place in path.split(":") for name in PROGRAMS if Path(place, name).exists()}
+    return sorted({package for name, package in PROGRAMS.items() if name not in found})
+
+
+def _tried(name: str, *, smoke: bool) -> bool:
+    print(f"== {name}", flush=True)
+    begun = time.monotonic()
+    environment = os.environ | {
+        "MAILBELL_MACHINE": name,
+        "MAILBELL_MACHINES_RESULTS": str(RESULTS),
+        "MAILBELL_SMOKE": "1" if smoke else "0",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(TESTS)]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment)  # noqa: S603 (our own tests)
+    code = done.returncode
+    print(f"== {name}: {'shown' if code == 0 else 'FAILED'}, {time.monotonic() - begun:.0f} s")
+    return code == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

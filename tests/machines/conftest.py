@@ -1,0 +1,104 @@
+"""One machine for all claims: it is made, booted, and mailbell installed in it.
+
+`make vm` names the machine in MAILBELL_MACHINE. A claim is shown with a test: a line is printed
+for each, and noted as JSON for the table of docs/machines.md.
+"""
+
+import json
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from machines.claim import MARK
+from machines.description import MACHINES
+from machines.documents import commands
+from machines.guest import Guest, guest_on
+from machines.making import make
+from machines.wheels import source_tree, wheels
+
+NAME: Final = os.environ.get("MAILBELL_MACHINE", "")
+RESULTS: Final = os.environ.get("MAILBELL_MACHINES_RESULTS")
+SMOKE: Final = os.environ.get("MAILBELL_SMOKE") == "1"
+HERE: Final = Path(__file__).parent
+
+# pip finds everything in this folder of the machine, which has no way out.
+_OFFLINE: Final = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_ROOT_USER_ACTION=ignore"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the claims that are not of this machine, and in a short run all but a few."""
+    if not NAME:
+        return
+    names = MACHINES[NAME].claims
+    here = [item for item in items if item.path.is_relative_to(HERE)]
+    left_out = [
+        item
+        for item in here
+        for mark in [item.get_closest_marker(MARK)]
+        if (names and item.path.stem.removeprefix("test_") not in names)
+        or (SMOKE and not (mark and mark.kwargs["smoke"]))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """The machine, booted, with nothing of mailbell."""
+    if not NAME:
+        pytest.skip("`make vm` makes the machine")
+    machine = MACHINES[NAME]
+    made = make(machine, _say)
+    folder = tmp_path_factory.mktemp("machine")
+    with guest_on(machine, made.kernel, made.disk, made.keys, folder) as guest:
+        how = "with KVM" if guest.emulator.accelerated else "emulated"
+        _say(f"boot of Linux {guest.kernel.version}, {how}: {guest.boot:.0f} s")
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def guest(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    """The machine with mailbell as README.md and docs/service.md install it, word by word."""
+    folder = tmp_path_factory.mktemp("installed")
+    python = bare.run("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
+    found = wheels(folder, bare.machine.architecture, python)
+    bare.put(found, "/root")
+    bare.run(f"mv /root/{found.name} /root/wheels")
+    bare.put(source_tree(folder), "/root")
+    install, link = commands("README.md", "pip install .")[:2]
+    bare.run(f"cd /root/mailbell && {_OFFLINE} && {install} && {link}", timeout=400)
+    bare.run("set -e\n" + "\n".join(commands("docs/service.md", "sysusers.d/mailbell.conf")))
+    return bare
+
+
+def _say(text: str) -> None:
+    print(f"      {NAME}: {text}", flush=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Print and note what was shown."""
+    report = yield
+    mark = item.get_closest_marker(MARK)
+    decided = report.when == "call" or not report.passed
+    if NAME and mark and decided:
+        _note(item, mark.args[0], report)
+    return report
+
+
+def _note(item: pytest.Item, sentence: str, report: pytest.TestReport) -> None:
+    reason = str(report.longrepr[2]).removeprefix("Skipped: ") if report.skipped else ""
+    words = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
+    print(f"{words[report.outcome]:<5} {NAME}: {sentence} ({report.duration:.1f} s) {reason}")
+    if not RESULTS:
+        return
+    row = {
+        "machine": NAME, "claim": sentence, "outcome": report.outcome, "reason": reason,
+        "seconds": round(report.duration, 1), "test": item.nodeid,
+    }  # fmt: skip
+    with open(RESULTS, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,49 @@
+"""Makes what a machine boots from, and keeps it in `.cache/machines`."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from machines.books import Books
+from machines.description import Machine
+from machines.kernel import Kernel, make_kernel
+from machines.userland import Keys, make_keys, make_userland
+
+__all__ = ["CACHE", "Made", "make"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CACHE: Final = Path(os.environ.get("MAILBELL_MACHINES_CACHE", ROOT / ".cache" / "machines"))
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a machine boots from."""
+
+    kernel: Kernel
+    disk: Path
+    keys: Keys
+
+
+def make(machine: Machine, say: Callable[[str], object]) -> Made:
+    """Make what a machine boots from, or take what was made before.
+
+    Args:
+        machine: the machine.
+        say: is told what was done, and how long it took.
+    """
+    keys = make_keys(CACHE / "keys")
+    begun = time.monotonic()
+    userland = make_userland(machine, keys, CACHE / "userlands")
+    say(f"disk with {machine.suite} {machine.architecture}: {time.monotonic() - begun:.0f} s")
+    begun = time.monotonic()
+    books = Books(
+        CACHE / "books" / f"{machine.kernel_from}-{machine.architecture}",
+        machine.kernel_from,
+        machine.architecture,
+    )
+    kernel = make_kernel(machine, books, userland.busybox, CACHE / "kernels")
+    say(f"kernel {kernel.version}: {time.monotonic() - begun:.0f} s")
+    return Made(kernel, userland.disk, keys)
