@@ -1,6 +1,5 @@
 """The units of mailbell-sender say what it expects, and leave open only what it needs."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -192,9 +191,12 @@ WRITABLE = {
 def test_the_profile_compiles_without_a_warning() -> None:
     done = parsed(PROFILE)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    asked = read(SERVICE).value("Service.AppArmorProfile")
-    (named,) = re.findall(r"^profile (\S+) \{$", PROFILE.read_text(), re.MULTILINE)
-    assert asked == f"-{named}"
+
+
+def test_the_home_of_the_service_is_that_of_its_user() -> None:
+    (line,) = words_of(POLICY / "sysusers.d" / "mailbell-sender.conf")
+    assert line.endswith('"')  # sysusers.d(5): no home is named, so it is /
+    assert read(SERVICE).value("Service.Environment") == "HOME=/"
 
 
 def test_the_profile_permits_to_execute_nothing_and_to_write_next_to_nothing() -> None:
