@@ -9,6 +9,7 @@ from typing import Final
 
 from machines.books import Books
 from machines.description import Machine
+from machines.foreign import EMULATORS_FROM, HOST, through
 from machines.kernel import Kernel, make_kernel
 from machines.userland import Keys, make_keys, make_userland
 
@@ -36,14 +37,25 @@ def make(machine: Machine, say: Callable[[str], object]) -> Made:
     """
     keys = make_keys(CACHE / "keys")
     begun = time.monotonic()
-    userland = make_userland(machine, keys, CACHE / "userlands")
+    userland = make_userland(
+        machine, keys, CACHE / "userlands", lambda: _through(machine.architecture)
+    )
     say(f"disk with {machine.suite} {machine.architecture}: {time.monotonic() - begun:.0f} s")
     begun = time.monotonic()
-    books = Books(
-        CACHE / "books" / f"{machine.kernel_from}-{machine.architecture}",
-        machine.kernel_from,
-        machine.architecture,
-    )
+    books = _books(machine.kernel_from, machine.architecture)
     kernel = make_kernel(machine, books, userland.busybox, CACHE / "kernels")
     say(f"kernel {kernel.version}: {time.monotonic() - begun:.0f} s")
     return Made(kernel, userland.disk, keys)
+
+
+def _books(suite: str, architecture: str) -> Books:
+    return Books(CACHE / "books" / f"{suite}-{architecture}", suite, architecture)
+
+
+def _through(architecture: str) -> list[str]:
+    """Return what to put before a command so that it can run programs of an architecture."""
+    if architecture == HOST:
+        return []
+    folder = CACHE / "emulators"
+    package = _books(EMULATORS_FROM, HOST).download("qemu-user", folder)
+    return through(architecture, package, folder)
