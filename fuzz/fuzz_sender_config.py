@@ -44,7 +44,7 @@ def check_accounts(configuration: Configuration) -> None:
             if target.transport is Transport.TCP:
                 assert target.port in configuration.ports
             else:
-                assert configuration.has_udp
+                assert target.port in configuration.udp_ports
             if isinstance(target, Target) and isinstance(target.host, str):
                 assert configuration.has_names
 

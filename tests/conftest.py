@@ -34,6 +34,7 @@ ALLOWED: Final = {
     r"this kernel lets anyone filter a TCP socket": "there is no refusal to recover from",
     r"this kernel offers version \d+": "a rule that its Landlock does not have",
     r"(TCP|scopes) came with version \d+": "a rule that its Landlock does not have",
+    r"this kernel reads no socket with RWF_NOWAIT": "the other way to read is tested there",
     r"PR_SET_MDWE came with Linux 6.3": "what the daemon says without it has a test of its own",
     r"this kernel makes no 32-bit calls": "there is no second architecture to keep out",
     r"no MPTCP here: .*": "there is no such socket to refuse",

@@ -48,7 +48,7 @@ def test_the_table_names_every_call_in_80_columns(run: Run) -> None:
     ("program", "count", "granted"),
     [
         ("mailbelld", 27, "none is granted"),
-        ("mailbell-sender", 33, "only connecting to some TCP ports is granted"),
+        ("mailbell-sender", 33, "only connecting to some ports is granted"),
     ],
 )
 def test_it_tells_how_many_calls_are_permitted_and_what_landlock_grants(

@@ -170,7 +170,7 @@ def test_an_ordinary_users_groups_are_named_and_no_weakness(
 
 @pytest.mark.parametrize(
     ("used", "offered", "said"),
-    [(7, 7, "ABI 7; left"), (7, 10, "ABI 7, of the kernel's 10; left"), (None, 6, "ABI 6; left")],
+    [(7, 7, "ABI 7; left"), (10, 11, "ABI 10, of the kernel's 11; left"), (None, 6, "ABI 6; left")],
 )
 def test_the_landlock_that_is_in_force_is_told(used: int | None, offered: int, said: str) -> None:
     sandbox = msgspec.structs.replace(a_status().sandbox, landlock_used=used, landlock_abi=offered)

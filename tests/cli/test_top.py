@@ -55,7 +55,7 @@ def test_one_look_tells_what_matters() -> None:
         text
         == """\
 mailbelld 1.2.3, process 4711, up 1 d 2 h
-sandbox ok: uid 65534, 43 system calls permitted, Landlock ABI 7
+sandbox ok: uid 65534, 43 system calls permitted, Landlock ABI 10
 connections 0 of 256, subscribers 0 of 64
 
 account  notifications  last
@@ -147,7 +147,7 @@ def test_a_loss_and_its_end_are_said_in_words() -> None:
         (
             "landlock_used",
             0,
-            "landlock ABI 0, of the kernel's 7; left to seccomp: UDP and other protocols than TCP",
+            "landlock ABI 0, of the kernel's 10; left to seccomp: other protocols than TCP and UDP",
         ),
     ],
 )

@@ -110,6 +110,7 @@ def test_the_layers_are_the_daemons() -> None:
         "identity": identity,
         "open_files": LIMIT_OF_FILES,
         "connect_to": frozenset(),
+        "send_to": frozenset(),
     }
     confinement = lock.Confinement(**{**nothing, **needed})  # the rest is not used
     one_by_one = Run("all but the filter", ALL.layers - {Layer.FILTER})

@@ -37,7 +37,7 @@ from mailbell._sys import landlock
 from mailbell.sandbox.policy_file import FOLDER
 from mailbell.syscalls.policy import ALLOW, KILL, Action, Policy
 
-TCP: Final = 6
+TCP, UDP = 6, 17
 TYPE: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 HERE: Final = -100  # AT_FDCWD, linux/fcntl.h
 DATAGRAM: Final = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -105,14 +105,19 @@ def call(port: int, host: str = "127.0.0.1", kind: int = TYPE, protocol: int = T
         return sock.connect_ex((host, port))
 
 
-def reached(*targets: str, more: str = "") -> dict[str, int]:
+def reached(
+    *targets: str, transport: str = "tcp", kind: int = TYPE, protocol: int = TCP
+) -> dict[str, int]:
     """Call ports of loopback in a locked sender that has these targets: errors by port."""
-    toml = f'[[account]]\nname = "anna"\ntargets = {list(targets)}\n{more}\n'
+    toml = (
+        f'[[account]]\nname = "anna"\ntargets = {list(targets)}\ntransport = "{transport}"\n'
+        '[[account]]\nname = "bert"\ntargets = ["192.0.2.3:2525"]\n'
+    )
 
     def inside(_: Mapping[str, Any]) -> dict[str, int]:
-        ports = {"79": 79, "80": 80, "22": 22, "25": 25, "7979": 7979}
-        answers = {name: call(port) for name, port in ports.items()}
-        return {**answers, "22 of IPv6": call(22, "::1")}
+        ports = (79, 80, 22, 25, 7979, 2525)
+        answers = {str(port): call(port, "127.0.0.1", kind, protocol) for port in ports}
+        return {**answers, "22 of IPv6": call(22, "::1", kind, protocol)}
 
     ended = locked_sender(inside, more=toml)
     assert (ended.error, ended.signal) == (None, None), ended
@@ -127,6 +132,14 @@ def test_only_the_ports_of_the_configuration_can_be_reached() -> None:
     assert refused == {"80", "22", "25", "22 of IPv6"}
     # Nothing listens there: the kernel began a connection.
     assert {found["79"], found["7979"]} <= {errno.EINPROGRESS, errno.ECONNREFUSED}
+
+
+@pytest.mark.skipif(landlock.abi() < 10, reason=f"this kernel offers version {landlock.abi()}")
+def test_only_the_udp_ports_of_the_configuration_can_be_reached() -> None:
+    """A port that is called by TCP is none of them, though nobody need listen to a datagram."""
+    found = reached("192.0.2.1", "192.0.2.2:7979", transport="udp", kind=DATAGRAM, protocol=UDP)
+    assert {name for name, error in found.items() if error == 0} == {"79", "7979"}
+    assert {error for error in found.values() if error} == {errno.EACCES}
 
 
 def attempts(early: int, store: int) -> dict[str, Callable[[], object]]:

@@ -153,14 +153,18 @@ def test_no_file_at_all_gives_the_defaults() -> None:
 def test_the_lock_learns_what_the_targets_need() -> None:
     found = parse(VALID.encode())
     assert found.ports == {7979, 80}
-    assert found.has_udp
+    assert found.udp_ports == {7979}
     assert found.has_names
     nothing = parse(b"")
-    assert (nothing.ports, nothing.has_udp, nothing.has_names) == (frozenset(), False, False)
-    default = parse(b'[default]\ntargets = ["last-used", "192.0.2.7:80"]')
-    assert (default.ports, default.has_udp, default.has_names) == (
-        frozenset({79, 80}),
+    assert (nothing.ports, nothing.udp_ports, nothing.has_names) == (
+        frozenset(),
+        frozenset(),
         False,
+    )
+    default = parse(b'[default]\ntargets = ["last-used", "192.0.2.7:80"]')
+    assert (default.ports, default.udp_ports, default.has_names) == (
+        frozenset({79, 80}),
+        frozenset(),
         False,
     )
 

@@ -1,7 +1,7 @@
-"""Gives up files, TCP, abstract Unix sockets and signals to other processes with Landlock.
+"""Gives up files, TCP, UDP, Unix sockets and signals to other processes with Landlock.
 
 The ruleset handles every right of the pinned version. The only rules that may be added
-are TCP ports to connect to; every other right is gone. The seccomp filter must forbid
+are ports to call by TCP and by UDP; every other right is gone. The seccomp filter must forbid
 what Landlock does not cover (`Landlock.uncovered`).
 
 A program that still has to open a file which another user can change enters a first layer before
@@ -29,6 +29,7 @@ RESTRICT_SELF: Final = 446
 CREATE_RULESET_VERSION: Final = 1
 RULE_PATH_BENEATH: Final = 1
 RULE_NET_PORT: Final = 2
+RESTRICT_SELF_TSYNC: Final = 1 << 3
 ACCESS_FS_WRITE_FILE: Final = 1 << 1
 ACCESS_FS_READ_FILE: Final = 1 << 2
 ACCESS_FS_READ_DIR: Final = 1 << 3
@@ -36,15 +37,19 @@ ACCESS_FS_REMOVE_FILE: Final = 1 << 5
 ACCESS_FS_MAKE_REG: Final = 1 << 8
 ACCESS_FS_TRUNCATE: Final = 1 << 14
 ACCESS_NET_CONNECT_TCP: Final = 1 << 1
+ACCESS_NET_BIND_UDP: Final = 1 << 2
+ACCESS_NET_CONNECT_SEND_UDP: Final = 1 << 3
 
 # The newest version that this release was tested with. A newer kernel could deny more
 # than was tested, so the rights of later versions are not requested. Version 7 only
-# added ways to log.
-PINNED: Final = 7
+# added ways to log, and version 10 ways to keep refusals out of the log. Neither is used:
+# the operator should see what was refused.
+PINNED: Final = 10
+EVERY_THREAD: Final = 8  # the first version that can restrict all threads of the process
 
 # For each version that added rights: how many rights it knows. Their bits count from 0.
-FS_BITS: Final = {1: 13, 2: 14, 3: 15, 5: 16}  # refer, truncate, ioctl_dev
-NET_BITS: Final = {4: 2}  # bind_tcp, connect_tcp
+FS_BITS: Final = {1: 13, 2: 14, 3: 15, 5: 16, 9: 17}  # refer, truncate, ioctl_dev, resolve_unix
+NET_BITS: Final = {4: 2, 10: 4}  # bind_tcp, connect_tcp; bind_udp, connect_send_udp
 SCOPE_BITS: Final = {6: 2}  # abstract_unix_socket, signal
 
 # What a program may do in a folder of its own: all that regular files need. It may not execute.
@@ -67,11 +72,12 @@ SINCE: Final = {
     4: "binding and connecting TCP",
     5: "ioctl on devices",
     6: "connecting to abstract Unix sockets and signalling other processes",
+    9: "connecting to Unix sockets by path",
+    10: "binding, connecting and sending UDP",
 }
 NEVER: Final = (
     "stat, chmod and other reading or changing of metadata",
-    "connecting to Unix sockets by path",
-    "UDP and other protocols than TCP",
+    "other protocols than TCP and UDP",
 )
 
 
@@ -85,6 +91,7 @@ class Landlock:
         handled_fs: the rights given up, bits of `LANDLOCK_ACCESS_FS_*`.
         handled_net: the rights given up, bits of `LANDLOCK_ACCESS_NET_*`.
         scoped: the scopes in force, bits of `LANDLOCK_SCOPE_*`.
+        flags: of landlock_restrict_self(2): whether it binds every thread of the process.
         uncovered: what Landlock does not forbid, in words.
     """
 
@@ -93,11 +100,16 @@ class Landlock:
     handled_fs: int
     handled_net: int
     scoped: int
+    flags: int
     uncovered: tuple[str, ...]
 
 
 class _Attributes(ctypes.Structure):
-    """`struct landlock_ruleset_attr`. Later versions added fields at its end, twice."""
+    """`struct landlock_ruleset_attr` as of version 6.
+
+    Each version that adds fields puts them at the end, and the kernel takes fields that are
+    missing for zero. Those of version 10 keep refusals out of the log, so they stay zero.
+    """
 
     _fields_ = [
         ("handled_access_fs", ctypes.c_uint64),
@@ -163,6 +175,7 @@ def plan(version: int) -> Landlock:
         handled_fs=_mask(FS_BITS, usable),
         handled_net=_mask(NET_BITS, usable),
         scoped=_mask(SCOPE_BITS, usable),
+        flags=RESTRICT_SELF_TSYNC if usable >= EVERY_THREAD else 0,
         uncovered=(*missing, *NEVER),
     )
 
@@ -183,29 +196,28 @@ def confine_files(folder: str, readable: Collection[str] = ()) -> None:
         InternalError: Landlock is in force, but another file can still be opened.
     """
     _open_witness(WITNESS)
-    handled = plan(abi()).handled_fs
+    planned = plan(abi())
+    handled = planned.handled_fs
     permitted = [(folder, ACCESS_FOLDER), *((path, ACCESS_FS_READ_FILE) for path in readable)]
     opened = [(os.open(path, os.O_PATH | os.O_CLOEXEC), access) for path, access in permitted]
+    rules = [
+        (RULE_PATH_BENEATH, _PathBeneath(access & handled, descriptor))
+        for descriptor, access in opened
+    ]
     try:
-        ruleset = _create_ruleset(_Attributes(handled, 0, 0), 0)
-        try:
-            for descriptor, access in opened:
-                rule = _PathBeneath(access & handled, descriptor)
-                _add_rule(ruleset, RULE_PATH_BENEATH, rule)
-            syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
-        finally:
-            os.close(ruleset)
-    except OSError as error:
-        raise OperatingSystemError(
-            f"Landlock refused: {error.strerror}", "no_new_privs must be set first"
-        ) from error
+        _put_in_force(_Attributes(handled, 0, 0), rules, planned.flags)
     finally:
         for descriptor, _ in opened:
             os.close(descriptor)
     _require_in_force(WITNESS)
 
 
-def restrict(*, connect_to: Collection[int] = (), witness: str = WITNESS) -> Landlock:
+def restrict(
+    *,
+    connect_to: Collection[int] = (),
+    send_to: Collection[int] = (),
+    witness: str = WITNESS,
+) -> Landlock:
     """Give up every right of the pinned version that this kernel knows.
 
     Call it with a single thread and `no_new_privs` set. Before version 8 Landlock
@@ -215,6 +227,8 @@ def restrict(*, connect_to: Collection[int] = (), witness: str = WITNESS) -> Lan
         connect_to: TCP ports that the process may still connect to. If the kernel's
             Landlock does not know TCP it forbids no port at all, and
             `Landlock.uncovered` says so.
+        send_to: UDP ports that the process may still connect and send to, from ports that
+            the kernel chooses. The same holds for a Landlock that does not know UDP.
         witness: a file or folder that this process can open now. That it cannot afterwards
             is the proof.
 
@@ -229,25 +243,37 @@ def restrict(*, connect_to: Collection[int] = (), witness: str = WITNESS) -> Lan
     _open_witness(witness)
     planned = plan(abi())
     attributes = _Attributes(planned.handled_fs, planned.handled_net, planned.scoped)
+    wanted = [(ACCESS_NET_CONNECT_TCP, port) for port in connect_to]
+    wanted += [(ACCESS_NET_CONNECT_SEND_UDP, port) for port in send_to]
+    if send_to:
+        # A socket that is not bound gets a local port when it is connected. Port 0 is
+        # this choice of the kernel's.
+        wanted.append((ACCESS_NET_BIND_UDP, 0))
+    rules = [
+        (RULE_NET_PORT, _NetPort(right, port))
+        for right, port in wanted
+        if right & planned.handled_net
+    ]
+    _put_in_force(attributes, rules, planned.flags)
+    _require_in_force(witness)
+    return planned
+
+
+def _put_in_force(
+    attributes: _Attributes, rules: Collection[tuple[int, ctypes.Structure]], flags: int
+) -> None:
     try:
         ruleset = _create_ruleset(attributes, 0)
         try:
-            if planned.handled_net & ACCESS_NET_CONNECT_TCP:
-                for port in connect_to:
-                    _permit_connecting(ruleset, port)
-            syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+            for kind, rule in rules:
+                _add_rule(ruleset, kind, rule)
+            syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(flags))
         finally:
             os.close(ruleset)
     except OSError as error:
         raise OperatingSystemError(
             f"Landlock refused: {error.strerror}", "no_new_privs must be set first"
         ) from error
-    _require_in_force(witness)
-    return planned
-
-
-def _permit_connecting(ruleset: int, port: int) -> None:
-    _add_rule(ruleset, RULE_NET_PORT, _NetPort(ACCESS_NET_CONNECT_TCP, port))
 
 
 def _add_rule(ruleset: int, kind: int, rule: ctypes.Structure) -> None:

@@ -124,7 +124,7 @@ def landlock_version(sandbox: Sandbox) -> str:
         sandbox: the sandbox, from the daemon's status.
 
     Returns:
-        A text such as `ABI 7` or `ABI 7, of the kernel's 10`.
+        A text such as `ABI 10` or `ABI 10, of the kernel's 11`.
     """
     used, offered = sandbox.landlock_used, sandbox.landlock_abi
     if used is None or used == offered:

@@ -20,9 +20,9 @@ _LANDLOCK = f"every right that ABI {PINNED} knows is given up, "
 
 
 def _landlock(policy: Policy) -> str:
-    """Say what Landlock permits: a program that connects is granted some TCP ports."""
+    """Say what Landlock permits: a program that connects is granted some ports."""
     connects = {"socket", "connect"} <= set(policy.permitted)
-    granted = "and only connecting to some TCP ports is granted"
+    granted = "and only connecting to some ports is granted"
     return _LANDLOCK + (granted if connects else "and none is granted")
 
 

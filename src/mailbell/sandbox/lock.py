@@ -57,6 +57,8 @@ class Confinement:
             `STATUS`, and `WAKEUP` if the policy declares it.
         connect_to: TCP ports that the program may connect to. Landlock forbids all
             other ports from version 4 on; earlier versions do not know TCP.
+        send_to: UDP ports that the program may send to. Landlock forbids all other ports from
+            version 10 on; earlier versions do not know UDP.
         open_last: opens the files that root must not open, because another user can change
             them. It runs as `identity`, without any privilege, before Landlock. It returns
             descriptors as `descriptors` has them; None: there are no such files.
@@ -73,6 +75,7 @@ class Confinement:
     status_file: int
     descriptors: Mapping[str, Numbers] = field(default_factory=dict)
     connect_to: frozenset[int] = frozenset()
+    send_to: frozenset[int] = frozenset()
     open_last: Callable[[], Mapping[str, Numbers]] | None = None
     open_within: str | None = None
     readable: tuple[str, ...] = ()
@@ -186,7 +189,9 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         witness = confinement.open_within
         landlock.confine_files(witness, confinement.readable)
     opened = confinement.open_last() if confinement.open_last is not None else {}
-    restricted = landlock.restrict(connect_to=confinement.connect_to, witness=witness)
+    restricted = landlock.restrict(
+        connect_to=confinement.connect_to, send_to=confinement.send_to, witness=witness
+    )
     return Unprivileged(confinement, restricted, writable_executable_denied, opened)
 
 

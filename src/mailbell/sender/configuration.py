@@ -240,12 +240,15 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def ports(self) -> frozenset[int]:
         """The TCP ports that the sender may connect to."""
-        return frozenset(port for _, port, how in self.endpoints if how is Transport.TCP)
+        return self._ports_of(Transport.TCP)
 
     @property
-    def has_udp(self) -> bool:
-        """Whether any target is rung by UDP."""
-        return any(how is Transport.UDP for _, _, how in self.endpoints)
+    def udp_ports(self) -> frozenset[int]:
+        """The UDP ports that the sender may send to; empty: no target is rung by UDP."""
+        return self._ports_of(Transport.UDP)
+
+    def _ports_of(self, transport: Transport) -> frozenset[int]:
+        return frozenset(port for _, port, how in self.endpoints if how is transport)
 
     @property
     def has_names(self) -> bool:

@@ -156,6 +156,7 @@ def prepare(
                 "CALLED": _called(configuration),
             },
             connect_to=configuration.ports,
+            send_to=configuration.udp_ports,
             open_last=keeper.open,
             open_within=examined.folder,
             readable=NEEDED,
@@ -196,7 +197,7 @@ def _early(opened: Sockets, notifier: systemd.Notifier) -> tuple[int, ...]:
 def _called(configuration: Configuration) -> tuple[int, ...]:
     """Return the types of socket(2) that the sender makes: those that its targets need."""
     kinds: list[int] = [socket.SOCK_STREAM] if configuration.ports else []
-    if configuration.has_udp:
+    if configuration.udp_ports:
         kinds.append(socket.SOCK_DGRAM)
     return tuple(kind | int(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) for kind in kinds)
 

@@ -44,6 +44,8 @@ _LANDLOCK: Final = Stop(Layer.LANDLOCK, "EACCES")
 _DOMAIN: Final = Stop(Layer.LANDLOCK, "EPERM")
 _TCP: Final = Stop(Layer.LANDLOCK, "EACCES", since=4)
 _SCOPE: Final = Stop(Layer.LANDLOCK, "EPERM", since=6)
+_UNIX: Final = Stop(Layer.LANDLOCK, "EACCES", since=9)
+_UDP: Final = Stop(Layer.LANDLOCK, "EACCES", since=10)
 _MEMORY: Final = Stop(Layer.MEMORY, "EACCES")
 _PROCESSES: Final = Stop(Layer.LIMITS, "EAGAIN")
 _NOT_LOCKED: Final = (Stop(Layer.FILTER, "EPERM"), Stop(Layer.SOCKETS, "EPERM"))
@@ -77,15 +79,15 @@ EXPECTED: Final[dict[str, tuple[Stop, ...]]] = {
         _SOFT,
         Stop(Layer.LANDLOCK, "EACCES", since=4, reliable=False),
     ),
-    "send a datagram (IPv4)": (_SOFT,),
-    "send a datagram (IPv6)": (_SOFT,),
-    "send a datagram through a socket it has": (_DEAD,),
-    "point a socket it has elsewhere (connect)": (_SOFT,),
-    "connect to a Unix socket by path": (_SOFT,),
+    "send a datagram (IPv4)": (_SOFT, _UDP),
+    "send a datagram (IPv6)": (_SOFT, _UDP),
+    "send a datagram through a socket it has": (_DEAD, _UDP),
+    "point a socket it has elsewhere (connect)": (_SOFT, _UDP),
+    "connect to a Unix socket by path": (_SOFT, _UNIX),
     "connect to an abstract Unix socket": (_SOFT, _SCOPE),
     "listen anew on a port of its choice": (_SOFT, _TCP),
     "listen anew on a port of the kernel's choice": (_SOFT,),
-    "take datagrams on a port of its choice": (_SOFT,),
+    "take datagrams on a port of its choice": (_SOFT, _UDP),
     "raw packets": (_DEAD, _USER),
     "raw IP": (_SOFT, _USER),
     "ask the kernel about the network (netlink)": (_SOFT,),
