@@ -21,4 +21,4 @@ def claim(sentence: str, *, smoke: bool = False) -> pytest.MarkDecorator:
         sentence: what is so on each machine, for the table. Several tests may share it.
         smoke: whether `.ci/run` shows it in each run.
     """
-    return getattr(pytest.mark, MARK)(sentence, smoke=smoke)
+    return pytest.mark.claim(sentence, smoke=smoke)

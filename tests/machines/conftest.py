@@ -55,6 +55,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     with guest_on(machine, made.kernel, made.disk, made.keys, folder) as guest:
         how = "with KVM" if guest.emulator.accelerated else "emulated"
         _say(f"boot of Linux {guest.kernel.version}, {how}: {guest.boot:.0f} s")
+        _note(_facts(guest))
         yield guest
 
 
@@ -73,6 +74,22 @@ def guest(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     return bare
 
 
+def _facts(guest: Guest) -> dict[str, object]:
+    """Return what the first table of docs/machines.md says of a machine."""
+    systemd = guest.run("systemctl --version | sed -n '1s/systemd \\([^ ]*\\).*/\\1/p'").strip()
+    libc = guest.run("getconf GNU_LIBC_VERSION").split()[-1]
+    return {
+        "machine": NAME,
+        "kernel": guest.run("uname -r").strip(),
+        "systemd": systemd,
+        "python": guest.run(
+            "python3 -c 'import platform; print(platform.python_version())'"
+        ).strip(),
+        "libc": libc,
+        "boot": round(guest.boot),
+    }
+
+
 def _say(text: str) -> None:
     print(f"      {NAME}: {text}", flush=True)
 
@@ -86,19 +103,25 @@ def pytest_runtest_makereport(
     mark = item.get_closest_marker(MARK)
     decided = report.when == "call" or not report.passed
     if NAME and mark and decided:
-        _note(item, mark.args[0], report)
+        _show(item, mark.args[0], report)
     return report
 
 
-def _note(item: pytest.Item, sentence: str, report: pytest.TestReport) -> None:
-    reason = str(report.longrepr[2]).removeprefix("Skipped: ") if report.skipped else ""
+def _show(item: pytest.Item, sentence: str, report: pytest.TestReport) -> None:
+    reason = ""
+    if isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
     words = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
     print(f"{words[report.outcome]:<5} {NAME}: {sentence} ({report.duration:.1f} s) {reason}")
-    if not RESULTS:
-        return
-    row = {
-        "machine": NAME, "claim": sentence, "outcome": report.outcome, "reason": reason,
-        "seconds": round(report.duration, 1), "test": item.nodeid,
-    }  # fmt: skip
-    with open(RESULTS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    _note(
+        {
+            "machine": NAME, "claim": sentence, "outcome": report.outcome, "reason": reason,
+            "seconds": round(report.duration, 1), "test": item.nodeid,
+        }
+    )  # fmt: skip
+
+
+def _note(row: dict[str, object]) -> None:
+    if RESULTS:
+        with open(RESULTS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,5 +1,6 @@
 """Makes what a machine boots from, and keeps it in `.cache/machines`."""
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +36,13 @@ def make(machine: Machine, say: Callable[[str], object]) -> Made:
         machine: the machine.
         say: is told what was done, and how long it took.
     """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may make the same
+        return _make(machine, say)
+
+
+def _make(machine: Machine, say: Callable[[str], object]) -> Made:
     keys = make_keys(CACHE / "keys")
     begun = time.monotonic()
     userland = make_userland(

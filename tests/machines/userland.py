@@ -28,6 +28,10 @@ PACKAGES: Final = (
 
 USER: Final = "joe"
 
+# To be counted up when disks that were made before are to be made anew, for another reason than
+# that one of the lists has changed.
+_VERSION: Final = 1
+
 _FILES: Final = {
     "etc/hostname": "machine\n",
     "etc/hosts": "127.0.0.1 localhost machine\n::1 localhost\n",
@@ -76,8 +80,7 @@ def make_keys(folder: Path) -> Keys:
     keys = Keys(folder / "client", folder / "host")
     for key in (keys.client, keys.host):
         if not key.exists():
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "machine", "-f", key]
-            subprocess.run(command, check=True)
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "machine", "-f", key)
     return keys
 
 
@@ -93,7 +96,7 @@ def make_userland(
         through: returns what to put before a command so that it can run the machine's programs;
             nothing if this host runs them.
     """
-    made_of = (PACKAGES, _FILES, _MASKED, keys.client.read_text(), Path(__file__).read_text())
+    made_of = (_VERSION, PACKAGES, _FILES, _MASKED, keys.client.read_text())
     digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
     place = folder / f"{machine.suite}-{machine.architecture}-{digest}"
     userland = Userland(place / "disk", place / "busybox")
