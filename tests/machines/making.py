@@ -37,7 +37,7 @@ def make(machine: Machine, say: Callable[[str], object]) -> Made:
         say: is told what was done, and how long it took.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
+    with open(CACHE / f"lock-{machine.suite}-{machine.architecture}", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may make the same
         return _make(machine, say)
 
