@@ -18,7 +18,7 @@ from typing import Final
 from machines.books import Books
 from machines.description import Machine
 
-__all__ = ["Kernel", "archive", "make_kernel"]
+__all__ = ["Kernel", "make_kernel", "newest"]
 
 # Debian's kernel for virtual machines: the same configuration of what is tested here, and fewer
 # drivers. Debian 11 has it too.
@@ -75,7 +75,7 @@ def make_kernel(machine: Machine, books: Books, busybox: Path, folder: Path) -> 
         busybox: the statically linked busybox of the machine's architecture.
         folder: where to keep kernels.
     """
-    package = _newest(books.names(f"linux-image-{machine.kernel}"), machine.architecture)
+    package = newest(books.names(f"linux-image-{machine.kernel}"), machine.architecture)
     version = package.removeprefix("linux-image-")
     place = folder / f"{version}"
     kernel = Kernel(version, place / "kernel", place / "initrd")
@@ -93,13 +93,13 @@ def make_kernel(machine: Machine, books: Books, busybox: Path, folder: Path) -> 
     entries = [("init", _INIT.encode()), ("bin/busybox", busybox.read_bytes())]
     entries += [(f"modules/{i:03}", data) for i, data in enumerate(found.values())]
     whole = place / "initrd.part"
-    whole.write_bytes(zlib_archive(entries))
+    whole.write_bytes(_archive(entries))
     shutil.rmtree(unpacked)
     whole.rename(kernel.initrd)
     return kernel
 
 
-def _newest(names: Iterable[str], architecture: str) -> str:
+def newest(names: Iterable[str], architecture: str) -> str:
     """Return the newest of Debian's signed kernels for virtual machines."""
     pattern = rf"linux-image-[0-9.]+[^a-z]*[a-z0-9+]*-{_FLAVOUR}-{architecture}"
     found = [name for name in names if re.fullmatch(pattern, name)]
@@ -154,13 +154,13 @@ def _bootable(image: bytes) -> bytes:
     return image
 
 
-def zlib_archive(entries: Iterable[tuple[str, bytes]]) -> bytes:
+def _archive(entries: Iterable[tuple[str, bytes]]) -> bytes:
     """Return an initial file system, packed with gzip, which every kernel unpacks quickly."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return packer.compress(archive(entries)) + packer.flush()
+    return packer.compress(_cpio(entries)) + packer.flush()
 
 
-def archive(entries: Iterable[tuple[str, bytes]]) -> bytes:
+def _cpio(entries: Iterable[tuple[str, bytes]]) -> bytes:
     """Write a cpio archive as the kernel reads it.
 
     Args:

@@ -37,7 +37,7 @@ def wheels(folder: Path, architecture: str, python: str, extra: str = "") -> Pat
     platforms = [f"manylinux_{glibc}_{_MACHINES[architecture]}" for glibc in _GLIBC]
     platforms.append(f"manylinux2014_{_MACHINES[architecture]}")
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check",
         "--only-binary=:all:", "--python-version", python, "--dest", str(target),
         *(f"--platform={platform}" for platform in platforms), *wanted,
     ]  # fmt: skip
