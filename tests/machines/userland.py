@@ -54,8 +54,11 @@ _MASKED: Final = (
 )  # fmt: skip
 
 # mmdebstrap sees emulators of the whole host only. Emulated, udev would make its table of hardware
-# for half a minute, of which a virtual machine needs nothing.
-_EMULATED: Final = ("--skip=check/qemu", "--dpkgopt=path-exclude=/usr/lib/udev/hwdb.d/*")
+# for half a minute, and links to certificates of authorities as long. Nobody asks for either.
+_EMULATED: Final = (
+    "--skip=check/qemu", "--dpkgopt=path-exclude=/usr/lib/udev/hwdb.d/*",
+    "--dpkgopt=path-exclude=/usr/share/ca-certificates/mozilla/*",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
