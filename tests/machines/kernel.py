@@ -83,8 +83,14 @@ def make_kernel(machine: Machine, books: Books, busybox: Path, folder: Path) -> 
         return kernel
     shutil.rmtree(place, ignore_errors=True)
     unpacked = place / "package"
-    subprocess.run(["dpkg-deb", "-x", books.download(package, place), unpacked], check=True)
-    kernel.image.write_bytes(_bootable((unpacked / f"boot/vmlinuz-{version}").read_bytes()))
+    # From Linux 7 on Debian has the kernel and its modules in packages of their own.
+    for kind in ("image", "binary", "modules"):
+        for part in books.names(f"linux-{kind}-{version}"):
+            if part == f"linux-{kind}-{version}":
+                file = books.download(part, place)
+                subprocess.run(["dpkg-deb", "-x", file, unpacked], check=True)
+    image = next(path for path in unpacked.rglob("vmlinuz*") if path.is_file())
+    kernel.image.write_bytes(_bootable(image.read_bytes()))
     found = _modules(unpacked, (*_NEEDED, *_FURTHER))
     built_in = next(unpacked.glob(f"**/modules/{version}/modules.builtin")).read_text()
     for name in _NEEDED:
