@@ -213,6 +213,7 @@ def another_root(tmp_path: Path) -> list[str]:
     return ["unshare", "--mount", "sh", "-ec", script, str(root), enter, str(root)]
 
 
+@pytest.mark.once
 def test_in_another_root_the_project_and_the_files_of_pip_are_there(
     another_root: list[str], tmp_path: Path
 ) -> None:
@@ -242,6 +243,7 @@ def test_in_another_root_the_project_and_the_files_of_pip_are_there(
     assert done.stdout.splitlines() == [*sorted(shown), "/srv/mailbell", "Makefile"]
 
 
+@pytest.mark.once
 def test_of_another_root_nothing_is_left_and_its_exit_code_counts(
     another_root: list[str], tmp_path: Path
 ) -> None:

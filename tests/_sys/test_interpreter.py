@@ -68,6 +68,25 @@ def test_a_compiler_at_run_time(monkeypatch: pytest.MonkeyPatch, enabled: bool) 
         interpreter.require_lockable({})
 
 
+def test_without_the_global_lock_it_does_not_start(tmp_path: Path) -> None:
+    """A build with free threads has a `t` in its name, also while it runs with its global lock."""
+    file = tmp_path / "mailbelld.toml"
+    file.write_text(configuration(tmp_path))
+    for door in ("mailbelld", "mailbell_sender"):
+        done = subprocess.run(
+            [
+                sys.executable, "-c",
+                f"import sys; sys.abiflags = 't'; from mailbell.cli.{door} import main; main()",
+                "--config", str(file) if door == "mailbelld" else "/dev/null",
+            ],
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 71
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{door.replace('_', '-')}: CPython without its global lock cannot")
+        assert line.endswith("; start it with CPython's usual build")
+
+
 @pytest.mark.parametrize(("version", "fit"), [(209, False), (210, True), (300, True)])
 def test_the_version_of_mimalloc(monkeypatch: pytest.MonkeyPatch, version: int, fit: bool) -> None:
     """tests/sandbox/test_allocators.py tries the real allocator, if it is installed."""

@@ -75,7 +75,7 @@ def loaded(text: str) -> tuple[list[bytes], bytes]:
             check=True, capture_output=True, timeout=PATIENCE,
             env={"PATH": os.environ["PATH"], "HOME": folder, "XDG_RUNTIME_DIR": folder,
                  "SYSTEMD_UNIT_PATH": f"{folder}:/usr/lib/systemd/user",
-                 "SYSTEMD_LOG_LEVEL": "err"},
+                 "SYSTEMD_LOG_LEVEL": "err", "SYSTEMD_UTF8": "0"},
         )  # fmt: skip
     dump = done.stdout.partition(f"-> Unit {unit.NAME}:\n".encode())[2].partition(b"-> Unit ")[0]
     (command,) = re.findall(rb"^\s*Command Line: (.*)$", dump, re.MULTILINE)

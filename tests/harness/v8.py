@@ -6,11 +6,15 @@ get an engine that has none of these, so a file that used one would fail.
 
 import json
 import re
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from py_mini_racer import MiniRacer
+with warnings.catch_warnings():
+    # Its structure says _pack_ without _layout_, which Python 3.14 does not like.
+    warnings.filterwarnings("ignore", "Due to '_pack_'", DeprecationWarning)
+    from py_mini_racer import MiniRacer
 
 __all__ = ["ADDON", "HARNESS", "WORLD", "Script", "core_files", "loaded", "parts"]
 

@@ -196,7 +196,12 @@ def test_the_profile_compiles_without_a_warning() -> None:
 def test_the_home_of_the_service_is_that_of_its_user() -> None:
     (line,) = words_of(POLICY / "sysusers.d" / "mailbell-sender.conf")
     assert line.endswith('"')  # sysusers.d(5): no home is named, so it is /
-    assert read(SERVICE).value("Service.Environment") == "HOME=/"
+    assert "HOME=/" in read(SERVICE).values("Service.Environment")
+
+
+def test_the_service_takes_no_file_from_a_debugger() -> None:
+    """tests/system/test_remote_debug.py shows what the variable does."""
+    assert "PYTHON_DISABLE_REMOTE_DEBUG=1" in read(SERVICE).values("Service.Environment")
 
 
 def test_the_profile_permits_to_execute_nothing_and_to_write_next_to_nothing() -> None:

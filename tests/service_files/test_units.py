@@ -158,7 +158,12 @@ def test_the_home_of_the_service_is_that_of_its_user() -> None:
     """CPython asks /etc/passwd otherwise, which the AppArmor profile does not permit."""
     (line,) = words_of(POLICY / "sysusers.d" / "mailbell.conf")
     assert line.endswith('"')  # sysusers.d(5): no home is named, so it is /
-    assert read(SERVICE).value("Service.Environment") == "HOME=/"
+    assert "HOME=/" in read(SERVICE).values("Service.Environment")
+
+
+def test_the_service_takes_no_file_from_a_debugger() -> None:
+    """tests/system/test_remote_debug.py shows what the variable does."""
+    assert "PYTHON_DISABLE_REMOTE_DEBUG=1" in read(SERVICE).values("Service.Environment")
 
 
 @pytest.mark.parametrize(

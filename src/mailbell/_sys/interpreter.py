@@ -43,6 +43,9 @@ def require_lockable(environ: Mapping[str, str]) -> None:
 
 
 def _unfit(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    # What its threads and its allocator ask of the kernel was never tried under the policies.
+    if "t" in sys.abiflags:
+        yield "CPython without its global lock", "start it with CPython's usual build"
     version = getattr(ctypes.CDLL(None), "mi_version", None)
     # mimalloc before 2.1 gives memory back and takes it again by mprotect(2). The filter
     # refuses that call. Then mimalloc takes new memory each time, until none is left.

@@ -128,6 +128,7 @@ class _PathBeneath(ctypes.Structure):
     """`struct landlock_path_beneath_attr`."""
 
     _pack_ = 1
+    _layout_ = "ms"  # what _pack_ means; Python 3.14 and later want it said
     _fields_ = [("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32)]
 
 
