@@ -151,7 +151,7 @@ def _prepare(root: Path, keys: Keys) -> None:
     for path in (root / "etc/apparmor.d").iterdir():
         if path.is_file():
             path.unlink()
-    # ssh is enabled by its package. For its script of SysV systemctl would run a program of the root.
+    # The package of ssh has enabled it. Its script of SysV would need a program of the root.
     _run("systemctl", "--root", root, "--quiet", "enable", "systemd-networkd.service")
     _run("systemctl", "--root", root, "--quiet", "mask", *_MASKED)
 
