@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NoReturn
 
 import pytest
+from harness.kernel import reads_sockets_without_waiting
 from harness.sender import PATIENCE
 
 from mailbell._sys.connections import (
@@ -28,19 +29,8 @@ def listening(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield sock
 
 
-def _has_fast_reader() -> bool:
-    """Ask the kernel, and not its version: a distribution may have brought the call to its own."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        try:
-            os.preadv(ours.fileno(), [bytearray(1)], -1, os.RWF_NOWAIT)
-        except OSError as error:
-            return error.errno != errno.EOPNOTSUPP
-    return True
-
-
 NOT_HERE: Final = "this kernel reads no socket with RWF_NOWAIT"
-needs_fast_reader = pytest.mark.skipif(not _has_fast_reader(), reason=NOT_HERE)
+needs_fast_reader = pytest.mark.skipif(not reads_sockets_without_waiting(), reason=NOT_HERE)
 
 
 @pytest.fixture(
@@ -155,7 +145,7 @@ def test_the_reader_is_the_first_that_works_here(
     def refused(*_: object) -> int:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    assert choose_reader(listening) is READERS[0 if _has_fast_reader() else 1]
+    assert choose_reader(listening) is READERS[0 if reads_sockets_without_waiting() else 1]
     monkeypatch.setattr(os, "preadv", refused)
     assert choose_reader(listening) is READERS[1]
     monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
