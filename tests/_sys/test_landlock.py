@@ -212,8 +212,8 @@ def test_no_tcp() -> None:
         address = server.getsockname()
         assert restricted(
             lambda: [
-                failure(lambda: socket.create_connection(address)),
-                failure(lambda: socket.create_server(("127.0.0.1", 0))),
+                failure(lambda: socket.socket().connect(address)),
+                failure(lambda: socket.socket().bind(("127.0.0.1", 0))),
             ]
         ).value == ["EACCES", "EACCES"]
 
@@ -357,6 +357,25 @@ def test_no_unix_socket_by_path(tmp_path: Path) -> None:
             lambda: [*map(failure, attempts), failure(lambda: early.send(b"early"))]
         ).value == [*refused, "succeeded"]
         assert box.recv(16) == b"early"
+
+
+@since(6)
+def test_who_is_left_with_a_folder_may_be_alone_with_it(tmp_path: Path) -> None:
+    """Unless it is asked for, the first layer leaves the network for the second one to judge."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        parent = os.getpid()
+
+        def inside(alone: bool) -> list[str]:
+            process.no_new_privileges()
+            landlock.confine_files(str(tmp_path), alone=alone)
+            return [
+                failure(lambda: socket.socket().connect(address)),
+                failure(lambda: os.kill(parent, 0)),
+            ]
+
+        assert run(lambda: inside(False)).value == ["succeeded", "succeeded"]
+        assert run(lambda: inside(True)).value == ["EACCES", "EPERM"]
 
 
 @since(9)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sender.support_store import Bench, address, own_mounts
 
-from mailbell._sys import credentials
+from mailbell._sys import credentials, landlock
 from mailbell._sys.credentials import Identity
 from mailbell.core.errors import ConfigurationError
 from mailbell.sender import _database, _store_file
@@ -283,7 +284,7 @@ def test_a_file_that_is_too_large(used: Bench, end: str) -> None:
 def test_what_reads_the_file_has_no_privilege_and_no_other_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It becomes the user, holds only the pipe, opens no other file and starts no program."""
+    """It becomes the user, holds only the pipe, opens no other file, starts and calls nothing."""
 
     def attempt(action: Callable[[], object]) -> str:
         try:
@@ -304,6 +305,7 @@ def test_what_reads_the_file_has_no_privilege_and_no_other_file(
             "other file": attempt(lambda: os.open("/etc/passwd", os.O_RDONLY)),
             "program": attempt(lambda: os.execv(program, ["true"])),
             "another": attempt(lambda: os.execv("/bin/true", ["true"])),
+            "a port": attempt(lambda: socket.socket().connect(called)),
             "opened": [one for one in range(3, 200) if is_open(one)],
         }
         return Verdict.GOOD, json.dumps(told), ""
@@ -320,8 +322,11 @@ def test_what_reads_the_file_has_no_privilege_and_no_other_file(
                 os.chown(name, *((NOBODY.uid, NOBODY.gid) if identity else (-1, -1)))
             return examine(str(path), identity), identity
 
+    server = socket.create_server(("127.0.0.1", 0))
+    called = server.getsockname()
     monkeypatch.setattr(_store_file, "_judge", look)
-    ended = run_as_root(inside)
+    with server:
+        ended = run_as_root(inside)
     found, identity = ended.value
     told = json.loads(found.detail)
     assert len(told.pop("opened")) == 1, "the pipe"
@@ -332,6 +337,7 @@ def test_what_reads_the_file_has_no_privilege_and_no_other_file(
         "other file": "EACCES",
         "program": "EACCES",
         "another": "EACCES",
+        "a port": "EACCES" if landlock.abi() >= 4 else "succeeded",
     }
 
 

@@ -181,15 +181,17 @@ def plan(version: int) -> Landlock:
     )
 
 
-def confine_files(folder: str, readable: Collection[str] = ()) -> None:
+def confine_files(folder: str, readable: Collection[str] = (), *, alone: bool = False) -> None:
     """Give up all files but those in one folder, for good. `restrict` then takes these too.
 
-    Call it as `restrict`. The network is not touched.
+    Call it as `restrict`.
 
     Args:
         folder: where regular files may be read, written, made and removed; nothing may be
             executed.
         readable: further files that may be read.
+        alone: whether the network, abstract sockets and signals to other processes are given up
+            too. No later layer can then permit a port.
 
     Raises:
         OSError: a path cannot be opened.
@@ -199,6 +201,7 @@ def confine_files(folder: str, readable: Collection[str] = ()) -> None:
     _open_witness(WITNESS)
     planned = plan(abi())
     handled = planned.handled_fs
+    others = (planned.handled_net, planned.scoped) if alone else (0, 0)
     permitted = [(folder, ACCESS_FOLDER), *((path, ACCESS_FS_READ_FILE) for path in readable)]
     opened = [(os.open(path, os.O_PATH | os.O_CLOEXEC), access) for path, access in permitted]
     rules = [
@@ -206,7 +209,7 @@ def confine_files(folder: str, readable: Collection[str] = ()) -> None:
         for descriptor, access in opened
     ]
     try:
-        _put_in_force(_Attributes(handled, 0, 0), rules, planned.flags)
+        _put_in_force(_Attributes(handled, *others), rules, planned.flags)
     finally:
         for descriptor, _ in opened:
             os.close(descriptor)

@@ -222,7 +222,7 @@ def _give_up(identity: credentials.Identity | None, folder: str) -> None:
         credentials.become(identity)
     credentials.clear_capabilities()
     process.no_new_privileges()
-    landlock.confine_files(folder, NEEDED)
+    landlock.confine_files(folder, NEEDED, alone=True)
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime) + _MOST_TIME
