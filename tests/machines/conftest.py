@@ -15,13 +15,17 @@ from machines.claim import MARK
 from machines.description import MACHINES
 from machines.documents import commands
 from machines.guest import Guest, guest_on
+from machines.mail_server import Sender, install_sender
 from machines.making import make
+from machines.person import Agent, install_agent
 from machines.wheels import source_tree, wheels
 
 NAME: Final = os.environ.get("MAILBELL_MACHINE", "")
 RESULTS: Final = os.environ.get("MAILBELL_MACHINES_RESULTS")
 SMOKE: Final = os.environ.get("MAILBELL_SMOKE") == "1"
 HERE: Final = Path(__file__).parent
+# Files of claims that count only for machines that name them.
+ONLY_NAMED: Final = frozenset({"refused"})
 
 # pip finds everything in this folder of the machine, which has no way out.
 _OFFLINE: Final = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_ROOT_USER_ACTION=ignore"
@@ -31,17 +35,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the claims that are not of this machine, and in a short run all but a few."""
     if not NAME:
         return
-    names = MACHINES[NAME].claims
     here = [item for item in items if item.path.is_relative_to(HERE)]
     left_out = [
         item
         for item in here
         for mark in [item.get_closest_marker(MARK)]
-        if (names and item.path.stem.removeprefix("test_") not in names)
+        if not _counts(item.path.stem.removeprefix("test_"), MACHINES[NAME].claims)
         or (SMOKE and not (mark and mark.kwargs["smoke"]))
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def _counts(name: str, wanted: tuple[str, ...]) -> bool:
+    return name in wanted if wanted else name not in ONLY_NAMED
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +67,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 
 
 @pytest.fixture(scope="session")
-def guest(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
-    """The machine with mailbell as README.md and docs/service.md install it, word by word."""
+def program(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    """The machine with mailbell as README.md installs it, word by word."""
     folder = tmp_path_factory.mktemp("installed")
     python = bare.run("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
     found = wheels(folder, bare.machine.architecture, python)
@@ -70,8 +77,26 @@ def guest(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     bare.put(source_tree(folder), "/root")
     install, link = commands("README.md", "pip install .")[:2]
     bare.run(f"cd /root/mailbell && {_OFFLINE} && {install} && {link}", timeout=400)
-    bare.run("set -e\n" + "\n".join(commands("docs/service.md", "sysusers.d/mailbell.conf")))
     return bare
+
+
+@pytest.fixture(scope="session")
+def guest(program: Guest) -> Guest:
+    """The machine with mailbelld as docs/service.md installs it, word by word."""
+    program.run("set -e\n" + "\n".join(commands("docs/service.md", "sysusers.d/mailbell.conf")))
+    return program
+
+
+@pytest.fixture(scope="session")
+def lingering(guest: Guest) -> Agent:
+    """The agent of the machine's ordinary user, as docs/agent.md installs it."""
+    return install_agent(guest)
+
+
+@pytest.fixture(scope="session")
+def sender(guest: Guest) -> Sender:
+    """mailbell-sender, as docs/service.md installs it, word by word."""
+    return install_sender(guest)
 
 
 def _facts(guest: Guest) -> dict[str, object]:

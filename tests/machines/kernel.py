@@ -84,7 +84,7 @@ def make_kernel(machine: Machine, books: Books, busybox: Path, folder: Path) -> 
     shutil.rmtree(place, ignore_errors=True)
     unpacked = place / "package"
     # From Linux 7 on Debian has the kernel and its modules in packages of their own.
-    for kind in ("image", "binary", "modules"):
+    for kind in ("image", "binary", "modules", "base"):
         for part in books.names(f"linux-{kind}-{version}"):
             if part == f"linux-{kind}-{version}":
                 file = books.download(part, place)

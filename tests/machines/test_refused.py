@@ -1,0 +1,53 @@
+"""A kernel without Landlock: nothing starts, and each program says in one line why."""
+
+import pytest
+from machines.claim import claim
+from machines.documents import commands
+from machines.guest import Guest
+
+REFUSED = 71  # EX_OSERR of sysexits.h(3)
+WHY = "it needs Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK"
+DAEMONS = ("mailbelld", "mailbell-sender")
+INSTALLED = {"mailbelld": "sysusers.d/mailbell.conf", "mailbell-sender": "mailbell-sender.conf"}
+
+
+@pytest.fixture(scope="session")
+def refusing(program: Guest) -> Guest:
+    """The machine with both services, as docs/service.md installs them; neither can start."""
+    for containing in INSTALLED.values():
+        *lines, start = commands("docs/service.md", containing)
+        program.run("set -e\n" + "\n".join(lines))
+        assert program.ran(start).returncode
+    return program
+
+
+@claim("a kernel before 5.13 is refused in one line, with code 71, and no socket is made")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mailbelld",
+        "/opt/mailbell/bin/mailbell-sender",
+        "mailbell check",
+        "mailbell sender check",
+    ],
+)
+def test_a_program_refuses(refusing: Guest, command: str) -> None:
+    # The service manager tries again and again, and holds the sockets meanwhile.
+    refusing.run("systemctl stop 'mailbell*'")
+    done = refusing.ran(command)
+    assert done.returncode == REFUSED
+    (line,) = [line for line in done.stdout.splitlines() if WHY in line]
+    assert "the kernel offers no Landlock" in line
+    assert not refusing.run("ss --listening --numeric --no-header 'sport = :79'").strip()
+    assert not refusing.run("find /run/mailbell /run/mailbell-sender -type s 2>&1 || true").strip()
+
+
+@claim("on a kernel before 5.13 the log of each service says why it does not run")
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_a_service_says_why(refusing: Guest, daemon: str) -> None:
+    refusing.ran(f"systemctl start {daemon}.service")
+    refusing.until(f"test $(systemctl show -P ExecMainStatus {daemon}.service) = {REFUSED}")
+    assert refusing.property(f"{daemon}.service", "ActiveState") != "active"
+    assert f"{daemon}: the kernel offers no Landlock" in refusing.journal(daemon)
+    assert WHY in refusing.journal(daemon)
+    assert "event=listening" not in refusing.journal(daemon)
