@@ -233,12 +233,12 @@ def kernel_landlock() -> Finding:
         abi = landlock.abi()
     except MailbellError as error:
         return failed(error)
-    used = ""
-    if abi < landlock.PINNED:
-        used = f"; {landlock.PINNED} would cover more"
-    elif abi > landlock.PINNED:
-        used = f", of which mailbell uses {landlock.PINNED}"
-    return ok(f"the kernel has Landlock, ABI {abi}{used}")
+    used = f"of which mailbell uses {landlock.plan(abi).used}"
+    if abi == landlock.PINNED:
+        used = "and mailbell uses all of it"
+    elif abi < landlock.PINNED:
+        used = f"and mailbell uses all of it; {landlock.PINNED} would cover more"
+    return ok(f"the kernel has Landlock, ABI {abi}, {used}")
 
 
 def kernel_filter() -> Finding:
