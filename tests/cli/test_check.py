@@ -309,6 +309,38 @@ def test_how_the_service_is_is_told(
     assert line.startswith(f"{mark:<4} mailbelld.service ")
 
 
+def test_who_looks_need_not_be_in_the_group_of_a_service(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service manager has given the socket to the group."""
+    units = _units.Units("active", pid=7, paths={"/x": "x.socket"})
+    monkeypatch.setattr(_units, "ask", lambda: units)
+    monkeypatch.setattr(credentials, "resolve_group", lambda *_: 54321)
+    monkeypatch.setattr(os, "geteuid", lambda: _USER or 1000)
+    code, out = _check(configure(), capsys)
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} == {"ok"}, out
+    assert "ok   the group mailbell exists\n" in out
+
+
+def test_the_user_of_the_unit_counts_and_not_that_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units = _units.Units("active", pid=7, paths={"/x": "x.socket"}, user="no-such-user")
+
+    def resolve(name: str) -> credentials.Identity:
+        if name != "mailbell":
+            raise ConfigurationError("no")
+        return credentials.Identity(name, os.getuid(), os.getgid())
+
+    monkeypatch.setattr(_units, "ask", lambda: units)
+    monkeypatch.setattr(credentials, "resolve_user", resolve)
+    code, out = _check(configure(), capsys)
+    assert code == 71
+    assert "FAIL mailbelld.service runs as the user no-such-user" in out
+    assert "the user mailbell exists" not in out
+
+
 def test_to_look_at_a_socket_that_starts_the_daemon_does_not_start_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, configure: Any,
     capsys: pytest.CaptureFixture[str],

@@ -9,7 +9,7 @@ import pytest
 
 from mailbell._sys.trusted_path import Weakness, find_weaknesses
 from mailbell.cli import _recipe_check
-from mailbell.cli._machine import Finding, Mark
+from mailbell.cli._finding import Finding, Mark
 from mailbell.cli._recipe_check import Machine, State, examine
 from mailbell.recipes.facts import Facts
 from mailbell.recipes.recipe import Way, parse

@@ -305,6 +305,25 @@ def test_the_state_of_its_units_is_told(
     assert "held by the service manager for mailbell-sender (h.socket)" in out
 
 
+def test_who_looks_need_not_be_in_the_group_of_a_service(
+    configure: Configure, said: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service manager has made the sockets, and the sender writes as its own user."""
+    path = configure('group = "mailbell-sender"')
+    units = _units.Units("active", pid=7, paths={f"{tmp_path}/run/hook": "h.socket"})
+    monkeypatch.setattr(_units, "ask", lambda **_: units)
+    monkeypatch.setattr(credentials, "resolve_group", lambda *_: 54321)
+    monkeypatch.setattr(os, "geteuid", lambda: _USER or 1000)
+    state = str(tmp_path / "state")
+    monkeypatch.setattr(os, "access", lambda name, *_, **__: name != state)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{tmp_path}/run/hook")
+        os.chmod(f"{tmp_path}/run/hook", 0o666)
+        code, out = said(path)
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} == {"ok"}, out
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o777])
 def test_a_folder_of_the_address_book_that_others_may_write(
     configure: Configure, said: Check, tmp_path: Path, mode: int
@@ -335,7 +354,7 @@ def test_the_folder_of_the_address_book(
         monkeypatch.setattr(os, "geteuid", lambda: _USER or 1000)
         monkeypatch.setattr(os, "access", lambda name, *_, **__: name != str(state))
     elif case == "foreign":
-        monkeypatch.setattr(_sender_machine, "_owner", lambda _: {12345})
+        monkeypatch.setattr(_sender_machine, "owners_of", lambda *_: {12345})
     else:
         state.rmdir()
     code, out = said(path)

@@ -69,6 +69,49 @@ def test_the_units_of_an_installation(asking: Any) -> None:
     ]  # fmt: skip
 
 
+NEEDED = """\
+Requires=mailbelld-local.socket sysinit.target mailbelld.socket system.slice
+User=mailbell
+AppArmorProfile=-mailbelld
+"""
+
+
+def test_the_user_and_the_profile_of_the_service(asking: Any) -> None:
+    units, _ = asking(SERVICE + NEEDED, SOCKETS)
+    assert (units.user, units.profile, units.broken) == ("mailbell", "-mailbelld", {})
+
+
+@pytest.mark.parametrize("user", ["root", "0", ""])
+def test_root_becomes_the_user_of_the_configuration(asking: Any, user: str) -> None:
+    units, _ = asking(SERVICE + NEEDED.replace("User=mailbell", f"User={user}"), SOCKETS)
+    assert units.user == ""
+
+
+def test_a_unit_that_is_needed_and_missing_triggers_nothing(asking: Any) -> None:
+    service = SERVICE.replace("mailbelld-local.socket ", "")
+    sockets = """\
+Id=mailbelld.socket
+LoadState=loaded
+ActiveState=failed
+Result=resources
+
+Id=mailbelld-udp.socket
+LoadState=loaded
+ActiveState=failed
+Result=resources
+
+Id=mailbelld-local.socket
+LoadState=not-found
+ActiveState=inactive
+"""
+    units, asked = asking(service + NEEDED, sockets)
+    assert "mailbelld-local.socket" in asked[1]
+    assert units.broken == {
+        "mailbelld.socket": "failed, result resources",
+        "mailbelld-local.socket": "not-found",
+    }
+
+
 def test_a_datagram_socket_counts_as_one(asking: Any) -> None:
     units, _ = asking(SERVICE, SOCKETS.replace("=inactive", "=active"))
     assert units.ports[Transport.UDP, 79] == "mailbelld-udp.socket"

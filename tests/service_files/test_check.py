@@ -9,6 +9,8 @@ from harness.daemon import until
 from harness.manager import SOCKET, Manager, managers
 from service_files.test_service import SERVICE, documented_steps, state
 
+from mailbell.cli import check as check_command
+
 SOCKETS: Final = ("mailbelld.socket", "mailbelld-local.socket")
 # A finger daemon, which systemd starts for each connection.
 FINGER: Final = {
@@ -50,6 +52,53 @@ def test_a_healthy_installation_is_all_ok(installed: Manager) -> None:
     assert f"ok   mailbelld.service is active (process {status['MainPID']})" in findings
     for place in ("tcp 0.0.0.0:79", "tcp [::]:79", SOCKET):
         assert any(f"{place} is held by " in finding for finding in findings), place
+
+
+def test_the_example_of_its_help_restarts_the_daemon(installed: Manager) -> None:
+    before = installed.shows()["MainPID"]
+    line = "mailbell check && systemctl restart mailbelld"
+    assert f"  {line}" in check_command._EXAMPLES
+    run = 'mailbell() { /opt/mailbell/bin/python3 -m mailbell "$@"; }\n'
+    installed.run("sh", "-c", run + line)
+    assert state(installed) == "active"
+    assert installed.shows()["MainPID"] != before
+    file = installed.path("/etc/mailbell/mailbelld.toml")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("[limits]\nrate = 1\n")
+    before = installed.shows()["MainPID"]
+    try:
+        installed.run("sh", "-c", f"{run}! {{ {line}; }}")
+        assert installed.shows()["MainPID"] == before
+    finally:
+        file.unlink()
+
+
+def test_a_missing_unit_has_one_line(stopped: Manager) -> None:
+    """Its file was not copied. Without it the service cannot start."""
+    unit = stopped.path(f"/etc/systemd/system/{SOCKETS[1]}")
+    text = unit.read_text()
+    unit.unlink()
+    stopped.systemctl("daemon-reload")
+    try:
+        code, findings = check(stopped)
+        assert code == 71
+        failed = [finding for finding in findings if finding.startswith("FAIL")]
+        assert failed == [f"FAIL {SERVICE} needs {SOCKETS[1]}, which is not-found"], findings
+    finally:
+        unit.write_text(text)
+        stopped.systemctl("daemon-reload")
+
+
+def test_a_user_that_is_missing_has_one_line(stopped: Manager) -> None:
+    stopped.change("[Service]\nUser=no-such-user\n")
+    try:
+        code, findings = check(stopped)
+        assert code == 71
+        failed = [finding for finding in findings if finding.startswith("FAIL")]
+        said = f"{SERVICE} runs as the user no-such-user, whom this machine does not have"
+        assert failed == [f"FAIL {said}"], findings
+    finally:
+        stopped.change("")
 
 
 def test_what_waits_for_a_call_is_all_ok_and_is_not_started(installed: Manager) -> None:

@@ -9,19 +9,19 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final, TypeVar
 
 from mailbell._sys import credentials, landlock, local_socket, process, seccomp, sockets
 from mailbell._sys.local_listener import find_local_holder, listens
 from mailbell._sys.port_holder import read_process_name
 from mailbell.cli import _units
+from mailbell.cli._finding import Finding, Mark, failed, ok, tried
 from mailbell.cli._in_time import in_time
+from mailbell.cli._service import service_findings
 from mailbell.client import Client
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import (
     MailbellError,
-    PrivilegeError,
     TemporaryError,
     UnavailableError,
 )
@@ -31,11 +31,8 @@ from mailbell.listener.prepare import descriptors_needed
 from mailbell.sandbox.policy_file import read_policy
 
 __all__ = [
-    "Finding",
     "LocalPlace",
-    "Mark",
     "compiled",
-    "failed",
     "findings",
     "group",
     "group_to_give",
@@ -44,10 +41,8 @@ __all__ = [
     "kernel_landlock",
     "library",
     "local_findings",
-    "ok",
     "open_files",
-    "service",
-    "tried",
+    "owners_of",
     "user",
 ]
 
@@ -65,45 +60,6 @@ _LOOK_UP: Final = 10.0
 _ANSWER: Final = 2.0
 
 
-class Mark(StrEnum):
-    """The severity of a finding. The word is printed."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        mark: the severity.
-        what: what was found.
-        remedy: what to do; empty if there is nothing to do.
-        exit_code: the exit code of a daemon that were started now; 0: it would not fail here.
-        holder: the process that holds the port; None: there is none, or it cannot be seen.
-    """
-
-    mark: Mark
-    what: str
-    remedy: str = ""
-    exit_code: int = 0
-    holder: int | None = None
-
-
-def ok(what: str) -> Finding:
-    """Make a finding that is no problem."""
-    return Finding(Mark.OK, what)
-
-
-def failed(error: MailbellError) -> Finding:
-    """Make a finding of an error with which the daemon would end."""
-    # A user with more privileges may be able to do it.
-    by = "as this user: " if isinstance(error, PrivilegeError) else ""
-    return Finding(Mark.FAIL, by + error.what, error.remedy, error.exit_code)
-
-
 def findings(configuration: Configuration) -> Iterator[Finding]:
     """Examine this machine for a configuration.
 
@@ -116,7 +72,7 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     listen = configuration.listen
     units = _units.ask()
     if units is not None:
-        yield service(units, _units.SERVICE)
+        yield from service_findings(units, _units.SERVICE)
     for transport, endpoints in ((Transport.TCP, listen.tcp), (Transport.UDP, listen.udp)):
         for place, endpoint in enumerate(endpoints):
             finding = _endpoint(listen, endpoint, transport, endpoints[:place])
@@ -127,30 +83,10 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     listening = len(configuration.listen.tcp) + len(configuration.listen.udp)
     yield open_files(descriptors_needed(configuration, listening))
     yield library()
-    yield user(listen.user)
+    yield from user(listen.user, units)
     if configuration.socket.group:
-        yield group(configuration.socket.group)
-    yield from local_findings(_local_place(configuration), units)
-
-
-def service(units: _units.Units, name: str) -> Finding:
-    """Judge the state of a service.
-
-    Args:
-        units: its state, as the service manager tells it.
-        name: the name of its unit.
-    """
-    if units.state == "active":
-        return ok(f"{name} is active (process {units.pid})")
-    if units.state != "inactive":
-        ended = f", result {units.result}" if units.result not in {"", "success"} else ""
-        what = f"{name} is {units.state}{ended}"
-        return Finding(Mark.WARN, what, f"read its log: journalctl -u {name}")
-    if units.waiting:
-        return ok(f"{name} is inactive, and starts at the first connection")
-    if units.enabled:
-        return Finding(Mark.WARN, f"{name} is enabled, but stopped", f"systemctl start {name}")
-    return ok(f"{name} is installed, but not enabled")
+        yield group(configuration.socket.group, units)
+    yield from local_findings(_local_place(configuration, units), units)
 
 
 def _held(
@@ -272,30 +208,28 @@ def library() -> Finding:
     return tried("libgcc_s.so.1 can be loaded", process.preload_libgcc)
 
 
-def tried(what: str, attempt: Callable[[], object]) -> Finding:
-    """Judge an attempt.
+def user(name: str, units: _units.Units | None) -> Iterator[Finding]:
+    """Judge the user that the daemon becomes.
 
     Args:
-        what: what is so if it succeeds.
-        attempt: raises MailbellError if it fails.
+        name: the user that the configuration names.
+        units: the state of the daemon's units; None: there are none.
+
+    Yields:
+        One finding; none if the service has its user from its unit, which another finding judges.
     """
-    try:
-        attempt()
-    except MailbellError as error:
-        return failed(error)
-    return ok(what)
-
-
-def user(name: str) -> Finding:
-    """Judge the user that the daemon becomes."""
-    if os.geteuid() == 0:
-        return tried(f"the user {name} exists", lambda: identity_of(name))
+    if units and units.user:
+        return
+    if units or os.geteuid() == 0:
+        yield tried(f"the user {name} exists", lambda: identity_of(name))
+        return
     try:
         identity_of(name)
     except MailbellError as error:
         # Only a daemon that is started as root needs this user.
-        return Finding(Mark.WARN, error.what, error.remedy)
-    return ok(f"the user {name} exists")
+        yield Finding(Mark.WARN, error.what, error.remedy)
+    else:
+        yield ok(f"the user {name} exists")
 
 
 def identity_of(name: str) -> credentials.Identity:
@@ -331,8 +265,21 @@ def _looked_up(what: str, look_up: Callable[[], _T]) -> _T:
         ) from error
 
 
-def group(name: str, key: str = _GROUP_KEY) -> Finding:
-    """Judge the group of a socket. The key of the configuration names it."""
+def group(name: str, units: _units.Units | None, key: str = _GROUP_KEY) -> Finding:
+    """Judge the group of a socket.
+
+    Args:
+        name: the name of the group.
+        units: the state of the daemon's units; None: there are none.
+        key: the key of the configuration that names the group.
+    """
+    exists = f"the group {name} exists"
+    if units and units.paths:
+        # The service manager has given the socket away. Who looks need not be in the group.
+        return tried(
+            exists,
+            lambda: _looked_up(f"the group {name}", lambda: credentials.resolve_group(name, key)),
+        )
     try:
         found = group_to_give(name, key)
     except MailbellError as error:
@@ -340,7 +287,7 @@ def group(name: str, key: str = _GROUP_KEY) -> Finding:
     if found is None:
         what = f"the group {name} cannot be used by this user: the socket will be its own alone"
         return Finding(Mark.WARN, what, "create it, join it, or let root start the daemon")
-    return ok(f"the group {name} exists")
+    return ok(exists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +382,7 @@ def _unreached(place: LocalPlace) -> Iterator[Finding]:
         return
 
 
-def _local_place(configuration: Configuration) -> LocalPlace:
+def _local_place(configuration: Configuration, units: _units.Units | None) -> LocalPlace:
     path = configuration.socket.path
 
     def ask(timeout: float) -> object:
@@ -448,7 +395,7 @@ def _local_place(configuration: Configuration) -> LocalPlace:
         program=_PROGRAM,
         mode=configuration.socket.mode,
         gid=_group_of_socket(configuration),
-        owners=_daemon_user(configuration),
+        owners=owners_of(configuration.listen.user, units),
         ask=ask,
     )
 
@@ -465,9 +412,15 @@ def _group_of_socket(configuration: Configuration) -> int | None:
     return None
 
 
-def _daemon_user(configuration: Configuration) -> set[int]:
+def owners_of(name: str, units: _units.Units | None) -> set[int]:
+    """Return the number of the user that the daemon becomes; empty: there is no such user.
+
+    Args:
+        name: the user that the configuration names.
+        units: the state of the daemon's units, which may name another; None: there are none.
+    """
     try:
-        return {identity_of(configuration.listen.user).uid}
+        return {identity_of(units.user if units and units.user else name).uid}
     except MailbellError:  # another finding has reported the user
         return set()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailbell._sys.trusted_path import find_weaknesses
-from mailbell.cli._machine import Finding, Mark, ok
+from mailbell.cli._finding import Finding, Mark, ok
 from mailbell.cli._recipe_machine import read_file, run
 from mailbell.core.errors import ConfigurationError
 from mailbell.recipes.facts import Facts

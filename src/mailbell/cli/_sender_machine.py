@@ -14,24 +14,21 @@ from typing import Final
 from mailbell._sys import sockets
 from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.cli import _units
+from mailbell.cli._finding import Finding, Mark, failed, ok
 from mailbell.cli._machine import (
-    Finding,
     LocalPlace,
-    Mark,
     compiled,
-    failed,
     group,
     group_to_give,
-    identity_of,
     kernel_filter,
     kernel_landlock,
     library,
     local_findings,
-    ok,
     open_files,
-    service,
+    owners_of,
     user,
 )
+from mailbell.cli._service import service_findings
 from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import MailbellError
 from mailbell.core.notification import Transport
@@ -63,7 +60,7 @@ def sender_findings(configuration: Configuration) -> Iterator[Finding]:
     listen = configuration.listen
     units = _units.ask(service=SERVICE)
     if units is not None:
-        yield service(units, SERVICE)
+        yield from service_findings(units, SERVICE)
     yield from _accounts(configuration)
     yield kernel_landlock()
     yield kernel_filter()
@@ -76,14 +73,14 @@ def sender_findings(configuration: Configuration) -> Iterator[Finding]:
     yield open_files(descriptors_needed(configuration))
     yield _queue()
     yield library()
-    yield user(listen.user)
+    yield from user(listen.user, units)
     if listen.group:
-        yield group(listen.group, _GROUP_KEY)
+        yield group(listen.group, units, _GROUP_KEY)
     yield from _trusted(listen.trusted)
     for endpoint in listen.comsat:
         yield _comsat(endpoint)
     yield from _sockets(configuration, units)
-    yield from _store(configuration)
+    yield from _store(configuration, units)
 
 
 def _accounts(configuration: Configuration) -> Iterator[Finding]:
@@ -163,16 +160,16 @@ def _comsat(endpoint: Endpoint) -> Finding:
 def _sockets(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
     """Judge each local socket. What is wrong with their common folder is said once."""
     said = set()
-    for place in _places(configuration):
+    for place in _places(configuration, units):
         for finding in local_findings(place, units):
             if finding not in said:
                 said.add(finding)
                 yield finding
 
 
-def _places(configuration: Configuration) -> Iterator[LocalPlace]:
+def _places(configuration: Configuration, units: _units.Units | None) -> Iterator[LocalPlace]:
     listen = configuration.listen
-    owners = _owner(listen.user)
+    owners = owners_of(listen.user, units)
     gid = _gid(configuration)
     yield LocalPlace(
         path=listen.hook,
@@ -202,13 +199,6 @@ def _places(configuration: Configuration) -> Iterator[LocalPlace]:
         )
 
 
-def _owner(name: str) -> set[int]:
-    try:
-        return {identity_of(name).uid}
-    except MailbellError:  # another finding has reported the user
-        return set()
-
-
 def _gid(configuration: Configuration) -> int | None:
     name = configuration.listen.group
     try:
@@ -217,25 +207,26 @@ def _gid(configuration: Configuration) -> int | None:
         return None
 
 
-def _store(configuration: Configuration) -> Iterator[Finding]:
+def _store(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
     """Judge the folder of the address book. The sender makes the last folder of its path."""
     path = configuration.store.url.path
     folder = os.path.dirname(path)
     place = folder if os.path.lexists(folder) else os.path.dirname(folder)
-    unsafe = list(_unsafe(place, configuration))
+    owners = owners_of(configuration.listen.user, units)
+    unsafe = list(_unsafe(place, owners))
     yield from unsafe
-    if (lack := _lack(place, folder, configuration)) is not None:
+    if (lack := _lack(place, folder, owners, units)) is not None:
         what = f"store.url: {lack}: logins are kept in memory only"
-        yield Finding(Mark.WARN, what, _make(configuration))
+        yield Finding(Mark.WARN, what, _make(configuration, units))
     elif not unsafe:
         yield ok(f"the address book is kept in {path}")
 
 
-def _unsafe(place: str, configuration: Configuration) -> Iterator[Finding]:
+def _unsafe(place: str, owners: set[int]) -> Iterator[Finding]:
     """Find users who could replace the address book. The sender would not start."""
     try:
         mode = os.stat(place).st_mode
-        weaknesses = find_weaknesses(place, _owner(configuration.listen.user), whole=True)
+        weaknesses = find_weaknesses(place, owners, whole=True)
     except OSError:  # it is not there, which another finding says
         return
     for weakness in weaknesses:
@@ -245,20 +236,20 @@ def _unsafe(place: str, configuration: Configuration) -> Iterator[Finding]:
         yield Finding(Mark.FAIL, what, f"chmod go-w {place}", _CONFIGURATION)
 
 
-def _lack(place: str, folder: str, configuration: Configuration) -> str | None:
+def _lack(place: str, folder: str, owners: set[int], units: _units.Units | None) -> str | None:
     """Return why the sender cannot write to the folder; None: it can."""
     if not os.path.isdir(place):
         return f"there is no folder {folder}"
-    if os.geteuid() != 0:
+    # A service writes there as its own user, whoever looks.
+    if units is None and os.geteuid() != 0:
         writable = os.access(place, os.W_OK | os.X_OK)
         return None if writable else f"this user may not write to {place}"
-    name = configuration.listen.user
-    if place == folder and os.stat(place).st_uid not in _owner(name):
-        return f"{folder} does not belong to {name}"
+    if place == folder and os.stat(place).st_uid not in owners:
+        return f"{folder} does not belong to the sender's user"
     return None
 
 
-def _make(configuration: Configuration) -> str:
-    name = configuration.listen.user
+def _make(configuration: Configuration, units: _units.Units | None) -> str:
+    name = units.user if units and units.user else configuration.listen.user
     folder = os.path.dirname(configuration.store.url.path)
     return f"install -d -o {name} -g {name} -m 0700 {folder}"

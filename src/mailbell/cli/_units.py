@@ -39,6 +39,10 @@ class Units:
         result: how its last run ended, in systemd's word.
         ports: the ports of the active socket units, each with the name of the unit.
         paths: the paths of the active socket units, each with the name of the unit.
+        broken: the socket units that the service needs and that cannot listen, each with the
+            reason: not-found, masked, or failed with its result.
+        user: the user of the service; "": root, who may become another one.
+        profile: the AppArmor profile of the service, with "-" in front if it may be missing.
     """
 
     state: str
@@ -47,6 +51,9 @@ class Units:
     result: str = ""
     ports: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    profile: str = ""
 
     @property
     def waiting(self) -> bool:
@@ -84,38 +91,53 @@ def ask(
     """
     if not os.path.isdir(booted):
         return None
-    names = "LoadState,ActiveState,UnitFileState,MainPID,Result,TriggeredBy"
-    found = next(_blocks(systemctl(["show", f"--property={names}", "--", service])), {})
+    names = "LoadState,ActiveState,UnitFileState,MainPID,Result,TriggeredBy,Requires,User"
+    properties = f"--property={names},AppArmorProfile"
+    found = next(_blocks(systemctl(["show", properties, "--", service])), {})
     if _one(found, "LoadState") != "loaded":
         return None
-    triggers = [unit for unit in _one(found, "TriggeredBy").split() if _UNIT.fullmatch(unit)]
-    ports, paths = _sockets(triggers, systemctl)
-    pid = _one(found, "MainPID")
+    needed = _one(found, "Requires").split()
+    triggers = dict.fromkeys([*_one(found, "TriggeredBy").split(), *needed])
+    sockets = _sockets([unit for unit in triggers if _UNIT.fullmatch(unit)], systemctl)
+    pid, user = _one(found, "MainPID"), _one(found, "User")
     return Units(
         state=_one(found, "ActiveState"),
         enabled=_one(found, "UnitFileState") == "enabled",
         pid=int(pid) if pid.isdecimal() else 0,
         result=_one(found, "Result"),
-        ports=ports,
-        paths=paths,
+        ports=sockets.ports,
+        paths=sockets.paths,
+        broken={unit: why for unit, why in sockets.broken.items() if unit in needed},
+        user="" if user in {"root", "0"} else user,
+        profile=_one(found, "AppArmorProfile"),
     )
 
 
-def _sockets(
-    units: Sequence[str], systemctl: Callable[[Sequence[str]], str]
-) -> tuple[dict[tuple[Transport, int], str], dict[str, str]]:
-    """Return what the active ones of these socket units listen on."""
-    ports: dict[tuple[Transport, int], str] = {}
-    paths: dict[str, str] = {}
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    """What socket units listen on, and why others do not."""
+
+    ports: dict[tuple[Transport, int], str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+def _sockets(units: Sequence[str], systemctl: Callable[[Sequence[str]], str]) -> _Sockets:
+    sockets = _Sockets()
     if not units:
-        return ports, paths
-    for found in _blocks(systemctl(["show", "--property=Id,ActiveState,Listen", "--", *units])):
-        if _one(found, "ActiveState") != "active":
-            continue
+        return sockets
+    names = "Id,LoadState,ActiveState,Result,Listen"
+    for found in _blocks(systemctl(["show", f"--property={names}", "--", *units])):
         unit = _one(found, "Id")
-        for listens in found.get("Listen", ()):
-            _note(listens, unit, ports, paths)
-    return ports, paths
+        state, loaded = _one(found, "ActiveState"), _one(found, "LoadState")
+        if state == "active":
+            for listens in found.get("Listen", ()):
+                _note(listens, unit, sockets.ports, sockets.paths)
+        elif loaded in {"not-found", "masked"}:
+            sockets.broken[unit] = loaded
+        elif state == "failed":
+            sockets.broken[unit] = f"failed, result {_one(found, 'Result')}"
+    return sockets
 
 
 def _note(

@@ -12,7 +12,8 @@ from rich.text import Text
 from mailbell._sys.trusted_path import find_weaknesses
 from mailbell.cli import _file
 from mailbell.cli._common import show
-from mailbell.cli._machine import Finding, Mark, findings
+from mailbell.cli._finding import Finding, Mark
+from mailbell.cli._machine import findings
 from mailbell.core.errors import ConfigurationError, MailbellError
 from mailbell.core.escape import printable
 from mailbell.listener.configuration import Overrides
@@ -127,11 +128,12 @@ Examples:
 _HELP = """\
 Check the configuration and this machine. Each problem has a remedy.
 
-It checks mailbelld's systemd units, if there are any; the ports (free, or
-held by which process); the kernel's Landlock and seccomp; libseccomp;
-resource limits; user and group; and the place of the local socket. Run it as
-the user who starts the daemon. Exit code 0: the daemon would start, or is
-running and could start again. Otherwise it is the daemon's own exit code."""
+It checks mailbelld's systemd units and AppArmor profile, if there are any; the
+ports (free, or held by which process); the kernel's Landlock and seccomp;
+libseccomp; resource limits; user and group; and the place of the local socket.
+Run it as the user who starts the daemon, or as anyone if systemd does. Exit
+code 0: the daemon would start, or is running and could start again. Otherwise
+it is the daemon's own exit code."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES, short_help="Tell whether the daemon would start here.")

@@ -21,9 +21,10 @@ Check the sender's configuration and this machine. Each problem has a remedy.
 It checks the units, if there are any; whether anyone is rung at all; the
 kernel's Landlock and seccomp; libseccomp; resource limits; users and groups;
 the places of the sockets; the folder of the address book; and the name
-server, if a target has a name. Run it as the user who starts the sender. Exit
-code 0: the sender would start. Otherwise it is the sender's own exit code. No
-target is called: "mailbell sender test" does that."""
+server, if a target has a name. Run it as the user who starts the sender, or
+as anyone if systemd does. Exit code 0: the sender would start, or is running
+and could start again. Otherwise it is the sender's own exit code. No target
+is called: "mailbell sender test" does that."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES, short_help="Tell whether the sender would start here.")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mailbell.cli import _recipe_machine
 from mailbell.cli._common import plain_table, show
-from mailbell.cli._machine import Finding, Mark
+from mailbell.cli._finding import Finding, Mark
 from mailbell.cli._recipe_check import Machine, State, examine
 from mailbell.cli._recipe_machine import User
 from mailbell.cli.check import finding_line
