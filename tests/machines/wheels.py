@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 # The versions of glibc that wheels are built for; Debian 12 has 2.36.
-_GLIBC: Final = ("2_17", "2_28", "2_34")
+_GLIBC: Final = ("2_17", "2_28", "2_31", "2_34")
 
 
 def wheels(folder: Path, architecture: str, python: str, extra: str = "") -> Path:
