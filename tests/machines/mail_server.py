@@ -9,7 +9,7 @@ __all__ = ["CONFIGURATION", "FILE", "HOOKS", "PORT", "UNIT", "Sender", "install_
 
 UNIT = "mailbell-sender.service"
 FILE = "/etc/mailbell/sender.toml"
-HOOKS, PORT = 40, 7979  # of hooks.py
+HOOKS, PORT = 20, 7979  # of hooks.py
 # joe has what a user of a mail server has; a1 and so on are rung by hooks.py.
 CONFIGURATION = """\
 [[account]]

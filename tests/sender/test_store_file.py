@@ -20,7 +20,13 @@ from sender.support_store import Bench, address, own_mounts
 
 from mailbell._sys import credentials, landlock
 from mailbell._sys.credentials import Identity
-from mailbell.core.errors import ConfigurationError
+from mailbell.core.errors import (
+    ConfigurationError,
+    InternalError,
+    MailbellError,
+    OperatingSystemError,
+    PrivilegeError,
+)
 from mailbell.sender import _database, _store_file
 from mailbell.sender._store_file import Examined, Verdict, examine, move_aside
 
@@ -232,6 +238,19 @@ def test_a_file_that_crashes_its_reader(
     found = examined_leaving_no_child(used)
     assert found.verdict is verdict
     assert words in found.detail
+
+
+@pytest.mark.parametrize("refusal", [OperatingSystemError, InternalError, PrivilegeError])
+def test_a_reader_that_cannot_be_locked_in(
+    used: Bench, monkeypatch: pytest.MonkeyPatch, refusal: type[MailbellError]
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise refusal("the kernel offers no Landlock", "take a newer one")
+
+    monkeypatch.setattr(landlock, "confine_files", refuse)
+    ended = run(lambda: examine(str(used.path), None))
+    assert type(ended.error) is refusal, ended
+    assert str(ended.error) == "the kernel offers no Landlock; take a newer one"
 
 
 def examined_leaving_no_child(used: Bench) -> Examined:

@@ -19,7 +19,13 @@ from typing import Final, NoReturn
 
 from mailbell._sys import credentials, landlock, process
 from mailbell._sys.trusted_path import find_weaknesses
-from mailbell.core.errors import ConfigurationError
+from mailbell.core.errors import (
+    ConfigurationError,
+    InternalError,
+    MailbellError,
+    OperatingSystemError,
+    PrivilegeError,
+)
 from mailbell.sender import _database
 
 __all__ = ["COMPANIONS", "NEEDED", "Examined", "Verdict", "examine", "move_aside"]
@@ -44,6 +50,11 @@ _KEPT: Final = 8
 
 # What the child says of a file that another user could change. It is a mistake of the operator.
 _UNSAFE: Final = "unsafe"
+# What the child says if it cannot be locked in: the name of the error. The sender could not be
+# either, so it does not start.
+_REFUSALS: Final = {
+    error.__name__: error for error in (InternalError, OperatingSystemError, PrivilegeError)
+}
 # In the child: SQLite changes the file when it is closed, so it is never closed.
 _held: Final[list[sqlite3.Connection]] = []
 
@@ -97,6 +108,8 @@ def examine(path: str, identity: credentials.Identity | None) -> Examined:
 
     Raises:
         ConfigurationError: another user could put a file there, or what is there is no file.
+        OperatingSystemError, InternalError, PrivilegeError: the process that looks cannot be
+            locked in.
     """
     folder = os.path.dirname(path)
     try:
@@ -171,6 +184,8 @@ def _examined_by_child(path: str, identity: credentials.Identity | None) -> Exam
         verdict, detail, remedy = report.decode(errors="replace").split("\0")
         if verdict == _UNSAFE:
             raise ConfigurationError(f"store.url: {detail}", remedy)
+        if verdict in _REFUSALS:
+            raise _REFUSALS[verdict](detail, remedy)
         return Examined(path, Verdict(verdict), detail, remedy)
     if killed_by is None:
         return Examined(path, Verdict.UNUSABLE, f"it cannot be read in {_PATIENCE:.0f} s")
@@ -202,6 +217,9 @@ def _be_child(path: str, identity: credentials.Identity | None, writer: int) -> 
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         _give_up(identity, os.path.dirname(path))
         report = "\0".join(_judge(path)).encode(errors="replace")
+    except MailbellError as error:
+        words = error.what, error.remedy
+        report = "\0".join((type(error).__name__, *words)).encode(errors="replace")
     except MemoryError:
         report = f"{Verdict.CORRUPT}\0it takes too much memory\0".encode()
     except OSError as error:
