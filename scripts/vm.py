@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,14 @@ TESTS: Final = ROOT / "tests" / "machines"
 RESULTS: Final = ROOT / ".cache" / "machines.jsonl"
 # What Debian's packages install, and the package.
 PROGRAMS: Final = {
-    "qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap", "ssh": "openssh-client",
+    "mmdebstrap": "mmdebstrap", "ssh": "openssh-client",
     "ssh-keygen": "openssh-client", "mke2fs": "e2fsprogs", "zstd": "zstd", "setpriv": "util-linux",
 }  # fmt: skip
+# The same, by the architecture of a machine.
+EMULATORS: Final = {
+    "amd64": {"qemu-system-x86_64": "qemu-system-x86"},
+    "arm64": {"qemu-system-aarch64": "qemu-system-arm"},
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +40,7 @@ def main(arguments: list[str]) -> int:
         if name not in known:
             print(f"there is no machine {name!r}; there are: {', '.join(known)}", file=sys.stderr)
             return os.EX_USAGE
-    if missing := _missing():
+    if missing := _missing({known[name]["architecture"] for name in names}):
         print(f"this needs: apt-get install {' '.join(missing)}", file=sys.stderr)
         return os.EX_UNAVAILABLE
     if os.geteuid() != 0:
@@ -48,10 +54,11 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _missing() -> list[str]:
+def _missing(architectures: Iterable[str]) -> list[str]:
+    programs = PROGRAMS | {k: v for each in architectures for k, v in EMULATORS[each].items()}
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    found = {name for place in path.split(":") for name in PROGRAMS if Path(place, name).exists()}
-    return sorted({package for name, package in PROGRAMS.items() if name not in found})
+    found = {name for place in path.split(":") for name in programs if Path(place, name).exists()}
+    return sorted({package for name, package in programs.items() if name not in found})
 
 
 def _tried(name: str, *, smoke: bool) -> bool:
