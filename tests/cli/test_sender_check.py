@@ -305,6 +305,26 @@ def test_the_state_of_its_units_is_told(
     assert "held by the service manager for mailbell-sender (h.socket)" in out
 
 
+def test_a_missing_user_of_the_unit_is_all_that_is_said(
+    configure: Configure, said: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the address book belongs to a user who was there before."""
+
+    def resolve(name: str) -> credentials.Identity:
+        raise ConfigurationError(f"there is no user {name}")
+
+    units = _units.Units("inactive", user="no-such-user")
+    monkeypatch.setattr(_units, "ask", lambda **_: units)
+    path = configure('group = ""')
+    monkeypatch.setattr(credentials, "resolve_user", resolve)
+    monkeypatch.setattr(_sender_machine, "find_weaknesses", find_weaknesses)
+    os.chown(Path(path).with_name("state"), 12345 if _USER == 0 else -1, -1)
+    code, out = said(path)
+    assert code == 71
+    (line,) = (line for line in out.splitlines() if line.startswith("FAIL"))
+    assert "runs as the user no-such-user" in line
+
+
 def test_who_looks_need_not_be_in_the_group_of_a_service(
     configure: Configure, said: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

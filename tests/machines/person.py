@@ -3,11 +3,13 @@
 What it runs writes a line for each run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from machines.guest import USER, Guest
 
-__all__ = ["UNIT", "Agent", "install_agent"]
+__all__ = ["UNIT", "Agent", "install_agent", "without_agents"]
 
 UNIT = "mailbell-agent.service"
 FETCH = """\
@@ -91,3 +93,11 @@ def install_agent(guest: Guest) -> Agent:
     agent.hears()
     agent.ran("start")
     return agent
+
+
+@contextmanager
+def without_agents(guest: Guest) -> Iterator[None]:
+    """End what runs for the user until the end of the block."""
+    guest.run("systemctl stop user@1000.service")
+    yield
+    guest.run(f"test ! -e /var/lib/systemd/linger/{USER} || systemctl start user@1000.service")

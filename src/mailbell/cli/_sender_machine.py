@@ -213,6 +213,8 @@ def _store(configuration: Configuration, units: _units.Units | None) -> Iterator
     folder = os.path.dirname(path)
     place = folder if os.path.lexists(folder) else os.path.dirname(folder)
     owners = owners_of(configuration.listen.user, units)
+    if units and not owners:
+        return  # another finding has reported the user, whose folder it would be
     unsafe = list(_unsafe(place, owners))
     yield from unsafe
     if (lack := _lack(place, folder, owners, units)) is not None:
