@@ -148,7 +148,7 @@ class Guest:
         """Start the machine anew; its disk stays as it is."""
         before = self.boot_id()
         self.ran("systemctl reboot")
-        self._wait(lambda: self.boot_id() != before)
+        self._wait(lambda: self.boot_id() not in {"", before})
 
     def boot_id(self) -> str:
         """Return what is another one after each boot; "" while the machine does not answer."""
