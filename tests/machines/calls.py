@@ -13,13 +13,14 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 _PATIENCE = 200.0  # seconds for one connection
 
 _RINGING = "nm_notifyuser\r\n"
 
 
-async def _call(address: str, line: bytes) -> str:
+async def _call(address: str, line: bytes, file: TextIO) -> None:
     begun = time.time()
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -30,15 +31,14 @@ async def _call(address: str, line: bytes) -> str:
             writer.close()
     except (OSError, TimeoutError) as error:
         how = type(error).__name__
-    return f"{begun:.6f} {time.time():.6f} {how}\n"
+    file.write(f"{begun:.6f} {time.time():.6f} {how}\n")
 
 
 async def _all(folder: Path, address: str, pause: float, count: int, line: bytes) -> None:
     with (folder / "called").open("w", buffering=1) as file:
-        pending = set()
+        pending: set[asyncio.Future[None]] = set()
         for _ in range(count):
-            task = asyncio.ensure_future(_call(address, line))
-            task.add_done_callback(lambda task: file.write(task.result()))
+            task = asyncio.ensure_future(_call(address, line, file))
             pending.add(task)
             task.add_done_callback(pending.discard)
             await asyncio.sleep(pause)

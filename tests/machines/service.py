@@ -76,7 +76,7 @@ def calls(
     words = ["/root/calls.py", folder, address, str(pause), str(number), line]
     unit = f"calls-{Path(folder).name}"
     guest.run(
-        f"mkdir -p {folder}; systemd-run --quiet --collect --unit={unit}"
+        f"rm -rf {folder}; mkdir -p {folder}; systemd-run --quiet --collect --unit={unit}"
         f" /usr/bin/python3 {shlex.join(words)}"
     )
     guest.until(f"test -e {folder}/called")
@@ -140,7 +140,8 @@ def subscribed(guest: Guest) -> Iterator[Heard]:
     """Subscribe in the machine, until the end of the block."""
     guest.run(
         f"rm -f {_HEARD}; systemd-run --quiet --collect --unit=hearing"
-        f" -p StandardOutput=file:{_HEARD} /usr/local/bin/mailbell watch --json"
+        f" -p StandardOutput=file:{_HEARD} -p StandardError=journal"
+        " /usr/local/bin/mailbell watch --json"
     )
     try:
         guest.until("mailbell status --json | tr -d ' ' | grep -F '\"subscribers\":1,'")
