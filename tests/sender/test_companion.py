@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,15 @@ def says_something_else(far: socket.socket) -> None:
     far.send(b"nearly")
 
 
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["default", "ignored"])
+def sigchld(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whether the kernel reaps children itself, as in the sender, or keeps their numbers."""
+    before = signal.signal(signal.SIGCHLD, request.param)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("sigchld")
 @pytest.mark.parametrize(
     ("run", "message"),
     [
@@ -102,6 +111,7 @@ def test_one_that_does_not_become_ready_stops_the_start(
     assert "mailbell-resolver cannot start" in str(raised.value)
 
 
+@pytest.mark.usefixtures("sigchld")
 def test_one_that_is_never_ready_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_companion, "PATIENCE", 0.05)
     began, ended = time.monotonic(), forgotten()
@@ -112,6 +122,26 @@ def test_one_that_is_never_ready_stops_the_start(monkeypatch: pytest.MonkeyPatch
         pass
     assert time.monotonic() - began < 20
     assert forgotten() <= ended, "it is reaped"
+
+
+def test_the_sender_learns_of_no_child_afterwards() -> None:
+    """The companion has no children either. The kernel keeps nothing of one that ends later."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+
+        def run(far: socket.socket) -> None:
+            say_ready(far)
+            far.send(str(int(signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN)).encode())
+            far.recv(1)
+
+        with started(lambda: begin(run)) as companion:
+            companion.pair.settimeout(20)
+            assert companion.pair.recv(10) == b"1"
+            assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+            os.kill(companion.pid, signal.SIGKILL)
+            until(lambda: not Path(f"/proc/{companion.pid}").exists())
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_its_end_is_the_end_of_the_pair() -> None:

@@ -19,6 +19,7 @@ from typing import Final, NoReturn
 
 from mailbell._sys.companion import end_with_parent, keep_descriptors
 from mailbell._sys.credentials import Identity
+from mailbell._sys.signals import children_are_waited_for
 from mailbell.core.errors import MailbellError, OperatingSystemError
 from mailbell.sandbox.lock import Confinement, Unprivileged, drop_privileges, open_status, step
 from mailbell.sandbox.policy_file import read_policy
@@ -74,13 +75,14 @@ def start(
         OperatingSystemError: it could not start; the message is its own.
     """
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
-    if pid == 0:
-        _be_companion(far, run, {far.fileno(), *(sock.fileno() for sock in keep)})
-    far.close()
-    for sock in keep:
-        sock.close()
-    _require_ready(program, pid, near)
+    with children_are_waited_for():
+        pid = os.fork()
+        if pid == 0:
+            _be_companion(far, run, {far.fileno(), *(sock.fileno() for sock in keep)})
+        far.close()
+        for sock in keep:
+            sock.close()
+        _require_ready(program, pid, near)
     near.setblocking(False)
     return Companion(program, pid, near)
 
@@ -138,7 +140,8 @@ def _require_ready(program: str, pid: int, near: socket.socket) -> None:
     if said == _READY:
         return
     near.close()
-    os.kill(pid, signal.SIGKILL)  # it may have ended, but its number is kept until it is reaped
+    # It may have ended. Its number is kept until it is reaped here, so nobody else has it.
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     why = said.decode("utf-8", "replace") or "it ended, or was not ready in time, without a message"
     raise OperatingSystemError(f"{program} cannot start: {why}")
@@ -155,6 +158,7 @@ def _be_companion(
         gc.freeze()
         for number in _ENDING:  # it ends with the sender, which may have things to finish
             signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as the sender has it: no child is known
         keep_descriptors(keep)
         run(far)
         code = os.EX_OK
