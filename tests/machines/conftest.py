@@ -76,7 +76,7 @@ def program(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     bare.run(f"mv /root/{found.name} /root/wheels")
     bare.put(source_tree(folder), "/root")
     install, link = commands("README.md", "pip install .")[:2]
-    bare.run(f"cd /root/mailbell && {_OFFLINE} && {install} && {link}", timeout=400)
+    bare.run(f"cd /root/mailbell && {_OFFLINE} && {install} && {link}", timeout=900)
     return bare
 
 
