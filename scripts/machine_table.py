@@ -5,8 +5,8 @@
     python scripts/machine_table.py --results FILE
                                                  take a run's results, and write the tables
 
-`make vm` notes a line for each machine and for each claim in .cache/machines.jsonl.
-docs/machines.json keeps the newest whole run of each machine.
+`make vm` notes a line for each machine and for each claim in .cache/machines.jsonl, and one at the
+end of a whole run. docs/machines.json keeps the newest whole run of each machine.
 """
 
 import json
@@ -24,6 +24,7 @@ BEGIN: Final = "<!-- machines: scripts/machine_table.py --write -->\n"
 END: Final = "<!-- /machines -->\n"
 FACTS: Final = ("kernel", "systemd", "python", "libc", "boot")
 RESULT: Final = ("claim", "outcome", "reason", "test")
+END_OF_RUN: Final = ("whole",)
 
 Row = dict[str, Any]
 
@@ -36,16 +37,21 @@ def rows(text: str) -> list[Row]:
 def _row(line: str) -> Iterator[Row]:
     try:
         row = json.loads(line)
-        yield {key: row[key] for key in ("machine", *(FACTS if "kernel" in row else RESULT))}
+        keys = FACTS if "kernel" in row else END_OF_RUN if "whole" in row else RESULT
+        yield {key: row[key] for key in ("machine", *keys)}
     except (ValueError, KeyError, TypeError):
         return
 
 
 def merged(kept: Iterable[Row], run: Iterable[Row]) -> list[Row]:
-    """Put the results of a run in the place of those of the same machines."""
+    """Put the results of a run in the place of those of the same machines.
+
+    A machine whose run was ended, or had not all claims, stays as it was.
+    """
     run = list(run)
-    renewed = {row["machine"] for row in run}
-    return [row for row in kept if row["machine"] not in renewed] + run
+    renewed = {row["machine"] for row in run if row.get("whole")}
+    stay = [row for row in kept if row["machine"] not in renewed]
+    return stay + [row for row in run if row["machine"] in renewed]
 
 
 def tables(titles: dict[str, str], found: Iterable[Row]) -> str:
@@ -57,13 +63,14 @@ def tables(titles: dict[str, str], found: Iterable[Row]) -> str:
     """
     found = list(found)
     facts = {row["machine"]: row for row in found if "kernel" in row}
-    names = [name for name in titles if name in facts]
-    results = [row for row in found if "claim" in row and row["machine"] in facts]
+    results = [row for row in found if "claim" in row]
+    tried = {row["machine"] for row in found}
+    names = [name for name in titles if name in tried]
     reasons = list(dict.fromkeys(row["reason"] for row in results if row["outcome"] == "skipped"))
     parts = [
         _line("machine", "Linux", "systemd", "Python", "glibc", "s from start to ssh"),
         _line(*["---"] * 6),
-        *(_line(titles[name], *(str(facts[name][key]) for key in FACTS)) for name in names),
+        *(_line(titles[name], *_facts(facts.get(name))) for name in names),
         "\n",
         _line("claim", *(titles[name] for name in names), "test"),
         _line(*["---"] * (len(names) + 2)),
@@ -71,6 +78,10 @@ def tables(titles: dict[str, str], found: Iterable[Row]) -> str:
     ]
     parts += [f"\n{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "".join(parts).rstrip("\n") + "\n"
+
+
+def _facts(facts: Row | None) -> list[str]:
+    return [str(facts[key]) for key in FACTS] if facts else ["**did not boot**", *[""] * 4]
 
 
 def _claims(names: list[str], results: list[Row], reasons: list[str]) -> Iterator[str]:
@@ -85,10 +96,13 @@ def _cell(results: list[Row], reasons: list[str]) -> str:
     outcomes = {row["outcome"] for row in results}
     if "failed" in outcomes:
         return "**not shown**"
+    skipped = {row["reason"] for row in results if row["outcome"] == "skipped"}
+    numbers = ", ".join(
+        str(number) for number, reason in enumerate(reasons, 1) if reason in skipped
+    )
     if "passed" in outcomes:
-        return "yes"
-    numbers = sorted({reasons.index(row["reason"]) + 1 for row in results})
-    return f"no ({', '.join(map(str, numbers))})" if numbers else ""
+        return f"in part ({numbers})" if numbers else "yes"
+    return f"no ({numbers})" if numbers else ""
 
 
 def _line(*cells: str) -> str:
@@ -109,6 +123,10 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--results"] and len(arguments) == 2:
         run = rows(Path(arguments[1]).read_text())
         kept = rows(RESULTS.read_text()) if RESULTS.exists() else []
+        for name in {row["machine"] for row in run} - {
+            row["machine"] for row in run if row.get("whole")
+        }:
+            print(f"{name}: its run is not whole, and is left out", file=sys.stderr)
         text = "".join(json.dumps(row) + "\n" for row in merged(kept, run))
         RESULTS.write_text(text)
     elif arguments not in ([], ["--write"]):

@@ -4,28 +4,26 @@
 for each, and noted as JSON for the table of docs/machines.md.
 """
 
-import json
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from machines.claim import MARK
+from machines.claim import MARK, counts
 from machines.description import MACHINES
 from machines.documents import commands
 from machines.guest import Guest, guest_on
 from machines.mail_server import Sender, install_sender
 from machines.making import make
 from machines.person import Agent, install_agent
+from machines.results import facts, note, show
 from machines.wheels import source_tree, wheels
 
 NAME: Final = os.environ.get("MAILBELL_MACHINE", "")
-RESULTS: Final = os.environ.get("MAILBELL_MACHINES_RESULTS")
+WHOLE: Final = os.environ.get("MAILBELL_WHOLE") == "1"
 SMOKE: Final = os.environ.get("MAILBELL_SMOKE") == "1"
 HERE: Final = Path(__file__).parent
-# Files of claims that count only for machines that name them.
-ONLY_NAMED: Final = frozenset({"refused"})
 
 # pip finds everything in this folder of the machine, which has no way out.
 _OFFLINE: Final = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_ROOT_USER_ACTION=ignore"
@@ -40,15 +38,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in here
         for mark in [item.get_closest_marker(MARK)]
-        if not _counts(item.path.stem.removeprefix("test_"), MACHINES[NAME].claims)
+        if not counts(item.path.stem.removeprefix("test_"), MACHINES[NAME].claims)
         or (SMOKE and not (mark and mark.kwargs["smoke"]))
     ]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
-
-
-def _counts(name: str, wanted: tuple[str, ...]) -> bool:
-    return name in wanted if wanted else name not in ONLY_NAMED
+    kept = [item for item in items if item not in left_out]
+    # First what is claimed of a machine without mailbell's services.
+    items[:] = sorted(kept, key=lambda item: "guest" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +58,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     with guest_on(machine, made.kernel, made.disk, made.keys, folder) as guest:
         how = "with KVM" if guest.emulator.accelerated else "emulated"
         _say(f"boot of Linux {guest.kernel.version}, {how}: {guest.boot:.0f} s")
-        _note(_facts(guest))
+        note(facts(guest))
         yield guest
 
 
@@ -99,22 +95,6 @@ def sender(guest: Guest) -> Sender:
     return install_sender(guest)
 
 
-def _facts(guest: Guest) -> dict[str, object]:
-    """Return what the first table of docs/machines.md says of a machine."""
-    systemd = guest.run("systemctl --version | sed -n '1s/systemd \\([^ ]*\\).*/\\1/p'").strip()
-    libc = guest.run("getconf GNU_LIBC_VERSION").split()[-1]
-    return {
-        "machine": NAME,
-        "kernel": guest.run("uname -r").strip(),
-        "systemd": systemd,
-        "python": guest.run(
-            "python3 -c 'import platform; print(platform.python_version())'"
-        ).strip(),
-        "libc": libc,
-        "boot": round(guest.boot),
-    }
-
-
 def _say(text: str) -> None:
     print(f"      {NAME}: {text}", flush=True)
 
@@ -128,25 +108,11 @@ def pytest_runtest_makereport(
     mark = item.get_closest_marker(MARK)
     decided = report.when == "call" or not report.passed
     if NAME and mark and decided:
-        _show(item, mark.args[0], report)
+        show(item, mark.args[0], report)
     return report
 
 
-def _show(item: pytest.Item, sentence: str, report: pytest.TestReport) -> None:
-    reason = ""
-    if isinstance(report.longrepr, tuple):
-        reason = report.longrepr[2].removeprefix("Skipped: ")
-    words = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
-    print(f"{words[report.outcome]:<5} {NAME}: {sentence} ({report.duration:.1f} s) {reason}")
-    _note(
-        {
-            "machine": NAME, "claim": sentence, "outcome": report.outcome, "reason": reason,
-            "seconds": round(report.duration, 1), "test": item.nodeid,
-        }
-    )  # fmt: skip
-
-
-def _note(row: dict[str, object]) -> None:
-    if RESULTS:
-        with open(RESULTS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Note that the run came to its end, whatever it has shown: the table takes only such runs."""
+    if NAME and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        note({"machine": NAME, "whole": WHOLE})
