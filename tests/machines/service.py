@@ -42,8 +42,8 @@ class Calls:
     guest: Guest
     folder: str
 
-    def wait_until_served(self, number: int, *, since: float = 0.0) -> None:
-        """Wait until so many that began after a time have ended."""
+    def wait_for(self, number: int, *, since: float = 0.0) -> None:
+        """Wait until so many that began after a time have ended, in whatever way."""
         self.guest.until(
             f"test $(awk '$1 > {since:.6f}' {self.folder}/called | wc -l) -ge {number}",
             seconds=2 * SLOW,

@@ -55,11 +55,11 @@ def under_load(guest: Guest, end: Callable[[Guest], None]) -> list[Call]:
     """
     before = running(guest)
     with calls(guest) as load:
-        load.wait_until_served(20)
+        load.wait_for(20)
         end(guest)
         running_anew(guest, before)
         now = float(guest.run("date +%s.%N"))
-        load.wait_until_served(20, since=now)
+        load.wait_for(20, since=now)
         made = load.all()
     found = status(guest)
     later = [call for call in made if call.ended > found["started"] / 1e6]
