@@ -1,5 +1,6 @@
 """A machine that runs, as a test sees it: commands by ssh(1), files, its log, its boot."""
 
+import itertools
 import re
 import subprocess
 import time
@@ -21,6 +22,7 @@ SLOW: Final = 120.0
 """Seconds for what takes one or two on real hardware."""
 
 _BOOT: Final = 400.0  # seconds until ssh answers, beside other load
+_MARKS: Final = itertools.count(1)
 _PAUSE: Final = 0.5  # seconds between two looks from outside
 
 
@@ -54,13 +56,14 @@ class Guest:
         """Run a line of sh(1) in the machine to its end; return all that it prints.
 
         Args:
-            command: the line.
+            command: the line. A command of it that fails ends it, unless `check` is false.
             user: who runs it, with a session of logind.
             stdin: what it reads.
             check: whether another exit code than 0 fails the test.
             timeout: seconds after which the test fails.
         """
-        done = self.ran(command, user=user, stdin=stdin, timeout=timeout)
+        line = f"set -e; {command}" if check else command
+        done = self.ran(line, user=user, stdin=stdin, timeout=timeout)
         if check and done.returncode:
             pytest.fail(f"{command}: code {done.returncode}: {done.stdout.strip()}")
         return done.stdout
@@ -134,10 +137,21 @@ class Guest:
         """Return a property of a unit, as systemctl(1) shows it."""
         return self.run(f"systemctl show -P {name} {unit}").strip()
 
-    def denials(self) -> list[str]:
-        """Return what AppArmor has denied since the machine's start."""
-        text = self.run("journalctl --no-pager -o cat -b -k -g 'apparmor=\"DENIED\"' || true")
-        return [line for line in text.splitlines() if "DENIED" in line]
+    def kernel_mark(self) -> str:
+        """Return where the kernel's own log ends now."""
+        mark = f"mark {next(_MARKS)} of the claims"
+        self.run(f"echo '{mark}' >/dev/kmsg")
+        return mark
+
+    def denials(self, mark: str) -> list[str]:
+        """Return what AppArmor has denied since a mark of the kernel's log.
+
+        The test fails if the kernel has left out or overwritten a record meanwhile.
+        """
+        _, found, since = self.run("dmesg").partition(mark)
+        assert found, "the kernel's log is too short"
+        assert not re.search(r"callbacks suppressed|audit_lost=[1-9]|backlog limit", since)
+        return [line for line in since.splitlines() if "DENIED" in line]
 
     def processes(self, unit: str) -> list[int]:
         """Return the main process of a unit, if it has one."""

@@ -137,14 +137,15 @@ class Heard:
 
 @contextmanager
 def subscribed(guest: Guest) -> Iterator[Heard]:
-    """Subscribe in the machine, until the end of the block."""
+    """Subscribe in the machine, beside others, until the end of the block."""
+    others = status(guest)["subscribers"]
     guest.run(
         f"rm -f {_HEARD}; systemd-run --quiet --collect --unit=hearing"
         f" -p StandardOutput=file:{_HEARD} -p StandardError=journal"
         " /usr/local/bin/mailbell watch --json"
     )
     try:
-        guest.until("mailbell status --json | tr -d ' ' | grep -F '\"subscribers\":1,'")
+        guest.until(f"mailbell status --json | tr -d ' ' | grep -F '\"subscribers\":{others + 1},'")
         yield Heard(guest)
     finally:
         guest.ran("systemctl stop hearing")
