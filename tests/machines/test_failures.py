@@ -43,7 +43,7 @@ def test_a_port_that_is_held(guest: Guest) -> None:
     assert guest.run("systemctl list-units --failed --no-legend 'mailbelld*'") == ""
 
 
-@claim("a wrong configuration: status 78 every five seconds; a call of that time is served later")
+@claim("a wrong configuration: status 78, again and again; a call of that time is served later")
 def test_a_wrong_configuration(guest: Guest) -> None:
     running(guest)
     guest.write(CONFIGURATION, "[listen]\nport = 79\n")

@@ -44,6 +44,8 @@ def test_a_flood(guest: Guest) -> None:
     for line in found:
         kind = line["MESSAGE"].split()[0]
         kinds[kind] = kinds.get(kind, 0) + 1
+    dropped = guest.run(f"journalctl --no-pager -b -o cat --after-cursor='{mark}'")
+    assert f"messages from {SERVICE}" not in dropped  # "Suppressed N messages from ..."
     assert kinds
     assert all(number <= BURST + RATE * (took + 2) for number in kinds.values()), kinds
     assert len(found) < len(made) / 2

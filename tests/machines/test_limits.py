@@ -25,7 +25,7 @@ def others(guest: Guest) -> str:
     return guest.run(f"systemctl show -P MainPID {units}; systemctl is-active {units}")
 
 
-@claim("what runs as mailbelld gets 512 MiB: the kernel ends it, systemd starts mailbelld again")
+@claim("mailbelld's control group gets 512 MiB: the kernel ends it, systemd starts mailbelld again")
 def test_memory_beyond_the_limit(guest: Guest) -> None:
     before = running(guest)
     mark, lived = log_mark(guest), others(guest)
@@ -61,7 +61,7 @@ def test_memory_of_its_own(guest: Guest) -> None:
     assert others(guest) == lived
 
 
-@claim("what runs as mailbelld cannot make a third task, and mailbelld serves meanwhile")
+@claim("mailbelld's control group gets no third task, and mailbelld serves meanwhile")
 def test_a_third_task(guest: Guest) -> None:
     before = running(guest)
     assert guest.run(f"cat {GROUP}/pids.max").strip() == "2"
