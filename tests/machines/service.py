@@ -153,9 +153,8 @@ def subscribed(guest: Guest) -> Iterator[Heard]:
 
 def log_mark(guest: Guest) -> str:
     """Return where the log of the machine ends now."""
-    return (
-        guest.run("journalctl --sync; journalctl -n 0 --show-cursor").split("cursor: ")[1].strip()
-    )
+    text = guest.run("journalctl --sync; journalctl --no-pager -n 1 --show-cursor")
+    return text.rsplit("-- cursor: ", 1)[1].strip()
 
 
 def logged_after(guest: Guest, mark: str, unit: str = SERVICE) -> str:
