@@ -1,5 +1,6 @@
 """What `mailbell check` says of AppArmor. tests/machines has kernels that enforce a profile."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,10 +47,36 @@ def test_a_service_under_its_profile(machine: Machine) -> None:
     assert one(units, machine(mailbelld="enforce")) == (Mark.OK, said, 0)
 
 
-@pytest.mark.parametrize("pid", [0, 8])
-def test_a_service_that_does_not_run_or_whose_process_is_hidden(machine: Machine, pid: int) -> None:
-    units = Units("inactive", pid=pid, profile="mailbelld")
-    assert one(units, machine(mailbelld="enforce"))[0] is Mark.OK
+def test_a_service_that_does_not_run(machine: Machine) -> None:
+    units = Units("inactive", profile="mailbelld")
+    said = "AppArmor will enforce the profile mailbelld on mailbelld.service"
+    assert one(units, machine(mailbelld="enforce")) == (Mark.OK, said, 0)
+
+
+UNSEEN = "this user cannot see whether AppArmor enforces the profile mailbelld on mailbelld.service"
+
+
+def test_a_process_that_is_hidden(machine: Machine) -> None:
+    """As by the option hidepid of /proc, proc(5)."""
+    units = Units("active", pid=8, profile="mailbelld")
+    assert one(units, machine(mailbelld="enforce")) == (Mark.WARN, UNSEEN, 0)
+
+
+def test_a_mode_that_is_hidden(machine: Machine) -> None:
+    units = Units("inactive", profile="mailbelld")
+    assert one(units, machine(mailbelld="")) == (Mark.WARN, UNSEEN, 0)
+
+
+def test_a_process_that_does_not_run_in_the_mode_of_its_profile(machine: Machine) -> None:
+    root = machine(under="mailbelld (complain)\n", mailbelld="enforce")
+    said = "AppArmor does not enforce the profile mailbelld: it is in complain mode"
+    assert one(Units("active", pid=7, profile="mailbelld"), root) == (Mark.WARN, said, 0)
+
+
+def test_a_profile_of_which_this_one_is_a_part(machine: Machine) -> None:
+    root = machine(under="mailbelld//other (enforce)\n", mailbelld="enforce")
+    said = "mailbelld.service was started without the AppArmor profile mailbelld"
+    assert one(Units("active", pid=7, profile="mailbelld"), root) == (Mark.WARN, said, 0)
 
 
 def test_a_profile_that_is_not_loaded_where_the_service_needs_it(machine: Machine) -> None:
@@ -78,7 +105,8 @@ def test_a_profile_that_only_complains(machine: Machine) -> None:
 
 def test_a_profile_that_is_loaded_and_not_asked_for(machine: Machine) -> None:
     """So it is after an update of a unit that had named its profile itself."""
-    said = "AppArmor has the profile mailbelld, but mailbelld.service does not ask for it"
+    said = "AppArmor has the profile mailbelld, but mailbelld.service does not ask for it: "
+    said += "it starts unconfined"
     assert one(Units("active", pid=7), machine(mailbelld="enforce")) == (Mark.WARN, said, 0)
 
 
@@ -98,4 +126,28 @@ def test_nothing_is_said_where_the_profiles_cannot_be_seen(tmp_path: Path) -> No
     path = tmp_path / "sys/module/apparmor/parameters/enabled"
     path.parent.mkdir(parents=True)
     path.write_text("Y\n")
-    assert list(confinement(Units("active", profile="mailbelld"), SERVICE, tmp_path)) == []
+    assert list(confinement(Units("active"), SERVICE, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("pid", "under", "mark", "said"),
+    [
+        (7, "mailbelld (enforce)\n", Mark.OK,
+         "AppArmor enforces the profile mailbelld on mailbelld.service"),
+        (7, "mailbelld (complain)\n", Mark.WARN,
+         "AppArmor does not enforce the profile mailbelld: it is in complain mode"),
+        (7, "unconfined\n", Mark.WARN,
+         "mailbelld.service was started without the AppArmor profile mailbelld"),
+        (7, "", Mark.WARN, UNSEEN),
+        (8, "", Mark.WARN, UNSEEN),
+        (0, "", Mark.WARN, UNSEEN),
+    ],
+)  # fmt: skip
+def test_a_profile_is_asked_for_where_the_profiles_cannot_be_seen(
+    machine: Machine, pid: int, under: str, mark: Mark, said: str
+) -> None:
+    """The process tells under which one it runs."""
+    root = machine(under=under)
+    shutil.rmtree(root / "sys/kernel")
+    units = Units("active", pid=pid, profile="-mailbelld")
+    assert one(units, root) == (mark, said, 0)

@@ -38,6 +38,34 @@ def test_a_socket_unit_that_the_service_needs(
     assert remedy in found.remedy
 
 
+@pytest.mark.parametrize("why", ["bad-setting", "error"])
+def test_a_socket_unit_that_cannot_be_read(why: str) -> None:
+    found = second(Units("active", broken={"x.socket": why}))
+    assert (found.mark, found.exit_code) == (Mark.FAIL, 71)
+    assert found.what == f"{SERVICE} needs x.socket, which is {why}"
+    assert "systemctl status x.socket" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("load", "mark", "code", "what", "remedy"),
+    [
+        ("masked", Mark.FAIL, 71, f"{SERVICE} is masked", f"systemctl unmask {SERVICE}"),
+        ("bad-setting", Mark.FAIL, 71, f"systemd cannot start {SERVICE}, which is bad-setting",
+         f"systemctl status {SERVICE}"),
+        ("error", Mark.FAIL, 71, f"systemd cannot start {SERVICE}, which is error",
+         f"systemctl status {SERVICE}"),
+        ("", Mark.WARN, 0, f"systemd does not tell the state of {SERVICE}",
+         f"systemctl status {SERVICE}"),
+    ],
+)  # fmt: skip
+def test_a_service_that_systemd_cannot_start(
+    load: str, mark: Mark, code: int, what: str, remedy: str
+) -> None:
+    (found,) = _service.service_findings(Units("active", load=load), SERVICE)
+    assert (found.mark, found.exit_code, found.what) == (mark, code, what)
+    assert remedy in found.remedy
+
+
 def test_a_user_whom_the_machine_does_not_have() -> None:
     found = second(Units("failed", user="no-such-user"))
     assert (found.mark, found.exit_code) == (Mark.FAIL, 71)

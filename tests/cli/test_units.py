@@ -142,9 +142,31 @@ def test_a_name_that_is_no_socket_unit_is_not_asked_for(asking: Any) -> None:
     assert asked[1][-3:] == ["--", "mailbelld.socket", "mailbelld-local.socket"]
 
 
-@pytest.mark.parametrize("answer", ["", "LoadState=not-found\n", "nonsense"])
-def test_there_is_no_such_service(asking: Any, answer: str) -> None:
-    assert asking(answer)[0] is None
+def test_there_is_no_such_service(asking: Any) -> None:
+    assert asking("LoadState=not-found\n")[0] is None
+
+
+@pytest.mark.parametrize("load", ["masked", "bad-setting", "error", "a-new-word"])
+def test_a_service_that_cannot_be_started_is_no_missing_one(asking: Any, load: str) -> None:
+    units, asked = asking(SERVICE.replace("=loaded", f"={load}"))
+    assert units == Units("active", load=load)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("load", ["masked", "bad-setting", "error"])
+@pytest.mark.parametrize("state", ["inactive", "active"])
+def test_a_socket_unit_that_cannot_be_started(asking: Any, load: str, state: str) -> None:
+    """While it is active it listens; the service does not start again all the same."""
+    sockets = SOCKETS.replace("socket\n", f"socket\nLoadState={load}\n")
+    units, _ = asking(SERVICE + NEEDED, sockets.replace("=active", f"={state}"))
+    assert units.broken == {"mailbelld.socket": load, "mailbelld-local.socket": load}
+    assert units.waiting is (state == "active")
+
+
+@pytest.mark.parametrize("answers", [("",), ("nonsense",), (SERVICE, "")])
+def test_a_manager_that_breaks_off(asking: Any, answers: tuple[str, ...]) -> None:
+    units, _ = asking(*answers)
+    assert units.load == ""
 
 
 def test_where_another_program_manages_services_nothing_is_asked(tmp_path: Path) -> None:
@@ -166,7 +188,7 @@ def test_a_manager_that_does_not_answer(
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere" if script is None else f"{tmp_path}:/bin")
     monkeypatch.setattr(_units, "_PATIENCE", 0.2 if script == "exec sleep 60" else 30.0)
-    assert ask(booted=str(tmp_path)) is None
+    assert ask(booted=str(tmp_path)) == Units("", load="")
 
 
 def test_what_it_says_is_read_in_no_language(

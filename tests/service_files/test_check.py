@@ -89,6 +89,36 @@ def test_a_missing_unit_has_one_line(stopped: Manager) -> None:
         stopped.systemctl("daemon-reload")
 
 
+@pytest.mark.parametrize("unit", [SERVICE, SOCKETS[1]])
+def test_a_masked_unit_is_no_missing_one(stopped: Manager, unit: str) -> None:
+    file = stopped.path(f"/etc/systemd/system/{unit}")
+    text = file.read_text()
+    file.unlink()
+    file.symlink_to("/dev/null")  # so does `systemctl mask`
+    stopped.systemctl("daemon-reload")
+    try:
+        code, findings = check(stopped)
+        failed = [finding for finding in findings if finding.startswith("FAIL")]
+        who = SERVICE if unit == SERVICE else f"{SERVICE} needs {unit}, which"
+        assert (code, failed) == (71, [f"FAIL {who} is masked"]), findings
+    finally:
+        file.unlink()
+        file.write_text(text)
+        stopped.systemctl("daemon-reload")
+
+
+def test_a_setting_with_which_systemd_does_not_start_it_is_said(stopped: Manager) -> None:
+    """Whoever adds ExecStart= by `systemctl edit` must empty it first."""
+    stopped.change("[Service]\nExecStart=/bin/true\n")
+    try:
+        code, findings = check(stopped)
+        failed = [finding for finding in findings if finding.startswith("FAIL")]
+        said = f"systemd cannot start {SERVICE}, which is bad-setting"
+        assert (code, failed) == (71, [f"FAIL {said}"]), findings
+    finally:
+        stopped.change("")
+
+
 def test_a_user_that_is_missing_has_one_line(stopped: Manager) -> None:
     stopped.change("[Service]\nUser=no-such-user\n")
     try:

@@ -28,12 +28,27 @@ def service_findings(units: Units, name: str) -> Iterator[Finding]:
     Yields:
         Every finding.
     """
+    if units.load != "loaded":
+        yield _unread(units.load, name)
+        return
     yield _state(units, name)
     for unit, why in units.broken.items():
         yield _broken(unit, why, name)
     if units.user:
         yield _user(units.user, name)
     yield from confinement(units, name)
+
+
+def _unread(load: str, name: str) -> Finding:
+    """Judge a service whose unit systemd has not read, so that nothing else of it is known."""
+    if load == "masked":
+        what, remedy = f"{name} is masked", f"systemctl unmask {name}"
+        return Finding(Mark.FAIL, what, remedy, _NOT_STARTED)
+    remedy = f"see why: systemctl status {name}"
+    if not load:
+        return Finding(Mark.WARN, f"systemd does not tell the state of {name}", remedy)
+    what = f"systemd cannot start {name}, which is {load}"
+    return Finding(Mark.FAIL, what, f"{remedy}; then systemctl edit {name}", _NOT_STARTED)
 
 
 def _state(units: Units, name: str) -> Finding:
@@ -58,8 +73,10 @@ def _broken(unit: str, why: str, service: str) -> Finding:
             Mark.WARN, what, f"systemctl start {unit}; if it fails: journalctl -u {unit}"
         )
     what = f"{service} needs {unit}, which is {why}"
-    remedy = "install it as docs/service.md says, then systemctl daemon-reload"
-    if why == "masked":
+    remedy = f"see why: systemctl status {unit}; then systemctl edit {unit}"
+    if why == "not-found":
+        remedy = "install it as docs/service.md says, then systemctl daemon-reload"
+    elif why == "masked":
         remedy = f"systemctl unmask {unit}"
     return Finding(Mark.FAIL, what, remedy, _NOT_STARTED)
 

@@ -19,6 +19,8 @@ SERVICE: Final = "mailbelld.service"
 
 # sd_booted(3): systemd is the service manager of this machine.
 _BOOTED: Final = "/run/systemd/system"
+_LOADED: Final = "loaded"
+_MISSING: Final = "not-found"
 _PATIENCE: Final = 5.0  # seconds
 _ENOUGH: Final = 1 << 16  # characters of an answer; a few units have some hundred
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.@\\-]{1,255}\.socket")
@@ -40,9 +42,11 @@ class Units:
         ports: the ports of the active socket units, each with the name of the unit.
         paths: the paths of the active socket units, each with the name of the unit.
         broken: the socket units that the service needs and that cannot listen, each with the
-            reason: not-found, masked, or failed with its result.
+            reason: not-found, masked, bad-setting, error, or failed with its result.
         user: the user of the service; "": root, who may become another one.
         profile: the AppArmor profile of the service, with "-" in front if it may be missing.
+        load: whether systemd could read the unit, in its words: loaded, masked, bad-setting,
+            error; "": it did not answer. If not loaded, little else is known.
     """
 
     state: str
@@ -54,6 +58,7 @@ class Units:
     broken: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     profile: str = ""
+    load: str = _LOADED
 
     @property
     def waiting(self) -> bool:
@@ -94,14 +99,19 @@ def ask(
     names = "LoadState,ActiveState,UnitFileState,MainPID,Result,TriggeredBy,Requires,User"
     properties = f"--property={names},AppArmorProfile"
     found = next(_blocks(systemctl(["show", properties, "--", service])), {})
-    if _one(found, "LoadState") != "loaded":
+    load, state = _one(found, "LoadState"), _one(found, "ActiveState")
+    if load == _MISSING:
         return None
+    if load != _LOADED:
+        return Units(state, load=load)
     needed = _one(found, "Requires").split()
     triggers = dict.fromkeys([*_one(found, "TriggeredBy").split(), *needed])
     sockets = _sockets([unit for unit in triggers if _UNIT.fullmatch(unit)], systemctl)
+    if sockets is None:
+        return Units(state, load="")
     pid, user = _one(found, "MainPID"), _one(found, "User")
     return Units(
-        state=_one(found, "ActiveState"),
+        state=state,
         enabled=_one(found, "UnitFileState") == "enabled",
         pid=int(pid) if pid.isdecimal() else 0,
         result=_one(found, "Result"),
@@ -122,18 +132,23 @@ class _Sockets:
     broken: dict[str, str] = field(default_factory=dict)
 
 
-def _sockets(units: Sequence[str], systemctl: Callable[[Sequence[str]], str]) -> _Sockets:
+def _sockets(units: Sequence[str], systemctl: Callable[[Sequence[str]], str]) -> _Sockets | None:
+    """Ask for socket units; return None if systemd does not answer."""
     sockets = _Sockets()
     if not units:
         return sockets
     names = "Id,LoadState,ActiveState,Result,Listen"
-    for found in _blocks(systemctl(["show", f"--property={names}", "--", *units])):
+    answer = systemctl(["show", f"--property={names}", "--", *units])
+    if not answer:
+        return None
+    for found in _blocks(answer):
         unit = _one(found, "Id")
         state, loaded = _one(found, "ActiveState"), _one(found, "LoadState")
         if state == "active":
             for listens in found.get("Listen", ()):
                 _note(listens, unit, sockets.ports, sockets.paths)
-        elif loaded in {"not-found", "masked"}:
+        # A unit that listens still, and that systemd cannot read any more, stops its service too.
+        if loaded not in {_LOADED, ""}:
             sockets.broken[unit] = loaded
         elif state == "failed":
             sockets.broken[unit] = f"failed, result {_one(found, 'Result')}"
