@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -241,6 +243,95 @@ def test_in_another_root_the_project_and_the_files_of_pip_are_there(
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout.splitlines() == [*sorted(shown), "/srv/mailbell", "Makefile"]
+
+
+@pytest.mark.once
+def test_what_pip_names_does_not_replace_the_system_of_another_root(
+    another_root: list[str], tmp_path: Path
+) -> None:
+    """A comment names nothing, and of the system no folder is shared but certificates."""
+    named = {name: tmp_path / name for name in ("wheels", "commented")}
+    for path in named.values():
+        path.mkdir()
+    pip = tmp_path / "home" / ".config" / "pip"
+    pip.mkdir(parents=True)
+    (pip / "pip.conf").write_text(
+        f"# see {named['commented']}\n ; {named['commented']}\n[global]\n"
+        f"find-links = {named['wheels']} /usr/share/ //usr/lib /usr/../etc /home /tmp\n"
+        "cert = /usr/lib\npython = /usr/bin/env\n"
+    )
+    looks = (
+        'grep -oE "^[^ ]+ [^ ]+" /proc/mounts | cut -d" " -f2; ! touch "$0/x" "$1/x" 2>/dev/null'
+    )
+    done = subprocess.run(
+        [*another_root, "sh", "-ec", looks, named["wheels"], pip],
+        env={**os.environ, "HOME": str(tmp_path / "home"), "PIP_CERT": "/usr", "PIP_X": "/etc"},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    mounts = done.stdout.splitlines()
+    assert {str(named["wheels"]), str(pip), "/usr", "/etc"} <= set(mounts)
+    assert (mounts.count("/usr"), mounts.count("/etc"), mounts.count("/tmp")) == (1, 1, 1)
+    assert {str(named["commented"]), "/usr/share", "/usr/lib", "/home", "/usr/bin/env"}.isdisjoint(
+        mounts
+    )
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
+)
+def test_a_signal_ends_all_that_runs_in_another_root(
+    another_root: list[str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    fifo = tmp_path / "root" / "left"
+    (tmp_path / "root" / "srv").mkdir()
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    script = "setsid sh -c 'exec 3>/left; echo >&3; exec sleep 600' & sleep 600"
+    with subprocess.Popen([*another_root, "bash", "-c", script]) as process:
+        keeper = os.open(fifo, os.O_WRONLY)  # without a writer the first read would not wait
+        assert os.read(reader, 1) == b"\n"
+        os.close(keeper)
+        process.send_signal(number)
+        try:
+            assert process.wait(20) == code
+        finally:
+            process.kill()
+    assert select.select([reader], [], [], 20)[0], "the process in the background lives"
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+@pytest.mark.once
+def test_a_command_in_another_root_is_ended_by_ctrl_c_and_reads_what_it_is_given(
+    another_root: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "root" / "srv").mkdir()
+    script = "cat; for one in INT QUIT TERM; do sh -c 'kill -$0 $$' $one; echo $?; done"
+    done = subprocess.run(
+        [*another_root, "bash", "-c", script],
+        input="given\n", capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["given", "130", "131", "143"]
+
+
+@pytest.mark.once
+def test_the_first_process_of_a_container_gets_mounts_of_its_own_too(
+    another_root: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "root" / "srv").mkdir()
+    *before, _ = another_root[: another_root.index("-ec") + 2]
+    script, rest = another_root[len(before)], another_root[len(before) + 1 :]
+    looks = "readlink /proc/self/ns/mnt"
+    container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    done = subprocess.run(
+        [*container, *before, f"{looks}; {script}", *rest, *looks.split()],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    outside, inside = done.stdout.splitlines()
+    assert outside != inside
 
 
 @pytest.mark.once
