@@ -1,9 +1,10 @@
 """Keeps other processes of the same user out of this one.
 
 A process that is not dumpable cannot be traced, and its memory and descriptors cannot be
-read, by a process that has no privilege over it. This is the first step of a program that
-locks itself: until it is taken, every process of the same user can attach. So this module
-imports as little as possible.
+read, by a process that has no privilege over it. Until then every process of the same user can
+attach. So a program that locks itself takes this step before it reads its options,
+and this module imports as little as possible. Only what ctypes needs comes before it: modules,
+of which some are replaced by smaller ones (mailbell/_sys/unneeded.py).
 
 Source: PR_SET_DUMPABLE(2const), ptrace(2).
 """
