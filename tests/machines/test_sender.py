@@ -9,6 +9,7 @@ from pathlib import Path
 from machines.claim import claim
 from machines.documents import ROOT
 from machines.mail_server import CONFIGURATION, FILE, HOOKS, PORT, UNIT, Sender
+from machines.service import log_mark, logged_after
 
 # Shorter than in the unit, so that the claim takes less.
 SHORT = "[Service]\nWatchdogSec=15\nRestartSec=1\n"
@@ -78,6 +79,7 @@ def test_it_is_killed_under_load(sender: Sender) -> None:
     before = sender.pid()
     assert not sender.guest.run(f"python3 /root/hooks.py {HOOKS} {PORT}", timeout=300)
     assert sender.pid() != before
+    # `systemctl restart` sets it to 0, and the kill comes after that.
     assert sender.guest.property(UNIT, "NRestarts") == "1"
     assert "not sent" not in sender.guest.run("journalctl --no-pager -b -t mailbell-hook")
 
@@ -87,12 +89,12 @@ def test_the_watchdog(sender: Sender) -> None:
     folder = f"/run/systemd/system/{UNIT}.d"
     sender.guest.write(f"{folder}/short.conf", SHORT)
     sender.guest.run(f"systemctl daemon-reload && systemctl restart {UNIT}")
-    before = sender.rings()
+    before, mark = sender.rings(), log_mark(sender.guest)
     try:
         sender.guest.run(f"kill -STOP {sender.pid()}")
         sender.hook()
         sender.rang(before)
-        assert "Watchdog timeout" in sender.log()
+        assert "Watchdog timeout" in logged_after(sender.guest, mark, UNIT)
     finally:
         sender.guest.run(f"rm -r {folder} && systemctl daemon-reload")
 
@@ -101,13 +103,15 @@ def test_the_watchdog(sender: Sender) -> None:
     "with a wrong configuration mailbell-sender waits for a right one, and serves the hooks then"
 )
 def test_a_wrong_configuration(sender: Sender) -> None:
-    before = sender.rings()
+    before, mark = sender.rings(), log_mark(sender.guest)
     sender.guest.write(FILE, CONFIGURATION + "\n[send]\nprot = 79\n")
     sender.guest.ran(f"systemctl restart {UNIT}")
+    restarts = sender.guest.property(UNIT, "NRestarts")
     try:
-        sender.guest.until(f"test $(systemctl show -P NRestarts {UNIT}) -gt 0")
-        assert "status=78/CONFIG" in sender.log()
-        assert "mailbell-sender: /etc/mailbell/sender.toml: send.prot" in sender.log()
+        sender.guest.until(f"test $(systemctl show -P NRestarts {UNIT}) -gt {restarts}")
+        log = logged_after(sender.guest, mark, UNIT)
+        assert "status=78/CONFIG" in log
+        assert "mailbell-sender: /etc/mailbell/sender.toml: send.prot" in log
         sender.hook()
     finally:
         sender.guest.write(FILE, CONFIGURATION)
@@ -116,10 +120,11 @@ def test_a_wrong_configuration(sender: Sender) -> None:
 
 @claim("mailbell-sender gets no more memory than its unit says, and is started again after that")
 def test_the_memory(sender: Sender) -> None:
-    before = sender.rings()
+    before, mark = sender.rings(), log_mark(sender.guest)
+    restarts = sender.guest.property(UNIT, "NRestarts")
     assert "code 137" in sender.guest.run("python3 - || echo code $?", stdin=GREEDY)
-    sender.guest.until(f"test $(systemctl show -P NRestarts {UNIT}) -gt 0")
-    assert "oom-kill" in sender.log()
+    sender.guest.until(f"test $(systemctl show -P NRestarts {UNIT}) -gt {restarts}")
+    assert "oom-kill" in logged_after(sender.guest, mark, UNIT)
     sender.hook()
     sender.rang(before)
 
