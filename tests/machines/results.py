@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 from typing import Final
 
 import pytest
 from machines.guest import Guest
 
-__all__ = ["facts", "note", "show"]
+__all__ = ["facts", "note", "outcomes", "show"]
 
 NAME: Final = os.environ.get("MAILBELL_MACHINE", "")
 RESULTS: Final = os.environ.get("MAILBELL_MACHINES_RESULTS")
@@ -52,3 +53,16 @@ def note(row: dict[str, object]) -> None:
     if RESULTS:
         with open(RESULTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def outcomes(said: str) -> tuple[int, int]:
+    """Return how many tests passed and how many were skipped, of what pytest prints at its end.
+
+    Raises:
+        AssertionError: it does not say so, or one did not pass.
+    """
+    last = said.rstrip().rpartition("\n")[2]
+    assert re.search(r" in [\d.]+s", last), said
+    found = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", last)}
+    assert not {"failed", "error", "errors"} & found.keys(), said
+    return found.get("passed", 0), found.get("skipped", 0)

@@ -4,6 +4,7 @@ import pytest
 from machines.description import MACHINES
 from machines.documents import commands
 from machines.kernel import newest
+from machines.results import outcomes
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,22 @@ def test_the_commands_are_those_that_a_person_types() -> None:
 
 def test_each_machine_is_described() -> None:
     assert all(machine.title and machine.suite for machine in MACHINES.values())
+
+
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [
+        ("12 passed in 3.40s", (12, 0)),
+        ("7 passed, 6 skipped in 21.58s", (7, 6)),
+        ("6 skipped, 1 warning in 0.50s", (0, 6)),
+        ("===== 2 passed, 1 deselected in 75.10s (0:01:15) =====", (2, 0)),
+    ],
+)
+def test_what_pytest_in_a_machine_has_shown_is_counted(last: str, found: tuple[int, int]) -> None:
+    assert outcomes(f"...\nSKIPPED [1] some.py:3: a reason\n{last}\n") == found
+
+
+@pytest.mark.parametrize("last", ["", "Killed", "1 failed, 3 passed in 4.00s", "1 error in 2.00s"])
+def test_what_does_not_end_well_has_shown_nothing(last: str) -> None:
+    with pytest.raises(AssertionError):
+        outcomes(f"....\n{last}")
