@@ -1,5 +1,7 @@
 """mailbelld cannot start, says why, and serves when the reason is gone."""
 
+import re
+
 from machines.claim import claim
 from machines.guest import Guest
 from machines.service import (
@@ -35,7 +37,9 @@ def test_a_port_that_is_held(guest: Guest) -> None:
         started = guest.ran(f"systemctl start {SERVICE}")
         assert started.returncode == 1
         assert "dependency job for mailbelld.service failed" in started.stdout
-        assert "Address already in use" in logged_after(guest, mark, "mailbelld.socket")
+        # systemd 252 binds in a process of its own, and learns only that this has failed.
+        words = r"\(0\.0\.0\.0:79\): (Address already in use|Input/output error)"
+        assert re.search(words, logged_after(guest, mark, "mailbelld.socket"))
     finally:
         guest.ran("systemctl stop holder")
         guest.run(f"systemctl start {SERVICE}")
