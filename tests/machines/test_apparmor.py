@@ -209,6 +209,7 @@ def test_an_intruder_is_refused(enforced: Guest, name: str) -> None:
 @pytest.mark.parametrize(("name", "check"), [("mailbelld", "check"),
                                              ("mailbell-sender", "sender check")])  # fmt: skip
 def test_it_does_not_start_unconfined(enforced: Guest, name: str, check: str) -> None:
+    enforced.run(f"systemctl start {name}.service")
     said = enforced.run(f"mailbell {check}")
     assert f"ok   AppArmor enforces the profile {name} on {name}.service\n" in said
     enforced.run(f"apparmor_parser --remove /etc/apparmor.d/{name}")
