@@ -22,6 +22,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 TESTS: Final = ROOT / "tests" / "machines"
 RESULTS: Final = ROOT / ".cache" / "machines.jsonl"
+LIMIT: Final = 6 * 3600  # seconds for one machine, also if it is emulated beside other load
 # What Debian's packages install, and the package.
 PROGRAMS: Final = {
     "mmdebstrap": "mmdebstrap", "ssh": "openssh-client",
@@ -82,9 +83,18 @@ def _tried(name: str, *, smoke: bool) -> bool:
         # A claim that is left out for a reason that is not listed was not shown.
         "MAILBELL_STRICT": "1",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(TESTS)]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=environment)  # noqa: S603 (our own tests)
-    code = done.returncode  # also that of pytest when no claim was left
+    command = [
+        "setpriv", "--pdeathsig", "KILL", "--",  # it ends with this process
+        sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(TESTS),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(  # noqa: S603 (our own tests)
+            command, check=False, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, timeout=LIMIT
+        )
+        code = done.returncode  # also that of pytest when no claim was left
+    except subprocess.TimeoutExpired as late:
+        print(late, file=sys.stderr)
+        code = os.EX_TEMPFAIL
     print(f"== {name}: {'shown' if code == 0 else 'FAILED'}, {time.monotonic() - begun:.0f} s")
     return code == 0
 

@@ -5,10 +5,11 @@ weeks behind does not.
 """
 
 import os
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from machines.processes import run
 
 __all__ = ["KEYRING", "Books", "source"]
 
@@ -29,9 +30,12 @@ Dir::Etc::sourceparts "/dev/null";
 @cache
 def _mirror() -> str:
     """Return the mirror that this host installs from."""
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return next(uri for uri in found if uri.rstrip("/").endswith("/debian"))
+    command = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
+    found = run(*command).decode().split()
+    for uri in found:
+        if uri.rstrip("/").endswith("/debian"):
+            return uri
+    raise LookupError(f"apt-get names no mirror whose path ends with /debian, but {found}")
 
 
 def source(suite: str) -> str:
@@ -63,16 +67,10 @@ class Books:
         return self._apt("apt-cache", "pkgnames", beginning).split()
 
     def download(self, package: str, folder: Path) -> Path:
-        """Download a package, without what it depends on; return its file."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Download a package into a folder, without what it depends on; return its file."""
         self._apt("apt-get", "download", "-qq", package, cwd=folder)
         (found,) = folder.glob(f"{package}_*.deb")
         return found
 
     def _apt(self, *command: str, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=cwd, env=self._environment
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
-        return done.stdout
+        return run(*command, cwd=cwd, env=self._environment).decode()

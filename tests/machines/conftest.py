@@ -67,7 +67,7 @@ def program(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     """The machine with mailbell as README.md installs it, word by word."""
     folder = tmp_path_factory.mktemp("installed")
     python = bare.run("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
-    found = wheels(folder, bare.machine.architecture, python)
+    found = wheels(bare.machine.architecture, python)
     bare.put(found, "/root")
     bare.run(f"mv /root/{found.name} /root/wheels")
     bare.put(source_tree(folder), "/root")

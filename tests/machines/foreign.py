@@ -10,8 +10,8 @@ As a program: `foreign.py EMULATOR COMMAND...` runs a command so. Only root can.
 import ctypes
 import os
 import platform
+import select
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -38,15 +38,13 @@ _MAGIC: Final = b"\x7fELF\2\1\1" + bytes(9) + b"\2\0" + (183).to_bytes(2, "littl
 _MASK: Final = b"\xff" * 7 + b"\0" + b"\xff" * 8 + b"\xfe" + b"\xff" * 3
 
 
-def through(architecture: str, package: Path, folder: Path) -> list[str]:
+def through(architecture: str, folder: Path) -> list[str]:
     """Return what to put before a command so that it can run programs of an architecture.
 
     Args:
         architecture: as Debian names it.
-        package: the file of Debian's package qemu-user.
-        folder: where to unpack it.
+        folder: where Debian's package qemu-user is unpacked.
     """
-    subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
     emulator = folder / "usr/bin" / _EMULATORS[architecture]
     return [sys.executable, "-B", __file__, str(emulator)]
 
@@ -54,9 +52,8 @@ def through(architecture: str, package: Path, folder: Path) -> list[str]:
 def _main() -> int:
     emulator, *command = sys.argv[1:]
     apart, mapped = os.pipe(), os.pipe()
-    pid = os.fork()
+    pid = _fork()
     if not pid:
-        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
         _call("unshare", CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
         os.write(apart[1], b".")
         os.read(mapped[0], 1)
@@ -70,19 +67,33 @@ def _main() -> int:
 
 def _enter(emulator: str, command: list[str]) -> int:
     """Run a command as the first process of the namespaces; return its exit code."""
-    pid = os.fork()
+    pid = _fork()
     if not pid:
-        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             _call("mount", b"none", BINFMT, b"binfmt_misc", 0, None)
         except OSError as error:
             sys.exit(f"a namespace has its own binfmt_misc since Linux 6.7: {error}")
-        # F: the kernel opens the emulator now, outside the userland.
+        # F: the kernel opens the emulator now, outside the userland. A colon in its own path would
+        # end the field.
+        opened = os.open(emulator, os.O_RDONLY | os.O_CLOEXEC)
         fields = (b"", b"emulator", b"M", b"", _escaped(_MAGIC), _escaped(_MASK))
-        line = b":".join((*fields, emulator.encode(), b"F"))
+        line = b":".join((*fields, b"/proc/self/fd/%d" % opened, b"F"))
         Path(os.fsdecode(BINFMT), "register").write_bytes(line)
         os.execvp(command[0], command)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _fork() -> int:
+    """Fork; the child ends with its parent, also if that has ended meanwhile."""
+    watched, held = os.pipe()  # the parent has the end that is held for as long as it lives
+    pid = os.fork()
+    if not pid:
+        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(held)
+        if select.select([watched], [], [], 0)[0]:  # the end of file
+            os._exit(1)
+    os.close(watched)
+    return pid
 
 
 def _map_every_user(pid: int) -> None:

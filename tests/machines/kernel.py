@@ -4,19 +4,21 @@ The kernel is not installed in the machine. So one disk boots with many kernels,
 of the machine has to be emulated to make the initial file system.
 """
 
+import hashlib
 import lzma
 import re
 import shutil
 import stat
-import subprocess
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from machines.books import Books
+from machines.cache import kept
 from machines.description import Machine
+from machines.processes import run
 
 __all__ = ["Kernel", "make_kernel", "newest"]
 
@@ -66,31 +68,36 @@ class Kernel:
     initrd: Path
 
 
-def make_kernel(machine: Machine, books: Books, busybox: Path, folder: Path) -> Kernel:
+def make_kernel(
+    machine: Machine, books: Callable[[], Books], busybox: Path, folder: Path
+) -> Kernel:
     """Download a machine's kernel and unpack it, if that is not done yet.
 
     Args:
         machine: the machine.
-        books: the packages of the suite that has the kernel.
+        books: returns the packages of the suite that has the kernel.
         busybox: the statically linked busybox of the machine's architecture.
         folder: where to keep kernels.
     """
+    made_of = (
+        machine.kernel, machine.kernel_from, machine.architecture, _INIT, _NEEDED, _FURTHER,
+        hashlib.sha256(busybox.read_bytes()).hexdigest(),
+    )  # fmt: skip
+    place = kept(folder, machine.name, made_of, lambda new: _fill(new, machine, books(), busybox))
+    return Kernel((place / "version").read_text(), place / "kernel", place / "initrd")
+
+
+def _fill(place: Path, machine: Machine, books: Books, busybox: Path) -> None:
     package = newest(books.names(f"linux-image-{machine.kernel}"), machine.architecture)
     version = package.removeprefix("linux-image-")
-    place = folder / f"{version}"
-    kernel = Kernel(version, place / "kernel", place / "initrd")
-    if kernel.initrd.exists():
-        return kernel
-    shutil.rmtree(place, ignore_errors=True)
     unpacked = place / "package"
     # From Linux 7 on Debian has the kernel and its modules in packages of their own.
     for kind in ("image", "binary", "modules", "base"):
         for part in books.names(f"linux-{kind}-{version}"):
             if part == f"linux-{kind}-{version}":
-                file = books.download(part, place)
-                subprocess.run(["dpkg-deb", "-x", file, unpacked], check=True)
+                run("dpkg-deb", "-x", books.download(part, place), unpacked)
     image = next(path for path in unpacked.rglob("vmlinuz*") if path.is_file())
-    kernel.image.write_bytes(_bootable(image.read_bytes()))
+    (place / "kernel").write_bytes(_bootable(image.read_bytes()))
     found = _modules(unpacked, (*_NEEDED, *_FURTHER))
     built_in = next(unpacked.glob(f"**/modules/{version}/modules.builtin")).read_text()
     for name in _NEEDED:
@@ -98,11 +105,11 @@ def make_kernel(machine: Machine, books: Books, busybox: Path, folder: Path) -> 
             raise LookupError(f"{package} has no module {name}")
     entries = [("init", _INIT.encode()), ("bin/busybox", busybox.read_bytes())]
     entries += [(f"modules/{i:03}", data) for i, data in enumerate(found.values())]
-    whole = place / "initrd.part"
-    whole.write_bytes(_archive(entries))
+    (place / "initrd").write_bytes(_archive(entries))
+    (place / "version").write_text(version)
     shutil.rmtree(unpacked)
-    whole.rename(kernel.initrd)
-    return kernel
+    for file in place.glob("*.deb"):
+        file.unlink()
 
 
 def newest(names: Iterable[str], architecture: str) -> str:
@@ -152,9 +159,7 @@ def _bootable(image: bytes) -> bytes:
     for magic, command in ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz")):
         start = -1
         while (start := image.find(magic, start + 1)) >= 0:
-            unpacked = subprocess.run(
-                [command, "-dc"], input=image[start:], check=False, capture_output=True
-            ).stdout
+            unpacked = run(command, "-dc", data=image[start:], check=False)
             if unpacked[:4] == b"\x7fELF":
                 return unpacked
     return image

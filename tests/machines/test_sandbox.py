@@ -58,7 +58,7 @@ def suite(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     """The machine with the source tree, and an environment for its tests."""
     folder = tmp_path_factory.mktemp("suite")
     python = bare.run("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
-    found = wheels(folder, bare.machine.architecture, python, "test")
+    found = wheels(bare.machine.architecture, python, "test")
     bare.put(found, PLACE)
     bare.put(source_tree(folder), PLACE)
     bare.run(

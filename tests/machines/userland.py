@@ -4,17 +4,17 @@ It does not depend on mailbell, so it is made once for all: it is kept by a hash
 made from.
 """
 
-import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from machines.books import source
+from machines.cache import kept, whole
 from machines.description import Machine
+from machines.processes import ALONE, run
 
 __all__ = ["PACKAGES", "Keys", "Userland", "make_keys", "make_userland"]
 
@@ -79,12 +79,13 @@ class Userland:
 
 def make_keys(folder: Path) -> Keys:
     """Make the keys of all machines, if there are none yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    keys = Keys(folder / "client", folder / "host")
-    for key in (keys.client, keys.host):
-        if not key.exists():
-            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "machine", "-f", key)
-    return keys
+    whole(folder, _generate)
+    return Keys(folder / "client", folder / "host")
+
+
+def _generate(folder: Path) -> None:
+    for name in ("client", "host"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "machine", "-f", folder / name)
 
 
 def make_userland(
@@ -100,34 +101,30 @@ def make_userland(
             nothing if this host runs them.
     """
     made_of = (_VERSION, PACKAGES, _FILES, _MASKED, keys.client.read_text())
-    digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
-    place = folder / f"{machine.suite}-{machine.architecture}-{digest}"
-    userland = Userland(place / "disk", place / "busybox")
-    if userland.disk.exists():
-        return userland
-    shutil.rmtree(place, ignore_errors=True)
+    name = f"{machine.suite}-{machine.architecture}"
+    place = kept(folder, name, made_of, lambda new: _fill(new, machine, keys, through()))
+    return Userland(place / "disk", place / "busybox")
+
+
+def _fill(place: Path, machine: Machine, keys: Keys, through: list[str]) -> None:
     root = place / "root"
-    root.mkdir(parents=True)
-    try:
-        _install(machine, root, through())
-        _prepare(root, keys)
-        shutil.copy(root / "bin/busybox", userland.busybox)
-        whole = place / "disk.part"
-        _run("mke2fs", "-q", "-t", "ext4", "-d", root, whole, "4G")
-        whole.rename(userland.disk)
-    finally:
-        shutil.rmtree(root)
-    return userland
+    root.mkdir()
+    _install(machine, root, through)
+    _prepare(root, keys)
+    shutil.copy(root / "bin/busybox", place / "busybox")
+    run("mke2fs", "-q", "-t", "ext4", "-d", root, place / "disk", "4G")
+    shutil.rmtree(root)
 
 
 def _install(machine: Machine, root: Path, through: list[str]) -> None:
-    _run(
-        *through, "mmdebstrap", "--quiet", "--variant=minbase",
+    run(
+        *(through or ALONE), "mmdebstrap", "--quiet", "--variant=minbase",
         f"--architectures={machine.architecture}", "--include", ",".join(PACKAGES),
         "--format=directory",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--skip=cleanup/apt/lists",
         *(_EMULATED if through else ()), machine.suite, root, source(machine.suite),
+        seconds=3600,
     )  # fmt: skip
 
 
@@ -138,13 +135,13 @@ def _prepare(root: Path, keys: Keys) -> None:
         path.write_text(text)
     (root / "etc/ssh/ssh_host_ed25519_key").unlink(missing_ok=True)
     _copy(keys.host, root / "etc/ssh/ssh_host_ed25519_key", 0o600)
-    _run("useradd", "--root", root, "--create-home", "--shell", "/bin/bash", USER)
+    run("useradd", "--root", root, "--create-home", "--shell", "/bin/bash", USER)
     for user, home in (("root", "root"), (USER, f"home/{USER}")):
         folder = root / home / ".ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         _copy(keys.client.with_suffix(".pub"), folder / "authorized_keys", 0o600)
         if user != "root":
-            _run("chown", "-R", "1000:1000", folder)
+            run("chown", "-R", "1000:1000", folder)
     (root / "var/log/journal").mkdir(exist_ok=True)
     # AppArmor's package has a profile for each of some hundred programs that are not here. To
     # compile them at each boot takes half a minute in emulation.
@@ -152,17 +149,11 @@ def _prepare(root: Path, keys: Keys) -> None:
         if path.is_file():
             path.unlink()
     # The package of ssh has enabled it. Its script of SysV would need a program of the root.
-    _run("systemctl", "--root", root, "--quiet", "enable", "systemd-networkd.service")
-    _run("systemctl", "--root", root, "--quiet", "mask", *_MASKED)
+    run("systemctl", "--root", root, "--quiet", "enable", "systemd-networkd.service")
+    run("systemctl", "--root", root, "--quiet", "mask", *_MASKED)
 
 
 def _copy(source_: Path, target: Path, mode: int) -> None:
     shutil.copy(source_, target)
     target.chmod(mode)
     os.chown(target, 0, 0)
-
-
-def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise RuntimeError(f"{command[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")

@@ -1,11 +1,13 @@
 """Wheels for a machine that has no way out: what pip installs and builds mailbell from."""
 
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Final
+
+from machines.cache import CACHE, cache_locked, kept
+from machines.processes import run
 
 __all__ = ["source_tree", "wheels"]
 
@@ -16,11 +18,12 @@ _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC: Final = ("2_17", "2_28", "2_31", "2_34")
 
 
-def wheels(folder: Path, architecture: str, python: str, extra: str = "") -> Path:
+def wheels(architecture: str, python: str, extra: str = "") -> Path:
     """Download the wheels of mailbell's dependencies, and of what builds mailbell itself.
 
+    They are downloaded once for the same lists of pyproject.toml.
+
     Args:
-        folder: where to put them.
         architecture: as Debian names it.
         python: the version of the machine's Python, such as `3.13`.
         extra: the name of an extra of pyproject.toml whose dependencies are wanted too.
@@ -32,17 +35,16 @@ def wheels(folder: Path, architecture: str, python: str, extra: str = "") -> Pat
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"], "pip"]
     if extra:
         wanted += project["project"]["optional-dependencies"][extra]
-    target = folder / f"wheels-{architecture}-{python}"
-    shutil.rmtree(target, ignore_errors=True)
     platforms = [f"manylinux_{glibc}_{_MACHINES[architecture]}" for glibc in _GLIBC]
     platforms.append(f"manylinux2014_{_MACHINES[architecture]}")
-    command = [
+    command = (
         sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check",
-        "--only-binary=:all:", "--python-version", python, "--dest", str(target),
+        "--only-binary=:all:", "--python-version", python,
         *(f"--platform={platform}" for platform in platforms), *wanted,
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return target
+    )  # fmt: skip
+    name = f"{architecture}-{python}{extra and '-'}{extra}"
+    with cache_locked():
+        return kept(CACHE / "wheels", name, command[1:], lambda new: run(*command, "--dest", new))
 
 
 def source_tree(folder: Path) -> Path:
@@ -55,10 +57,7 @@ def source_tree(folder: Path) -> Path:
         The copy, named `mailbell`.
     """
     target = folder / "mailbell"
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        check=True, capture_output=True,
-    ).stdout  # fmt: skip
+    listed = run("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.decode().split("\0")):
         source = ROOT / name
         if source.is_symlink() or source.exists():
