@@ -48,15 +48,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def bare() -> Iterator[Guest]:
     """The machine, booted, with nothing of mailbell."""
     if not NAME:
         pytest.skip("`make vm` makes the machine")
     machine = MACHINES[NAME]
     made = make(machine, _say)
-    folder = tmp_path_factory.mktemp("machine")
-    with guest_on(machine, made.kernel, made.disk, made.keys, folder) as guest:
-        how = "with KVM" if guest.emulator.accelerated else "emulated"
+    with guest_on(machine, made.kernel, made.disk, made.keys) as guest:
+        why = guest.emulator.why_emulated
+        how = f"emulated ({why})" if why else "with KVM"
         _say(f"boot of Linux {guest.kernel.version}, {how}: {guest.boot:.0f} s")
         note(facts(guest))
         yield guest

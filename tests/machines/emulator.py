@@ -6,13 +6,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from machines.kernel import Kernel
+from machines.processes import ENDING
 
 __all__ = ["Emulator", "booted"]
 
@@ -39,14 +39,15 @@ class Emulator:
         process: QEMU.
         monitor: the socket of its monitor (QMP).
         console: the file that gets what the kernel prints.
+        why_emulated: why the processor does not run the machine's instructions itself; "" if it
+            does.
         ports: for each port of the machine, the port of 127.0.0.1 that leads to it.
-        accelerated: whether the processor runs the machine's instructions itself.
     """
 
     process: "subprocess.Popen[bytes]"
     monitor: Path
     console: Path
-    accelerated: bool
+    why_emulated: str
     ports: Mapping[str, int] = field(default_factory=dict)
 
     def command(self, execute: str, **arguments: Any) -> Any:
@@ -59,12 +60,19 @@ class Emulator:
                 _ask(stream, {"execute": "qmp_capabilities"})
                 return _ask(stream, {"execute": execute, "arguments": arguments})
 
+    def said(self) -> str:
+        """Return QEMU's own last words."""
+        return _said(self.console.parent)
+
 
 def _ask(stream: Any, request: dict[str, Any]) -> Any:
     stream.write(json.dumps(request) + "\n")
     stream.flush()
     while True:
-        answer = json.loads(stream.readline())
+        line = stream.readline()
+        if not line:
+            raise ConnectionError("QEMU has closed its monitor")
+        answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"]["desc"])
         if "return" in answer:
@@ -81,28 +89,53 @@ def booted(architecture: str, kernel: Kernel, disk: Path, folder: Path) -> Itera
         architecture: as Debian names it.
         kernel: what it boots.
         disk: its disk, which stays as it is.
-        folder: for the console's text and the monitor's socket.
+        folder: for the console's text and the monitor's socket, whose path has a hundred bytes at
+            most.
+
+    Raises:
+        RuntimeError: QEMU does not start; with its own words.
     """
-    accelerated = architecture == "amd64" and _kvm_carries(kernel)
+    why_emulated = (
+        _why_not_kvm(kernel, folder) if architecture == "amd64" else "another architecture"
+    )
     forwards = "".join(
         f",hostfwd={kind}:127.0.0.1:0-:{port}"
         for kind, port in (("tcp", 22), ("tcp", 79), ("udp", 79))
     )
     command = [
-        *_command(architecture, kernel, folder, accelerated=accelerated),
+        *_command(architecture, kernel, folder, accelerated=not why_emulated),
         "-append", f"root=/dev/vda rw console={_CONSOLES[architecture]} {_APPEND}",
         "-smp", str(min(2, os.cpu_count() or 1)), "-m", _MEMORY,
-        "-drive", f"file={disk},if=none,id=d0,format=raw,snapshot=on",
+        "-drive", f"file={str(disk).replace(',', ',,')},if=none,id=d0,format=raw,snapshot=on",
         "-device", "virtio-blk-pci,drive=d0", "-device", "virtio-rng-pci",
         "-netdev", f"user,id=n0,restrict=on{forwards}", "-device", "virtio-net-pci,netdev=n0",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=folder)
+    with _started(command, folder) as process:
+        emulator = Emulator(process, folder / "monitor", folder / "console", why_emulated)
+        try:
+            ports = _ports(emulator)
+        except OSError as error:
+            raise RuntimeError(f"{error}; QEMU: {emulator.said()}") from error
+        yield replace(emulator, ports=ports)
+
+
+@contextmanager
+def _started(command: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run QEMU until the end of the block; what it says itself goes into a file."""
+    with open(folder / "said", "wb") as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=folder
+        )
     try:
-        emulator = Emulator(process, folder / "monitor", folder / "console", accelerated)
-        yield Emulator(**{**vars(emulator), "ports": _ports(emulator)})
+        yield process
     finally:
         process.kill()
         process.wait()
+
+
+def _said(folder: Path) -> str:
+    text = (folder / "said").read_text(errors="replace").strip()
+    return text[-1000:] or "(nothing)"
 
 
 def _command(architecture: str, kernel: Kernel, folder: Path, *, accelerated: bool) -> list[str]:
@@ -111,41 +144,32 @@ def _command(architecture: str, kernel: Kernel, folder: Path, *, accelerated: bo
         kind = ("-machine", "q35", "-cpu", "host")
     accelerator = "kvm" if accelerated else "tcg,thread=multi,tb-size=512"
     return [
-        # The machine ends with the test, also if that is killed.
-        "setpriv", "--pdeathsig", "KILL", "--",
-        _COMMANDS[architecture], *kind, "-accel", accelerator,
+        *ENDING, _COMMANDS[architecture], *kind, "-accel", accelerator,
         "-kernel", str(kernel.image), "-initrd", str(kernel.initrd),
         "-nodefaults", "-display", "none", "-serial", f"file:{folder / 'console'}",
         "-qmp", f"unix:{folder / 'monitor'},server=on,wait=off",
     ]  # fmt: skip
 
 
-@cache
-def _kvm_carries(kernel: Kernel) -> bool:
-    """Return whether a kernel really runs with KVM here.
+def _why_not_kvm(kernel: Kernel, folder: Path) -> str:
+    """Return why a kernel does not run with KVM here; "" if it really does.
 
     Some hosts offer /dev/kvm, which creates a machine and then cannot run Debian's kernel.
     """
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    folder = kernel.image.parent
-    console = folder / "console"
-    console.unlink(missing_ok=True)
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return str(error)
     command = [
         *_command("amd64", kernel, folder, accelerated=True),
         "-append", "console=ttyS0 panic=-1", "-m", "512", "-no-reboot",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
+    with _started(command, folder) as process, suppress(subprocess.TimeoutExpired):
         process.wait(_PROBE)
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        process.kill()
-        process.wait()
-    return console.exists() and b"the kernel runs" in console.read_bytes()
+    console = folder / "console"
+    if console.exists() and b"the kernel runs" in console.read_bytes():
+        return ""
+    return f"with KVM the kernel did not run within {_PROBE:.0f} s; QEMU: {_said(folder)}"
 
 
 def _ports(emulator: Emulator) -> dict[str, int]:

@@ -2,7 +2,9 @@
 
 import itertools
 import re
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ SLOW: Final = 120.0
 
 _BOOT: Final = 400.0  # seconds until ssh answers, beside other load
 _MARKS: Final = itertools.count(1)
+_LATE: Final = -signal.SIGKILL  # the exit code of what did not end in time
 _PAUSE: Final = 0.5  # seconds between two looks from outside
 
 
@@ -72,11 +75,25 @@ class Guest:
         self, command: str, *, user: str = "root", stdin: str = "", timeout: float = SLOW
     ) -> "subprocess.CompletedProcess[str]":
         """Run a line in the machine; return its exit code and output, which has both streams."""
-        return subprocess.run(
-            [*self._ssh(user), f"exec 2>&1; {command}"],
-            input=stdin, check=False, text=True, errors="replace", timeout=timeout,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        done = self._tried(command, user, stdin, timeout)
+        if done.returncode == _LATE:
+            pytest.fail(f"{command}: not ended within {timeout:.0f} s: {done.stdout.strip()}")
+        return done
+
+    def _tried(
+        self, command: str, user: str = "root", stdin: str = "", timeout: float = SLOW
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a line in the machine; the exit code is _LATE if it does not end in time."""
+        words = [*self._ssh(user), f"exec 2>&1; {command}"]
+        try:
+            return subprocess.run(
+                words, input=stdin, check=False, text=True, errors="replace", timeout=timeout,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            # Although text is asked for, this has bytes.
+            said = bytes(late.stdout or b"").decode(errors="replace")
+            return subprocess.CompletedProcess(words, _LATE, said)
 
     @contextmanager
     def started(self, command: str, *, user: str = "root") -> Iterator["subprocess.Popen[bytes]"]:
@@ -101,7 +118,7 @@ class Guest:
     def put(self, source: Path, target: str) -> None:
         """Copy a file or a folder into a folder of the machine."""
         packed = subprocess.Popen(["tar", "-C", source.parent, "-cf", "-", source.name],
-                                  stdout=subprocess.PIPE)  # fmt: skip
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # fmt: skip
         command = [
             *self._ssh("root"),
             f"mkdir -p {target} && tar -C {target} --no-same-owner -xf -",
@@ -123,9 +140,13 @@ class Guest:
     ) -> str:
         """Run a line again and again until it ends with 0; return what it printed then."""
         end = time.monotonic() + seconds
-        while (done := self.ran(command, user=user)).returncode:
+        said = ""
+        while (
+            done := self._tried(command, user, timeout=max(1, end - time.monotonic()))
+        ).returncode:
+            said = done.stdout.strip() or said
             if time.monotonic() > end:
-                pytest.fail(f"{command}: not within {seconds:.0f} s: {done.stdout.strip()}")
+                pytest.fail(f"{command}: not within {seconds:.0f} s: {said}")
             time.sleep(_PAUSE)  # the machine is emulated: to ask more often would slow it
         return done.stdout
 
@@ -166,7 +187,7 @@ class Guest:
 
     def boot_id(self) -> str:
         """Return what is another one after each boot; "" while the machine does not answer."""
-        done = self.ran("cat /proc/sys/kernel/random/boot_id")
+        done = self._tried("cat /proc/sys/kernel/random/boot_id")
         return done.stdout.strip() if done.returncode == 0 else ""
 
     def wait_for_boot(self) -> None:
@@ -185,7 +206,8 @@ class Guest:
 
     def _last_words(self) -> str:
         text = self.emulator.console.read_bytes()[-3000:].decode(errors="replace")
-        return re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", text)
+        text = re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", text)
+        return f"{text}; QEMU: {self.emulator.said()}"
 
     def _ssh(self, user: str, *more: str) -> list[str]:
         known = self.folder / "known"
@@ -214,11 +236,15 @@ class Guest:
 
 
 @contextmanager
-def guest_on(
-    machine: Machine, kernel: Kernel, disk: Path, keys: Keys, folder: Path
-) -> Iterator[Guest]:
+def guest_on(machine: Machine, kernel: Kernel, disk: Path, keys: Keys) -> Iterator[Guest]:
     """Boot a machine, and end it at the end of the block."""
-    with booted(machine.architecture, kernel, disk, folder) as emulator:
+    # The path of a socket has few bytes, and ssh ends the value of an option at a space.
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="machine-", dir="/tmp", ignore_cleanup_errors=True
+        ) as name,
+        booted(machine.architecture, kernel, disk, folder := Path(name)) as emulator,
+    ):
         guest = Guest(machine, kernel, emulator, folder, keys)
         guest.wait_for_boot()
         yield guest
