@@ -23,9 +23,7 @@ def test_levels(guest: Guest) -> None:
     mark = log_mark(guest)
     with calls(guest, number=1, line="<0>event=forged\r\n") as one:
         assert len(one.all()) == 1
-    guest.until(
-        f"journalctl --sync; journalctl -u mailbelld --after-cursor='{mark}' -g event=refused"
-    )
+    guest.until(f"journalctl --sync; journalctl -u mailbelld --since={mark} -g event=refused")
     found = lines(guest)
     assert {line["PRIORITY"] for line in found} == {"5"}
     assert all(line["MESSAGE"].startswith(("event=", "mailbelld:")) for line in found)
@@ -39,12 +37,12 @@ def test_a_flood(guest: Guest) -> None:
         flood.wait_for(600)
         made = flood.all()
     took = max(call.ended for call in made) - min(call.begun for call in made)
-    found = lines(guest, f"--after-cursor='{mark}'")
+    found = lines(guest, f"--since={mark}")
     kinds: dict[str, int] = {}
     for line in found:
         kind = line["MESSAGE"].split()[0]
         kinds[kind] = kinds.get(kind, 0) + 1
-    dropped = guest.run(f"journalctl --no-pager -b -o cat --after-cursor='{mark}'")
+    dropped = guest.run(f"journalctl --no-pager -b -o cat --since={mark}")
     assert f"messages from {SERVICE}" not in dropped  # "Suppressed N messages from ..."
     assert kinds
     assert all(number <= BURST + RATE * (took + 2) for number in kinds.values()), kinds

@@ -19,6 +19,10 @@ def inside(command: str) -> str:
     return f"sh -c 'echo $$ >{GROUP}/cgroup.procs && {command}'"
 
 
+def kernel_log(guest: Guest) -> str:
+    return guest.run("journalctl --sync; journalctl --no-pager -o cat -b -k")
+
+
 def others(guest: Guest) -> str:
     """Return the processes of what must live on: systemd, its log, and the way in."""
     units = "dbus.service systemd-journald.service ssh.service"
@@ -32,7 +36,8 @@ def test_memory_beyond_the_limit(guest: Guest) -> None:
     assert guest.run(f"cat {GROUP}/memory.max").strip() == str(512 * MEBIBYTE)
     # mailbelld bounds its own memory far below. So another program takes it in its group.
     guest.write("/root/hog.py", HOG)
-    told = guest.run(inside("exec python3 /root/hog.py") + "; echo code $?").split("\n")
+    line = inside("exec python3 /root/hog.py") + "; echo code $?"
+    told = guest.run(line, check=False).split("\n")
     assert (told[0], told[-2]) == ("has 400 MiB", "code 137")
     with calls(guest, number=3) as waiting:
         running_anew(guest, before)
@@ -44,7 +49,7 @@ def test_memory_beyond_the_limit(guest: Guest) -> None:
 @claim("a mailbelld whose own memory is over MemoryMax= is ended and started again")
 def test_memory_of_its_own(guest: Guest) -> None:
     before = running(guest)
-    mark, lived = log_mark(guest), others(guest)
+    lived = others(guest)
     try:
         guest.run(f"systemctl set-property --runtime {SERVICE} MemoryMax=4M")
         guest.until(f"test $(systemctl show -P MainPID {SERVICE}) != {before}")
@@ -57,7 +62,8 @@ def test_memory_of_its_own(guest: Guest) -> None:
             f"systemctl revert {SERVICE}; rm -rf /run/systemd/system.control/{SERVICE}.d;"
             " systemctl daemon-reload"
         )
-    assert "oom-kill" in logged_after(guest, mark)
+    # systemd 252 may learn of the signal before it learns of its reason. The kernel says both.
+    assert f"Memory cgroup out of memory: Killed process {before} (mailbelld)" in kernel_log(guest)
     assert others(guest) == lived
 
 
