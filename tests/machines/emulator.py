@@ -169,7 +169,8 @@ def _why_not_kvm(kernel: Kernel, folder: Path) -> str:
     console = folder / "console"
     if console.exists() and b"the kernel runs" in console.read_bytes():
         return ""
-    return f"with KVM the kernel did not run within {_PROBE:.0f} s; QEMU: {_said(folder)}"
+    said = _said(folder).partition("\n")[0]
+    return f"with KVM the kernel did not run: {said or f'nothing within {_PROBE:.0f} s'}"
 
 
 def _ports(emulator: Emulator) -> dict[str, int]:
