@@ -77,6 +77,8 @@ def tables(titles: dict[str, str], found: Iterable[Row]) -> str:
         *_claims(names, results, reasons),
     ]
     parts += [f"\n{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    if missing := [title for name, title in titles.items() if name not in tried]:
+        parts.append(f"\n\nNot tried to the end yet: {', '.join(missing)}.")
     return "".join(parts).rstrip("\n") + "\n"
 
 

@@ -78,7 +78,8 @@ def test_the_reason_stands_below() -> None:
     text = tables(TITLES, found)
     assert cells(text, "a")[:2] == ["no (1)", ""]
     assert cells(text, "b")[:2] == ["no (2)", "in part (1)"]
-    assert text.endswith("\n1. this kernel is old\n2. it cannot sleep\n")
+    assert "\n1. this kernel is old\n2. it cannot sleep\n" in text
+    assert text.endswith("\n\nNot tried to the end yet: Debian 12.\n")
 
 
 def test_a_machine_that_did_not_boot_says_so() -> None:
@@ -124,15 +125,15 @@ def test_everything_in_the_document_was_shown() -> None:
     assert "**" not in text.partition(machine_table.BEGIN)[2].partition(machine_table.END)[0]
 
 
-def test_the_document_has_each_machine_and_each_claim_of_today() -> None:
+def test_each_machine_of_the_document_has_each_claim_of_today() -> None:
     """So a claim that was renamed, added or removed makes `make vm` necessary."""
-    kept = rows(machine_table.RESULTS.read_text())
-    shown = {name: set[tuple[str, str]]() for name in MACHINES}
-    for row in kept:
+    shown: dict[str, set[tuple[str, str]]] = {}
+    for row in rows(machine_table.RESULTS.read_text()):
         if "claim" in row:
             file = row["test"].partition("::")[0].rpartition("/")[2]
-            shown[row["machine"]].add((row["claim"], file))
-    assert shown == {name: claims_of(name) for name in MACHINES}
+            shown.setdefault(row["machine"], set()).add((row["claim"], file))
+    assert "trixie" in shown
+    assert shown == {name: claims_of(name) for name in shown}
 
 
 def claims_of(machine: str) -> set[tuple[str, str]]:
