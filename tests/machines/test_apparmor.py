@@ -121,7 +121,8 @@ def enforced(recorded: Guest) -> Iterator[Guest]:
     for name in NAMES:
         recorded.run(
             f"rm /etc/systemd/system/{name}.service.d/apparmor.conf; systemctl daemon-reload;"
-            f" systemctl restart {name}.service; apparmor_parser --remove /etc/apparmor.d/{name}"
+            f" systemctl restart {name}.service; apparmor_parser --remove /etc/apparmor.d/{name};"
+            f" rm /etc/apparmor.d/{name}"  # or the next boot would load it
         )
 
 

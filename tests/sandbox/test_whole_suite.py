@@ -33,7 +33,7 @@ SEEN_OF_A_PART: Final = {"mailbelld": 3, "mailbell-sender": 3}
 PERMITTED: Final = 40  # calls, at most
 MINUTES: Final = 15
 # Whether these are needed depends on the machine or on its Python, not on the daemon.
-DEPENDS: Final = {"clock_gettime", "fstat", "futex", "getrandom", "recvfrom"}
+DEPENDS: Final = {"clock_gettime", "fstat", "futex", "getrandom", "newfstatat", "recvfrom"}
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
