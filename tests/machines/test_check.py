@@ -43,7 +43,8 @@ def both(sender: Sender) -> Iterator[Guest]:
 def findings(guest: Guest, name: str, who: str = "root") -> tuple[int, list[str]]:
     """Check a service; return the code, and the findings without their remedies."""
     line = f"/opt/mailbell/bin/mailbell {SERVICES[name][0]}"
-    done = guest.ran(WHO[who].format(line=line, group=name))
+    group = name.replace("mailbelld", "mailbell")
+    done = guest.ran(WHO[who].format(line=line, group=group))
     lines = [text for text in done.stdout.splitlines() if not text.startswith("      -> ")]
     return done.returncode, lines
 
