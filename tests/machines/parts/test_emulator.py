@@ -40,7 +40,7 @@ def test_a_host_says_why_it_emulates() -> None:
     """There is no such kernel, so KVM carries it nowhere."""
     with short_folder() as folder:
         why = emulator._why_not_kvm(Kernel("6.12.1", Path("/no/kernel"), Path("/no")), folder)
-    assert "/dev/kvm" in why or ("QEMU: " in why and "(nothing)" not in why)
+    assert "/dev/kvm" in why or ("did not run: " in why and "(nothing)" not in why)
 
 
 def test_a_monitor_that_ends_is_an_error_of_the_connection() -> None:
