@@ -239,6 +239,9 @@ def test_a_holder_is_told_by_what_it_is(
         (None, True, "ok", "is held by the service manager for mailbelld (x.socket)"),
         (Holder(1, "systemd"), False, "FAIL", "is taken by systemd, pid 1\n"),
         (Holder(7, "xinetd"), True, "FAIL", "is taken by xinetd, pid 7\n"),
+        # systemd's child that is about to execute a service, once more if that does not start.
+        (Holder(7, "(ailbelld)"), True, "ok", "is held by the service manager for mailbelld"),
+        (Holder(7, "(ailbelld)"), False, "FAIL", "is taken by (ailbelld), pid 7\n"),
         (Holder(7, "mailbelld"), True, "ok", "it is running"),
     ],
 )

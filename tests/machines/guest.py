@@ -202,7 +202,7 @@ class Guest:
         while not done():
             if self.emulator.process.poll() is not None or time.monotonic() > end:
                 pytest.fail(f"the machine does not answer: {self._last_words()}")
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE)  # as above
 
     def _last_words(self) -> str:
         text = self.emulator.console.read_bytes()[-3000:].decode(errors="replace")

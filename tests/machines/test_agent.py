@@ -104,8 +104,8 @@ def test_the_machine_sleeps(agent: Agent) -> None:
     end = time.monotonic() + 60
     while b"suspend entry" not in guest.emulator.console.read_bytes():
         assert time.monotonic() < end, "the machine does not fall asleep"
-        time.sleep(0.2)
-    time.sleep(ASLEEP)
+        time.sleep(0.2)  # only its console tells; who asks by ssh would keep it awake
+    time.sleep(ASLEEP)  # this is the claim: the machine sleeps so long
     guest.emulator.command("system_powerdown")
     agent.ran("resume")
     assert re.search("PM: suspend exit", guest.run("journalctl --no-pager -b -k -o cat"))

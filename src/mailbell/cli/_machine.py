@@ -153,7 +153,9 @@ def _taken(error: sockets.PortTakenError, where: str) -> Finding:
         return Finding(Mark.FAIL, error.what, remedy, error.exit_code)
     if error.holder.name == _PROGRAM:
         return ok(f"{where} is held by {_running(error.holder.pid)}")
-    if error.holder.pid == _MANAGER:
+    # systemd names its child after the program, within brackets, until the child executes it.
+    about_to_execute = error.holder.name.startswith("(") and error.holder.name.endswith(")")
+    if error.holder.pid == _MANAGER or about_to_execute:
         remedy = "see for which service: systemctl list-sockets; stop that socket unit, or listen"
         return Finding(Mark.FAIL, error.what, f"{remedy} elsewhere", error.exit_code, _MANAGER)
     return replace(failed(error), holder=error.holder.pid)
