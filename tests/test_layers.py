@@ -241,6 +241,8 @@ HOUSE: Final = (
             "daemon",
         ),
     ),
+    # mailbelld and mailbell-sender as services of this machine
+    Room(5, "installation", ("service_files",)),
     # The add-on for Thunderbird
     Room(5, "addon", ("xpi",), ("sources", "place")),
     # mailbell run

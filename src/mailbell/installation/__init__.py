@@ -1,0 +1,1 @@
+"""mailbelld and mailbell-sender as services of this machine."""
