@@ -48,7 +48,7 @@ ALLOWED: Final = {
     # Debian keeps the version that was there first until its next point release.
     r"Debian 12 offers no Thunderbird 140 any more": "who updates has none of it either",
     # They take minutes, so they have a stage of their own.
-    r".* is not installed; the stage `(servers|programs)` of .ci/run installs it": "it shows it",
+    r".* is not installed; the stage `(servers|programs|packages)` of .ci/run installs it": "there",
     # They take long, so they have a command of their own; `.ci/run` tries one machine.
     r"`make vm` makes the machine": "make vm, and the stage `machine` of .ci/run",
     # Older versions of Python have no such way in.
@@ -64,7 +64,7 @@ ALLOWED: Final = {
 # ask the kernel with a compiled filter and a bare interpreter. The rest of the tests runs each
 # program of ours, the agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
-    "bench", "clients", "machines", "mail_programs", "mail_servers", "service_files",
+    "bench", "clients", "machines", "mail_programs", "mail_servers", "packages", "service_files",
     "sandbox/test_program.py", "sandbox/test_companion_program.py", "cli/test_collector.py",
 }  # fmt: skip
 # In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
@@ -74,8 +74,8 @@ HERE: Final = Path(__file__).parent
 # Real programs, whose branches are not counted, and rooms without a pure module. A pure module
 # has its tests in its room: the branches that they miss are missed although these run.
 UNCOUNTED: Final = {
-    "bench", "clients", "examples", "hook", "machines", "mail_programs", "mail_servers", "sandbox",
-    "service_files", "serving", "system",
+    "bench", "clients", "examples", "hook", "machines", "mail_programs", "mail_servers", "packages",
+    "sandbox", "service_files", "serving", "system",
 }  # fmt: skip
 
 FIGURE: Final = "sandbox: "

@@ -26,7 +26,9 @@ import mailbell
 from mailbell.client import Client
 from mailbell.interfaces.listener import Status
 
-__all__ = ["CLIENTS", "LOG", "SENDER_DROP_INS", "SERVER", "SOCKET", "Manager", "managers"]
+__all__ = [
+    "CLIENTS", "LOG", "SENDER_DROP_INS", "SERVER", "SOCKET", "Manager", "control_group", "managers",
+]  # fmt: skip
 
 SERVER: Final = ("192.0.2.1", "2001:db8::1")
 CLIENTS: Final = ("192.0.2.2", "2001:db8::2")
@@ -192,7 +194,7 @@ def managers(directory: Path, *, ipv6: str = "there") -> Iterator[Manager]:
     if not SYSTEMD.exists():
         pytest.skip("systemd is not installed")
     with (
-        _control_group() as group,
+        control_group() as group,
         namespaces(
             [f"{SERVER[0]}/24", f"{SERVER[1]}/64"], [f"{CLIENTS[0]}/24", f"{CLIENTS[1]}/64"]
         ) as hosts,
@@ -208,7 +210,7 @@ def managers(directory: Path, *, ipv6: str = "there") -> Iterator[Manager]:
 
 
 @contextmanager
-def _control_group() -> Iterator[Path]:
+def control_group() -> Iterator[Path]:
     """Make a control group of version 2, in which it makes its own."""
     mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     places = [left.split()[4] for left, right in mounts if right.startswith("cgroup2 ")]
