@@ -106,7 +106,7 @@ def test_a_machine_that_is_ready(configure: Any, capsys: pytest.CaptureFixture[s
         "is free",
         "Landlock, ABI",
         "seccomp",
-        "calls permitted",
+        "calls permitted, by the Python module pyseccomp",
         "open files are needed, and permitted",
         "libgcc",
         "the user mailbell exists",
@@ -569,7 +569,7 @@ def test_a_sandbox_around_it_that_forbids_seccomp_is_named(
 def test_no_libseccomp_is_71(
     monkeypatch: pytest.MonkeyPatch, configure: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mailbell._sys.seccomp._pyseccomp", None)
+    monkeypatch.setattr("mailbell._sys.seccomp._binding", None)
     code, out = _check(configure(), capsys)
     assert code == 71
     assert "install libseccomp" in out

@@ -8,7 +8,6 @@ Source: seccomp(2), seccomp_rule_add(3), seccomp_attr_set(3).
 """
 
 import ctypes
-import ctypes.util
 import errno
 import os
 import socket
@@ -16,13 +15,13 @@ from functools import cached_property
 from typing import Any, Final
 
 from mailbell._sys._libc import ANOTHER_SANDBOX, syscall
+from mailbell._sys._libseccomp import LIBRARY, Binding, find_binding
 from mailbell.core.errors import ConfigurationError, OperatingSystemError, Problem
 from mailbell.syscalls.call_numbers import ARCHITECTURES
 from mailbell.syscalls.policy import ALL_BITS, ALLOW, Action, Match, Policy
 
-__all__ = ["Filter", "compile_policy", "require_kernel_filter"]
+__all__ = ["Filter", "binding_name", "compile_policy", "require_kernel_filter"]
 
-LIBRARY: Final = "libseccomp.so.2"
 REMEDY: Final = "install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Arch, Alpine)"
 # BPF_MAXINSNS, linux/bpf_common.h: the kernel takes no longer program.
 MAX_INSTRUCTIONS: Final = 4096
@@ -51,26 +50,8 @@ _REMEDIES: Final = {
 }
 
 
-def _import_pyseccomp() -> Any:
-    """Import pyseccomp without running another program.
-
-    On import pyseccomp calls `ctypes.util.find_library`. That runs ldconfig, and then gcc
-    and ld from PATH, perhaps as root. The dynamic linker finds the library by its name,
-    so during the import a function that returns the name takes its place.
-    """
-    search = ctypes.util.find_library
-    ctypes.util.find_library = lambda name: LIBRARY if name == "seccomp" else None
-    try:
-        import pyseccomp
-    except (ImportError, OSError, RuntimeError):
-        return None
-    finally:
-        ctypes.util.find_library = search
-    return pyseccomp
-
-
-# Imported with this module, because a locked process can import nothing.
-_pyseccomp: Final = _import_pyseccomp()
+# Found with this module, because a locked process can import nothing.
+_binding: Final = find_binding()
 
 
 class Filter:
@@ -194,10 +175,23 @@ def compile_policy(
     return found
 
 
+def binding_name() -> str:
+    """Return the name of the Python module that calls libseccomp.
+
+    Raises:
+        OperatingSystemError: libseccomp is missing.
+    """
+    return _require_binding().name
+
+
 def _library() -> Any:
-    if _pyseccomp is None:
+    return _require_binding().library
+
+
+def _require_binding() -> Binding:
+    if _binding is None:
         raise OperatingSystemError(f"{LIBRARY} cannot be loaded", REMEDY)
-    return _pyseccomp
+    return _binding
 
 
 def _target(library: Any, architecture: str | None) -> int:

@@ -192,9 +192,8 @@ def compiled(program: str) -> Finding:
         seccomp.compile_policy(policy.bind({n: i for i, n in enumerate(policy.unbound, 3)}))
     except MailbellError as error:
         return failed(error)
-    return ok(
-        f"libseccomp compiles the policy of {program}: {len(policy.permitted)} calls permitted"
-    )
+    what = f"libseccomp compiles the policy of {program}: {len(policy.permitted)} calls permitted"
+    return ok(f"{what}, by the Python module {seccomp.binding_name()}")
 
 
 def open_files(needed: int) -> Finding:
