@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyseccomp
 import pytest
+from harness.libseccomp import libseccomp
 
 from mailbell._sys import seccomp
 from mailbell.core.errors import ConfigurationError, InternalError, OperatingSystemError
@@ -37,14 +37,15 @@ def test_size_is_within_the_kernels_limit() -> None:
 def test_only_equality_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     used = set()
 
-    class Arg(pyseccomp.Arg):  # type: ignore[misc]  # pyseccomp publishes no types
-        def __init__(self, arg: int, op: int, data_a: int, data_b: int = 0) -> None:
-            used.add(op)
-            super().__init__(arg, op, data_a, data_b)
+    make = libseccomp.Arg
 
-    monkeypatch.setattr(pyseccomp, "Arg", Arg)
+    def argument(place: int, operator: int, *values: int) -> object:
+        used.add(operator)
+        return make(place, operator, *values)
+
+    monkeypatch.setattr(libseccomp, "Arg", argument)
     assert seccomp.compile_policy(policy).program == compiled.program
-    assert used == {pyseccomp.EQ, pyseccomp.MASKED_EQ}
+    assert used == {libseccomp.EQ, libseccomp.MASKED_EQ}
 
 
 def made(body: str) -> Policy:
@@ -60,7 +61,7 @@ def test_unknown_calls_are_all_named() -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the names are chosen for x86-64")
 def test_calls_of_other_architectures_are_skipped() -> None:
-    assert pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "send") < -1
+    assert libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, "send") < -1
     both = seccomp.compile_policy(made('[[allow]]\ncalls = ["send", "read"]\nreason = "x"'))
     one = seccomp.compile_policy(made('[[allow]]\ncalls = ["read"]\nreason = "x"'))
     assert both.program == one.program
@@ -114,7 +115,7 @@ def test_an_architecture_that_has_no_policy_is_refused(name: str) -> None:
 
 
 def test_a_machine_that_has_no_policy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyseccomp, "system_arch", lambda: pyseccomp.Arch.MIPS64)
+    monkeypatch.setattr(libseccomp, "system_arch", lambda: libseccomp.Arch.MIPS64)
     with pytest.raises(OperatingSystemError, match="no policy for this architecture"):
         seccomp.compile_policy(policy)
 
@@ -123,7 +124,7 @@ def test_a_failure_of_the_library_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(pyseccomp.SyscallFilter, "set_attr", refuse)
+    monkeypatch.setattr(libseccomp.SyscallFilter, "set_attr", refuse)
     with pytest.raises(OperatingSystemError, match=re.escape("Invalid argument; it needs lib")):
         seccomp.compile_policy(policy)
 

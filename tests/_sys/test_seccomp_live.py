@@ -20,10 +20,10 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-import pyseccomp
 import pytest
 from harness.alone import ask
 from harness.child import Ended, run
+from harness.libseccomp import libseccomp
 
 from mailbell._sys import process, seccomp
 from mailbell._sys.proof import parse_status
@@ -48,7 +48,7 @@ def locked(function: Callable[[], object]) -> Ended:
 
 
 def number(name: str) -> int:
-    return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
+    return int(libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name))
 
 
 def call(name: str, *args: int) -> int:

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import pyseccomp
 import pytest
 import trio
 from agent.bus import LOGIND, MANAGER, Bus, Peer, owner_changed, signal, started
 from harness.child import Ended, run, run_as_root
+from harness.libseccomp import libseccomp
 from harness.lingering import needs_refusal, pass_to
 from harness.netns import Namespace, namespaces
 from harness.sender import PATIENCE
@@ -614,11 +614,11 @@ def test_where_netlink_is_refused_it_says_so_and_ends() -> None:
     """For example with RestrictAddressFamilies= of a service."""
 
     def inside() -> list[str]:
-        refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        refused = libseccomp.SyscallFilter(libseccomp.ALLOW)
         refused.add_rule(
-            pyseccomp.ERRNO(errno.EAFNOSUPPORT),
+            libseccomp.ERRNO(errno.EAFNOSUPPORT),
             "socket",
-            pyseccomp.Arg(0, pyseccomp.EQ, socket.AF_NETLINK),
+            libseccomp.Arg(0, libseccomp.EQ, socket.AF_NETLINK),
         )
         refused.load()
         watch = Watch()

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import pyseccomp
 import pytest
 import trio
 from agent.commands import Run, forgotten, python, runs
 from agent.runaways import RUNAWAYS, comet, commanded, is_free, needs_compiler, runaway
 from harness import child
 from harness.daemon import until
+from harness.libseccomp import libseccomp
 from harness.sender import PATIENCE
 
 from mailbell._sys._libc import prctl
@@ -211,8 +211,8 @@ def test_where_no_pidfd_can_be_had_all_is_ended_the_same(tmp_path: Path) -> None
     note = tmp_path / "note"
 
     def inside() -> bool:
-        refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-        refused.add_rule(pyseccomp.ERRNO(errno.EPERM), "pidfd_open")
+        refused = libseccomp.SyscallFilter(libseccomp.ALLOW)
+        refused.add_rule(libseccomp.ERRNO(errno.EPERM), "pidfd_open")
         refused.load()
         return trio.run(
             partial(Run(), runaway("another who adopts", note), kill_after=SOON)

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import pyseccomp
 import pytest
 from harness.child import run
 from harness.daemon import until
+from harness.libseccomp import libseccomp
 from harness.ordinary import NOBODY
 from harness.sender import PATIENCE
 from hypothesis import given
@@ -443,8 +443,8 @@ def test_a_file_system_without_locks_is_said(place: str) -> None:
     """For example on a network file system without a lock manager."""
 
     def inside() -> int:
-        refused = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-        refused.add_rule(pyseccomp.ERRNO(errno.ENOLCK), "flock")
+        refused = libseccomp.SyscallFilter(libseccomp.ALLOW)
+        refused.add_rule(libseccomp.ERRNO(errno.ENOLCK), "flock")
         refused.load()
         before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(OperatingSystemError, match="No locks available"):

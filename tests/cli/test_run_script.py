@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyseccomp
 import pytest
 from harness import child
+from harness.libseccomp import libseccomp
 from harness.ports import free_port
 
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "run.py"
@@ -58,9 +58,9 @@ def _read_until(process: "subprocess.Popen[str]", word: str) -> str:
 
 def test_without_ipv6_it_is_loopback_of_ipv4() -> None:
     def without_ipv6() -> object:
-        refuse = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-        ipv6 = pyseccomp.Arg(0, pyseccomp.EQ, socket.AF_INET6)
-        refuse.add_rule(pyseccomp.ERRNO(errno.EAFNOSUPPORT), "socket", ipv6)
+        refuse = libseccomp.SyscallFilter(libseccomp.ALLOW)
+        ipv6 = libseccomp.Arg(0, libseccomp.EQ, socket.AF_INET6)
+        refuse.add_rule(libseccomp.ERRNO(errno.EAFNOSUPPORT), "socket", ipv6)
         refuse.load()
         return runpy.run_path(str(_SCRIPT))["endpoints"](7979)
 

@@ -24,11 +24,13 @@ for place in range(len(given)):
     os.dup2(100 + place, 3 + place, inheritable=True)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=names)
 if permitted:
-    import errno, pyseccomp
-    around = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
-    for answer, names in (pyseccomp.ALLOW, permitted), (pyseccomp.ERRNO(errno.EPERM), refused):
+    import errno
+    from mailbell._sys.seccomp import _library
+    libseccomp = _library()
+    around = libseccomp.SyscallFilter(libseccomp.KILL_PROCESS)
+    for answer, names in (libseccomp.ALLOW, permitted), (libseccomp.ERRNO(errno.EPERM), refused):
         for name in names.split(","):
-            number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+            number = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name)
             if number >= 0:  # a negative number: only other architectures have the call
                 around.add_rule(answer, number)
     around.load()

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-import pyseccomp
 import pytest
+from harness.libseccomp import libseccomp
 from harness.sender import PATIENCE
 
 __all__ = ["Answer", "Call", "Made", "Run", "lies", "refused"]
@@ -102,41 +102,41 @@ def lies(name: str, arguments: Arguments | None = None, result: int = 0, nth: in
 @functools.cache
 def _name(number: int) -> str:
     try:
-        found: bytes = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, number)
+        found: bytes = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, number)
     except ValueError:
         return str(number)
     return found.decode()
 
 
 def _number(name: str) -> int:
-    found: int = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+    found: int = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name)
     return found
 
 
 def _asking(calls: Iterable[Call]) -> bytes:
     """The filter that asks about these calls. What this architecture lacks is left out."""
-    ask = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    ask = libseccomp.SyscallFilter(libseccomp.ALLOW)
     for call in calls:
         if _number(call.name) >= 0:
-            ask.add_rule(pyseccomp.NOTIFY, call.name, *map(_comparison, call.arguments))
+            ask.add_rule(libseccomp.NOTIFY, call.name, *map(_comparison, call.arguments))
     return _exported(ask)
 
 
 def _asking_all() -> bytes:
-    ask = pyseccomp.SyscallFilter(pyseccomp.NOTIFY)
+    ask = libseccomp.SyscallFilter(libseccomp.NOTIFY)
     for name in UNASKED:
-        ask.add_rule(pyseccomp.ALLOW, name)
+        ask.add_rule(libseccomp.ALLOW, name)
     return _exported(ask)
 
 
-def _comparison(argument: tuple[int, int | None]) -> pyseccomp.Arg:
+def _comparison(argument: tuple[int, int | None]) -> libseccomp.Arg:
     place, value = argument
     if value is None:
-        return pyseccomp.Arg(place, pyseccomp.NE, 0)
-    return pyseccomp.Arg(place, pyseccomp.MASKED_EQ, LOW, value)
+        return libseccomp.Arg(place, libseccomp.NE, 0)
+    return libseccomp.Arg(place, libseccomp.MASKED_EQ, LOW, value)
 
 
-def _exported(compiled: pyseccomp.SyscallFilter) -> bytes:
+def _exported(compiled: libseccomp.SyscallFilter) -> bytes:
     with tempfile.TemporaryFile("w+b", buffering=0) as file:
         compiled.export_bpf(file)
         file.seek(0)

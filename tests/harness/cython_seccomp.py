@@ -2,7 +2,7 @@
 
 The real one is compiled for the Python of a distribution. Where it is missing, pyseccomp
 takes its place, with the numbers and the errors of src/python/seccomp.pyx. A test that has a
-Debian root (tests/packages) compares both with the real one.
+Debian root (tests/packages) compares both bindings there.
 """
 
 import errno
@@ -11,20 +11,20 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-import pyseccomp
-
 __all__ = ["cython_seccomp"]
 
 INT_MAX: Final = (1 << 31) - 1
 Called = Callable[..., Any]
+try:
+    REAL: Any = importlib.import_module("seccomp")
+except ImportError:
+    REAL = None
+    pyseccomp = importlib.import_module("pyseccomp")
 
 
 def cython_seccomp() -> ModuleType:
     """Return the module."""
-    try:
-        return importlib.import_module("seccomp")
-    except ImportError:
-        return _imitation()
+    return REAL or _imitation()
 
 
 def _imitation() -> ModuleType:

@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-import pyseccomp
 from harness.daemon import Running, until
+from harness.libseccomp import libseccomp
 from harness.registers import HERE, Registers
 from harness.tracee import Gone, Tracee, mappings
 
 __all__ = ["Gone", "Intruder", "intruding"]
 
 MMAP, MUNMAP, SLEEPS = (
-    int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
+    int(libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name))
     for name in ("mmap", "munmap", HERE.sleeps)
 )
 EINTR: Final = -4  # of a call that was interrupted

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import pyseccomp
 import pytest
 from harness.daemon import PATIENCE, Daemon, configuration, ring, started, until
 from harness.inject import Gone, Intruder, intruding
+from harness.libseccomp import libseccomp
 from sandbox.attacks.aim import number
 
 from mailbell.sandbox.policy_file import read_policy
@@ -197,6 +197,6 @@ def is_killed(daemon: Daemon) -> Iterator[None]:
         with pytest.raises(Gone) as caught:
             yield
         last = caught.value.last
-        name = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, last.called).decode()
+        name = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, last.called).decode()
         assert policy.answer(name, last.arguments) == KILL, name
         raise caught.value

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import pyseccomp
 from harness.alone import Call, ask, each_alone
 from harness.child import Ended, run
+from harness.libseccomp import libseccomp
 from sandbox.probes import Probe, probes
 
 from mailbell._sys import seccomp
@@ -63,8 +63,8 @@ class Subject:
         policy = parse(Path(FOLDER, f"{self.program}.toml").read_bytes())
         calls = {call for entry in policy.entries for call in entry.calls}
         object.__setattr__(self, "policy", policy)
-        native = pyseccomp.Arch.NATIVE
-        found = {call: int(pyseccomp.resolve_syscall(native, call)) for call in calls}
+        native = libseccomp.Arch.NATIVE
+        found = {call: int(libseccomp.resolve_syscall(native, call)) for call in calls}
         object.__setattr__(self, "numbers", found)
 
     def bound(self) -> Policy:

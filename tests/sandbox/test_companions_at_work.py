@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pyseccomp
 import pytest
 from harness.alone import ask
+from harness.libseccomp import libseccomp
 from harness.watch import ALLOWED, events, unexpected
 from sandbox.companion_processes import locked_cyrus_reader, locked_resolver
 from sandbox.test_whole_suite import calls_of_all, silent, stale
@@ -76,7 +76,7 @@ TEXT: Final = ctypes.create_string_buffer(b"x")
 
 def call(name: str, *arguments: int) -> int:
     """Make a system call, and nothing before it."""
-    number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+    number = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name)
     return ask((number, (*arguments, *(0,) * (6 - len(arguments)))))
 
 

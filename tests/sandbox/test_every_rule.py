@@ -18,11 +18,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-import pyseccomp
 import pytest
 from harness.alone import Call, ask, each_alone
 from harness.child import run
 from harness.daemon import until
+from harness.libseccomp import libseccomp
 from harness.locked import locked
 from sandbox.probes import Probe, only_of_others, probes, unprobed
 
@@ -58,7 +58,7 @@ only_x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86-
 
 
 def number(call: str) -> int:
-    return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call))
+    return int(libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, call))
 
 
 NUMBERS: Final = {call: number(call) for entry in POLICY.entries for call in entry.calls}

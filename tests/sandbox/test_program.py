@@ -10,10 +10,10 @@ import struct
 from pathlib import Path
 from typing import Final
 
-import pyseccomp
 import pytest
 from harness.bpf import run
 from harness.daemon import ring, started, until
+from harness.libseccomp import libseccomp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandbox.program.cases import (
@@ -140,7 +140,7 @@ def test_an_evaluator_that_takes_the_program_as_it_stands_agrees(subject: Subjec
 def test_the_kernels_headers_and_libseccomp_number_calls_alike(subject: Subject) -> None:
     """A call that an architecture lacks has no number in either, so it means no other call."""
     numbers = {
-        name: pyseccomp.resolve_syscall(subject.architecture, name)
+        name: libseccomp.resolve_syscall(subject.architecture, name)
         for entry in subject.policy.entries
         for name in entry.calls
     }
@@ -181,7 +181,7 @@ def descriptors_judged_by(code: bytes) -> tuple[int, int, tuple[int, ...]]:
     decisions = Decisions(decoded(code))
 
     def permitted_to(call: str, *more: int) -> set[int]:
-        judge = decisions.judge(NATIVE, pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call))
+        judge = decisions.judge(NATIVE, libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, call))
         rest = (*more, *ZEROES)[: len(ZEROES) - 1]
         return {fd for fd in range(4096) if judge.answer((fd, *rest)) == returned(ALLOW)}
 

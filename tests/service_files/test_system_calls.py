@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-import pyseccomp
 import pytest
 from harness.activation import listening, passing
 from harness.daemon import Daemon, configuration, ring, started, until
+from harness.libseccomp import libseccomp
 from harness.ordinary import as_nobody
 from harness.sender import LINE, PATIENCE
 from service_files.units import POLICY, calls, read
@@ -58,7 +58,7 @@ def permitted() -> frozenset[str]:
 
 def exists(call: str) -> bool:
     """Return whether this architecture has the call."""
-    number: int = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, call)
+    number: int = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, call)
     return number >= 0
 
 

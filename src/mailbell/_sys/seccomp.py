@@ -22,7 +22,10 @@ from mailbell.syscalls.policy import ALL_BITS, ALLOW, Action, Match, Policy
 
 __all__ = ["Filter", "binding_name", "compile_policy", "require_kernel_filter"]
 
-REMEDY: Final = "install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Arch, Alpine)"
+REMEDY: Final = (
+    "install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Arch, Alpine);"
+    " where Debian's own packages of Python modules are used, python3-seccomp"
+)
 # BPF_MAXINSNS, linux/bpf_common.h: the kernel takes no longer program.
 MAX_INSTRUCTIONS: Final = 4096
 INSTRUCTION_BYTES: Final = 8

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
-import pyseccomp
+from harness.libseccomp import libseccomp
 
 __all__ = [
     "SLOT",
@@ -220,7 +220,7 @@ class Layout:
 @cache
 def number(name: str) -> int:
     """Return the number of a call on this machine; negative if it has none."""
-    return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name))
+    return int(libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name))
 
 
 def aimed(attack: Attack, targets: Targets) -> Attack:

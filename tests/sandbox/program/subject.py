@@ -5,6 +5,7 @@ must leave out the numbers that have none. The Python and the libseccomp of aarc
 second one in an emulator, which leaves out nothing.
 """
 
+import importlib.util
 import platform
 import shutil
 import struct
@@ -15,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import pyseccomp
 import pytest
 from harness.bpf import Code
 from sandbox.program.cases import Args
@@ -196,7 +196,9 @@ def _compiled_there() -> bytes:
     emulator, python = shutil.which("qemu-aarch64"), AARCH64_PYTHON
     if emulator is None or not python.exists():
         pytest.skip("needs qemu-user and a Python for aarch64 in .cache, as .ci/run has them")
-    modules = (Path(mailbell.__file__).parents[1], Path(pyseccomp.__file__).parent)
+    binding = importlib.util.find_spec("pyseccomp")
+    assert binding is not None
+    modules = (Path(mailbell.__file__).parents[1], Path(str(binding.origin)).parent)
     done = subprocess.run(
         [
             emulator, "-L", AARCH64_ROOT, python, "-B", HERE / "export.py", FILE,

@@ -1,15 +1,16 @@
 """Modules that a start-up may find instead of its own, by PYTHONPATH only."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import pyseccomp
+from harness.libseccomp import BINDING
 
 import mailbell
 
-__all__ = ["Modules", "module", "policy", "with_policy", "with_pyseccomp"]
+__all__ = ["Modules", "module", "policy", "with_libseccomp", "with_policy"]
 
 SOURCES: Final = Path(mailbell.__file__).parent
 
@@ -37,29 +38,40 @@ def with_policy(text: str | None) -> Modules:
     return make
 
 
-def module(name: str, text: str) -> Modules:
-    """A module that is found before the real one."""
+def module(text: str, *names: str) -> Modules:
+    """Modules that are found before the real ones."""
 
     def make(directory: Path) -> Mapping[str, str]:
         place = directory / "modules"
         place.mkdir()
-        (place / f"{name}.py").write_text(text)
+        for name in names:
+            (place / f"{name}.py").write_text(text)
         return _first(place)
 
     return make
 
 
-def with_pyseccomp(change: str) -> Modules:
-    """The real pyseccomp, here called `real`, after a change to it."""
+def with_libseccomp(load: str) -> Modules:
+    """The real binding of libseccomp, here called `real`, which loads a filter in another way.
+
+    Args:
+        load: a statement; `original` is the class of filters.
+    """
+    spec = importlib.util.find_spec(BINDING)
+    assert spec is not None
     return module(
-        "pyseccomp",
         f"""
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("pyseccomp", {pyseccomp.__file__!r})
-real = sys.modules["pyseccomp"] = importlib.util.module_from_spec(spec)
+spec = importlib.util.spec_from_file_location({BINDING!r}, {spec.origin!r})
+real = sys.modules[{BINDING!r}] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(real)
-{change}
+original = real.SyscallFilter
+class SyscallFilter(original):
+    def load(self):
+        {load}
+real.SyscallFilter = SyscallFilter
 """,
+        BINDING,
     )
 
 

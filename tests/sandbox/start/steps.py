@@ -8,6 +8,7 @@ and can do without (`TOLERATED`).
 
 import ctypes
 import errno
+import importlib.util
 import os
 import resource
 import socket
@@ -16,7 +17,8 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from harness.answering import Answer, lies, refused
-from sandbox.start.packages import Modules, module, policy, with_policy, with_pyseccomp
+from harness.libseccomp import BINDING
+from sandbox.start.packages import Modules, module, policy, with_libseccomp, with_policy
 from sandbox.start.surroundings import (
     SOMEBODY,
     Surrounding,
@@ -142,6 +144,16 @@ def loaded_from(name: str) -> str:
     ctypes.CDLL(name)
     with open("/proc/self/maps") as maps:
         return next(line.split()[-1] for line in maps if name.partition(".so")[0] in line)
+
+
+def _libseccomp() -> str:
+    """Return the file that has libseccomp for this interpreter. Debian's binding contains it."""
+    if BINDING == "pyseccomp":
+        return loaded_from("libseccomp.so.2")
+    spec = importlib.util.find_spec(BINDING)
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
 
 
 _SHIELD: Final = (
@@ -295,8 +307,9 @@ _PROCESS: Final = (
     case(DROP, "no thread at all", 70, "0 threads where one was expected",
          before=no_folder("/proc/self/task")),
     case(DROP, "a second thread", 70, "2 threads where one was expected", "sitecustomize",
-         modules=module("sitecustomize", "import threading\n"
-         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n")),
+         modules=module("import threading\n"
+         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n",
+         "sitecustomize")),
 )  # fmt: skip
 
 _LANDLOCK: Final = (
@@ -345,9 +358,9 @@ def _permitting(denied: str) -> Modules:
 
 
 _LOCK: Final = (
-    case("lock", "no pyseccomp", 71, *_MISSING,
-         modules=module("pyseccomp", "raise RuntimeError('Unable to find libseccomp')")),
-    case("lock", "no libseccomp", 71, *_MISSING, before=no_file(loaded_from("libseccomp.so.2"))),
+    case("lock", "no binding of libseccomp", 71, *_MISSING,
+         modules=module("raise RuntimeError('Unable to find libseccomp')", "pyseccomp", "seccomp")),
+    case("lock", "no libseccomp", 71, *_MISSING, before=no_file(_libseccomp())),
     case("lock", "a policy with an unknown call", 78, "acept4: no such system call", lines=2,
          modules=with_policy(policy().replace('calls = ["accept4"]', 'calls = ["acept4"]', 1))),
     *(case("lock", f"no seccomp: {errno.errorcode[code]}", 71, _NO_FILTER + os.strerror(code),
@@ -486,10 +499,9 @@ _LIES_OF_LOCK: Final = (
          answers=lies("seccomp")),
     # Here nothing of ours is in force that the kernel could take for it.
     case("lock", "libseccomp says it has loaded it", 70, "seccomp is 0, not 2",
-         modules=with_pyseccomp("real.SyscallFilter.load = lambda self: None")),
+         modules=with_libseccomp("pass")),
     case("lock", "libseccomp has loaded another", 70, "but a file could still be opened",
-         modules=with_pyseccomp("load = real.SyscallFilter.load\nreal.SyscallFilter.load = "
-                                "lambda self: load(real.SyscallFilter(real.ALLOW))")),
+         modules=with_libseccomp("original(real.ALLOW).load()")),
     case("lock", "the status is empty", 70, "/proc/self/status is not understood",
          answers=lies("read", {2: STATUS_BYTES})),
 )  # fmt: skip
