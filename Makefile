@@ -6,6 +6,9 @@ SECONDS ?= 60
 XPI ?= mailbell.xpi
 # Further options for pip; the stage "newest" of .ci/stages gives some.
 PIP_OPTIONS ?=
+# What is installed is what requirements/ names, with its hashes. With another value than "yes"
+# pip chooses from what pyproject.toml permits; the stages "floors" and "newest" do that.
+LOCKED ?= yes
 # Tests that run at the same time. Most tests wait for a daemon or for the kernel, so there
 # may be more of them than cores.
 WORKERS ?= 4
@@ -14,7 +17,10 @@ BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
 SOURCES := pyproject.toml README.md $(shell find src policy examples servers clients -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi vm clean
+# The source tree has these links. A source distribution cannot hold them.
+LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
+
+.PHONY: run test suite lint fuzz bench bench-quick xpi dist lock lock-upgrade vm clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -59,11 +65,29 @@ vm: $(BIN)/.test
 
 ## xpi: build Thunderbird's add-on, mailbell.xpi (or XPI=FILE): the same bytes on every machine.
 ##      Python alone is needed, and no environment
-xpi:
+xpi: src/mailbell/clients
 	@PYTHONPATH=src $(PYTHON) -B scripts/xpi.py "$(XPI)"
 
+## dist: build the wheel and the source distribution into dist/: the same bytes on every machine
+dist: $(BIN)/.build
+	@$(BIN)/python scripts/dist.py
+
+## lock: write requirements/*.txt, the versions and hashes that all targets install, after a change
+##       of pyproject.toml. lock-upgrade takes the newest versions that are older than a week
+lock: $(BIN)/.lock
+	@$(BIN)/python scripts/lock.py
+
+lock-upgrade: $(BIN)/.lock
+	@$(BIN)/python scripts/lock.py --upgrade
+
 clean:
-	rm -rf $(VENV) .cache bench/build mailbell.xpi
+	rm -rf $(VENV) .cache bench/build dist mailbell.xpi
+
+src/mailbell/policy src/mailbell/clients:
+	@ln -sfn ../../$(notdir $@) $@
+
+src/mailbell/examples:
+	@ln -sfn ../../examples/configuration $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -71,22 +95,37 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make an environment; run: apt-get install python3-venv" >&2; exit 69; }
 
-# Install the wheel, so that the tests run what users install, and not the source tree.
-$(BIN)/.run: $(BIN)/python $(SOURCES)
+# Install the wheel, so that the tests run what users install, and not the source tree. It is built
+# by what requirements/build.txt names. Only wheels are taken: what another package needs for its
+# build has no hashes. $(1): a file of requirements/, $(2): what pip installs without it.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
+PIP_LOCKED := $(PIP) --require-hashes --only-binary :all: -r requirements
+ifeq ($(LOCKED),yes)
+install = $(PIP_LOCKED)/build.txt -r requirements/$(1).txt && $(PIP) --no-deps --no-build-isolation .
+else
+install = $(PIP) '$(2)'
+endif
+
+$(BIN)/.run: $(BIN)/python $(SOURCES) requirements/build.txt requirements/run.txt
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) .
+	@$(call install,run,.)
 	@touch $@
 
-$(BIN)/.test: $(BIN)/python $(SOURCES)
+$(BIN)/.test: $(BIN)/python $(SOURCES) requirements/build.txt requirements/test.txt | $(LINKS)
 	@echo "setting up $(VENV) for the tests ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[test,lint,bench]'
+	@$(call install,test,.[test,lint,bench])
 	@touch $@ $(BIN)/.run $(BIN)/.bench
 
-$(BIN)/.bench: $(BIN)/python $(SOURCES)
+$(BIN)/.bench: $(BIN)/python $(SOURCES) requirements/build.txt requirements/bench.txt
 	@echo "setting up $(VENV) for the benchmarks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[bench]'
+	@$(call install,bench,.[bench])
 	@touch $@ $(BIN)/.run
 
-$(BIN)/.fuzz: $(BIN)/.test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) '.[fuzz]'
+$(BIN)/.fuzz: $(BIN)/.test requirements/fuzz.txt
+	@$(call install,fuzz,.[fuzz])
+	@touch $@
+
+# The tools of the targets above, which no other target installs.
+$(BIN)/.build $(BIN)/.lock $(BIN)/.sbom: $(BIN)/.%: requirements/%.txt | $(BIN)/python
+	@$(PIP_LOCKED)/$*.txt
 	@touch $@

@@ -100,9 +100,11 @@ def test_what_is_looked_for_would_be_found() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = file["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    names = {re.split(r"[><=~]", entry)[0] for group in groups for entry in group}
+    groups += [file["build-system"]["requires"], *file["dependency-groups"].values()]
+    names = {re.split(r"[><=~[]", entry)[0] for group in groups for entry in group}
     reasons = (ROOT / "docs" / "architecture.md").read_text().partition("## Dependencies")[2]
     assert {name for name in names if name not in reasons} == set()
 
