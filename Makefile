@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi dist lock lock-upgrade vm clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi dist lock lock-upgrade vm deb clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -79,6 +79,10 @@ lock: $(BIN)/.lock
 
 lock-upgrade: $(BIN)/.lock
 	@$(BIN)/python scripts/lock.py --upgrade
+
+## deb: build Debian's packages into dist/, in a clean Debian 13; needs root and mmdebstrap
+deb: $(BIN)/.test
+	@$(BIN)/python scripts/deb.py dist
 
 clean:
 	rm -rf $(VENV) .cache bench/build dist mailbell.xpi

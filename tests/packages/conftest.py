@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pytest
 from packages.built import wheel as built_wheel
+from packages.debs import debs as built_debs
 from packages.roots import clean_root, require_roots
 from packages.system import System, booted
 
@@ -29,6 +30,13 @@ def wheel() -> Path:
     """The wheel of this source tree."""
     require_roots()
     return built_wheel()
+
+
+@pytest.fixture(scope="session")
+def debs() -> list[Path]:
+    """Debian's packages of this source tree: python3-mailbell, mailbell, mailbell-sender."""
+    require_roots()
+    return built_debs()
 
 
 @pytest.fixture

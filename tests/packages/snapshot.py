@@ -27,7 +27,8 @@ BOOTED: Final[Mapping[str, str]] = {
     r"/(var/)?tmp/systemd-private-[^/]*": "PrivateTmp= of services that run",
     r"/(var/)?tmp/\.(X11|ICE|font|XIM|Test)-unix": "systemd makes them at each boot",
     r"/var/log/(journal|wtmp|btmp|lastlog|README|private)": "the log of the machine",
-    r"/var/lib/systemd/(random-seed|timers|timesync|catalog|coredump|pstore)": "of systemd's services",
+    r"/var/lib/systemd/(random-seed|timers|timesync|catalog)": "of systemd's services",
+    r"/var/lib/systemd/(coredump|pstore)": "of systemd's services",
     r"/var/lib/systemd/(ephemeral-trees|linger)": "of systemd's services",
     r"/var/lib/(private|lastlog|logrotate)": "the state of services of the machine",
     r"/var/cache/(private|ldconfig|man)": "made anew at any time",
@@ -108,8 +109,17 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
         elif new is None:
             lines.append(f"gone: {path}: {old}")
         elif old != new:
-            lines.append(f"changed: {path}: {old} -> {new}")
+            lines.append(f"changed: {path}: {_change(old, new)}")
     return lines
+
+
+def _change(old: Entry, new: Entry) -> str:
+    """Show what is different; of a list of users its lines alone."""
+    if old.content.count("\n") and (old.kind, old.owner) == (new.kind, new.owner):
+        gone, come = (set(entry.content.splitlines()) for entry in (old, new))
+        words = [f"-{line}" for line in sorted(gone - come)]
+        return " ".join([*words, *(f"+{line}" for line in sorted(come - gone))]) or "another order"
+    return f"{old} -> {new}"
 
 
 def _walk(top: str, path: str, out: re.Pattern[str]) -> Iterator[tuple[str, Entry]]:
