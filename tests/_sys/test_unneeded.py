@@ -40,16 +40,19 @@ def test_it_can_be_imported_and_has_nothing(name: str) -> None:
     assert said(f"{LEAVE_OUT}; from {name} import anything").startswith("ImportError: ")
 
 
-# One of these modules may not be installed, and older versions of Python do not ask for another.
-LOADED = [
-    name for name in EMPTY
-    if find_spec(name) and (name != "sysconfig" or sys.version_info >= (3, 14))
-]  # fmt: skip
+# One of these modules may not be installed, and older versions of Python or of dnspython do not
+# ask for others.
+SINCE = {
+    "sysconfig": sys.version_info >= (3, 14),
+    "importlib.metadata": find_spec("dns._features") is not None,
+}
+LOADED = [name for name in EMPTY if find_spec(name) and SINCE.get(name, True)]
 
 
 @pytest.mark.parametrize("name", LOADED)
 def test_a_library_would_load_it(name: str) -> None:
-    assert said(f"import sys, trio, msgspec; sys.exit(sys.modules[{name!r}].__name__)") == name
+    libraries = "dns.name, msgspec, sys, trio"
+    assert said(f"import {libraries}; sys.exit(sys.modules[{name!r}].__name__)") == name
 
 
 def test_what_is_loaded_already_stays() -> None:

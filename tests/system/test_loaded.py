@@ -5,6 +5,7 @@ The list is closed: a new import, also by a library, fails here and must be revi
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from harness.daemon import Running, ring, started, until
 from harness.libseccomp import BINDING
 from harness.ringer import ringing, settings
+from harness.sender import PATIENCE
 
 from mailbell._sys.unneeded import EMPTY
 
@@ -107,6 +109,29 @@ def test_the_sender_loads_nothing_that_is_not_needed(
     assert {"mailbell.sender.daemon", "trio", "msgspec", "sqlite3"} <= loaded
     require_nothing_else("mailbell-sender", loaded)
     record_property("sandbox: modules in the locked sender", len(loaded))
+
+
+def test_the_resolver_loads_of_dnspython_what_reads_names(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """It is a copy of the sender, and then it loads this, before its lock."""
+    looks = (
+        "from mailbell._sys.unneeded import replace_unneeded; replace_unneeded()\n"
+        "import sys, mailbell.sender.daemon, mailbell.sender.resolver\n"
+        "before = set(sys.modules); import mailbell.sender._dns_reply\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", looks], check=True, capture_output=True, text=True, timeout=PATIENCE
+    )
+    loaded = set(done.stdout.split())
+    assert {"dns.name", "mailbell.sender._dns_reply"} <= loaded
+    tops = {name.partition(".")[0] for name in loaded} - {"mailbell"} - STANDARD
+    # How names in other alphabets are written: dnspython imports it, and its reader needs none.
+    assert tops == {"dns", "encodings", "stringprep"}
+    # No record type: there is a module for each, looked for by what a server says.
+    assert [name for name in loaded if name.startswith(("dns.rd", "dns.message"))] == []
+    record_property("sandbox: modules that the resolver has in addition", len(loaded))
 
 
 def require_nothing_else(program: str, loaded: set[str]) -> None:

@@ -1,8 +1,9 @@
 """Leaves out modules that libraries import and the daemon never uses.
 
 Trio offers TLS, host names and child processes. For them it imports libssl, libcrypto,
-tables of international names and a module that starts programs. The daemon needs none
-of these. A module that is not loaded takes no memory, and an intruder cannot use it.
+tables of international names and a module that starts programs. dnspython asks whether optional
+packages are installed, and for that loads three libraries that unpack archives. The daemon
+needs none of these. A module that is not loaded takes no memory, and an intruder cannot use it.
 An empty module takes its place: to import it works, and to use it raises AttributeError.
 
 This module itself imports nothing that is left out, so ctypes comes late.
@@ -18,6 +19,7 @@ EMPTY: Final = (
     "fcntl",  # for pathlib of Python 3.14, which copies files with it
     "hmac",  # for Trio's DTLS; it loads libcrypto
     "idna",  # for Trio's look-up of host names
+    "importlib.metadata",  # dnspython looks for optional packages; it loads libbz2, liblzma, libz
     "ssl",  # for Trio's TLS; it loads libssl and libcrypto
     "subprocess",  # for Trio's child processes, and for platform (msgspec imports uuid, uuid it)
     "sysconfig",  # for ctypes of Python 3.14, on other systems than Linux
