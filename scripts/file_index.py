@@ -18,7 +18,7 @@ END: Final = "<!-- /files -->\n"
 # The folders that the section shows, in its order.
 ROOMS: Final = (
     *("core", "varlink", "limits", "configuration", "syscalls", "interfaces", "logs", "recipes"),
-    *("_sys", "sandbox", "serving", "client", "listener", "addon", "agent", "cli"),
+    *("_sys", "sandbox", "serving", "client", "listener", "installation", "addon", "agent", "cli"),
 )
 FOLDERS: Final = (
     *(f"src/mailbell/{room}" for room in ROOMS),

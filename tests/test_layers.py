@@ -243,7 +243,24 @@ HOUSE: Final = (
         ),
     ),
     # mailbelld and mailbell-sender as services of this machine
-    Room(5, "installation", ("service_files",)),
+    Room(
+        5,
+        "installation",
+        ("service_files", "services"),
+        (
+            "_programs",
+            "_walk",
+            "environment",
+            "steps",
+            "_files",
+            "_systemd",
+            "_accounts",
+            "_confinement",
+            "_running",
+            "install",
+            "uninstall",
+        ),
+    ),
     # The add-on for Thunderbird
     Room(5, "addon", ("xpi",), ("sources", "place")),
     # mailbell run
@@ -304,6 +321,8 @@ HOUSE: Final = (
             "run",
             "_here",
             "clients",
+            "_root",
+            "_install_service",
             "install",
             "uninstall",
             "_sender_machine",

@@ -208,11 +208,19 @@ def test_a_step_does_not_obey_the_name_of_a_folder(ordinary: Run, tmp_path: Path
     assert done.stdout.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("command", ["install", "uninstall"])
-def test_what_is_to_be_done_must_be_named(run: Run, command: str) -> None:
-    result = run("mailbell", command)
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("install --file x.xpi", "--file is for the add-on; give --thunderbird too"),
+        ("install --thunderbird --sender", "--thunderbird installs no service"),
+        ("install --thunderbird --user joe", "--thunderbird installs no service"),
+        ("install --thunderbird --listener", "--thunderbird installs no service"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(run: Run, words: str, why: str) -> None:
+    result = run("mailbell", *words.split())
     assert (result.returncode, result.stdout) == (64, "")
-    assert result.stderr.endswith(" was named; give --thunderbird\n")
+    assert why in result.stderr
 
 
 def test_the_file_is_the_one_that_make_builds(run: Run, tmp_path: Path) -> None:

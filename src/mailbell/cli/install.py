@@ -1,6 +1,5 @@
-"""`mailbell install`: puts the add-on where Thunderbird finds it, for all users or in a file."""
+"""`mailbell install`: sets up a daemon as a service, or installs the add-on for Thunderbird."""
 
-import os
 from typing import Final
 
 import click
@@ -9,10 +8,12 @@ from mailbell import __version__
 from mailbell.addon import place
 from mailbell.addon.sources import addon
 from mailbell.cli._common import absolute
-from mailbell.core.errors import PrivilegeError, UsageError
-from mailbell.core.escape import printable
+from mailbell.cli._install_service import install_services
+from mailbell.cli._root import DRY, dry_end, dry_run_option, require_root, say
+from mailbell.core.errors import UsageError
+from mailbell.installation.services import LISTENER, SENDER
 
-__all__ = ["command", "dry_end", "dry_run_option", "require_root", "say", "thunderbird_option"]
+__all__ = ["command", "thunderbird_option"]
 
 _FOR_ALL: Final = """
 Thunderbird loads the add-on when it is started the next time, for every user
@@ -27,71 +28,43 @@ mailbell, and have logged in since: usermod --append --groups mailbell NAME
 A file that you copy into the folder "extensions" of a profile yourself stays
 disabled until you agree in Thunderbird's menu."""
 
-_ROOT: Final = (
-    "\nThis was a dry run: nothing has changed. To do it, run it as root, without --dry-run."
-)
-_DRY: Final = "\nThis was a dry run: nothing has changed. To do it, run it without --dry-run."
-
 _EXAMPLES = """\b
 Examples:
-  mailbell install --thunderbird --dry-run
+  mailbell install --dry-run
+  mailbell install --user NAME     the daemon, and a user who may hear from it
+  mailbell install --sender        on a mail server
   mailbell install --thunderbird                       as root: for all users
   mailbell install --thunderbird --file mailbell.xpi   for one profile"""
 
 
 _HELP = """\
-Install what a mail program needs to hear from the daemon by itself.
+Set up mailbelld as a service of this machine, as root.
 
---thunderbird puts mailbell's add-on into the folder where Thunderbird looks
-for add-ons of the machine, for all users. This needs root, and a mailbell
-that no other user may change. With --file it writes the add-on to a file
-instead, for you to install in one profile.
+It makes the user, the group, the folders and the units, loads the profile
+where AppArmor is on, starts the service and waits until it is ready. With
+--sender it does the same for mailbell-sender, and puts the hook where mail
+servers find it. The mailbell that runs this command must be in a folder that
+only root may change; another one is refused, with what to do instead.
 
-The module for Evolution is built with make: see 'mailbell clients evolution'.
+--thunderbird installs mailbell's add-on for all users instead, or with --file
+writes it to a file. The module for Evolution is built with make: see
+'mailbell clients evolution'.
 
 Each step is shown. If one fails, nothing is left behind. To do it again does
-no harm. 'mailbell uninstall' undoes it."""
-
-
-def say(line: str) -> None:
-    """Print a step, whatever the names of its folders are.
-
-    Args:
-        line: the step.
-    """
-    click.echo(printable(line))
-
-
-def require_root(what: str, remedy: str, *, dry: bool) -> None:
-    """Refuse an ordinary user, who may only look at the steps.
-
-    Args:
-        what: what was asked for: `install` or `remove`.
-        remedy: what to do instead.
-        dry: whether the steps are shown only.
-
-    Raises:
-        PrivilegeError: this user is not root.
-    """
-    if os.geteuid() != 0 and not dry:
-        raise PrivilegeError(f"only root may {what} the add-on for all users", remedy)
-
-
-def dry_end() -> str:
-    """Return what is said at the end of a dry run, for this user."""
-    return _DRY if os.geteuid() == 0 else _ROOT
+no harm, and restarts a service whose program is newer. 'mailbell uninstall'
+undoes it."""
 
 
 thunderbird_option = click.option(
     "--thunderbird", "thunderbird", is_flag=True, help="The add-on for Thunderbird."
 )
-dry_run_option = click.option(
-    "--dry-run", "dry", is_flag=True, help="Show the steps, and change nothing."
-)
 
 
-@click.command(
-    help=_HELP, epilog=_EXAMPLES, short_help="Install mailbell's add-on for Thunderbird."
+@click.command(help=_HELP, epilog=_EXAMPLES, short_help="Set up a service of this machine.")
+@click.option("--listener", is_flag=True, help="The listener mailbelld (the default).")
+@click.option("--sender", is_flag=True, help="The mail server's side, mailbell-sender.")
+@click.option(
+    "--user", "persons", metavar="NAME", multiple=True, help="A user who may connect; repeatable."
 )
 @thunderbird_option
 @click.option(
@@ -102,20 +75,37 @@ dry_run_option = click.option(
     help="Write the add-on to this file only.",
 )
 @dry_run_option
-def command(thunderbird: bool, file: str | None, dry: bool) -> None:
-    """Install what a mail program needs to hear from the daemon by itself."""
-    if not thunderbird:
-        raise UsageError("nothing to install was named", "give --thunderbird")
+def command(
+    listener: bool,
+    sender: bool,
+    persons: tuple[str, ...],
+    thunderbird: bool,
+    file: str | None,
+    dry: bool,
+) -> None:
+    """Set up a service, or the add-on for Thunderbird."""
+    if thunderbird:
+        if listener or sender or persons:
+            raise UsageError("--thunderbird installs no service", "give one of them at a time")
+        _install_add_on(file, dry=dry)
+        return
+    if file is not None:
+        raise UsageError("--file is for the add-on", "give --thunderbird too")
+    chosen = [each for each, is_named in ((LISTENER, listener), (SENDER, sender)) if is_named]
+    install_services(chosen or [LISTENER], list(dict.fromkeys(persons)), dry=dry)
+
+
+def _install_add_on(file: str | None, *, dry: bool) -> None:
     if file is not None:
         path, data = absolute(file), addon()
         place.save(data, path, say, dry=dry)
-        click.echo(f"({_about(data)})\n{_DRY if dry else _FOR_ONE}")
+        click.echo(f"({_about(data)})\n{DRY if dry else _FOR_ONE}")
         return
     remedy = (
         "run this as root, or, for your own profile: "
         "mailbell install --thunderbird --file mailbell.xpi"
     )
-    require_root("install", remedy, dry=dry)
+    require_root("install the add-on for all users", remedy, dry=dry)
     data = addon(for_all=True)
     place.install(data, say, dry=dry)
     click.echo(f"({_about(data)})\n{dry_end() if dry else _FOR_ALL}")

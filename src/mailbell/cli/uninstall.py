@@ -5,14 +5,9 @@ from typing import Final
 import click
 
 from mailbell.addon import place
-from mailbell.cli.install import (
-    dry_end,
-    dry_run_option,
-    require_root,
-    say,
-    thunderbird_option,
-)
-from mailbell.core.errors import UsageError
+from mailbell.cli._install_service import uninstall_services
+from mailbell.cli._root import dry_end, dry_run_option, require_root, say
+from mailbell.cli.install import thunderbird_option
 
 __all__ = ["command"]
 
@@ -22,6 +17,8 @@ has installed it from a file removes it in Add-ons and Themes."""
 
 _EXAMPLES = """\b
 Examples:
+  mailbell uninstall --dry-run
+  mailbell uninstall                           as root
   mailbell uninstall --thunderbird --dry-run
   mailbell uninstall --thunderbird             as root"""
 
@@ -29,8 +26,10 @@ Examples:
 _HELP = """\
 Remove what 'mailbell install' has put on this machine, and nothing else.
 
---thunderbird removes the add-on for all users, and those folders that were
-made for it, unless there is something else in them now. This needs root.
+The services are stopped and removed, with their users, their groups and the
+sender's address book. Your configuration stays, and is named. With
+--thunderbird it removes the add-on for all users instead, and those folders
+that were made for it, unless there is something else in them now.
 
 Each step is shown. To do it again does no harm."""
 
@@ -41,8 +40,9 @@ Each step is shown. To do it again does no harm."""
 def command(thunderbird: bool, dry: bool) -> None:
     """Remove what 'mailbell install' has put on this machine, and nothing else."""
     if not thunderbird:
-        raise UsageError("nothing to remove was named", "give --thunderbird")
-    require_root("remove", "run this as root", dry=dry)
+        uninstall_services(dry=dry)
+        return
+    require_root("remove the add-on for all users", "run this as root", dry=dry)
     found = place.uninstall(say, dry=dry)
     if dry:
         click.echo(dry_end())
