@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi dist lock lock-upgrade vm deb clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom lock lock-upgrade vm deb clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -71,6 +71,10 @@ xpi: src/mailbell/clients
 ## dist: build the wheel and the source distribution into dist/: the same bytes on every machine
 dist: $(BIN)/.build
 	@$(BIN)/python scripts/dist.py
+
+## sbom: write what an installed wheel consists of into dist/ (CycloneDX): the same bytes each time
+sbom: $(BIN)/.run $(BIN)/.sbom
+	@$(BIN)/python -m scripts.sbom
 
 ## lock: write requirements/*.txt, the versions and hashes that all targets install, after a change
 ##       of pyproject.toml. lock-upgrade takes the newest versions that are older than a week
