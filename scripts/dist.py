@@ -86,7 +86,7 @@ def build(root: Path, folder: Path) -> list[Path]:
         # Isolated, the interpreter reads no variable of Python's and no folder of a user.
         subprocess.run(  # noqa: S603 (no word of it is from outside)
             [sys.executable, "-I", "-m", "hatchling", "build", "-d", Path(place, "built")],
-            cwd=Path(place, "mailbell"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
+            cwd=Path(place, "mailbell"), stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
         )  # fmt: skip
         made = sorted(Path(place, "built").iterdir())
