@@ -16,6 +16,7 @@ from cli.support import words
 from harness import answering, child
 from harness.answering import refused
 from harness.fake_daemon import STATUS, FakeDaemon, answer
+from harness.libseccomp import BINDING
 from harness.ordinary import let_in
 from harness.ports import free_port
 
@@ -106,7 +107,7 @@ def test_a_machine_that_is_ready(configure: Any, capsys: pytest.CaptureFixture[s
         "is free",
         "Landlock, ABI",
         "seccomp",
-        "calls permitted, by the Python module pyseccomp",
+        f"calls permitted, by the Python module {BINDING}",
         "open files are needed, and permitted",
         "libgcc",
         "the user mailbell exists",

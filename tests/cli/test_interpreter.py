@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +69,7 @@ def removed(environment: dict[str, str], tmp_path: Path) -> Removed:
     """
 
     def run(program: str, *arguments: str) -> Ended:
-        line = [str(Path(sysconfig.get_path("scripts")) / program), *arguments]
+        line = [str(Path(sys.executable).with_name(program)), *arguments]
         folder = tmp_path / "folder"
         folder.mkdir()
         script = f'rmdir "$PWD" && exec {shlex.join(line)}'
