@@ -60,6 +60,22 @@ def test_the_newest_file_counts_and_no_cache(place: Path) -> None:
     assert look([str(top)]).fault == Fault(f"{top}/__pycache__/a.pyc", "write")
 
 
+def test_the_lock_of_uv_may_be_written_by_all(place: Path) -> None:
+    """uv, and a pipx that finds it, make this file with mode 0666; nothing loads it."""
+    top = place / "uv"
+    (top / "lib").mkdir(parents=True, mode=0o755)
+    newest = look([str(top)])
+    (top / ".lock").touch()
+    (top / ".lock").chmod(0o666)
+    assert look([str(top)]) == newest
+    (top / ".lock").rename(top / "lib" / ".lock")
+    assert look([str(top)]).fault == Fault(f"{top}/lib/.lock", "write")
+    (top / "lib" / ".lock").unlink()
+    (top / ".lock").mkdir()
+    (top / ".lock").chmod(0o777)
+    assert look([str(top)]).fault == Fault(f"{top}/.lock", "write")
+
+
 def test_a_link_is_judged_by_what_it_leads_to(place: Path) -> None:
     top, other = place / "links", place / "other"
     top.mkdir(mode=0o755)

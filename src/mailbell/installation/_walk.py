@@ -20,6 +20,8 @@ HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S10
 
 _MOST_FILES: Final = 500_000  # an environment has some thousand
 _CACHE: Final = "__pycache__"
+# uv makes it beside pyvenv.cfg, for all users to lock. Python reads no such file.
+_LOCK: Final = ".lock"
 
 
 class Fault(NamedTuple):
@@ -85,6 +87,8 @@ def look(roots: Sequence[str]) -> Found:
         if fault := _way(root):
             return Found(fault, newest)
         for path, status in _files(root):
+            if path == os.path.join(root, _LOCK) and stat.S_ISREG(status.st_mode):
+                continue
             count += 1
             if count > _MOST_FILES:
                 return Found(Fault(root, "many"), newest)
