@@ -46,7 +46,8 @@ def install_unit(line: Sequence[str], socket_path: str | None, *, sure: bool) ->
         f"{user_unit.NAME} runs now, and starts at each login.\n"
         f"Its log:      journalctl --user -u {user_unit.NAME}\n"
         f"Its state:    systemctl --user status {user_unit.NAME}\n"
-        "To run it also while you are logged out:   loginctl enable-linger"
+        "To run it also while you are logged out:   loginctl enable-linger\n"
+        "If that is denied, root may do it:         loginctl enable-linger NAME"
     )
 
 
