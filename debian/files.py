@@ -13,6 +13,10 @@ from mailbell.installation.service_files import placed
 POLICY: Final = Path(__file__).resolve().parent.parent / "policy"
 # debian/mailbell.postinst and its like look for this line.
 MARK: Final = "# Put here by the Debian package {package}, which removes it.\n"
+# Debian's place for what an operator adds: dh_apparmor makes the file, which is empty at first.
+LOCAL: Final = (
+    "  # What the operator of this machine adds.\n  include if exists <local/{service}>\n}}\n"
+)
 PACKAGES: Final = {"mailbelld": "mailbell", "mailbell-sender": "mailbell-sender"}
 
 
@@ -22,7 +26,8 @@ def files() -> Iterator[tuple[str, str]]:
         yield f"system/{unit.name}", _placed(unit)
     for service, package in PACKAGES.items():
         profile = POLICY / "apparmor" / service
-        yield f"apparmor.d/{service}", _placed(profile)
+        rules = _placed(profile).removesuffix("}\n")
+        yield f"apparmor.d/{service}", f"{rules}\n{LOCAL.format(service=service)}"
         drop_in = profile.with_name(f"{service}.service.conf")
         yield f"drop-ins/{service}.conf", MARK.format(package=package) + _placed(drop_in)
 

@@ -24,6 +24,20 @@ PACKAGES: Final = ("python3-mailbell", "mailbell", "mailbell-sender")
 BUILT: Final = ("*.deb", "*.dsc", "*.tar.xz", "*.buildinfo", "*.changes")
 """What a build makes. The last two name the machine and the time, so no two are the same."""
 
+# Virtual packages, and what provides them.
+_PROVIDED: Final = {
+    "debhelper-compat": "debhelper",
+    "dh-sequence-installsysusers": "debhelper",
+    "dh-sequence-python3": "dh-python",
+}
+# A copy of the source tree has the times and modes of whoever made it; git keeps neither. In a
+# package the time of the changelog stands for all later times, and so here for earlier ones too.
+_BUILD: Final = """
+chmod -R u+rwX,go+rX,go-w mailbell
+cd mailbell
+find . -exec touch --no-dereference --date="@$(dpkg-parsechangelog --show-field Timestamp)" {} +
+dpkg-buildpackage --no-sign 2>&1
+"""
 # The form of a dependency, as deb-control(5) has it.
 _NAME: Final = re.compile(r"^\s*(\S+)(?: \([^)]*\))?\s*$")
 
@@ -33,7 +47,7 @@ def build_dependencies() -> list[str]:
     text = (ROOT / "debian" / "control").read_text()
     (field,) = re.findall(r"^Build-Depends: ((?:.+\n)(?: .+\n)*)", text, re.MULTILINE)
     names = [match[1] for each in field.split(",") if (match := _NAME.match(each))]
-    return ["debhelper" if name == "debhelper-compat" else name for name in names]
+    return sorted({_PROVIDED.get(name, name) for name in names})
 
 
 def run_dependencies(packages: list[Path]) -> list[str]:
@@ -72,7 +86,7 @@ def build(system: System, source: Path, place: str = "/build", settings: str = "
         The folder with the results, as it is seen from here.
     """
     system.put(source, place)
-    system.run(f"{settings}\ncd {place}/mailbell && dpkg-buildpackage --no-sign 2>&1")
+    system.run(f"{settings}\ncd {place}{_BUILD}")
     return system.path(place)
 
 

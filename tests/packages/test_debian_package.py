@@ -1,11 +1,59 @@
-"""Debian's packages in a clean Debian 13: what installs, serves, is upgraded and leaves nothing."""
+"""Debian's packages in a clean Debian 13: they serve, are upgraded, and leave nothing behind.
 
+How they are built, and what is in them, is in test_debian_build.py.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
+from machines.processes import run
 from packages.conftest import Boot
 from packages.debs import SUITE, run_dependencies
+from packages.snapshot import BOOTED, PACKAGES, Snapshot, differences, snapshot
 from packages.system import System
+
+from mailbell import __version__
+
+INSTALL: Final = "dpkg --install /root/packages/*.deb"
+ALL: Final = "mailbell mailbell-sender python3-mailbell"
+SERVICES: Final = ("mailbelld", "mailbell-sender")
+ADD_ON: Final = "/usr/share/mozilla/extensions/{3550f703-e582-4d05-9a08-453d09bdfdc6}"
+OLD: Final = "0.0.1"
+
+UNLIMITED: Final = """
+[limits]
+rate = "100000/s"
+total_rate = "100000/s"
+burst = 100000
+"""
+
+# Rings until its standard input ends. mailbelld closes a connection when it has read the line. A
+# connection that is closed before that is reset, because there is something to read in it. Prints
+# how many were served.
+RINGER: Final = """
+import select, socket, subprocess, sys
+served, lost, hooks = 0, [], 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        with socket.create_connection(("127.0.0.1", 79), 60) as ring:
+            ring.sendall(b"nm_notifyuser\\r\\n")
+            rest = ring.recv(1)
+        assert rest == b"", rest
+    except Exception as error:
+        lost.append(f"{served}: {error!r}")
+    served += 1
+    if served % 100 == 1:
+        hooks += 1
+        subprocess.run(["mailbell-hook", "--account=joe"], check=True)
+    if served == 20:
+        print("begun", flush=True)
+print(served, hooks, lost)
+"""
 
 
 @pytest.fixture
@@ -17,12 +65,219 @@ def machine(boot: Boot, debs: list[Path]) -> System:
     return system
 
 
+@pytest.fixture
+def earlier(debs: list[Path], tmp_path: Path) -> Path:
+    """A folder with the packages of an earlier version."""
+    folder = tmp_path / "earlier"
+    folder.mkdir()
+    for number, each in enumerate(debs):
+        tree = tmp_path / str(number)
+        run("dpkg-deb", "--raw-extract", each, tree)
+        control = tree / "DEBIAN" / "control"
+        control.write_text(control.read_text().replace(__version__, OLD))
+        for code in tree.glob("usr/lib/python3/dist-packages/mailbell/__init__.py"):
+            code.write_text(code.read_text().replace(f'"{__version__}"', f'"{OLD}"'))
+        run("dpkg-deb", "--root-owner-group", "--build", tree, folder)
+        shutil.rmtree(tree)
+    return folder
+
+
+def state(machine: System) -> Snapshot:
+    return snapshot(machine.path("/"), BOOTED, PACKAGES)
+
+
+def active(machine: System) -> dict[str, str]:
+    return {name: machine.shows(name)["ActiveState"] for name in SERVICES}
+
+
 def test_the_services_serve_once_they_are_installed(machine: System) -> None:
-    machine.run("dpkg --install /root/packages/*.deb")
-    for service in ("mailbelld", "mailbell-sender"):
-        assert machine.shows(service)["ActiveState"] == "active"
-        assert machine.shows(service)["UnitFileState"] == "enabled"
+    machine.run(INSTALL)
+    assert set(active(machine).values()) == {"active"}
+    assert {machine.shows(name)["UnitFileState"] for name in SERVICES} == {"enabled"}
     assert machine.shows("mailbelld-udp.socket")["ActiveState"] == "inactive"
     machine.run("mailbell check && mailbell sender check")
     machine.run("mailbell send 127.0.0.1")
-    assert '"accepted"' in machine.run("mailbell status --json")
+    assert '"accepted":1' in machine.run("mailbell status --json").replace(" ", "")
+    # A unit that systemd reads with a warning would show it here.
+    assert machine.run("systemd-analyze verify mailbelld.service mailbell-sender.service") == ""
+
+
+def use(machine: System, person: str) -> None:
+    """Leave traces, as people do who use what is installed."""
+    machine.run(f"usermod --append --groups mailbell,mailbell-sender {person}")
+    machine.write("/etc/mailbell/mailbelld.toml", "unmatched = 'all'\n")
+    machine.write("/etc/mailbell/sender.toml", "[default]\ntargets = ['last-used']\n")
+    # As the comment at the top of the UDP socket's unit has it.
+    machine.run("systemctl enable mailbelld-udp.socket")
+    machine.run("systemctl stop mailbelld.service mailbelld.socket mailbelld-local.socket")
+    machine.run("systemctl start mailbelld-udp.socket mailbelld.service")
+    machine.run("systemctl restart mailbell-sender.service")
+    machine.run("mailbell install --thunderbird")
+    machine.run("mailbell-hook --account=root && mailbell send 127.0.0.1")
+    machine.run("mailbell --help && mailbell clients", user=person)
+
+
+def test_a_removal_keeps_the_configuration_and_a_purge_leaves_nothing(machine: System) -> None:
+    person = machine.person()
+    before = state(machine)
+    machine.run(INSTALL)
+    use(machine, person)
+    assert differences(before, state(machine))
+
+    machine.run(f"dpkg --remove {ALL}")
+    assert set(active(machine).values()) == {"inactive"}
+    listening = machine.run("ss --listening --no-header --tcp --udp --unix")
+    assert "mailbell" not in listening
+    assert ":79 " not in listening
+    assert not machine.path(ADD_ON).exists()
+    assert machine.path("/etc/mailbell/mailbelld.toml").exists()
+    assert machine.path("/var/lib/mailbell-sender/state.db").exists()
+    assert "mailbell" in machine.run(f"id {person}")
+
+    machine.run(f"dpkg --purge {ALL}")
+    assert differences(before, state(machine)) == []
+
+
+def test_a_removal_can_be_taken_back(machine: System) -> None:
+    machine.run(INSTALL)
+    machine.write("/etc/mailbell/mailbelld.toml", "unmatched = 'all'\n")
+    machine.run(f"dpkg --remove {ALL}")
+    machine.run(INSTALL)
+    assert set(active(machine).values()) == {"active"}
+    assert machine.path("/etc/mailbell/mailbelld.toml").exists()
+
+
+def test_a_purge_of_one_package_leaves_the_other_one_at_work(machine: System) -> None:
+    machine.run(INSTALL)
+    machine.write("/etc/mailbell/sender.toml", "[default]\ntargets = ['last-used']\n")
+    machine.run("dpkg --purge mailbell")
+    assert active(machine) == {"mailbelld": "inactive", "mailbell-sender": "active"}
+    assert machine.path("/etc/mailbell/sender.toml").exists()
+    machine.run(
+        "! getent passwd mailbell && getent passwd mailbell-sender && mailbell sender check"
+    )
+
+
+def test_an_upgrade_loses_no_ring(machine: System, earlier: Path) -> None:
+    machine.put(earlier, "/root")
+    machine.write("/etc/mailbell/mailbelld.toml", UNLIMITED)
+    machine.run("dpkg --install /root/earlier/*.deb")
+    assert OLD in machine.run("mailbell --version; mailbell status")
+    sockets = machine.run("ss --listening --no-header --tcp --unix --extended | grep mailbell.sock")
+    processes = {machine.shows(name)["MainPID"] for name in SERVICES}
+    with ringing(machine) as told:
+        machine.run(INSTALL)
+    served, hooks, lost = told.pop().split(maxsplit=2)
+    assert lost == "[]"
+    assert int(served) > 100
+    assert int(hooks) > 1
+    # A hook that fails says so in the log; it never fails a delivery.
+    assert "mailbell-hook" not in machine.run("journalctl --no-pager --output=cat -t mailbell-hook")
+    # Both services run with the new code, and with the sockets from before.
+    assert __version__ in machine.run("mailbell status")
+    assert set(active(machine).values()) == {"active"}
+    assert processes.isdisjoint(machine.shows(name)["MainPID"] for name in SERVICES)
+    assert sockets == machine.run(
+        "ss --listening --no-header --tcp --unix --extended | grep mailbell.sock"
+    )
+
+
+@contextmanager
+def ringing(machine: System) -> Iterator[list[str]]:
+    """Ring during the block; the list then has the last line of the `RINGER`."""
+    told: list[str] = []
+    pipe = subprocess.PIPE
+    ringer = machine.popen("python3", "-c", RINGER, stdin=pipe, stdout=pipe)
+    assert ringer.stdin
+    assert ringer.stdout
+    assert ringer.stdout.readline() == b"begun\n"
+    yield told
+    rest, _ = ringer.communicate(timeout=60)
+    told.append(rest.decode().strip())
+
+
+def test_an_image_is_made_without_a_service_manager(machine: System) -> None:
+    """What makes a container or a disk runs the packages' scripts, and no systemd."""
+    machine.run(f"unshare --mount sh -euc 'mount -t tmpfs tmpfs /run/systemd && {INSTALL}'")
+    machine.run("systemctl daemon-reload")
+    assert set(active(machine).values()) == {"inactive"}
+    assert {machine.shows(name)["UnitFileState"] for name in SERVICES} == {"enabled"}
+    machine.run("systemctl start mailbelld mailbell-sender && mailbell check")
+
+
+def test_a_port_that_is_held_fails_the_service_and_not_the_installation(machine: System) -> None:
+    hold = "import socket, sys; s = socket.create_server(('0.0.0.0', 79)); print(flush=True)"
+    holder = machine.popen(
+        "python3", "-c", f"{hold}; sys.stdin.read()", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout
+    assert holder.stdout.readline()
+    machine.run(INSTALL)
+    assert active(machine) == {"mailbelld": "inactive", "mailbell-sender": "active"}
+    done = machine.ran("mailbell check")
+    assert done.code
+    assert "python3" in done.said
+    holder.communicate()
+    machine.run("systemctl start mailbelld && mailbell check")
+
+
+# --- AppArmor: the kernel of the tests may have none, so its programs are played --------------
+
+DROP_IN: Final = "/etc/systemd/system/mailbelld.service.d/apparmor.conf"
+LOADED: Final = "/sys/kernel/security/apparmor/profiles"
+
+
+def with_apparmor(machine: System, *, parser: int = 0, loaded: str = "mailbelld (enforce)") -> None:
+    """Let AppArmor be on, with a parser that ends with a code, and with loaded profiles."""
+    machine.write("/usr/bin/aa-enabled", "#!/bin/sh\nexit 0\n", 0o755)
+    machine.write(
+        "/usr/sbin/apparmor_parser",
+        f'#!/bin/sh\necho "$@" >>/run/parsed\nexit {parser}\n',
+        0o755,
+    )
+    machine.run("mountpoint -q /sys/kernel/security || mount -t tmpfs tmpfs /sys/kernel/security")
+    machine.write(LOADED, f"{loaded}\n")
+
+
+@pytest.mark.parametrize(
+    ("parser", "loaded"),
+    [(1, "mailbelld (enforce)"), (0, "other (enforce)")],
+    ids=["fails", "lost"],
+)
+def test_no_service_asks_for_a_profile_that_cannot_be_loaded(
+    machine: System, parser: int, loaded: str
+) -> None:
+    """A container of a machine with AppArmor: its programs say that it is on, and load nothing."""
+    with_apparmor(machine, parser=parser, loaded=loaded)
+    machine.run(INSTALL)
+    assert not machine.path(DROP_IN).exists()
+    assert active(machine)["mailbelld"] == "active"
+
+
+def test_a_service_asks_for_its_profile_where_that_is_loaded(machine: System) -> None:
+    before = state(machine)
+    with_apparmor(machine)
+    machine.run(INSTALL)
+    assert machine.shows("mailbelld")["AppArmorProfile"] == "mailbelld"
+    assert machine.shows("mailbell-sender")["AppArmorProfile"] == ""  # it is not in the list
+    machine.run("dpkg --remove mailbell")
+    assert not machine.path(DROP_IN).parent.exists()
+    assert "--remove /etc/apparmor.d/mailbelld" in machine.path("/run/parsed").read_text()
+    machine.run(f"dpkg --purge {ALL}")
+    machine.run("rm /usr/bin/aa-enabled /usr/sbin/apparmor_parser /run/parsed")
+    machine.run("umount /sys/kernel/security")
+    assert differences(before, state(machine)) == []
+
+
+def test_what_the_operator_decides_about_the_profile_stays(machine: System) -> None:
+    with_apparmor(machine)
+    machine.write(DROP_IN, "")
+    machine.run(INSTALL)
+    machine.run("dpkg-reconfigure mailbell")
+    assert machine.path(DROP_IN).read_text() == ""
+    machine.run("dpkg --remove mailbell")
+    assert machine.path(DROP_IN).exists()
+    machine.run(f"rm {DROP_IN}; mkdir -p /etc/apparmor.d/disable")
+    machine.run("ln -s /etc/apparmor.d/mailbelld /etc/apparmor.d/disable/mailbelld")
+    machine.run(INSTALL)
+    assert not machine.path(DROP_IN).exists()
