@@ -171,7 +171,15 @@ def test_the_other_one_is_taken_where_pyseccomp_does_not_find_the_library(
     assert found.name == "seccomp"
 
 
-@pytest.mark.parametrize("text", ["", "raise OSError('cannot be mapped')", "class Arch: pass"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "class Arch: pass\nclass SyscallFilter: pass\n",
+        "raise OSError('cannot be mapped')",
+        "raise ValueError('binary incompatibility')",
+    ],
+)
 def test_another_module_of_that_name_is_not_taken_for_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:

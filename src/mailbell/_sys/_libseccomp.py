@@ -21,6 +21,14 @@ __all__ = ["LIBRARY", "Binding", "find_binding"]
 
 LIBRARY: Final = "libseccomp.so.2"
 
+# What the import of either raises: the module or the library is not there, is not the one that is
+# meant, or was compiled for another Python.
+_UNUSABLE: Final = (ImportError, AttributeError, OSError, RuntimeError, TypeError, ValueError)
+# Another module may have the name `seccomp`.
+_EXPECTED: Final = (
+    "ALLOW", "Arch", "Arg", "Attr", "EQ", "ERRNO", "KILL_PROCESS", "MASKED_EQ", "SyscallFilter",
+    "resolve_syscall", "system_arch",
+)  # fmt: skip
 _NUMBER: Final = re.compile(r"errno = -?([0-9]+)")
 _SIGN: Final = 1 << 31
 
@@ -46,7 +54,7 @@ def find_binding() -> Binding | None:
     for name, load in (("pyseccomp", _import_pyseccomp), ("seccomp", _import_seccomp)):
         try:
             return Binding(name, load())
-        except (ImportError, AttributeError, OSError, RuntimeError):
+        except _UNUSABLE:
             continue
     return None
 
@@ -74,7 +82,13 @@ def _import_seccomp() -> Any:
 
 
 def _as_pyseccomp(module: Any) -> Any:
-    """Return the names of `seccomp` with the numbers and the errors of pyseccomp."""
+    """Return the names of `seccomp` with the numbers and the errors of pyseccomp.
+
+    Raises:
+        AttributeError: it is another module of that name.
+    """
+    for name in _EXPECTED:
+        getattr(module, name)
 
     class SyscallFilter(_SyscallFilter):
         _make = module.SyscallFilter
