@@ -71,7 +71,8 @@ def program(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     bare.put(found, "/root")
     bare.run(f"mv /root/{found.name} /root/wheels")
     bare.put(source_tree(folder), "/root")
-    install, link = commands("README.md", "pip install .")[:2]
+    install = commands("README.md", "pip install .")[0]
+    link = commands("docs/service.md", "useradd --system")[0]
     bare.run(f"cd /root/mailbell && {_OFFLINE} && {install} && {link}", timeout=900)
     return bare
 

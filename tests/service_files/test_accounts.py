@@ -53,7 +53,7 @@ def test_a_user_and_its_group_are_made_that_can_do_nothing_else(tmp_path: Path) 
 
 
 def test_a_user_that_was_made_by_hand_is_left_as_it_is(tmp_path: Path) -> None:
-    """Many operators have run the command of README.md that makes the user."""
+    """An operator may have run the command of docs/service.md that makes the user."""
     require("systemd-sysusers")
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "passwd").write_text("mailbell:x:777:778::/:/bin/false\n")
