@@ -13,17 +13,19 @@ from typing import Final
 import pytest
 from machines.processes import run
 from packages.conftest import Boot
-from packages.debs import SUITE, run_dependencies
+from packages.debs import ROOT, SUITE, run_dependencies
 from packages.snapshot import BOOTED, PACKAGES, Snapshot, differences, snapshot
 from packages.system import System
 
 from mailbell import __version__
+from mailbell.installation.service_files import marked, placed
 
 INSTALL: Final = "dpkg --install /root/packages/*.deb"
 ALL: Final = "mailbell mailbell-sender python3-mailbell"
 SERVICES: Final = ("mailbelld", "mailbell-sender")
 ADD_ON: Final = "/usr/share/mozilla/extensions/{3550f703-e582-4d05-9a08-453d09bdfdc6}"
 OLD: Final = "0.0.1"
+POLICY: Final = ROOT / "policy"
 
 UNLIMITED: Final = """
 [limits]
@@ -180,6 +182,39 @@ def test_an_upgrade_loses_no_ring(machine: System, earlier: Path) -> None:
     assert sockets == machine.run(
         "ss --listening --no-header --tcp --unix --extended | grep mailbell.sock"
     )
+
+
+def test_the_command_finds_the_services_of_the_packages(machine: System) -> None:
+    """`mailbell install` lets persons in and starts what the operator has stopped."""
+    person = machine.person()
+    machine.run("dpkg --install /root/packages/python3-mailbell_*.deb")
+    done = machine.ran("mailbell install")
+    assert done.code
+    assert "apt-get install mailbell" in done.said
+    machine.run("dpkg --install /root/packages/mailbell-sender_*.deb")
+    machine.run("systemctl disable --now mailbell-sender.service")
+    machine.run(f"mailbell install --sender --user {person}")
+    assert active(machine)["mailbell-sender"] == "active"
+    machine.run("mailbell sender check", user=person)
+    before = state(machine)
+    assert "apt-get purge mailbell-sender" in machine.run("mailbell uninstall")
+    assert differences(before, state(machine)) == []
+
+
+def test_another_installation_is_not_hidden_behind_the_packages(machine: System) -> None:
+    """Its units would be before those of the packages, and start what is not the packages'."""
+    place = "/etc/systemd/system/mailbelld.service"
+    text = (POLICY / "systemd" / "mailbelld.service").read_text()
+    machine.write(place, marked(text))
+    done = machine.ran(INSTALL)
+    assert done.code
+    assert "first run: /opt/mailbell/bin/mailbell uninstall" in done.said
+    assert machine.path(place).read_text() == marked(text)
+    assert not machine.path("/usr/bin/mailbelld").exists()
+    # A unit that the operator has written is the operator's decision.
+    machine.write(place, placed(text, programs="/usr/bin", code=["/usr"]))
+    machine.run(INSTALL)
+    assert active(machine)["mailbelld"] == "active"
 
 
 @contextmanager

@@ -18,10 +18,16 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.installation._programs import run
 from mailbell.installation._walk import Fault, is_below, look
 from mailbell.installation.service_files import is_plain
+from mailbell.installation.services import ALL
 
 __all__ = ["Environment", "find_environment", "remedy_of", "tool_of"]
 
-_UNITS: Final = ("/usr/lib/systemd/system", "/lib/systemd/system")
+# A mail server has the package of the second one alone.
+_UNITS: Final = tuple(
+    f"{folder}/{service.unit}"
+    for folder in ("/usr/lib/systemd/system", "/lib/systemd/system")
+    for service in ALL
+)
 _PACKAGED: Final = "/usr/lib/python3/dist-packages"
 _SYSTEM: Final = ("/usr", "/usr/local")
 _ASK: Final = """\
@@ -85,7 +91,7 @@ def find_environment() -> Environment:
     told = _ask()
     package = os.path.realpath(told["package"]) if "package" in told else ""
     is_packaged = is_below(package, _PACKAGED)
-    if is_packaged and any(os.path.exists(f"{units}/mailbelld.service") for units in _UNITS):
+    if is_packaged and any(os.path.exists(unit) for unit in _UNITS):
         return Environment("/usr/bin", ("/usr",), 0.0, is_package=True)
     if is_packaged:
         what = "the library is from a package of the distribution, and the services are not there"
