@@ -59,8 +59,11 @@ def remove_account(service: Service) -> None:
     """
     if _user(service.user):
         run_or_fail("userdel", service.user, remedy="end its processes, and try again")
-    if _group(service.user):  # userdel(8) leaves a group with other members
-        run_or_fail("groupdel", service.user, remedy=f"groupdel {service.user}")
+    group = _group(service.user)  # userdel(8) leaves a group with other members
+    if group is not None and 0 < group.gr_gid < _FIRST_PERSON:
+        remedy = f"give its users another first group, as with usermod --gid users NAME, then: \
+groupdel {service.user}"
+        run_or_fail("groupdel", service.user, remedy=remedy)
 
 
 class AccountStep:
@@ -72,7 +75,9 @@ class AccountStep:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._is_made = False
+        self._user_is_made = False
+        self._group_is_made = False
+        self._group_before: grp.struct_group | None = None
 
     @property
     def what(self) -> str:
@@ -85,13 +90,21 @@ class AccountStep:
         return f"the user and the group {self._service.user} exist already"
 
     def check(self) -> None:
-        """Refuse a user who is a person: the service would have all rights of that person."""
+        """Refuse a user or a group of persons: the service would have all their rights."""
         user = _user(self._service.user)
         if user is not None and not 0 < user.pw_uid < _FIRST_PERSON:
             what = f"the user {user.pw_name} (number {user.pw_uid}) is not one of the system"
             raise ConfigurationError(
                 what, f"give that person another name: usermod --login NEW {user.pw_name}"
             )
+        if user is not None and not 0 < user.pw_gid < _FIRST_PERSON:
+            what = f"the user {user.pw_name} is in the group {user.pw_gid}, not one of the system"
+            raise ConfigurationError(what, f"usermod --gid {user.pw_name} {user.pw_name}")
+        group = _group(self._service.user)
+        if group is not None and not 0 < group.gr_gid < _FIRST_PERSON:
+            # systemd-sysusers would give the user the number of the group.
+            what = f"the group {group.gr_name} (number {group.gr_gid}) is not one of the system"
+            raise ConfigurationError(what, f"groupmod --new-name NEW {group.gr_name}")
 
     def is_done(self) -> bool:
         """Tell whether both exist."""
@@ -99,13 +112,21 @@ class AccountStep:
 
     def do(self) -> None:
         """Make them."""
-        self._is_made = _user(self._service.user) is None
+        self._group_before = _group(self._service.user)
+        self._group_is_made = self._group_before is None
+        self._user_is_made = _user(self._service.user) is None
         run_or_fail("systemd-sysusers", self._service.accounts, remedy=_ADDUSER)
 
     def undo(self) -> None:
-        """Remove them, if they were made."""
-        if self._is_made:
-            remove_account(self._service)
+        """Remove what was made of them. A group that was there stays, with its members."""
+        name, before = self._service.user, self._group_before
+        if self._user_is_made and _user(name):
+            run_or_fail("userdel", name, remedy=f"userdel {name}")
+        if self._group_is_made and _group(name):
+            run_or_fail("groupdel", name, remedy=f"groupdel {name}")
+        if before is not None and _group(name) is None:  # userdel(8) removes an empty one
+            number = str(before.gr_gid)
+            run_or_fail("groupadd", "--gid", number, name, remedy=f"groupadd --gid {number} {name}")
 
 
 class PersonStep:

@@ -32,12 +32,14 @@ class State(NamedTuple):
         is_enabled: whether it starts at boot.
         is_active: whether it runs or listens, or is about to.
         since: when it became active, in seconds since 1970.
+        is_ready: whether it has become active. One that fails again and again has not.
     """
 
     is_loaded: bool
     is_enabled: bool
     is_active: bool
     since: float
+    is_ready: bool = False
 
 
 def is_running() -> bool:
@@ -84,6 +86,7 @@ def state(unit: str) -> State:
         is_enabled=told.get("UnitFileState") == "enabled",
         is_active=told.get("ActiveState") in _RUNS,
         since=float(since) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]*)?", since) else 0.0,
+        is_ready=told.get("ActiveState") in _RUNS - {"activating"},
     )
 
 

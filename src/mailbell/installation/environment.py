@@ -18,7 +18,6 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.installation._programs import run
 from mailbell.installation._walk import Fault, is_below, look
 from mailbell.installation.service_files import is_plain
-from mailbell.installation.services import ALL
 
 __all__ = ["Environment", "find_environment", "remedy_of", "tool_of"]
 
@@ -118,14 +117,16 @@ def _ask() -> Mapping[str, Any]:
 
 
 def _judged(told: Mapping[str, Any], tool: str) -> Environment:
-    programs = os.path.realpath(sysconfig.get_path("scripts"))
+    scripts = sysconfig.get_path("scripts")
+    programs = os.path.realpath(scripts)
     prefix, base = (os.path.realpath(told[name]) for name in ("prefix", "base"))
     places = [os.path.realpath(path) for path in told["path"] if path and os.path.exists(path)]
     interpreter = os.path.realpath(told["executable"])
     homes = [each for each in dict.fromkeys((prefix, base)) if each not in _SYSTEM]
     roots = _outermost([*homes, *places, interpreter, _place_of(programs, homes)])
     try:
-        found = look(roots)
+        named = [scripts, *(told[name] for name in ("prefix", "base", "executable"))]
+        found = look(roots, [*named, *filter(None, told["path"])])
     except OSError as error:
         what = f"{error.filename}: {error.strerror}"
         raise OperatingSystemError(what, remedy_of(tool)) from error
@@ -158,7 +159,7 @@ def _outermost(paths: Sequence[str]) -> list[str]:
 
 
 def _explained(fault: Fault) -> str:
-    if fault.kind in {"owner", "write"}:
+    if fault.kind in {"owner", "write", "missing"}:
         return f"{fault}, who could change what the service does"
     return str(fault)
 
@@ -169,6 +170,10 @@ def _remedy(fault: Fault, prefix: str, tool: str) -> str:
         return f"chmod -R go-w {prefix if is_below(fault.path, prefix) else fault.path}"
     if fault.kind == "read" and is_below(fault.path, prefix):
         return f"chmod -R go+rX {prefix}"
+    if fault.kind == "missing" and os.path.islink(fault.path):
+        return f"rm {fault.path}"
+    if fault.kind == "missing":
+        return f"take the names of such folders out of {fault.path}"
     return remedy_of(tool)
 
 

@@ -1,0 +1,100 @@
+"""`mailbell install` and `uninstall` on a machine that a hostile user has prepared."""
+
+import pytest
+from packages.conftest import Boot
+from packages.environments import PACKAGES, put_environment
+from packages.snapshot import BOOTED, differences, snapshot
+from packages.system import System
+from packages.test_install_command import COMPILED, LISTENER, MAILBELL, active, refused
+
+SITE = "/opt/mailbell/lib/python3.13/site-packages"
+STATE = "/var/lib/mailbell-sender"
+
+
+@pytest.fixture
+def system(boot: Boot) -> System:
+    """A clean Debian with mailbell in /opt/mailbell, and the person joe, whose home all may see."""
+    system = boot("trixie", *PACKAGES)
+    put_environment(system)
+    system.person("joe")
+    system.run("chmod 755 /home/joe")
+    return system
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (
+            ("mkdir /opt/mailbell/own; mv $SITE/jeepney /opt/mailbell/own\n"
+            "ln -s /opt/mailbell/own/jeepney /home/joe/link; chown -h joe /home/joe/link\n"
+            "ln -s /home/joe/link $SITE/jeepney"),
+            "/home/joe belongs to user 1000, who could change what the service does",
+        ),
+        (
+            "mkdir -m 1777 /srv/open; ln -s /srv/open/sitecustomize.py $SITE/sitecustomize.py",
+            f"{SITE}/sitecustomize.py leads to what does not exist and other users could make",
+        ),
+        (
+            "ln -s /home/joe/code $SITE/sitecustomize",
+            "/home/joe belongs to user 1000, who could change what the service does",
+        ),
+        (
+            "echo /home/joe/code >$SITE/more.pth",
+            "/home/joe belongs to user 1000, who could change what the service does",
+        ),
+        (
+            "mkdir -m 1777 /srv/open; echo /srv/open/code >$SITE/more.pth",
+            f"{SITE}/more.pth leads to what does not exist and other users could make",
+        ),
+        (
+            ("mkdir /opt/other; ln -s /opt/other /home/joe/link\n"
+            "echo /home/joe/link >$SITE/more.pth"),
+            "/home/joe belongs to user 1000, who could change what the service does",
+        ),
+    ],
+    ids=["a link on the way", "a link to nothing", "a link into a home", "a folder to come",
+         "an open folder", "a folder through a link"],
+)  # fmt: skip
+def test_what_leads_through_the_hands_of_a_user_is_refused(
+    system: System, prepare: str, why: str
+) -> None:
+    system.run(prepare, env={"SITE": SITE})
+    assert refused(system, f"{MAILBELL} install").startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        ("groupadd --gid 1500 mailbell", "groupmod --new-name NEW mailbell"),
+        ("groupadd --gid 0 --non-unique mailbell", "groupmod --new-name NEW mailbell"),
+        ("groupadd -r mailbell; useradd -r --gid 0 mailbell", "usermod --gid mailbell mailbell"),
+    ],
+    ids=["of persons", "of root", "a user of root's group"],
+)  # fmt: skip
+def test_accounts_with_the_rights_of_others_are_refused(
+    system: System, prepare: str, why: str
+) -> None:
+    system.run(prepare)
+    before = snapshot(system.path("/"), BOOTED, COMPILED)
+    assert why in refused(system, f"{MAILBELL} install")
+    assert differences(before, snapshot(system.path("/"), BOOTED, COMPILED)) == []
+
+
+@pytest.mark.parametrize("members", ["", "joe"])
+def test_a_group_that_was_there_is_there_after_a_failure(system: System, members: str) -> None:
+    system.run(f"groupadd --system --gid 450 mailbell; gpasswd --members '{members}' mailbell")
+    system.write("/etc/mailbell/mailbelld.toml", "[limits]\nbrust = 1\n")
+    refused(system, f"{MAILBELL} install", 71)
+    assert system.run("getent group mailbell") == f"mailbell:x:450:{members}\n"
+    assert system.ran("getent passwd mailbell").said == ""
+
+
+def test_a_service_that_fails_again_and_again_is_not_called_running(system: System) -> None:
+    system.run(f"{MAILBELL} install")
+    system.write("/etc/mailbell/mailbelld.toml", "[limits]\nbrust = 1\n")
+    system.ran("systemctl restart mailbelld")
+    assert system.shows("mailbelld.service")["ActiveState"] == "activating"
+    assert "limits.brust" in refused(system, f"{MAILBELL} install", 71)
+    system.path("/etc/mailbell/mailbelld.toml").unlink()
+    system.run(f"{MAILBELL} install")
+    assert active(system, LISTENER) == LISTENER
