@@ -18,6 +18,7 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.installation._programs import run
 from mailbell.installation._walk import Fault, is_below, look
 from mailbell.installation.service_files import is_plain
+from mailbell.installation.services import ALL
 
 __all__ = ["Environment", "find_environment", "remedy_of", "tool_of"]
 
