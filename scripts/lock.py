@@ -36,6 +36,13 @@ FILES: Final = {
     "lock": ("lock",),
 }
 
+# The newest release of these has no wheel for a Python that is supported.
+_OLDER: Final = {"atheris": ("python_version < '3.12'", "<3.1")}
+
+MACHINES: Final = ("x86_64", "aarch64")
+# LLVM's libFuzzer, which atheris brings, is built for x86-64 alone.
+_NO_WHEELS: Final = {("fuzz", "aarch64")}
+
 _PIN: Final = re.compile(
     r"^([a-z0-9-]+(?:\[[a-z0-9,-]+\])?==[^ \\]+(?: ; [^\\]+?)?) \\$", re.MULTILINE
 )
@@ -62,6 +69,35 @@ def requirements(project: dict[str, Any], part: str) -> list[str]:
     else:
         found = project["dependency-groups"][part]
     return found
+
+
+def supported(project: dict[str, Any]) -> list[str]:
+    """Return the versions of Python that a pyproject.toml names, such as `3.11`.
+
+    Args:
+        project: the content of the file.
+    """
+    words = [text.split(" :: ") for text in project["project"]["classifiers"]]
+    return [last for *first, last in words if first[-1] == "Python" and "." in last]
+
+
+def lines(requirement: str) -> list[str]:
+    """Write one requirement as uv is to read it.
+
+    Args:
+        requirement: as in pyproject.toml.
+
+    Returns:
+        It alone, or one line for the Pythons with an older release and one for the others.
+    """
+    name = re.split(r"[><=~[]", requirement)[0].strip()
+    if name not in _OLDER:
+        return [requirement]
+    marker, bound = _OLDER[name]
+    return [
+        f"{requirement},{bound} ; {marker}",
+        f"{requirement} ; {marker.replace('<', '>=')}",
+    ]
 
 
 def pins(text: str) -> dict[str, set[str]]:
@@ -93,28 +129,65 @@ def resolve(wanted: list[str], versions: str, upgrade: bool) -> str:
     Raises:
         subprocess.CalledProcessError: uv found no versions, or no index.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "mailbell.in"), Path(folder, "locked.txt")
+        source.write_text("\n".join(wanted) + "\n")
+        target.write_text(versions)
+        compile_(
+            Path(folder), source.name, "--output-file", target.name, "--universal",
+            "--python-version", "3.11", "--fork-strategy", "fewest", "--generate-hashes",
+            "--no-strip-extras", "--exclude-newer", AGE, *["--upgrade"] * upgrade,
+        )  # fmt: skip
+        return target.read_text().replace("-r mailbell.in", "mailbell")
+
+
+def compile_(folder: Path, *words: str) -> None:
+    """Run `uv pip compile`, so that it takes nothing but wheels.
+
+    Args:
+        folder: where it runs.
+        words: its further arguments.
+
+    Raises:
+        subprocess.CalledProcessError: it fails.
+    """
     # An index or a constraint of this machine must not decide what others install.
     environment = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("UV_", "PIP_", "PYTHON"))
     }
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "mailbell.in"), Path(folder, "locked.txt")
-        source.write_text("\n".join(wanted) + "\n")
-        target.write_text(versions)
-        subprocess.run(  # noqa: S603 (no word of it is from outside)
-            [
-                Path(sys.executable).with_name("uv"), "pip", "compile", source.name,
-                "--output-file", target.name, "--quiet", "--no-config", "--no-header",
-                "--cache-dir", ROOT / ".cache" / "uv", "--universal", "--python-version", "3.11",
-                "--python", sys.executable, "--fork-strategy", "fewest", "--no-build",
-                "--generate-hashes", "--no-strip-extras", "--exclude-newer", AGE,
-                *["--upgrade"] * upgrade,
-            ],
-            cwd=folder, env=environment, check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        return target.read_text().replace("-r mailbell.in", "mailbell")
+    subprocess.run(  # noqa: S603 (no word of it is from outside)
+        [
+            Path(sys.executable).with_name("uv"), "pip", "compile", *words, "--quiet",
+            "--no-config", "--no-header", "--no-build", "--cache-dir", ROOT / ".cache" / "uv",
+            "--python", sys.executable,
+        ],
+        cwd=folder, env=environment, check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def require_wheels(name: str, text: str, pythons: list[str]) -> None:
+    """Ask whether every supported machine finds a wheel of each version.
+
+    Args:
+        name: of a file of requirements.
+        text: its content.
+        pythons: the versions of Python.
+
+    Raises:
+        subprocess.CalledProcessError: a wheel is missing. uv has said which.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, f"{name}.in").write_text(text)
+        for machine in MACHINES:
+            if (name, machine) in _NO_WHEELS:
+                continue
+            for python in pythons:
+                compile_(
+                    Path(place), f"{name}.in", "--output-file", "machine.txt",
+                    "--python-platform", f"{machine}-manylinux_2_28", "--python-version", python,
+                )  # fmt: skip
 
 
 def locked(*, upgrade: bool) -> dict[str, str]:
@@ -128,12 +201,15 @@ def locked(*, upgrade: bool) -> dict[str, str]:
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = {
-        name: [one for part in parts for one in requirements(project, part)]
+        name: [line for part in parts for one in requirements(project, part) for line in lines(one)]
         for name, parts in FILES.items()
     }
     old = "".join(path.read_text() for path in sorted(FOLDER.glob("*.txt")))
     everything = resolve(sorted({one for some in wanted.values() for one in some}), old, upgrade)
-    return {name: HEAD + resolve(some, everything, False) for name, some in wanted.items()}
+    files = {name: HEAD + resolve(some, everything, False) for name, some in wanted.items()}
+    for name, text in files.items():
+        require_wheels(name, text, supported(project))
+    return files
 
 
 def differences(old: str, new: str) -> list[str]:

@@ -17,11 +17,7 @@ from scripts import lock
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TEXTS = {path.stem: path.read_text() for path in lock.FOLDER.glob("*.txt")}
-PYTHONS = [
-    text.removeprefix("Programming Language :: Python :: ")
-    for text in PROJECT["project"]["classifiers"]
-    if re.search(r":: Python :: 3\.", text)
-]
+PYTHONS = lock.supported(PROJECT)
 MACHINES = [
     {
         "python_version": python,
@@ -33,7 +29,7 @@ MACHINES = [
         "platform_python_implementation": "CPython",
         "extra": "",
     }
-    for python, machine in product(PYTHONS, ("x86_64", "aarch64"))
+    for python, machine in product(PYTHONS, lock.MACHINES)
 ]
 
 
@@ -51,6 +47,13 @@ def pinned(text: str, machine: dict[str, str]) -> dict[str, str]:
 
 def requirements(part: str) -> list[Requirement]:
     return [Requirement(text) for text in lock.requirements(PROJECT, part)]
+
+
+def test_a_python_without_a_wheel_of_the_newest_release_gets_an_older_one() -> None:
+    assert lock.lines("trio>=0.27") == ["trio>=0.27"]
+    assert lock.lines("atheris>=2.3") == [
+        "atheris>=2.3,<3.1 ; python_version < '3.12'", "atheris>=2.3 ; python_version >= '3.12'"
+    ]  # fmt: skip
 
 
 def test_there_is_a_file_for_each_environment() -> None:
