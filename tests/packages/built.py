@@ -44,10 +44,7 @@ def _build(place: Path, make: Callable[[Path, Path], object]) -> None:
 
 
 def _wheel(source: Path, folder: Path) -> None:
-    run(
-        sys.executable, "-m", "pip", "wheel", "-qq", "--disable-pip-version-check", "--no-deps",
-        "--wheel-dir", folder, source,
-    )  # fmt: skip
+    run(sys.executable, source / "scripts" / "dist.py", folder)  # as `make dist` does
 
 
 def _state() -> str:
