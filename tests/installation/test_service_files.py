@@ -74,18 +74,18 @@ def test_a_service_of_an_environment_names_its_folders_and_those_of_python(name:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_profile_has_its_three_rules_for_each_folder(name: str) -> None:
+def test_a_profile_has_its_three_rules_for_each_folder_and_one_for_the_program(name: str) -> None:
     rows = changed(f"apparmor/{name}", programs="/srv/m/bin", code=["/srv/m", "/usr", "/usr/local"])
     assert rows == [
         (f"{HOME}/{rule}", [f"/srv/m/{rule}", f"/usr/local/{rule}"])
         for rule in ("{,**} r,", "**.so* mr,", "bin/python3* mr,")
-    ]
+    ] + [(f"{HOME}/bin/{name} r,", [f"/srv/m/bin/{name} r,"])]
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_profile_of_a_debian_package_names_no_folder_more(name: str) -> None:
     rows = changed(f"apparmor/{name}", programs="/usr/bin", code=["/usr"])
-    assert [new for _, new in rows] == [[], [], []]
+    assert [new for _, new in rows] == [[], [], [], [f"/usr/bin/{name} r,"]]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -108,10 +108,12 @@ def test_only_lines_that_name_the_place_change(programs: str, code: list[str], p
     kept = [line for line in old.splitlines() if HOME not in line]
     lines = new.splitlines()
     assert [line for line in lines if line in set(kept)] == kept
-    others = [folder for folder in dict.fromkeys(code) if folder != "/usr"]
+    others = [programs, *(folder for folder in dict.fromkeys(code) if folder != "/usr")]
     for line in set(lines) - set(kept):
         assert line.startswith(("ExecStart=", "ExecPaths=", "  /"))
-        assert line.startswith("ExecStart=") or any(folder in line for folder in ["/usr", *others])
+        assert line.startswith("ExecStart=") or any(
+            folder in line for folder in ["/usr", programs, *others]
+        )
     assert placed(old, programs=programs, code=[*code, "/usr", *code]) == new
 
 

@@ -22,6 +22,7 @@ MARK: Final = "# Written by `mailbell install`, which overwrites changes; `unins
 
 _USR: Final = "/usr"
 _START: Final = f"ExecStart={HOME}/bin/"
+_PROGRAM: Final = f"{HOME}/bin/mailbell"
 _CODE: Final = f"ExecPaths={_USR} {HOME}"
 # Without a character that has a meaning for systemd (systemd.syntax(7), systemd.unit(5)) or for
 # AppArmor (apparmor.d(5)).
@@ -73,7 +74,9 @@ def _lines(line: str, programs: str, others: Sequence[str]) -> Iterator[str]:
     elif line.startswith(_CODE):
         more = [folder for folder in others if not folder.startswith(f"{_USR}/")]
         yield " ".join([f"ExecPaths={_USR}", *more]) + line.removeprefix(_CODE)
-    elif line.lstrip().startswith(HOME):  # a rule of AppArmor
+    elif line.lstrip().startswith(_PROGRAM):  # a rule of AppArmor: Python reads the program
+        yield line.replace(f"{HOME}/bin", programs, 1)
+    elif line.lstrip().startswith(HOME):  # another rule
         for folder in others:
             yield line.replace(HOME, folder, 1)
     else:
