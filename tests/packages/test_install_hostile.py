@@ -98,3 +98,81 @@ def test_a_service_that_fails_again_and_again_is_not_called_running(system: Syst
     system.path("/etc/mailbell/mailbelld.toml").unlink()
     system.run(f"{MAILBELL} install")
     assert active(system, LISTENER) == LISTENER
+
+
+def test_an_ordinary_user_cannot_hold_it_up(system: System) -> None:
+    before = snapshot(system.path("/"), BOOTED, COMPILED)
+    hold = f"flock /etc/systemd/system flock {MAILBELL} sh -c 'touch /tmp/held; sleep 1000'"
+    holder = system.popen("runuser", "-u", "joe", "--", "sh", "-c", hold)
+    system.until("test -e /tmp/held")
+    system.run(f"{MAILBELL} install")
+    assert not system.path("/run/mailbell-install.lock").exists()
+    system.run(f"{MAILBELL} uninstall; rm /tmp/held")
+    holder.kill()
+    holder.wait()
+    assert differences(before, snapshot(system.path("/"), BOOTED, COMPILED)) == []
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        "ln -s /home/joe/hook.py /usr/local/bin/mailbell-hook",
+        "cp -p /home/joe/hook.py /opt; ln -s /opt/hook.py /usr/local/bin/mailbell-hook",
+        (
+            "ln -s $SITE/mailbell/hook.py /home/joe/link\n"
+            "ln -s /home/joe/link /usr/local/bin/mailbell-hook"
+        ),
+        "ln -s /opt/mailbell/bin/mailbell /home/joe/m; ln -s /home/joe/m /usr/local/sbin/mailbell",
+    ],
+    ids=["of a user", "owned by a user", "through a link", "mailbell through a link"],
+)
+def test_a_program_that_a_user_could_replace_is_not_taken_for_ours(
+    system: System, prepare: str
+) -> None:
+    system.run(f"cp {SITE}/mailbell/hook.py /home/joe; chmod 755 /home/joe/hook.py")
+    system.run(f"chown joe /home/joe/hook.py; {prepare}", env={"SITE": SITE})
+    assert ".old" in refused(system, f"{MAILBELL} install --sender")
+
+
+@pytest.mark.parametrize("place", ["ln -s /srv/book {0}", "mkdir {0}; mount --bind /srv/book {0}"])
+def test_a_state_that_the_operator_keeps_elsewhere_stays(system: System, place: str) -> None:
+    system.run(f"{MAILBELL} install --sender; systemctl stop mailbell-sender")
+    system.run(f"mkdir /srv/book; touch /srv/book/mine; rm -r {STATE}; {place.format(STATE)}")
+    said = system.run(f"{MAILBELL} uninstall")
+    assert f"keep {STATE}, which mailbell install has not made" in said
+    assert system.path("/srv/book/mine").exists()
+    assert system.ran("getent passwd mailbell-sender").said == ""
+
+
+FULL = "mount -t tmpfs -o mode=755,nr_inodes={} full {}"
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        f"mkdir -p /etc/tmpfiles.d; {FULL.format(1, '/etc/tmpfiles.d')}",
+        FULL.format(1, "/usr/local/bin"),
+        "mount --bind -o ro /usr/local /usr/local",
+        "mount --bind -o ro /etc /etc",
+    ],
+    ids=["full", "full for links", "/usr/local read only", "/etc read only"],
+)
+def test_a_disk_that_takes_no_file_leaves_nothing(system: System, break_it: str) -> None:
+    system.run(break_it)
+    before = snapshot(system.path("/"), BOOTED, COMPILED)
+    line = refused(system, f"{MAILBELL} install --listener --sender", 71)
+    assert "undone" not in line
+    assert differences(before, snapshot(system.path("/"), BOOTED, COMPILED)) == []
+
+
+def test_a_file_that_a_full_disk_keeps_is_not_called_lost(system: System) -> None:
+    system.run(f"{MAILBELL} install")
+    system.run("mkdir -p /run/save; mv /etc/tmpfiles.d/* /run/save")
+    system.run(FULL.format(2, "/etc/tmpfiles.d"))
+    # As a person with an older editor has changed it.
+    system.run("cp -a /run/save/mailbell.conf /etc/tmpfiles.d/")
+    system.run("printf '# caf\\351\\n' >>/etc/tmpfiles.d/mailbell.conf")
+    before = system.path("/etc/tmpfiles.d/mailbell.conf").read_bytes()
+    assert "undone" not in refused(system, f"{MAILBELL} install", 71)
+    assert system.path("/etc/tmpfiles.d/mailbell.conf").read_bytes() == before
+    assert active(system, LISTENER) == LISTENER

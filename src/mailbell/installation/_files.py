@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
-from mailbell._sys.trusted_path import find_weaknesses
+from mailbell._sys.trusted_path import examine_way, find_weaknesses
 from mailbell._sys.whole_file import is_being_written, replace_file
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.installation.service_files import is_marked
@@ -22,6 +22,7 @@ __all__ = [
     "FileStep",
     "LinkStep",
     "is_our_link",
+    "leads_safely",
     "left_over",
     "ours",
     "remove_made",
@@ -47,6 +48,22 @@ def require_safe_way(path: str) -> None:
     weaknesses = find_weaknesses(os.path.dirname(path))
     if weaknesses:
         raise ConfigurationError(f"{weaknesses[0]}, who could replace {path}", weaknesses[0].remedy)
+
+
+def leads_safely(path: str) -> bool:
+    """Tell whether a program that a link leads to is root's, and the whole way to it.
+
+    Args:
+        path: of the link.
+
+    Returns:
+        Whether no other user can change what is executed.
+    """
+    way = examine_way(path)
+    if way.weaknesses or way.missing is not None:
+        return False
+    found = os.stat(path)
+    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def ours(path: str, copies: Collection[str]) -> str | None:
@@ -79,7 +96,7 @@ def ours(path: str, copies: Collection[str]) -> str | None:
             data = file.read(_MOST_BYTES)
     finally:
         os.close(descriptor)
-    text = data.decode(errors="replace")
+    text = data.decode(errors="surrogateescape")
     if not is_marked(text) and text not in copies:
         raise _foreign(path, "without the line that says so")
     return text
@@ -194,8 +211,9 @@ class FileStep:
             if self._before is None:
                 with suppress(FileNotFoundError):
                     os.unlink(self.path)
-            else:
-                replace_file(self.path, self._before.encode(), self._mode)
+            elif ours(self.path, self._copies) != self._before:  # a full disk has changed nothing
+                before = self._before.encode(errors="surrogateescape")
+                replace_file(self.path, before, self._mode)
         self.is_changed = False
         for folder in reversed(self._made):
             remove_made(folder)
@@ -276,13 +294,14 @@ class LinkStep:
         return next((place for place in places if os.path.lexists(place)), None)
 
     def _leads_here(self, path: str) -> bool:
-        return os.path.realpath(path) == os.path.realpath(self._program)
+        is_same = os.path.realpath(path) == os.path.realpath(self._program)
+        return is_same and leads_safely(path)
 
     def check(self) -> None:
         """Refuse a program of another mailbell, which would be called instead."""
         found = self._found()
         if found is not None and not is_our_link(found) and not self._leads_here(found):
-            what = f"{found} is another program than {self._program}"
+            what = f"{found} is another program than {self._program}, or others may change the way"
             raise ConfigurationError(what, f"remove it, or mv {found} {found}.old")
         if found is None or is_our_link(found):
             require_safe_way(self.path)

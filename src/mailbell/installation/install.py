@@ -4,7 +4,7 @@ import fcntl
 import os
 import pwd
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import mailbell
@@ -12,7 +12,7 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.installation import _systemd
 from mailbell.installation._accounts import AccountStep, PersonStep
 from mailbell.installation._confinement import ConfinementStep, is_on
-from mailbell.installation._files import FileStep, LinkStep
+from mailbell.installation._files import FileStep, LinkStep, leads_safely
 from mailbell.installation._running import FoldersStep, ReloadStep, RestoreStep, StartStep
 from mailbell.installation.environment import Environment
 from mailbell.installation.service_files import marked, placed
@@ -26,6 +26,7 @@ BIN: Final = "/usr/local/bin"
 HOOK: Final = f"{BIN}/mailbell-hook"
 
 _USUAL_PATH: Final = f"/usr/local/sbin:{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
+_LOCK: Final = "/run/mailbell-install.lock"
 _PACKAGE: Final = os.path.dirname(mailbell.__file__)
 _PACKAGED: Final = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _MOST: Final = 1 << 20  # bytes of a shipped file
@@ -233,7 +234,7 @@ class HookStep(FileStep):
         return self._is_linked() or super().is_done()
 
     def _is_linked(self) -> bool:
-        if not os.path.islink(self.path):
+        if not os.path.islink(self.path) or not leads_safely(self.path):
             return False
         try:
             with open(self.path, encoding="utf-8") as file:
@@ -246,7 +247,8 @@ class HookStep(FileStep):
 def only_one(*, dry: bool) -> Iterator[None]:
     """Let no other `mailbell install` or `uninstall` run meanwhile.
 
-    The lock is on the folder of the units: a file of its own would be left behind.
+    An ordinary user may lock every file that they may read, so the file is for root alone. It is
+    removed at the end.
 
     Args:
         dry: whether nothing is changed, and so nothing is locked.
@@ -256,17 +258,28 @@ def only_one(*, dry: bool) -> Iterator[None]:
 
     Raises:
         OperatingSystemError: another one runs.
-        OSError: there is no such folder.
+        OSError: the file cannot be made.
     """
     if dry:
         yield
         return
-    folder = os.open(SYSTEM, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(_LOCK, flags, 0o600)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        what = "another mailbell install or uninstall runs"
-        raise OperatingSystemError(what, "try again when it has ended") from error
+        if not _is_locked(file):
+            what = "another mailbell install or uninstall runs"
+            raise OperatingSystemError(what, "try again when it has ended")
+        try:
+            yield
+        finally:
+            os.unlink(_LOCK)
     finally:
-        os.close(folder)
+        os.close(file)
+
+
+def _is_locked(file: int) -> bool:
+    """Lock a file, unless another one holds it, or has removed it meanwhile."""
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file), os.stat(_LOCK))
+    return False

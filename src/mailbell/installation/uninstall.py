@@ -27,6 +27,7 @@ from mailbell.installation.steps import Say
 __all__ = ["uninstall"]
 
 _CONFIGURATION: Final = "/etc/mailbell"
+_MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class _Removal(NamedTuple):
@@ -103,7 +104,7 @@ def _removals(service: Service) -> Iterator[_Removal]:
 
 def _made(service: Service) -> Iterator[_Removal]:
     """Yield what a service has made, and its user."""
-    if service.state and os.path.isdir(service.state):
+    if service.state and os.path.isdir(service.state) and not _is_elsewhere(service.state):
         what = f"remove {service.state}, and with it from where users have checked their mail"
         yield _Removal(what, lambda: shutil.rmtree(service.state))
     if os.path.isdir(service.run):
@@ -111,6 +112,12 @@ def _made(service: Service) -> Iterator[_Removal]:
     if is_ours(service):
         what = f"remove the user and the group {service.user}"
         yield _Removal(what, lambda: remove_account(service))
+
+
+def _is_elsewhere(folder: str) -> bool:
+    """Tell whether the operator has put a link or a file system in the place of a folder."""
+    with open(_MOUNTS, encoding="utf-8", errors="replace") as file:  # proc_pid_mountinfo(5)
+        return os.path.islink(folder) or any(line.split(" ")[4] == folder for line in file)
 
 
 def _is_ours(path: str, source: str) -> bool:
@@ -168,6 +175,7 @@ def _of_persons() -> Iterator[str]:
                 yield from (os.path.join(path, each) for each in _names(path))
     if os.path.isfile(HOOK) and not os.path.islink(HOOK):
         yield HOOK
+    yield from (each.state for each in ALL if each.state and _is_elsewhere(each.state))
 
 
 def _names(folder: str) -> list[str]:
