@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom lock lock-upgrade vm deb clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom lock lock-upgrade lock-check vm deb clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -77,12 +77,16 @@ sbom: $(BIN)/.run $(BIN)/.sbom
 	@$(BIN)/python -m scripts.sbom
 
 ## lock: write requirements/*.txt, the versions and hashes that all targets install, after a change
-##       of pyproject.toml. lock-upgrade takes the newest versions that are older than a week
+##       of pyproject.toml. lock-upgrade takes the newest versions that are older than a week;
+##       lock-check writes nothing, and fails if lock would change something
 lock: $(BIN)/.lock
 	@$(BIN)/python scripts/lock.py
 
 lock-upgrade: $(BIN)/.lock
 	@$(BIN)/python scripts/lock.py --upgrade
+
+lock-check: $(BIN)/.lock
+	@$(BIN)/python scripts/lock.py --check
 
 ## deb: build Debian's packages into dist/, in a clean Debian 13; needs root and mmdebstrap
 deb: $(BIN)/.test

@@ -49,6 +49,10 @@ _PIN: Final = re.compile(
 _HASH: Final = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 
 
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def requirements(project: dict[str, Any], part: str) -> list[str]:
     """Return the requirements of one part of a pyproject.toml.
 
@@ -167,13 +171,12 @@ def compile_(folder: Path, *words: str) -> None:
     )  # fmt: skip
 
 
-def require_wheels(name: str, text: str, pythons: list[str]) -> None:
+def require_wheels(name: str, text: str) -> None:
     """Ask whether every supported machine finds a wheel of each version.
 
     Args:
         name: of a file of requirements.
         text: its content.
-        pythons: the versions of Python.
 
     Raises:
         subprocess.CalledProcessError: a wheel is missing. uv has said which.
@@ -183,7 +186,7 @@ def require_wheels(name: str, text: str, pythons: list[str]) -> None:
         for machine in MACHINES:
             if (name, machine) in _NO_WHEELS:
                 continue
-            for python in pythons:
+            for python in supported(_project()):
                 compile_(
                     Path(place), f"{name}.in", "--output-file", "machine.txt",
                     "--python-platform", f"{machine}-manylinux_2_28", "--python-version", python,
@@ -199,17 +202,14 @@ def locked(*, upgrade: bool) -> dict[str, str]:
     Raises:
         subprocess.CalledProcessError: as in `resolve`.
     """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = _project()
     wanted = {
         name: [line for part in parts for one in requirements(project, part) for line in lines(one)]
         for name, parts in FILES.items()
     }
     old = "".join(path.read_text() for path in sorted(FOLDER.glob("*.txt")))
     everything = resolve(sorted({one for some in wanted.values() for one in some}), old, upgrade)
-    files = {name: HEAD + resolve(some, everything, False) for name, some in wanted.items()}
-    for name, text in files.items():
-        require_wheels(name, text, supported(project))
-    return files
+    return {name: HEAD + resolve(some, everything, False) for name, some in wanted.items()}
 
 
 def differences(old: str, new: str) -> list[str]:
@@ -241,6 +241,9 @@ def main() -> int:
         return 64
     try:
         files = locked(upgrade=words == ["--upgrade"])
+        if words != ["--check"]:
+            for name, text in files.items():
+                require_wheels(name, text)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"lock: {error}", file=sys.stderr)
         return 69
