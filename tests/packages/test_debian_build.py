@@ -124,8 +124,7 @@ def test_lintian_has_nothing_to_say() -> None:
     with booted(tools()) as system:
         system.put(results(), "/build")
         options = f"--dont-check-part {LEFT_OUT} --fail-on=error,warning --allow-root"
-        said = system.run(f"lintian {options} /build/*/*.changes")
-    assert not [line for line in said.splitlines() if line.startswith(("E:", "W:"))], said
+        system.run(f"lintian {options} /build/*/*.changes")
 
 
 def test_the_tests_of_the_packages_themselves_pass(

@@ -104,19 +104,25 @@ def test_the_services_serve_once_they_are_installed(machine: System) -> None:
     assert machine.run("systemd-analyze verify mailbelld.service mailbell-sender.service") == ""
 
 
+def switch_udp_on(machine: System) -> None:
+    """Do what the comment at the top of the unit says."""
+    machine.run("systemctl enable mailbelld-udp.socket")
+    machine.run("systemctl stop mailbelld.service mailbelld.socket mailbelld-local.socket")
+    machine.run("systemctl start mailbelld-udp.socket mailbelld.service")
+
+
 def use(machine: System, person: str) -> None:
     """Leave traces, as people do who use what is installed."""
     machine.run(f"usermod --append --groups mailbell,mailbell-sender {person}")
     machine.write("/etc/mailbell/mailbelld.toml", "unmatched = 'all'\n")
     machine.write("/etc/mailbell/sender.toml", "[default]\ntargets = ['last-used']\n")
-    # As the comment at the top of the UDP socket's unit has it.
-    machine.run("systemctl enable mailbelld-udp.socket")
-    machine.run("systemctl stop mailbelld.service mailbelld.socket mailbelld-local.socket")
-    machine.run("systemctl start mailbelld-udp.socket mailbelld.service")
+    switch_udp_on(machine)
     machine.run("systemctl restart mailbell-sender.service")
     machine.run("mailbell install --thunderbird")
-    machine.run("mailbell-hook --account=root && mailbell send 127.0.0.1")
-    machine.run("mailbell --help && mailbell clients", user=person)
+    # What the scripts of the packages run is not this one.
+    machine.write("/usr/local/bin/mailbell", "#!/bin/sh\nexit 1\n", 0o755)
+    machine.run("mailbell-hook --account=root && /usr/bin/mailbell send 127.0.0.1")
+    machine.run("/usr/bin/mailbell --help && /usr/bin/mailbell clients", user=person)
 
 
 def test_a_removal_keeps_the_configuration_and_a_purge_leaves_nothing(machine: System) -> None:
@@ -128,15 +134,13 @@ def test_a_removal_keeps_the_configuration_and_a_purge_leaves_nothing(machine: S
 
     machine.run(f"dpkg --remove {ALL}")
     assert set(active(machine).values()) == {"inactive"}
-    listening = machine.run("ss --listening --no-header --tcp --udp --unix")
-    assert "mailbell" not in listening
-    assert ":79 " not in listening
+    assert not sockets(machine)
     assert not machine.path(ADD_ON).exists()
     assert machine.path("/etc/mailbell/mailbelld.toml").exists()
     assert machine.path("/var/lib/mailbell-sender/state.db").exists()
     assert "mailbell" in machine.run(f"id {person}")
 
-    machine.run(f"dpkg --purge {ALL}")
+    machine.run(f"dpkg --purge {ALL}; rm /usr/local/bin/mailbell")
     assert differences(before, state(machine)) == []
 
 
@@ -162,10 +166,19 @@ def test_a_purge_of_one_package_leaves_the_other_one_at_work(machine: System) ->
 
 def test_an_upgrade_loses_no_ring(machine: System, earlier: Path) -> None:
     machine.put(earlier, "/root")
-    machine.write("/etc/mailbell/mailbelld.toml", UNLIMITED)
+    before = state(machine)
     machine.run("dpkg --install /root/earlier/*.deb")
     assert OLD in machine.run("mailbell --version; mailbell status")
-    sockets = machine.run("ss --listening --no-header --tcp --unix --extended | grep mailbell.sock")
+    machine.write("/etc/mailbell/mailbelld.toml", UNLIMITED)
+    switch_udp_on(machine)
+    kept = sockets(machine)
+    assert set(kept) == {
+        *(f"{kind} {address}:79" for kind in ("tcp", "udp") for address in ("0.0.0.0", "[::]")),
+        *(
+            f"u_str /run/mailbell{rest}"
+            for rest in ("/mailbell.sock", "-sender/control", "-sender/hook")
+        ),
+    }
     processes = {machine.shows(name)["MainPID"] for name in SERVICES}
     with ringing(machine) as told:
         machine.run(INSTALL)
@@ -179,9 +192,34 @@ def test_an_upgrade_loses_no_ring(machine: System, earlier: Path) -> None:
     assert __version__ in machine.run("mailbell status")
     assert set(active(machine).values()) == {"active"}
     assert processes.isdisjoint(machine.shows(name)["MainPID"] for name in SERVICES)
-    assert sockets == machine.run(
-        "ss --listening --no-header --tcp --unix --extended | grep mailbell.sock"
-    )
+    assert sockets(machine) == kept
+    machine.run(f"dpkg --purge {ALL}")
+    assert differences(before, state(machine)) == []
+
+
+def sockets(machine: System) -> dict[str, str]:
+    """Return the number that the kernel gave each socket of the services, by kind and address."""
+    said = machine.run("ss --listening --no-header --numeric --tcp --udp --unix --extended")
+    found = {}
+    for words in map(str.split, said.splitlines()):
+        kind, address, number = words[0], words[4], words[5]
+        if address.startswith("/run/mailbell") or address.endswith(":79"):
+            (inode,) = [each for each in words if each.startswith("ino:")]
+            found[f"{kind} {address}"] = number if kind == "u_str" else inode
+    return found
+
+
+def test_what_the_operator_has_stopped_stays_stopped(machine: System, earlier: Path) -> None:
+    machine.put(earlier, "/root")
+    machine.run("dpkg --install /root/earlier/*.deb")
+    units = "mailbelld.service mailbelld.socket mailbelld-local.socket"
+    machine.run(f"systemctl disable --now {units}")
+    machine.run(INSTALL)
+    assert active(machine) == {"mailbelld": "inactive", "mailbell-sender": "active"}
+    assert machine.run(f"systemctl is-enabled {units} || true").split() == ["disabled"] * 3
+    assert set(sockets(machine)) == {
+        f"u_str /run/mailbell-sender/{name}" for name in ("control", "hook")
+    }
 
 
 def test_the_command_finds_the_services_of_the_packages(machine: System) -> None:
