@@ -207,7 +207,9 @@ def locked(*, upgrade: bool) -> dict[str, str]:
         name: [line for part in parts for one in requirements(project, part) for line in lines(one)]
         for name, parts in FILES.items()
     }
-    old = "".join(path.read_text() for path in sorted(FOLDER.glob("*.txt")))
+    # Without their hashes: uv would not ask the index for a hash that it is told, also a wrong one.
+    texts = (path.read_text() for path in sorted(FOLDER.glob("*.txt")))
+    old = "".join(f"{pin}\n" for text in texts for pin in pins(text))
     everything = resolve(sorted({one for some in wanted.values() for one in some}), old, upgrade)
     return {name: HEAD + resolve(some, everything, False) for name, some in wanted.items()}
 

@@ -200,3 +200,19 @@ def test_pip_refuses_what_has_another_hash(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "DO NOT MATCH THE HASHES" in done.stderr
     assert not list((tmp_path / "target").glob("*"))
+
+
+def test_hashes_come_from_the_index_and_not_from_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv believes a hash that it is told. A wrong one would be written, and checked, for ever."""
+    told: list[str] = []
+
+    def resolve(wanted: list[str], versions: str, upgrade: bool) -> str:
+        told.append(versions)
+        return TEXTS["test"]
+
+    monkeypatch.setattr(lock, "resolve", resolve)
+    monkeypatch.setattr(lock, "require_wheels", lambda *_: None)
+    lock.locked(upgrade=False)
+    assert "sha256" not in told[0]
+    assert set(told[0].splitlines()) == {pin for text in TEXTS.values() for pin in lock.pins(text)}
+    assert set(told[1:]) == {TEXTS["test"]}
