@@ -126,6 +126,7 @@ class System:
         *,
         user: str = "root",
         network: str = "own",
+        seconds: float = 0.0,
         data: str = "",
         env: Mapping[str, str] | None = None,
     ) -> Ran:
@@ -136,6 +137,7 @@ class System:
             user: who types it. Another user than root logs in for it, and so has a service
                 manager, as long as the command lasts, or longer with `loginctl enable-linger`.
             network: "own", or "host" for a command that downloads.
+            seconds: how long it may take; 0: as long as such a command usually does.
             data: what it reads.
             env: variables beside those of a login.
         """
@@ -148,7 +150,7 @@ class System:
         done = subprocess.run(
             [*self._enter(network), *words],
             input=data, check=False, text=True, errors="replace", cwd="/",
-            timeout=_DOWNLOADS if network == "host" else PATIENCE,
+            timeout=seconds or (_DOWNLOADS if network == "host" else PATIENCE),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**ENVIRONMENT, **(env or {})},
         )  # fmt: skip
         return Ran(done.returncode, done.stdout)
