@@ -12,6 +12,7 @@ from packages.conftest import Boot
 from packages.debs import PACKAGES, ROOT, SUITE, build, results, run_dependencies, tools
 from packages.roots import require_roots
 from packages.system import booted
+from service_files.units import require
 
 from mailbell import __version__
 from mailbell.addon.sources import addon
@@ -78,6 +79,23 @@ def test_the_files_of_the_services_are_those_of_policy(debs: list[Path], tmp_pat
     assert "\nExecPaths=/usr -/lib -/lib64\n" in service
     named = {path.relative_to(policy).parts[0] for path in policy.rglob("*") if path.is_file()}
     assert named == {"apparmor", "nftables", "syscalls", "systemd", "sysusers.d", "tmpfiles.d"}
+
+
+@pytest.mark.parametrize("name", ["mailbelld", "mailbell-sender"])
+def test_the_profiles_compile_with_the_operators_own_lines(
+    name: str, debs: list[Path], tmp_path: Path
+) -> None:
+    require("apparmor_parser")
+    for each in debs:
+        unpacked(each, tmp_path)
+    profile = tmp_path / "etc/apparmor.d" / name
+    (tmp_path / "etc/apparmor.d/local").mkdir()
+    (tmp_path / "etc/apparmor.d/local" / name).write_text("  /srv/of-the-operator r,\n")
+    words = ("--skip-kernel-load", "--skip-cache", "--Werror", "--debug")
+    features = ("--kernel-features", "/etc/apparmor.d/abi/3.0")
+    where = ("--Include", tmp_path / "etc/apparmor.d")
+    said = run("/usr/sbin/apparmor_parser", *words, *features, *where, profile)
+    assert b"/srv/of-the-operator" in said
 
 
 def test_programs_and_what_the_build_has_made(debs: list[Path], tmp_path: Path) -> None:
