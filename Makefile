@@ -109,32 +109,35 @@ $(BIN)/python:
 
 # Install the wheel, so that the tests run what users install, and not the source tree. It is built
 # by what requirements/build.txt names. Only wheels are taken: what another package needs for its
-# build has no hashes. $(1): a file of requirements/, $(2): what pip installs without it.
+# build has no hashes. $(1): a file of requirements/; "extras-" has what pip installs without it.
+extras-test := [test,lint,bench]
+extras-bench := [bench]
+extras-fuzz := [fuzz]
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 PIP_LOCKED := $(PIP) --require-hashes --only-binary :all: -r requirements
 ifeq ($(LOCKED),yes)
 install = $(PIP_LOCKED)/build.txt -r requirements/$(1).txt && $(PIP) --no-deps --no-build-isolation .
 else
-install = $(PIP) '$(2)'
+install = $(PIP) '.$(extras-$(1))'
 endif
 
 $(BIN)/.run: $(BIN)/python $(SOURCES) requirements/build.txt requirements/run.txt
 	@echo "setting up $(VENV) ..."
-	@$(call install,run,.)
+	@$(call install,run)
 	@touch $@
 
 $(BIN)/.test: $(BIN)/python $(SOURCES) requirements/build.txt requirements/test.txt | $(LINKS)
 	@echo "setting up $(VENV) for the tests ..."
-	@$(call install,test,.[test,lint,bench])
+	@$(call install,test)
 	@touch $@ $(BIN)/.run $(BIN)/.bench
 
 $(BIN)/.bench: $(BIN)/python $(SOURCES) requirements/build.txt requirements/bench.txt
 	@echo "setting up $(VENV) for the benchmarks ..."
-	@$(call install,bench,.[bench])
+	@$(call install,bench)
 	@touch $@ $(BIN)/.run
 
 $(BIN)/.fuzz: $(BIN)/.test requirements/fuzz.txt
-	@$(call install,fuzz,.[fuzz])
+	@$(call install,fuzz)
 	@touch $@
 
 # The tools of the targets above, which no other target installs.

@@ -61,7 +61,7 @@ def test_there_is_a_file_for_each_environment() -> None:
     makefile = (ROOT / "Makefile").read_text()
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(extras) < {part for parts in lock.FILES.values() for part in parts}
-    installed = set(re.findall(r"\$\(call install,(\w+),", makefile))
+    installed = set(re.findall(r"\$\(call install,(\w+)\)", makefile))
     tools = re.search(r"^(.*): \$\(BIN\)/\.%: requirements/%\.txt", makefile, re.MULTILINE)
     assert tools
     installed |= set(re.findall(r"\$\(BIN\)/\.(\w+)", tools[1]))
@@ -174,6 +174,24 @@ def test_the_program_says_how_it_is_called() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (64, "usage: lock.py [--check | --upgrade]\n")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["run", "bench", "test", "fuzz"])
+def test_make_can_do_without_the_locks(name: str, tmp_path: Path) -> None:
+    """The stages `floors` and `newest` of .ci/run do. An extra for each part that is locked."""
+    extras = ",".join(lock.FILES[name][1:] if name != "fuzz" else lock.FILES[name])
+    for locked, words in (
+        ("no", f" '.{extras and '['}{extras}{extras and ']'}'"),
+        ("yes", f" -r requirements/build.txt -r requirements/{name}.txt && "),
+    ):
+        target = tmp_path / "bin" / f".{name}"
+        done = subprocess.run(
+            ["make", "-n", target, f"VENV={tmp_path}", f"LOCKED={locked}"],
+            cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert words in done.stdout
+        assert ("--require-hashes" in done.stdout) == (locked == "yes")
 
 
 @pytest.mark.once
