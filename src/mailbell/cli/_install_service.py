@@ -30,7 +30,10 @@ Undo all of it with:         mailbell uninstall""",
 }
 
 _REMOVED: Final = """
-mailbell itself is still there: remove it with the tool that has installed it."""
+mailbell itself is still there: remove it with the tool that has installed it.
+An agent that a user has installed stays too. As that user:
+  systemctl --user disable --now mailbell-agent.service
+  rm ~/.config/systemd/user/mailbell-agent.service"""
 
 
 def install_services(services: Sequence[Service], persons: Sequence[str], *, dry: bool) -> None:

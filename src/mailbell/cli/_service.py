@@ -75,7 +75,7 @@ def _broken(unit: str, why: str, service: str) -> Finding:
     what = f"{service} needs {unit}, which is {why}"
     remedy = f"see why: systemctl status {unit}; then systemctl edit {unit}"
     if why == "not-found":
-        remedy = "install it as docs/service.md says, then systemctl daemon-reload"
+        remedy = "run mailbell install again, which puts it in place"
     elif why == "masked":
         remedy = f"systemctl unmask {unit}"
     return Finding(Mark.FAIL, what, remedy, _NOT_STARTED)

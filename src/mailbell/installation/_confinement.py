@@ -18,13 +18,20 @@ __all__ = ["CACHES", "ConfinementStep", "is_loaded", "is_on", "unload"]
 CACHES: Final = "/var/cache/apparmor"
 """Where AppArmor keeps compiled profiles, in a folder for each kernel (apparmor_parser(8))."""
 
+_DISABLED: Final = "/etc/apparmor.d/disable"
 _ENABLED: Final = "/sys/module/apparmor/parameters/enabled"
 _LOADED: Final = "/sys/kernel/security/apparmor/policy/profiles"
 _MOST: Final = 16  # bytes
 
 
-def is_on() -> bool:
-    """Tell whether the kernel enforces profiles, and this machine can load them."""
+def is_on(profile: str) -> bool:
+    """Tell whether the kernel enforces profiles, and this machine can load one.
+
+    Args:
+        profile: its name. The operator can switch it off with a link (aa-disable(8)).
+    """
+    if os.path.lexists(os.path.join(_DISABLED, profile)):
+        return False
     try:
         with open(_ENABLED, "rb") as file:
             enabled = file.read(_MOST)

@@ -8,6 +8,7 @@ folder that was made gets a file that says so, and only such a folder is removed
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -128,8 +129,10 @@ def left_over(path: str) -> list[str]:
         OSError: the folder cannot be read.
     """
     folder, name = os.path.split(path)
+    # As tempfile names them: the name that an editor gives to its own file is another one.
+    form = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}")
     try:
-        names = [each for each in os.listdir(folder) if each.startswith(f".{name}.")]
+        names = [each for each in os.listdir(folder) if form.fullmatch(each)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     found = [os.path.join(folder, each) for each in sorted(names)]
@@ -189,21 +192,13 @@ class FileStep:
     def do(self) -> None:
         """Write it."""
         self._before = ours(self.path, self._copies)
-        self._make_folders()
+        _make_folders(os.path.dirname(self.path), self._made)
         # Another process of root may have changed the way meanwhile.
         require_safe_way(self.path)
         for each in left_over(self.path):
             os.unlink(each)
         self.is_changed = True
         replace_file(self.path, self._text.encode(), self._mode)
-
-    def _make_folders(self) -> None:
-        for folder in _missing(os.path.dirname(self.path)):
-            os.mkdir(folder, _FOLDER_MODE)
-            self._made.append(folder)
-            os.chmod(folder, _FOLDER_MODE)  # whatever the umask is
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            os.close(os.open(os.path.join(folder, _MADE), flags, self._mode))
 
     def undo(self) -> None:
         """Put back the file that was there, or none."""
@@ -217,6 +212,16 @@ class FileStep:
         self.is_changed = False
         for folder in reversed(self._made):
             remove_made(folder)
+
+
+def _make_folders(folder: str, made: list[str]) -> None:
+    """Make a folder and those that lead to it, and note each one."""
+    for each in _missing(folder):
+        os.mkdir(each, _FOLDER_MODE)
+        made.append(each)
+        os.chmod(each, _FOLDER_MODE)  # whatever the umask is
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(os.path.join(each, _MADE), flags, 0o644))
 
 
 def remove_made(folder: str) -> None:
@@ -275,6 +280,7 @@ class LinkStep:
         self._target = f"{home}{_OURS}{name}"
         self._search = search
         self._before: str | None = None
+        self._made: list[str] = []
         self._is_begun = False
 
     @property
@@ -315,6 +321,7 @@ class LinkStep:
         """Make the link, or let ours lead to this mailbell."""
         self._before = os.readlink(self.path) if is_our_link(self.path) else None
         self._is_begun = True
+        _make_folders(os.path.dirname(self.path), self._made)
         _replace_link(self.path, self._target, self._before)
 
     def undo(self) -> None:
@@ -323,6 +330,8 @@ class LinkStep:
             os.unlink(self.path)
             if self._before is not None:
                 os.symlink(self._before, self.path)
+        for folder in reversed(self._made):
+            remove_made(folder)
 
 
 def _replace_link(path: str, target: str, before: str | None) -> None:

@@ -19,8 +19,8 @@ from mailbell._sys.trusted_path import examine_way, find_weaknesses
 
 __all__ = ["HIDDEN", "Fault", "Found", "is_below", "look"]
 
-HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (refused)
-"""Folders that the units hide: `ProtectHome=` and `PrivateTmp=` of systemd.exec(5)."""
+HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")  # noqa: S108 (refused)
+"""Folders that the units hide: ProtectHome=, PrivateTmp= and PrivateDevices= of systemd.exec(5)."""
 
 _MOST_FILES: Final = 500_000  # an environment has some thousand
 _CACHE: Final = "__pycache__"

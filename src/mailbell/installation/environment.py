@@ -1,7 +1,9 @@
 """Where this program is installed, and whether a service may be started from there.
 
 The daemon's interpreter is asked, without the variables of the person, as the service manager will
-start it. So a source tree in PYTHONPATH, or the packages in a person's home, do not count.
+start it. So a source tree in PYTHONPATH, or the packages in a person's home, do not count. It
+tells its search path, and the folder of each module that a daemon loads: an editable installation
+finds modules in folders that are not in the path.
 """
 
 import json
@@ -15,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import mailbell
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
+from mailbell.core.escape import printable
 from mailbell.installation._programs import run
 from mailbell.installation._walk import Fault, is_below, look
 from mailbell.installation.service_files import is_plain
@@ -31,14 +34,16 @@ _UNITS: Final = tuple(
 _PACKAGED: Final = "/usr/lib/python3/dist-packages"
 _SYSTEM: Final = ("/usr", "/usr/local")
 _ASK: Final = """\
-import json, sys
-told = {"prefix": sys.prefix, "base": sys.base_prefix, "executable": sys.executable,
-        "path": sys.path}
+import json, os, sys
+told = {"prefix": sys.prefix, "base": sys.base_prefix, "executable": sys.executable}
 try:
     import mailbell
     told["package"] = mailbell.__file__
-except ImportError:
-    pass
+    import mailbell.listener.daemon, mailbell.sender.daemon, mailbell.sender.resolver
+except ImportError as error:
+    told["missing"] = str(error)
+files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+told["places"] = sorted({*sys.path, *(os.path.dirname(file) for file in files if file)})
 print(json.dumps(told))
 """
 
@@ -101,6 +106,9 @@ def find_environment() -> Environment:
         other = f"would run that in {os.path.dirname(package)}" if package else "would find none"
         what = f"this mailbell is in {os.path.dirname(mailbell.__file__)}, and a service {other}"
         raise ConfigurationError(what, remedy_of(tool))
+    if "missing" in told:
+        what = f"the daemons cannot be started: {printable(told['missing'])}"
+        raise ConfigurationError(what, remedy_of(tool))
     return _judged(told, tool)
 
 
@@ -121,7 +129,7 @@ def _judged(told: Mapping[str, Any], tool: str) -> Environment:
     scripts = sysconfig.get_path("scripts")
     programs = os.path.realpath(scripts)
     prefix, base = (os.path.realpath(told[name]) for name in ("prefix", "base"))
-    places = [os.path.realpath(path) for path in told["path"] if path and os.path.exists(path)]
+    places = [os.path.realpath(path) for path in told["places"] if os.path.exists(path)]
     interpreter = os.path.realpath(told["executable"])
     homes = [each for each in dict.fromkeys((prefix, base)) if each not in _SYSTEM]
     roots = _outermost([*homes, *places, interpreter, _place_of(programs, homes)])
@@ -137,7 +145,8 @@ def _judged(told: Mapping[str, Any], tool: str) -> Environment:
     code = _outermost([*homes, *(each for each in others if os.path.isdir(each))])
     for folder in (programs, *code):
         if not is_plain(folder):
-            what = f"the folder {folder!r} has characters that systemd or AppArmor would misread"
+            shown = printable(folder)
+            what = f"the folder {shown} has characters that systemd or AppArmor would misread"
             raise ConfigurationError(what, remedy_of(tool))
     if base in _SYSTEM[1:]:
         code = [*code, base]

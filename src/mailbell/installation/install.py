@@ -30,6 +30,7 @@ _LOCK: Final = "/run/mailbell-install.lock"
 _PACKAGE: Final = os.path.dirname(mailbell.__file__)
 _PACKAGED: Final = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _MOST: Final = 1 << 20  # bytes of a shipped file
+_LONGEST: Final = 4096  # bytes of the first line of a program
 
 
 def shipped(path: str) -> str:
@@ -164,7 +165,7 @@ def _made(service: Service, persons: Sequence[str], where: Environment, say: Say
     if _systemd.is_running():
         yield FoldersStep(service)
     yield from units
-    if is_on():
+    if is_on(service.name):
         yield ConfinementStep(service.name, profile, drop_in, say)
         units += [profile, drop_in]
     yield from _programs(service, where)
@@ -184,11 +185,26 @@ def _programs(service: Service, where: Environment) -> Iterator[Step]:
     """Yield the steps that let people and mail servers find the programs."""
     for name in ("mailbell", service.name):
         program = os.path.join(where.programs, name)
-        if not os.access(program, os.X_OK):
-            raise OperatingSystemError(f"there is no program {program}", "install mailbell again")
+        _require_own_interpreter(program)
         yield LinkStep(BIN, program, _USUAL_PATH)
     if service.hook:
         yield HookStep()
+
+
+def _require_own_interpreter(program: str) -> None:
+    """Refuse a program that would run another mailbell, as in an environment that was copied."""
+    try:
+        with open(program, "rb") as file:
+            line = file.readline(_LONGEST).decode(errors="replace")
+    except OSError as error:
+        raise OperatingSystemError(
+            f"{program}: {error.strerror}", "install mailbell again"
+        ) from error
+    interpreter = line.removeprefix("#!").strip()
+    folder = os.path.realpath(os.path.dirname(interpreter))
+    if folder not in {os.path.dirname(program), "/usr/bin", "/usr/local/bin"}:
+        what = f"{program} is run by {interpreter}, which is in another environment"
+        raise ConfigurationError(what, "install mailbell again: an environment cannot be moved")
 
 
 def notes(persons: Sequence[str]) -> Iterator[str]:

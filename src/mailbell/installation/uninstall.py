@@ -137,7 +137,9 @@ def _remove(path: str) -> None:
     require_safe_way(path)
     for each in (path, *left_over(path)):
         os.unlink(each)
-    remove_made(os.path.dirname(path))
+    folder = os.path.dirname(path)
+    with suppress(FileNotFoundError):
+        remove_made(folder)
 
 
 def _remove_folder(folder: str) -> None:
