@@ -135,7 +135,7 @@ def _judged(told: Mapping[str, Any], tool: str) -> Environment:
     roots = _outermost([*homes, *places, interpreter, _place_of(programs, homes)])
     try:
         named = [scripts, *(told[name] for name in ("prefix", "base", "executable"))]
-        found = look(roots, [*named, *filter(None, told["path"])])
+        found = look(roots, [*named, *filter(None, told["places"])])
     except OSError as error:
         what = f"{error.filename}: {error.strerror}"
         raise OperatingSystemError(what, remedy_of(tool)) from error
