@@ -80,7 +80,8 @@ def test_each_block_of_the_page_is_run() -> None:
     found = parse(text)
     assert len(found) == text.count("```console\n")
     ways = {f"{way} {what}" for way in ("pip", "pipx", "uv") for what in TOOL}
-    others = {"source install", "deb install", "deb removal", "home install", "home refused"}
+    others = {"pipx sender", "source install", "deb install", "deb removal"}
+    others |= {"home install", "home refused"}
     assert {block.name for block in found} == ways | others | set(COMMANDS)
     assert {suite for block in found for suite in block.suites} == set(SUITES)
 

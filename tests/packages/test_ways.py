@@ -49,6 +49,8 @@ def test_each_way_installs_what_rings_and_leaves_nothing(
     for way in ("pip", "pipx", "uv"):
         walk.follow(f"{way} install")
         rings(system, __version__)
+        if way == "pipx":
+            walk.follow("pipx sender")
         offer_newer(system)
         walk.follow(f"{way} upgrade")
         withdraw_newer(system)
