@@ -79,7 +79,7 @@ def earlier(debs: list[Path], tmp_path: Path) -> Path:
         control.write_text(control.read_text().replace(__version__, OLD))
         for code in tree.glob("usr/lib/python3/dist-packages/mailbell/__init__.py"):
             code.write_text(code.read_text().replace(f'"{__version__}"', f'"{OLD}"'))
-        run("dpkg-deb", "--root-owner-group", "--build", tree, folder)
+        run("dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, folder)
         shutil.rmtree(tree)
     return folder
 
