@@ -176,3 +176,21 @@ def test_a_file_that_a_full_disk_keeps_is_not_called_lost(system: System) -> Non
     assert "undone" not in refused(system, f"{MAILBELL} install", 71)
     assert system.path("/etc/tmpfiles.d/mailbell.conf").read_bytes() == before
     assert active(system, LISTENER) == LISTENER
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        ("#!/home/joe/link/python3", "/home/joe belongs to user 1000"),
+        ("#!/bin/sh\n'''exec' /home/joe/python3 \"$0\" \"$@\"\n' '''", "in another environment"),
+        ("#!/usr/bin/env python3", "in another environment"),
+    ],
+    ids=["through a link", "a shell", "env"],
+)
+def test_a_program_names_its_own_interpreter(system: System, first: str, why: str) -> None:
+    system.run("ln -s /opt/mailbell/bin /home/joe/link")
+    for name in ("mailbell", "mailbelld"):
+        path = system.path(f"/opt/mailbell/bin/{name}")
+        rest = path.read_text().partition("\n")[2]
+        path.write_text(f"{first}\n{rest}")
+    assert why in refused(system, "/opt/mailbell/bin/python3 -m mailbell install")

@@ -12,7 +12,7 @@ from mailbell.core.errors import ConfigurationError, OperatingSystemError
 from mailbell.installation import _systemd
 from mailbell.installation._accounts import AccountStep, PersonStep
 from mailbell.installation._confinement import ConfinementStep, is_on
-from mailbell.installation._files import FileStep, LinkStep, leads_safely
+from mailbell.installation._files import FileStep, LinkStep, leads_safely, require_safe_way
 from mailbell.installation._running import FoldersStep, ReloadStep, RestoreStep, StartStep
 from mailbell.installation.environment import Environment
 from mailbell.installation.service_files import marked, placed
@@ -200,11 +200,14 @@ def _require_own_interpreter(program: str) -> None:
         raise OperatingSystemError(
             f"{program}: {error.strerror}", "install mailbell again"
         ) from error
-    interpreter = line.removeprefix("#!").strip()
+    words = line.removeprefix("#!").split()
+    interpreter = words[0] if words else program
     folder = os.path.realpath(os.path.dirname(interpreter))
-    if folder not in {os.path.dirname(program), "/usr/bin", "/usr/local/bin"}:
+    is_python = os.path.basename(interpreter).startswith("python")  # no shell, which names another
+    if not is_python or folder not in {os.path.dirname(program), "/usr/bin", "/usr/local/bin"}:
         what = f"{program} is run by {interpreter}, which is in another environment"
         raise ConfigurationError(what, "install mailbell again: an environment cannot be moved")
+    require_safe_way(interpreter)
 
 
 def notes(persons: Sequence[str]) -> Iterator[str]:
