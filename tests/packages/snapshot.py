@@ -51,6 +51,7 @@ PACKAGES: Final[Mapping[str, str]] = {
 }
 
 _BLOCK: Final = 1 << 20
+_read: Final[dict[tuple[int, int, int, int], str]] = {}
 _USERS: Final = frozenset({"/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"})
 
 
@@ -151,10 +152,19 @@ def _entry(path: str, name: str) -> Entry:
     if stat.S_ISLNK(found.st_mode):
         content = os.readlink(path)
     elif stat.S_ISREG(found.st_mode):
-        content = _text(path) if name in _USERS else _hash(path)
+        content = _text(path) if name in _USERS else _hashed(path, found)
     else:
         content = ""
     return Entry(stat.filemode(found.st_mode), (found.st_uid, found.st_gid), content)
+
+
+def _hashed(path: str, found: os.stat_result) -> str:
+    """Return a hash of a file. It is read again only if its inode has changed in any way."""
+    # Nobody can set the time of the last change of an inode, inode(7).
+    inode = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+    if inode not in _read:
+        _read[inode] = _hash(path)
+    return _read[inode]
 
 
 def _hash(path: str) -> str:
