@@ -19,7 +19,7 @@ PACKAGES: Final = ("python3-venv",)
 
 _INSTALL: Final = """
 python3 -m venv /opt/mailbell
-/opt/mailbell/bin/pip install -qq --no-index --no-compile --find-links /root/wheels mailbell
+/opt/mailbell/bin/pip install -qq --no-index --find-links /root/wheels mailbell
 tar -C / -cf /root/environment.tar opt/mailbell
 """
 

@@ -51,7 +51,7 @@ PACKAGES: Final[Mapping[str, str]] = {
 }
 
 _BLOCK: Final = 1 << 20
-_read: Final[dict[tuple[int, int, int, int], str]] = {}
+_read: Final[dict[tuple[int, int, int], str]] = {}
 _USERS: Final = frozenset({"/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"})
 
 
@@ -160,8 +160,9 @@ def _entry(path: str, name: str) -> Entry:
 
 def _hashed(path: str, found: os.stat_result) -> str:
     """Return a hash of a file. It is read again only if its inode has changed in any way."""
-    # Nobody can set the time of the last change of an inode, inode(7).
-    inode = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+    # Nobody can set the time of the last change of an inode, inode(7). Two inodes of this number,
+    # size and time in nanoseconds are one, seen through the overlays of two systems.
+    inode = (found.st_ino, found.st_size, found.st_ctime_ns)
     if inode not in _read:
         _read[inode] = _hash(path)
     return _read[inode]

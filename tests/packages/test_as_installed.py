@@ -14,13 +14,10 @@ from typing import Final
 import pyseccomp
 import pytest
 from machines.wheels import source_tree
-from packages.debs import SUITE, run_dependencies
+from packages.debs import SUITE, furniture
 from packages.roots import clean_root
 from packages.system import System, booted
 
-TESTERS: Final = (
-    "python3-pytest", "python3-pytest-trio", "python3-pytest-xdist", "python3-hypothesis",
-)  # fmt: skip
 # What is imported from Debian's packages.
 MODULES: Final = (
     "attr", "click", "dns", "jeepney", "mailbell", "msgspec", "outcome", "rich", "seccomp",
@@ -53,7 +50,7 @@ def debian(debs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A Debian 13 with mailbell's packages, and the source tree without its `src`."""
     tree = source_tree(tmp_path_factory.mktemp("tree"))
     shutil.rmtree(tree / "src")
-    with booted(clean_root(SUITE, *run_dependencies(debs), *TESTERS)) as system:
+    with booted(clean_root(SUITE, *furniture(debs))) as system:
         for each in debs:
             system.put(each, "/root/packages")
         system.run("dpkg --install /root/packages/*.deb && systemctl stop 'mailbell*'")

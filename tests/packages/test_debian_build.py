@@ -9,7 +9,7 @@ import pytest
 from machines.processes import run
 from machines.wheels import source_tree
 from packages.conftest import Boot
-from packages.debs import PACKAGES, ROOT, SUITE, build, results, run_dependencies, tools
+from packages.debs import PACKAGES, ROOT, SUITE, build, furniture, results, tools
 from packages.roots import require_roots
 from packages.system import booted
 from service_files.units import require
@@ -149,7 +149,7 @@ def test_the_tests_of_the_packages_themselves_pass(
     boot: Boot, debs: list[Path], tmp_path: Path
 ) -> None:
     """debian/tests, as Debian's own machines would run them after an upload."""
-    system = boot(SUITE, "autopkgtest", "dpkg-dev", *run_dependencies(debs))
+    system = boot(SUITE, *furniture(debs))
     system.put(source_tree(tmp_path), "/build")
     for each in debs:
         system.put(each, "/build")

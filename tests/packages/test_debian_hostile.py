@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from packages.conftest import Boot
-from packages.debs import PACKAGES, SUITE, run_dependencies
+from packages.debs import PACKAGES, SUITE, furniture
 from packages.system import System
 
 INSTALL = "dpkg --install /root/packages/*.deb"
@@ -14,7 +14,7 @@ STATE = "/var/lib/mailbell-sender"
 @pytest.fixture
 def machine(boot: Boot, debs: list[Path]) -> System:
     """A Debian that has what the packages depend on, and the packages as files."""
-    system = boot(SUITE, *run_dependencies(debs))
+    system = boot(SUITE, *furniture(debs))
     for each in debs:
         system.put(each, "/root/packages")
     return system

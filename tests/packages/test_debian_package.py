@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from machines.processes import run
 from packages.conftest import Boot
-from packages.debs import ROOT, SUITE, run_dependencies
+from packages.debs import ROOT, SUITE, furniture
 from packages.snapshot import BOOTED, PACKAGES, Snapshot, differences, snapshot
 from packages.system import System
 
@@ -61,7 +61,7 @@ print(served, hooks, lost)
 @pytest.fixture
 def machine(boot: Boot, debs: list[Path]) -> System:
     """A Debian that has what the packages depend on, and the packages as files."""
-    system = boot(SUITE, *run_dependencies(debs))
+    system = boot(SUITE, *furniture(debs))
     for each in debs:
         system.put(each, "/root/packages")
     return system

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from packages.conftest import Boot
-from packages.debs import run_dependencies
+from packages.debs import furniture
 from packages.environments import PACKAGES, put_environment
 from packages.snapshot import BOOTED, Snapshot, differences, snapshot
 from packages.system import System
@@ -598,7 +598,7 @@ def test_a_profile_that_the_kernel_does_not_take_is_left_out(system: System) -> 
 
 
 def test_with_the_package_its_own_units_are_used(boot: Boot, debs: list[Path]) -> None:
-    system = boot("trixie", *PACKAGES, *run_dependencies(debs))
+    system = boot("trixie", *furniture(debs))
     person = system.person()
     for deb in debs:
         system.put(deb, "/root/debs")

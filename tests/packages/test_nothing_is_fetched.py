@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import packets
 from machines.wheels import wheels
 from packages.conftest import Boot
-from packages.debs import run_dependencies
+from packages.debs import furniture
 from packages.environments import PACKAGES, put_environment
 from packages.roots import SUITES
 from packages.system import PATIENCE, System
@@ -110,7 +110,7 @@ def test_an_environment_of_pip_fetches_and_compiles_nothing(boot: Boot) -> None:
 
 
 def test_debians_packages_fetch_and_compile_nothing(boot: Boot, debs: list[Path]) -> None:
-    system = watch(boot("trixie", *run_dependencies(debs)))
+    system = watch(boot("trixie", *furniture(debs)))
     for each in debs:
         system.put(each, "/root/packages")
     system.run("dpkg --install /root/packages/*.deb")

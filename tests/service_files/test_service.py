@@ -18,6 +18,7 @@ from harness.manager import CLIENTS, LOG, SERVER, SOCKET, Manager, managers
 from harness.netns import Namespace
 from harness.ordinary import NOBODY
 from harness.sender import LINE, PATIENCE
+from machines.documents import commands
 from service_files.units import read
 
 from mailbell.client import Client
@@ -38,9 +39,7 @@ RESTARTS: Final = 5
 
 def documented_steps() -> str:
     """Return the commands of docs/service.md that root runs."""
-    text = (ROOT / "docs" / "service.md").read_text()
-    (block,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    return "\n".join(line.removeprefix("# ") for line in block.splitlines())
+    return "\n".join(commands("docs/service.md", "sysusers.d/mailbell.conf"))
 
 
 @pytest.fixture(scope="module")
