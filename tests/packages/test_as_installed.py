@@ -29,13 +29,11 @@ CHOSEN: Final = (
     "_sys/test_libseccomp.py", "_sys/test_seccomp.py", "_sys/test_seccomp_live.py",
     "sandbox/test_every_rule.py", "sandbox/test_sender_fail_closed.py", "system/test_lock.py",
     "system/test_after_the_lock.py", "system/test_loaded.py", "system/test_native_libraries.py",
-    # msgspec and dnspython.
-    "configuration", "listener/test_configuration.py", "sender/test_configuration.py",
-    "varlink/test_codec.py", "varlink/test_json.py", "varlink/test_message.py",
-    "sender/test_dns_reply.py", "system/test_sender_names.py",
+    # msgspec and dnspython. The stage `floors` of .ci/run tries as old ones with all tests.
+    "listener/test_configuration.py", "varlink/test_json.py", "system/test_sender_names.py",
     # The commands.
     "cli/test_check.py", "cli/test_sender_check.py", "cli/test_group.py", "cli/test_send.py",
-    "cli/test_recipe_machine.py", "cli/test_sender.py", "cli/test_status.py",
+    "cli/test_recipe_machine.py", "cli/test_status.py",
     "cli/test_interpreter.py::test_a_folder_that_was_removed_changes_nothing",
 )  # fmt: skip
 TREE: Final = "/srv/mailbell"

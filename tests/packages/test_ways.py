@@ -29,6 +29,10 @@ LEFT = {
 }
 # Where the page shows it: an older pipx has another folder.
 HOME = ("trixie", "forky")
+# An upgrade takes as long as an installation, so each is run where most people are, and with an
+# older pipx, whose words are others.
+UPGRADES = {"pip": ("trixie",), "pipx": ("bookworm", "trixie"), "uv": ("trixie",)}
+FROM_SOURCE = ("trixie",)
 CONFIGURATION = 78
 
 
@@ -51,17 +55,19 @@ def test_each_way_installs_what_rings_and_leaves_nothing(
         rings(system, __version__)
         if way == "pipx":
             walk.follow("pipx sender")
-        offer_newer(system)
-        walk.follow(f"{way} upgrade")
-        withdraw_newer(system)
-        rings(system, NEWER)
+        if suite in UPGRADES[way]:
+            offer_newer(system)
+            walk.follow(f"{way} upgrade")
+            withdraw_newer(system)
+            rings(system, NEWER)
         walk.follow(f"{way} removal")
         assert not differences(before, look(system)), way
 
-    Walk(system, suite, folder=f"{SOURCE}/mailbell").follow("source install")
-    rings(system, __version__)
-    walk.follow("pip removal")
-    assert not differences(before, look(system))
+    if suite in FROM_SOURCE:
+        Walk(system, suite, folder=f"{SOURCE}/mailbell").follow("source install")
+        rings(system, __version__)
+        walk.follow("pip removal")
+        assert not differences(before, look(system))
 
     if suite in HOME:
         walk.follow("home install")
