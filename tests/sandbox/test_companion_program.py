@@ -14,6 +14,7 @@ from sandbox.test_companion_rules import ELSEWHERE
 from mailbell.sandbox.policy_file import FOLDER
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_the_compiled_program_answers_as_the_text_says(
     name: str, tmp_path: Path, record_property: Publish

@@ -57,7 +57,13 @@ POINTER = 0x7FFF_0123_4567  # to an instruction; it has no effect
 FOREIGN: Final = emulated if can_emulate() else cross_compiled
 
 
-@pytest.fixture(scope="module", params=[native, FOREIGN], ids=["native", "aarch64"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(native, id="native"),
+        pytest.param(FOREIGN, id="aarch64", marks=pytest.mark.long),
+    ],
+)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     made: Subject = request.param(tmp_path_factory.mktemp("headers"))
     return made
