@@ -47,6 +47,9 @@ ALLOWED: Final = {
     r"the names are chosen for x86-64": "test_abi has the names of every architecture",
     # Debian keeps the version that was there first until its next point release.
     r"Debian 12 offers no Thunderbird 140 any more": "who updates has none of it either",
+    # docs/install.md names other ways for them.
+    r"Debian 12 has too old a Trio for the packages": "pipx is the way there",
+    r"what the packages depend on is fetched for amd64 only": "they are the same files for all",
     # They take minutes, so they have a stage of their own.
     r".* is not installed; the stage `(servers|programs|packages)` of .ci/run installs it": "there",
     # They take long, so they have a command of their own; `.ci/run` tries one machine.
