@@ -5,7 +5,7 @@
     python scripts/install_page.py --results FILE
                                                 take a run's times, and write the table
 
-`.ci/run packages` notes a line for each command of the page in .cache/packages.jsonl. The last line
+`.ci/run ways` notes a line for each command of the page in .cache/packages.jsonl. The last line
 of a block that is timed says what has come of it. docs/install.json keeps the newest times.
 """
 

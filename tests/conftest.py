@@ -51,7 +51,8 @@ ALLOWED: Final = {
     r"Debian 12 has too old a Trio for the packages": "pipx is the way there",
     r"what the packages depend on is fetched for amd64 only": "they are the same files for all",
     # They take minutes, so they have a stage of their own.
-    r".* is not installed; the stage `(servers|programs|packages)` of .ci/run installs it": "there",
+    r".* is not installed; the stage `(servers|programs|packages` or `ways)` of .ci/run installs it"
+    "": "it shows it",
     # They take long, so they have a command of their own; `.ci/run` tries one machine.
     r"`make vm` makes the machine": "make vm, and the stage `machine` of .ci/run",
     # Older versions of Python have no such way in.

@@ -42,7 +42,8 @@ def require_roots(what: str = "a clean Debian") -> None:
     if os.geteuid() != 0:
         pytest.skip("packages and other users need root")
     if not INSTALLS:
-        pytest.skip(f"{what} is not installed; the stage `packages` of .ci/run installs it")
+        stages = "`packages` or `ways`"
+        pytest.skip(f"{what} is not installed; the stage {stages} of .ci/run installs it")
 
 
 def clean_root(suite: str, *packages: str) -> Path:
