@@ -178,7 +178,7 @@ class StartStep:
         found = _systemd.state(self._service.unit)
         if not _systemd.is_running():
             return found.is_enabled
-        is_current = found.is_ready and int(self._newest) <= found.since
+        is_current = found.is_ready and self._newest <= found.since
         return found.is_enabled and is_current and not _changed(self._files)
 
     def do(self) -> None:

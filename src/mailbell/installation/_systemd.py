@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from mailbell.core.errors import ConfigurationError, OperatingSystemError
@@ -21,6 +22,8 @@ _BOOTED: Final = "/run/systemd/system"  # sd_booted(3)
 _PATIENCE: Final = 240.0
 _MOST_SHOWN: Final = 300  # characters of a log
 _MOST_LINES: Final = 5
+# systemctl(1), `--timestamp=us+utc`. A whole second would hide an upgrade right after a start.
+_MOMENT: Final = "%a %Y-%m-%d %H:%M:%S.%f UTC"
 _RUNS: Final = frozenset({"active", "activating", "reloading"})
 
 
@@ -78,16 +81,23 @@ def state(unit: str) -> State:
         is_enabled = done.said.strip() == "enabled"
         return State(is_enabled, is_enabled, is_active=False, since=0.0)
     names = "LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp"
-    done = run("systemctl", "show", "--timestamp=unix", f"--property={names}", unit)
+    done = run("systemctl", "show", "--timestamp=us+utc", f"--property={names}", unit)
     told = {name: value for name, _, value in (x.partition("=") for x in done.said.splitlines())}
-    since = told.get("ActiveEnterTimestamp", "").removeprefix("@")
     return State(
         is_loaded=told.get("LoadState") == "loaded",
         is_enabled=told.get("UnitFileState") == "enabled",
         is_active=told.get("ActiveState") in _RUNS,
-        since=float(since) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]*)?", since) else 0.0,
+        since=_moment(told.get("ActiveEnterTimestamp", "")),
         is_ready=told.get("ActiveState") in _RUNS - {"activating"},
     )
+
+
+def _moment(text: str) -> float:
+    """Read a time; 0: there is none, since the unit was never active."""
+    try:
+        return datetime.strptime(text, _MOMENT).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def call(*words: str) -> Ended:
