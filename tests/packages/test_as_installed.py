@@ -37,7 +37,6 @@ CHOSEN: Final = (
     "cli/test_interpreter.py::test_a_folder_that_was_removed_changes_nothing",
 )  # fmt: skip
 TREE: Final = "/srv/mailbell"
-LONG: Final = 500.0  # seconds for such a part, beside other tests
 RUN: Final = f"cd {TREE}; MAILBELL_STRICT=1 pytest-3 -p no:cacheprovider -n 2 --dist worksteal"
 # They take a minute on a machine that does nothing else.
 MOST: Final = 400.0
