@@ -375,6 +375,28 @@ def test_a_service_that_does_not_start_leaves_nothing(system: System) -> None:
     system.run(f"{MAILBELL} install")
 
 
+# As the process of systemd's logs that has tried to bind, after the journal has lost its unit; and
+# as any user may try to.
+LOST = """
+printf 'MESSAGE=mailbelld.socket: Failed to %s\nUNIT=mailbelld.socket\n' "$1" | logger --journald
+"""
+REASON = """
+from mailbell.installation import _systemd, services
+print(_systemd._reason(services.LISTENER, 1))
+"""
+
+
+def test_the_reason_is_found_without_the_unit_of_its_process(system: System) -> None:
+    person = system.person()
+    system.write("/opt/lost", LOST, 0o755)
+    system.run("sh /opt/lost 'be what the user says'", user=person)
+    system.run("sh /opt/lost 'bind: in use'; sh /opt/lost 'receive it'; journalctl --sync")
+    system.write("/opt/reason.py", REASON)
+    assert system.run("/opt/mailbell/bin/python /opt/reason.py") == (
+        "mailbelld.socket: Failed to bind: in use\n"
+    )
+
+
 def test_the_reason_is_the_one_that_the_service_has_logged(system: System) -> None:
     system.write("/etc/mailbell/mailbelld.toml", "[limits]\nbrust = 1\n")
     before = most(system)

@@ -134,9 +134,14 @@ def start(verb: str, service: Service, units: Sequence[str]) -> None:
 
 
 def _reason(service: Service, since: int) -> str:
-    """Return what the log says of the reason why a service does not start; "": nothing."""
-    units = [word for unit in service.units for word in ("--unit", unit)]
-    done = run("journalctl", "--no-pager", "--output=cat", f"--since=@{since}", *units)
+    """Return what the log says of the reason why a service does not start; "": nothing.
+
+    systemd binds a socket in a process that ends at once, and that process has logged the reason.
+    The journal often looks too late for its unit, so that `--unit` misses the line. The field UNIT
+    comes from systemd itself (systemd.journal-fields(7)); any user may write it, so root's counts.
+    """
+    matches = " + ".join(f"_UID=0 UNIT={unit} + _SYSTEMD_UNIT={unit}" for unit in service.units)
+    done = run("journalctl", "--no-pager", "--output=cat", f"--since=@{since}", *matches.split())
     said = done.said.splitlines()
     begin = f"{service.name}: "
     lines = [line.removeprefix(begin) for line in said if line.startswith(begin)]
