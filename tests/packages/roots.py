@@ -33,16 +33,16 @@ _MAKING: Final = 900.0  # seconds, on a slow machine with a slow mirror
 _VERSION: Final = 1
 
 
-def require_roots(what: str = "a clean Debian") -> None:
+def require_roots(what: str = "a clean Debian", stages: str = "`packages` or `ways`") -> None:
     """Skip the test where no root may be made.
 
     Args:
         what: what is not there then, for the reason.
+        stages: those of `.ci/run` that make it.
     """
     if os.geteuid() != 0:
         pytest.skip("packages and other users need root")
     if not INSTALLS:
-        stages = "`packages` or `ways`"
         pytest.skip(f"{what} is not installed; the stage {stages} of .ci/run installs it")
 
 

@@ -1,8 +1,9 @@
-"""How the blocks of docs/install.md are read, and compared with what is printed."""
+"""How the blocks of docs/install.md are read."""
 
 import pytest
+from documents.blocks import Step
 from packages.page import PAGE as PAGE_FILE
-from packages.page import Step, blocks, is_printed, parse
+from packages.page import blocks, parse
 from packages.roots import SUITES
 
 # From a bare machine to the first ring, from there to an agent, and on a mail server.
@@ -40,39 +41,6 @@ def test_a_block_is_what_stands_below_its_comment() -> None:
         Step("second", False, ("printed", "", "more")),
     )
     assert (second.name, second.steps) == ("another", (Step("third", True, ()),))
-
-
-@pytest.mark.parametrize(
-    ("shown", "printed"),
-    [
-        ([], ""),
-        (["a"], "a"),
-        (["version 0.1.0 in 12 s"], "version 3.13.5 in 7 s\n"),
-        (["a", "...", "z"], "a\nb\nc\nz\n"),
-        (["a", "...", "z"], "a\nz\n"),
-        (["are now ... available"], "are now globally available\n"),
-        (["..."], ""),
-        (["a (b) [c]*"], "a (b) [c]*  \n"),
-    ],
-)
-def test_what_is_printed_is_found(shown: list[str], printed: str) -> None:
-    assert is_printed(shown, printed)
-
-
-@pytest.mark.parametrize(
-    ("shown", "printed"),
-    [
-        ([], "a\n"),
-        (["a"], ""),
-        (["a"], "b\n"),
-        (["a"], "a\nb\n"),
-        (["a", "...", "z"], "a\nb\n"),
-        (["x 1"], "x y\n"),
-        (["a.c"], "abc\n"),
-    ],
-)
-def test_what_is_printed_otherwise_is_found_out(shown: list[str], printed: str) -> None:
-    assert not is_printed(shown, printed)
 
 
 def test_each_block_of_the_page_is_run() -> None:

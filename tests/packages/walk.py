@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
+from documents.blocks import Step, is_printed
 from packages.offers import ENVIRONMENT
-from packages.page import Step, blocks, is_printed
+from packages.page import blocks
 from packages.system import System
 
 __all__ = ["Walk", "note", "notifications"]
