@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom lock lock-upgrade lock-check vm deb clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom lock lock-upgrade lock-check vm e2e deb clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -62,6 +62,11 @@ bench-quick: $(BIN)/.bench
 ##     (MACHINE="trixie newest" tries only these; tests/machines/machines.toml has all)
 vm: $(BIN)/.test
 	@$(BIN)/python -u scripts/vm.py $(MACHINE)
+
+## e2e: a mail server and laptops in network namespaces, with the real programs: mail comes in by
+##      SMTP and is pushed to a laptop. Needs root and Debian; each file is a topology
+e2e:
+	@MAILBELL_ROOTS=1 $(MAKE) suite TESTS=tests/end_to_end PARALLEL="-n 3 --dist loadfile"
 
 ## xpi: build Thunderbird's add-on, mailbell.xpi (or XPI=FILE): the same bytes on every machine.
 ##      Python alone is needed, and no environment

@@ -51,8 +51,8 @@ ALLOWED: Final = {
     r"Debian 12 has too old a Trio for the packages": "pipx is the way there",
     r"what the packages depend on is fetched for amd64 only": "they are the same files for all",
     # They take minutes, so they have a stage of their own.
-    r".* is not installed; the stage `(servers|programs|packages` or `ways|documents)` of .ci/run "
-    "installs it": "it shows it",
+    r".* is not installed; the stage `(servers|programs|e2e|packages` or `ways|documents)` of "
+    r".ci/run installs it": "it shows it",
     # They take long, so they have a command of their own; `.ci/run` tries one machine.
     r"`make vm` makes the machine": "make vm, and the stage `machine` of .ci/run",
     # Older versions of Python have no such way in.
@@ -68,8 +68,8 @@ ALLOWED: Final = {
 # ask the kernel with a compiled filter and a bare interpreter. The rest of the tests runs each
 # program of ours, the agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
-    "bench", "clients", "documents", "machines", "mail_programs", "mail_servers", "packages",
-    "service_files", "sandbox/test_program.py", "sandbox/test_companion_program.py",
+    "bench", "clients", "documents", "end_to_end", "machines", "mail_programs", "mail_servers",
+    "packages", "service_files", "sandbox/test_program.py", "sandbox/test_companion_program.py",
     "cli/test_collector.py",
 }  # fmt: skip
 # In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
@@ -79,8 +79,8 @@ HERE: Final = Path(__file__).parent
 # Real programs, whose branches are not counted, and rooms without a pure module. A pure module
 # has its tests in its room: the branches that they miss are missed although these run.
 UNCOUNTED: Final = {
-    "bench", "clients", "documents", "examples", "hook", "machines", "mail_programs",
-    "mail_servers", "packages", "sandbox", "service_files", "serving", "system",
+    "bench", "clients", "documents", "end_to_end", "examples", "hook", "machines",
+    "mail_programs", "mail_servers", "packages", "sandbox", "service_files", "serving", "system",
 }  # fmt: skip
 
 FIGURE: Final = "sandbox: "

@@ -38,12 +38,18 @@ __all__ = [
 ]
 
 
-def until(done: Callable[[], object], what: str = "it") -> None:
-    """Check again and again until a condition outside of the test's control holds."""
-    end = time.monotonic() + PATIENCE
+def until(done: Callable[[], object], what: str = "it", patience: float = PATIENCE) -> None:
+    """Check again and again until a condition outside of the test's control holds.
+
+    Args:
+        done: tells whether it holds.
+        what: is waited for, for the message.
+        patience: in seconds; the test fails after that.
+    """
+    end = time.monotonic() + patience
     while not done():
         if time.monotonic() > end:
-            pytest.fail(f"{what} did not happen within {PATIENCE:.0f} s")
+            pytest.fail(f"{what} did not happen within {patience:.0f} s")
         # The daemon permits a user 100 connections and calls a second; a status needs two.
         select.select([], [], [], 0.02)
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["Namespace", "Pair", "another_host", "namespaces"]
+__all__ = ["Namespace", "Pair", "another_host", "lone_host", "namespaces"]
 
 _PATIENCE: Final = 20.0
 _ASKING: Final = threading.Lock()  # an agent answers one thread at a time
@@ -139,11 +139,29 @@ def another_host(server: Namespace, near: Sequence[str], far: Sequence[str]) -> 
         yield host
 
 
+@contextmanager
+def lone_host(beside: Namespace | None = None) -> Iterator[Namespace]:
+    """Make a namespace without a cable.
+
+    Args:
+        beside: a host whose user namespace it shares, so that a cable can join the two.
+
+    Raises:
+        OSError: the machine does not let us make it.
+    """
+    with ExitStack() as stack:
+        yield _start_beside(stack, beside) if beside else _start_first(stack)
+
+
 def _make(stack: ExitStack) -> Pair:
+    first = _start_first(stack)
+    return Pair(first, _start_beside(stack, first))
+
+
+def _start_first(stack: ExitStack) -> Namespace:
     # An ordinary user is root in a user namespace of their own, which all hosts share.
     ordinary = os.geteuid() != 0
-    first = _start(stack, (), ("-U", "-r") if ordinary else (), ordinary=ordinary)
-    return Pair(first, _start_beside(stack, first))
+    return _start(stack, (), ("-U", "-r") if ordinary else (), ordinary=ordinary)
 
 
 def _start_beside(stack: ExitStack, host: Namespace) -> Namespace:

@@ -46,12 +46,13 @@ _MASKED: Final = (
     "e2scrub_all.timer", "fstrim.timer", "ldconfig.service",
 )  # fmt: skip
 
-# Arguments: a root directory, an empty folder, the masked units. The kernel's settings are those
-# of this host, so they cannot be written, except those of the network, which are the system's.
+# Arguments: a root directory, an empty folder, the name, the masked units. The kernel's settings
+# are those of this host, so they cannot be written, except those of the network, which are the
+# system's.
 _BOOT: Final = """
 set -eu
-lower=$1 hold=$2
-shift 2
+lower=$1 hold=$2 name=$3
+shift 3
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$hold"
 mkdir "$hold/upper" "$hold/work" "$hold/root"
@@ -79,12 +80,12 @@ for name in full null random tty urandom zero; do
 done
 mkdir -p "$root/run/systemd/system"
 for unit; do ln -s /dev/null "$root/run/systemd/system/$unit"; done
-echo machine >"$root/etc/hostname"
-echo "127.0.0.1 localhost machine" >"$root/etc/hosts"
+echo "$name" >"$root/etc/hostname"
+echo "127.0.0.1 localhost $name" >"$root/etc/hosts"
 echo "::1 localhost" >>"$root/etc/hosts"
 rm -f "$root/etc/resolv.conf"
 cat /etc/resolv.conf >"$root/etc/resolv.conf"
-hostname machine
+hostname "$name"
 ip link set lo up
 cd "$root"
 mkdir -p run/old
@@ -162,7 +163,7 @@ class System:
 
     def until(self, command: str, what: str = "") -> None:
         """Wait until a command ends with code 0."""
-        until(lambda: self.ran(command).code == 0, what or command)
+        until(lambda: self.ran(command).code == 0, what or command, PATIENCE)
 
     def path(self, inside: str) -> Path:
         """Return how this process reaches a file of the system; links in it must be relative."""
@@ -205,12 +206,13 @@ class System:
 
 
 @contextmanager
-def booted(root: Path, host: Namespace | None = None) -> Iterator[System]:
+def booted(root: Path, host: Namespace | None = None, name: str = "machine") -> Iterator[System]:
     """Boot a system over a root directory; it ends with the block.
 
     Args:
         root: the root directory. What the system writes is not written there.
         host: whose network it has; None: one of its own, with a loopback interface alone.
+        name: of the host.
     """
     with ExitStack() as stack:
         group = stack.enter_context(control_group())
@@ -221,7 +223,7 @@ def booted(root: Path, host: Namespace | None = None) -> Iterator[System]:
             *(host.enter if host else ()),
             "setpriv", "--pdeathsig=KILL", "sh", "-c", join, "sh",
             "unshare", "-m", "-p", "-u", "-i", "-C", *(() if host else ("-n",)),
-            "--fork", "--kill-child", "sh", "-c", _BOOT, "sh", str(root), hold, *_MASKED,
+            "--fork", "--kill-child", "sh", "-c", _BOOT, "sh", str(root), hold, name, *_MASKED,
         ]  # fmt: skip
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
