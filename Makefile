@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom lock lock-upgrade lock-check vm e2e deb clean
+.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -80,6 +80,11 @@ dist: $(BIN)/.build
 ## sbom: write what an installed wheel consists of into dist/ (CycloneDX): the same bytes each time
 sbom: $(BIN)/.run $(BIN)/.sbom
 	@$(BIN)/python -m scripts.sbom
+
+## docs: build the site of the documents into dist/site; a dead link or anchor fails, and a document
+##       that scripts/site/navigation.toml does not have
+docs: $(BIN)/.run $(BIN)/.docs
+	@$(BIN)/python -m scripts.site
 
 ## lock: write requirements/*.txt, the versions and hashes that all targets install, after a change
 ##       of pyproject.toml. lock-upgrade takes the newest versions that are older than a week;
@@ -146,6 +151,6 @@ $(BIN)/.fuzz: $(BIN)/.test requirements/fuzz.txt
 	@touch $@
 
 # The tools of the targets above, which no other target installs.
-$(BIN)/.build $(BIN)/.lock $(BIN)/.sbom: $(BIN)/.%: requirements/%.txt | $(BIN)/python
+$(BIN)/.build $(BIN)/.docs $(BIN)/.lock $(BIN)/.sbom: $(BIN)/.%: requirements/%.txt | $(BIN)/python
 	@$(PIP_LOCKED)/$*.txt
 	@touch $@

@@ -32,6 +32,7 @@ FILES: Final = {
     "bench": ("", "bench"),
     "test": ("", "test", "lint", "bench"),
     "fuzz": ("fuzz",),
+    "docs": ("docs",),
     "sbom": ("sbom",),
     "lock": ("lock",),
 }
