@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-__all__ = ["commands"]
+__all__ = ["commands", "exposure"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -26,3 +26,10 @@ def commands(document: str, containing: str) -> list[str]:
             lines = [line for line in block.splitlines() if not prompts or line[:2] in {"# ", "$ "}]
             return [re.sub(r"^[#$] | {2,}# .*$", "", line) for line in lines]
     raise LookupError(f"{document} has no block with {containing!r}")
+
+
+def exposure() -> str:
+    """Return how docs/service.md says that systemd rates the unit of mailbell-sender, of 10."""
+    text = (ROOT / "docs" / "service.md").read_text()
+    (found,) = re.findall(r"systemd rates its unit ([0-9.]+) of 10", text)
+    return str(found)

@@ -1,17 +1,15 @@
 """AppArmor of a real kernel enforces the profiles, and denies nothing that the services do."""
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from machines.claim import claim
+from machines.documents import commands
 from machines.guest import Guest
 from machines.mail_server import CONFIGURATION, FILE, Sender
 from machines.person import without_agents
 from machines.service import running, running_anew, subscribed
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("mailbelld", "mailbell-sender")
 POLICY = "/opt/mailbell/lib/python3*/site-packages/mailbell/policy"
 NOT_CONFINED = 231  # systemd.exec(5): EXIT_APPARMOR_PROFILE
@@ -76,13 +74,6 @@ for name, attempt in attempts.items():
 ALL = ["configuration", "passwords", "memory", "file", "temporary", "child", "user", "execution"]
 
 
-def steps(name: str) -> str:
-    """Return the commands of docs/service.md, for one of the services."""
-    text = (ROOT / "docs" / "service.md").read_text()
-    (block,) = re.findall(r"### AppArmor\n\n[^\n]+\n\n((?:    [^\n]+\n)+)", text)
-    return str(block).replace("mailbelld", name)
-
-
 def under(guest: Guest, name: str) -> str:
     """Return the profile and the mode of the running service."""
     pid = guest.property(f"{name}.service", "MainPID")
@@ -116,7 +107,8 @@ def recorded(guest: Guest, sender: Sender) -> Iterator[Guest]:
 def enforced(recorded: Guest) -> Iterator[Guest]:
     """The machine with both profiles, as docs/service.md installs them."""
     for name in NAMES:
-        recorded.run(f"set -e\ncd {POLICY}\n{steps(name)}")
+        steps = "\n".join(commands("docs/service.md", "apparmor_parser --replace"))
+        recorded.run(f"set -e\ncd {POLICY}\n{steps.replace('mailbelld', name)}")
     yield recorded
     for name in NAMES:
         recorded.run(

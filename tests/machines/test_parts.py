@@ -2,7 +2,7 @@
 
 import pytest
 from machines.description import MACHINES
-from machines.documents import commands
+from machines.documents import commands, exposure
 from machines.kernel import newest
 from machines.results import outcomes
 
@@ -36,6 +36,20 @@ def test_the_commands_are_those_that_a_person_types() -> None:
     )
     with pytest.raises(LookupError):
         commands("README.md", "no document says this")
+
+
+@pytest.mark.parametrize(
+    ("containing", "last"),
+    [
+        ("useradd --system", "mailbelld"),
+        ("sysusers.d/mailbell-sender.conf", "systemctl enable --now mailbell-sender.service"),
+        ("apparmor_parser --replace", "systemctl restart mailbelld.service"),
+    ],
+)
+def test_a_machine_finds_its_commands(containing: str, last: str) -> None:
+    """Else only a run of the machines would show that a document has changed its form."""
+    assert commands("docs/service.md", containing)[-1].endswith(last)
+    assert float(exposure()) < 10
 
 
 def test_each_machine_is_described() -> None:
