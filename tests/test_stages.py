@@ -129,6 +129,33 @@ def test_the_stages_know_the_supported_pythons_the_oldest_first() -> None:
     assert len(done.stdout.splitlines()) > len(versions), "not one of them is installed"
 
 
+@pytest.mark.parametrize(
+    ("installed", "default", "chosen"),
+    [
+        (["3.11", "3.12", "3.13", "3.14"], "3.11", "3.12"),
+        (["3.11", "3.12", "3.13"], "3.13", "3.11"),
+        (["3.11", "3.13"], "3.11", "3.11"),
+        (["3.13"], "3.13", "3.13"),
+    ],
+)
+def test_the_floors_have_a_python_that_no_other_stage_has(
+    installed: list[str], default: str, chosen: str, tmp_path: Path
+) -> None:
+    for name in (*installed, "3"):
+        program = tmp_path / f"python{name}"
+        version = default if name == "3" else name
+        program.write_text(f"#!/bin/sh\n[ $1 != -V ] || echo {version}\n")
+        program.chmod(0o755)
+    for name in ("bash", "sed", "sh", "sort"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    done = subprocess.run(
+        ["bash", "-c", "set -euo pipefail; . .ci/stages; floors_python"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+        env={"PATH": str(tmp_path), "PYENV_ROOT": "/none"},
+    )  # fmt: skip
+    assert done.stdout == f"python{chosen}\n"
+
+
 def test_a_file_that_is_tested_once_is_there() -> None:
     where = Path(__file__).with_name("conftest.py")
     spec = importlib.util.spec_from_file_location("conftest_read_again", where)
