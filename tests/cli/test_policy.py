@@ -70,9 +70,9 @@ def test_only_what_is_shipped_is_shown(run: Run, program: str) -> None:
     assert "known: mailbell-cyrus, " in result.stderr
 
 
-def test_the_readme_shows_what_is_printed(run: Run) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    shown = readme.partition("$ mailbell policy | head -24\n")[2].partition("```")[0]
+def test_the_document_shows_what_is_printed(run: Run) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    shown = text.partition("$ mailbell policy | head -24\n")[2].partition("```")[0]
     printed = run("mailbell", "policy").stdout.splitlines()[:24]
     assert shown.splitlines() == [line.rstrip() for line in printed]
 

@@ -1,7 +1,7 @@
 """A real service manager: systemd as the first process of its own namespaces.
 
 It sees the file system of this machine, but some folders are its own: /etc, with
-accounts and units; /opt, with mailbell as README.md installs it; /run, /tmp and its
+accounts and units; /opt, with mailbell as docs/quickstart.md installs it; /run, /tmp and its
 control groups. It is one of two hosts on a cable, and starts only what is installed
 there. It ends with the test, even if the test is killed, and so does all that it started.
 """

@@ -1,4 +1,4 @@
-"""What the commands of README.md and docs/service.md leave behind."""
+"""What the commands of docs/quickstart.md and docs/service.md leave behind."""
 
 import re
 

@@ -27,9 +27,10 @@ def test_without_such_a_kernel_it_says_so() -> None:
 
 
 def test_the_commands_are_those_that_a_person_types() -> None:
-    assert commands("README.md", "pip install .") == [
-        "python3 -m venv /opt/mailbell && /opt/mailbell/bin/pip install .",
-        "/opt/mailbell/bin/mailbell install --user anna",
+    assert commands("docs/quickstart.md", "pip install .") == [
+        "apt-get install -y --no-install-recommends python3-venv",
+        "python3 -m venv /opt/mailbell",
+        "/opt/mailbell/bin/pip install .",
     ]
     assert commands("docs/service.md", "sysusers.d/mailbell.conf")[-1] == (
         "systemctl enable --now mailbelld.service"

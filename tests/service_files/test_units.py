@@ -143,10 +143,10 @@ def test_it_may_open_as_many_files_as_any_configuration_needs() -> None:
             parse(largest.replace(str(most), str(most + 1)).encode())
 
 
-def test_the_program_is_where_the_readme_installs_it() -> None:
+def test_the_program_is_where_the_quick_start_installs_it() -> None:
     program = read(SERVICE).value("Service.ExecStart")
     folder = Path(program).parent.parent
-    assert f"-m venv {folder} " in (ROOT / "README.md").read_text()
+    assert f"-m venv {folder}\n" in (ROOT / "docs" / "quickstart.md").read_text()
     assert str(folder) in read(SERVICE).words("Service.ExecPaths")
     profile = (POLICY / "apparmor" / "mailbelld").read_text()
     for path in (f"{folder}/{{,**}}", f"{Path(DEFAULT_PATH).parent}/{{,**}}",
