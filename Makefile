@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb clean
+.PHONY: run test suite lint fuzz bench bench-quick bench-push xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -58,6 +58,12 @@ bench: $(BIN)/.bench
 bench-quick: $(BIN)/.bench
 	$(BIN)/python bench/run.py --quick $(WORKLOADS)
 
+## bench-push: compare RFC 4146 with IMAP IDLE and with polling, with a real Dovecot; some ten
+##             minutes, and it writes docs/push.md and the table of README.md. Needs root and
+##             mmdebstrap (QUICK=--quick: fewer users, in two minutes, and writes no document)
+bench-push: $(BIN)/.test
+	@$(BIN)/python -u bench/push/run.py $(QUICK)
+
 ## vm: boot real machines in QEMU and show each claim of tests/machines in them; takes long
 ##     (MACHINE="trixie newest" tries only these; tests/machines/machines.toml has all)
 vm: $(BIN)/.test
@@ -66,7 +72,7 @@ vm: $(BIN)/.test
 ## e2e: a mail server and laptops in network namespaces, with the real programs: mail comes in by
 ##      SMTP and is pushed to a laptop. Needs root and Debian; each file is a topology
 e2e:
-	@MAILBELL_ROOTS=1 $(MAKE) suite TESTS=tests/end_to_end PARALLEL="-n 3 --dist loadfile"
+	@MAILBELL_ROOTS=1 $(MAKE) suite TESTS="tests/end_to_end tests/bench/test_push.py" PARALLEL="-n 3 --dist loadfile"
 
 ## xpi: build Thunderbird's add-on, mailbell.xpi (or XPI=FILE): the same bytes on every machine.
 ##      Python alone is needed, and no environment

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,13 +164,21 @@ def bare(directory: Path, port: int, core: int | None) -> Iterator[Ringer]:
 
 
 @contextmanager
-def mailbell_sender(directory: Path, more: str, core: int | None) -> Iterator[Ringer]:
+def mailbell_sender(
+    directory: Path,
+    more: str,
+    core: int | None,
+    trusted: Sequence[str] = (),
+    through: Sequence[str] = (),
+) -> Iterator[Ringer]:
     """Run the installed mailbell-sender until the end of the block, locked in.
 
     Args:
         directory: for its files only; other users may pass through it.
         more: its configuration beside the sockets and the store: TOML.
         core: CPU to run on from its start; None: any.
+        trusted: who may ring for all accounts, beside this user.
+        through: a command prefix such as `nsenter`; it executes the command after it.
     """
     book = directory / "book"
     book.mkdir(mode=0o700)
@@ -184,11 +192,13 @@ hook = "{directory}/hook"
 control = "{directory}/control"
 user = "nobody"
 group = ""
-trusted = ["{pwd.getpwuid(os.geteuid()).pw_name}"]
+trusted = {[pwd.getpwuid(os.geteuid()).pw_name, *trusted]}
 [store]
 url = "sqlite://{book}/state.db"
 {more}""")
-    command = [sys.executable, "-m", "mailbell.cli.mailbell_sender", "--config", str(file)]
+    command = [
+        *through, sys.executable, "-m", "mailbell.cli.mailbell_sender", "--config", str(file)
+    ]  # fmt: skip
     notify_path = directory / "sender.notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, log.open("wb") as stderr:
         notify.bind(str(notify_path))

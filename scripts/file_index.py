@@ -26,6 +26,7 @@ FOLDERS: Final = (
         "fuzz",
         "bench",
         "bench/candidates",
+        "bench/push",
         "bench/workloads",
         "tests/system",
         "tests/sandbox",

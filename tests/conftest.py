@@ -73,7 +73,9 @@ ONCE: Final = {
     "sandbox/test_companion_program.py", "cli/test_collector.py",
 }  # fmt: skip
 # In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
-NOT_ONCE: Final = {"bench/test_report.py", "bench/test_run.py", "clients/test_text.py"}
+NOT_ONCE: Final = {
+    "bench/test_report.py", "bench/test_run.py", "bench/test_push_page.py", "clients/test_text.py",
+}  # fmt: skip
 HERE: Final = Path(__file__).parent
 
 # Real programs, whose branches are not counted, and rooms without a pure module. A pure module
