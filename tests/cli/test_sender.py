@@ -122,6 +122,12 @@ def test_what_is_not_accepted_has_its_exit_code(
     assert "; " in result.stderr
 
 
+def test_a_collector_is_told_that_no_sender_answers(run: Run, place: Path) -> None:
+    result = run("mailbell", "sender", "status", "--prometheus")
+    assert result.returncode == 69
+    assert result.stdout.splitlines()[-2:] == ["mailbell_sender_up 0", "# EOF"]
+
+
 def test_the_status_in_its_three_forms(run: Run, control: Control) -> None:
     shown = run("mailbell", "sender", "status")
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -6,6 +6,7 @@ import json
 import msgspec
 import pytest
 from cli.support import FakeDaemon, Run, a_status
+from cli.test_openmetrics import parse
 from rich.console import Console
 
 from mailbell.cli._openmetrics import openmetrics
@@ -77,7 +78,18 @@ def test_a_daemon_that_speaks_nonsense_is_65(run: Run, daemon: FakeDaemon) -> No
 
 
 def test_no_daemon_is_69(run: Run) -> None:
-    assert run("mailbell", "status").returncode == 69
+    result = run("mailbell", "status")
+    assert (result.returncode, result.stdout) == (69, "")
+
+
+def test_a_collector_is_told_that_no_daemon_answers(run: Run) -> None:
+    result = run("mailbell", "status", "--prometheus")
+    assert result.returncode == 69
+    assert result.stderr.count("\n") == 1
+    families = parse(result.stdout)
+    assert {name: family.samples for name, family in families.items()} == {
+        "mailbell_up": {frozenset(): "0"}
+    }
 
 
 def test_the_table_tells_what_matters(run: Run, daemon: FakeDaemon) -> None:

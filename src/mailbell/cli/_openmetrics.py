@@ -11,9 +11,22 @@ Sources: OpenMetrics 1.0, https://prometheus.io/docs/specs/om/open_metrics_spec/
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
+from typing import Final
+
 from mailbell.interfaces.listener import Account, Sandbox, Status, Table
 
-__all__ = ["MetricsText", "openmetrics", "sandbox_metrics", "seconds"]
+__all__ = [
+    "PREFIX",
+    "MetricsText",
+    "answers",
+    "no_answer",
+    "openmetrics",
+    "sandbox_metrics",
+    "seconds",
+]
+
+PREFIX: Final = "mailbell_"
+"""Begins the name of each metric of mailbelld."""
 
 _MICROSECONDS = 1_000_000
 
@@ -27,7 +40,8 @@ def openmetrics(status: Status) -> str:
     Returns:
         OpenMetrics text, ending in `# EOF\n`.
     """
-    text = MetricsText("mailbell_")
+    text = MetricsText(PREFIX)
+    answers(text)
     _daemon_metrics(text, status)
     _input_metrics(text, status)
     _account_metrics(text, status.accounts)
@@ -102,6 +116,32 @@ def seconds(microseconds: int) -> str:
     # Integers, because a double cannot hold the microseconds of every later time.
     whole, rest = divmod(abs(microseconds), _MICROSECONDS)
     return f"{'-' if microseconds < 0 else ''}{whole}.{rest:06d}"
+
+
+def answers(text: MetricsText, up: int = 1) -> None:
+    """Add whether the daemon answers.
+
+    Args:
+        text: where it is added.
+        up: 1 if it does, else 0.
+    """
+    text.gauge("up", "1: the daemon answers.", up)
+
+
+def no_answer(prefix: str) -> str:
+    r"""Render what is known of a daemon that does not answer.
+
+    Without it a collector would keep the last metrics of a daemon that has ended.
+
+    Args:
+        prefix: begins the name of each metric of this daemon.
+
+    Returns:
+        OpenMetrics text, ending in `# EOF\n`.
+    """
+    text = MetricsText(prefix)
+    answers(text, 0)
+    return text.end()
 
 
 def _daemon_metrics(text: MetricsText, status: Status) -> None:

@@ -4,10 +4,15 @@ Accounts, addresses and targets are left out: they are private, and a collector 
 them for ever. See `mailbell.cli._openmetrics` for the format.
 """
 
-from mailbell.cli._openmetrics import MetricsText, sandbox_metrics, seconds
+from typing import Final
+
+from mailbell.cli._openmetrics import MetricsText, answers, sandbox_metrics, seconds
 from mailbell.interfaces.sender_status import Latency, Status
 
-__all__ = ["sender_metrics"]
+__all__ = ["SENDER_PREFIX", "sender_metrics"]
+
+SENDER_PREFIX: Final = "mailbell_sender_"
+"""Begins the name of each metric of mailbell-sender."""
 
 
 def sender_metrics(status: Status) -> str:
@@ -19,7 +24,8 @@ def sender_metrics(status: Status) -> str:
     Returns:
         OpenMetrics text, ending in `# EOF\n`.
     """
-    text = MetricsText("mailbell_sender_")
+    text = MetricsText(SENDER_PREFIX)
+    answers(text)
     _sender(text, status)
     _counted(text, status)
     _latency(text, status.latency)

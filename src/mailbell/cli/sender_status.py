@@ -10,8 +10,9 @@ from rich.text import Text
 
 from mailbell.cli._common import json_line, plain_table, sender_socket_option, show
 from mailbell.cli._layout import counted, duration, sandbox_table, section
-from mailbell.cli._sender_metrics import sender_metrics
-from mailbell.core.errors import UsageError
+from mailbell.cli._openmetrics import no_answer
+from mailbell.cli._sender_metrics import SENDER_PREFIX, sender_metrics
+from mailbell.core.errors import TemporaryError, UnavailableError, UsageError
 from mailbell.core.escape import printable
 from mailbell.interfaces.sender_status import Account, Latency, Status, TargetState
 from mailbell.sender_client import Client, RingOutcome
@@ -232,7 +233,8 @@ _HELP = """\
 Show the sender's counters, targets, limits and sandbox.
 
 The metrics name no account and no target. The other forms name those that
-were rung last."""
+were rung last. If the sender does not answer, the only metric is
+mailbell_sender_up with the value 0."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES, short_help="Show counters, targets and limits.")
@@ -243,7 +245,12 @@ def command(as_json: bool, prometheus: bool, socket_path: str | None) -> None:
     """Show the sender's counters, targets, limits and sandbox."""
     if as_json and prometheus:
         raise UsageError("--json and --prometheus exclude each other", "choose one")
-    status = Client(socket_path).status()
+    try:
+        status = Client(socket_path).status()
+    except (TemporaryError, UnavailableError):
+        if prometheus:
+            click.echo(no_answer(SENDER_PREFIX), nl=False)
+        raise
     if as_json:
         click.echo(json_line(status))
     elif prometheus:

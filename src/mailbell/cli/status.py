@@ -11,9 +11,9 @@ from rich.text import Text
 
 from mailbell.cli._common import json_line, local_time, plain_table, show, socket_option
 from mailbell.cli._layout import counted, duration, sandbox_table, section
-from mailbell.cli._openmetrics import openmetrics
+from mailbell.cli._openmetrics import PREFIX, no_answer, openmetrics
 from mailbell.client import Client
-from mailbell.core.errors import DataError, UsageError
+from mailbell.core.errors import DataError, TemporaryError, UnavailableError, UsageError
 from mailbell.core.escape import printable
 from mailbell.interfaces.listener import Account, Limited, Outcomes, Status
 
@@ -174,7 +174,9 @@ Examples:
 
 
 _HELP = """\
-Show the daemon's counters, limits and sandbox."""
+Show the daemon's counters, limits and sandbox.
+
+If the daemon does not answer, the only metric is mailbell_up with the value 0."""
 
 
 @click.command(help=_HELP, epilog=_EXAMPLES)
@@ -185,8 +187,13 @@ def command(as_json: bool, prometheus: bool, socket_path: str | None) -> None:
     """Show the daemon's counters, limits and sandbox."""
     if as_json and prometheus:
         raise UsageError("--json and --prometheus exclude each other", "choose one")
-    with Client(socket_path) as client:
-        status = client.status()
+    try:
+        with Client(socket_path) as client:
+            status = client.status()
+    except (TemporaryError, UnavailableError):
+        if prometheus:
+            click.echo(no_answer(PREFIX), nl=False)
+        raise
     if as_json:
         click.echo(json_line(status))
     elif prometheus:
