@@ -1,21 +1,24 @@
 """A laptop of the first topology: mailbelld under its sockets, `mailbell run` with mbsync."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from end_to_end.mx import PASSWORD, SUITE
 from end_to_end.recipes import PROGRAMS
 from end_to_end.wire import Host, Wire
+from harness.daemon import until
 from packages.environments import put_environment
 from packages.roots import clean_root
+from packages.system import PATIENCE
 
 __all__ = ["ADDRESSES", "PACKAGES", "PERSON", "Account", "Laptop", "boot_laptop", "laptop_root"]
 
 PACKAGES: Final = ("isync", "neomutt", "tmux", "python3")
-ADDRESSES: Final = ("192.0.2.7", "2001:db8::7")
+ADDRESSES: Final = ("192.0.2.7/24", "2001:db8::7/64")
 PERSON: Final = "anna"
 
 _MBSYNC: Final = """\
@@ -37,6 +40,11 @@ Far :{name}-far:
 Near :{name}-near:
 Create Near
 
+"""
+_UDP: Final = """\
+systemctl enable mailbelld-udp.socket
+systemctl stop mailbelld.service mailbelld.socket mailbelld-local.socket
+systemctl start mailbelld-udp.socket mailbelld.service
 """
 # A line of the agent's log.
 _FETCHED: Final = "event=ran job={} .* code=0$"
@@ -90,6 +98,10 @@ class Laptop:
         found = [each for each in self.mails(account) if f"\nSubject: {subject}\n" in each]
         return len(found) == 1 and found[0].rstrip().endswith(f"\n\n{body}")
 
+    def until_has(self, account: str, subject: str, body: str = "Hello.") -> None:
+        """Wait until a message is in the Maildir of an account; it may not be there twice."""
+        until(lambda: self.has(account, subject, body), f"{subject} in {account}", PATIENCE)
+
     def agent(self) -> list[str]:
         """Return the log of the person's agent."""
         command = "journalctl --sync; journalctl --no-pager -o cat _SYSTEMD_USER_UNIT="
@@ -99,6 +111,14 @@ class Laptop:
         """Return how many fetches of an account have ended well."""
         ended = re.compile(_FETCHED.format(account))
         return sum(ended.match(line) is not None for line in self.agent())
+
+    def rung(self, account: str) -> int:
+        """Return how many fetches of an account were begun because the mail server rang."""
+        return sum(f"event=run job={account} cause=network " in line for line in self.agent())
+
+    def status(self) -> Any:
+        """Return what `mailbell status` knows."""
+        return json.loads(self.mailbell("status --json"))
 
     def mailbell(self, words: str) -> str:
         """Run `mailbell` with words, as root; return what it prints."""
@@ -122,7 +142,7 @@ def boot_laptop(
     name: str = "laptop",
     addresses: Sequence[str] = ADDRESSES,
     root: Path | None = None,
-    more: str = "",
+    udp: bool = False,
 ) -> Laptop:
     """Boot a laptop, and wait until its agent listens and has fetched what there is.
 
@@ -131,21 +151,22 @@ def boot_laptop(
         accounts: of mail. One without `match` is the only one of mailbelld, `default`.
         names: of the mail servers: lines of hosts(5).
         name: of the host.
-        addresses: IPv4 and IPv6.
+        addresses: as in `Host.addresses`.
         root: its root directory; None: that of `laptop_root`.
-        more: further tables for mailbelld.toml.
+        udp: whether mailbelld listens on UDP too, as the comment in its unit tells.
     """
-    cards = [f"{each}/{64 if ':' in each else 24}" for each in addresses]
-    host = wire.host(name, root or laptop_root(), *cards)
+    host = wire.host(name, root or laptop_root(), *addresses)
     host.person(PERSON)
     with host.path("/etc/hosts").open("a") as file:
         file.writelines(f"{line}\n" for line in names)
     matched = "".join(
         f'[[account]]\nname = "{each.name}"\n{each.match}\n' for each in accounts if each.match
     )
-    host.write("/etc/mailbell/mailbelld.toml", f"{more}\n{matched}")
+    host.write("/etc/mailbell/mailbelld.toml", matched)
     put_environment(host)
     host.run(f"{PROGRAMS}/mailbell install --user {PERSON}")
+    if udp:
+        host.run(_UDP)
     _configure(host, accounts)
     host.run(f"loginctl enable-linger {PERSON}")
     host.run("mailbell run --install-unit --yes", user=PERSON)

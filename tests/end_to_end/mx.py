@@ -5,16 +5,19 @@ LMTP, and Sieve files what is marked in Junk. Lua tells mailbell-sender of each 
 event exporter tells it of each login. People fetch with IMAP and POP3.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from end_to_end.recipes import PROGRAMS, follow, install_sender
 from end_to_end.wire import Host, Wire
+from harness.daemon import until
 from mail_servers.filters import SPAM
 from mail_servers.mail import message, send
 from packages.roots import clean_root
+from packages.system import PATIENCE
 
 __all__ = [
     "ADDRESSES",
@@ -86,27 +89,32 @@ class Mx:
 
     Attributes:
         host: where it runs.
-        domain: of its addresses.
+        domain: of its mail addresses.
+        addresses: IPv4 and IPv6.
         wire: from where mail comes.
     """
 
     host: Host
     domain: str
+    addresses: Sequence[str]
     wire: Wire
 
-    def mail(
-        self, subject: str, user: str, body: str = "Hello.", address: str = ADDRESSES[0]
-    ) -> None:
+    def mail(self, subject: str, user: str, body: str = "Hello.", address: str = "") -> None:
         """Send a mail to a user by SMTP, from another host.
 
         Args:
             subject: one word, by which the mail is known.
             user: who gets it.
             body: its text.
-            address: of the mail server, of either family.
+            address: of the mail server, of either family; "": its first one.
         """
         to = f"{user}@{self.domain}"
-        send(self.wire.outside, (address, 25), message(subject, to=to, body=body), to)
+        send(
+            self.wire.outside,
+            (address or self.addresses[0], 25),
+            message(subject, to=to, body=body),
+            to,
+        )
 
     def subjects(self, user: str, folder: str = "") -> list[str]:
         """Return the subjects in a folder of a user's mailbox; "": the inbox."""
@@ -114,6 +122,14 @@ class Mx:
         said = self.host.ran(f"cat {where}/new/* {where}/cur/* 2>/dev/null").said
         lines = (line for line in said.splitlines() if line.startswith("Subject: "))
         return [line.partition(": ")[2] for line in lines]
+
+    def until_delivered(self, subject: str, user: str, folder: str = "") -> None:
+        """Wait until a mail is in a folder of a user's mailbox; "": the inbox."""
+        until(lambda: subject in self.subjects(user, folder), f"{subject} for {user}", PATIENCE)
+
+    def status(self) -> Any:
+        """Return what `mailbell sender status` knows."""
+        return json.loads(self.sender("status --json"))
 
     def sender(self, words: str) -> str:
         """Run `mailbell sender` with words; return what it prints."""
@@ -168,4 +184,4 @@ def boot_mx(
         "ss -Hltn sport = :25 | grep -q . && ss -Hltn sport = :143 | grep -q .", "the servers"
     )
     host.until("test -S /var/spool/postfix/spamass/spamass.sock && spamc -K", "the filter")
-    return Mx(host, domain, wire)
+    return Mx(host, domain, addresses, wire)

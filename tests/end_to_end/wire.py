@@ -29,7 +29,8 @@ class Host(System):
     Attributes:
         name: of the host.
         namespace: its network.
-        addresses: those of its card now, with prefix lengths.
+        addresses: those of its card now, as ip-address(8) takes them: with prefix lengths, and
+            with further words behind a space, such as "2001:db8::8/64 preferred_lft 0".
     """
 
     name: str
@@ -51,7 +52,7 @@ class Host(System):
         """Change all its addresses, as in another network.
 
         Args:
-            addresses: the new ones, with prefix lengths.
+            addresses: the new ones, as in `addresses`.
         """
         self.down()
         self.addresses[:] = addresses
@@ -95,7 +96,7 @@ class Wire:
         Args:
             name: of the host.
             root: the root directory. What the host writes is not written there.
-            addresses: with prefix lengths, as in "192.0.2.1/24" and "2001:db8::1/64".
+            addresses: as in `Host.addresses`.
         """
         namespace = self.namespace(*addresses)
         system = self._stack.enter_context(booted(root, namespace, name))
@@ -126,4 +127,4 @@ def wire(outside: Sequence[str] = OUTSIDE) -> Iterator[Wire]:
 def _give(namespace: Namespace, device: str, address: str) -> None:
     # nodad: without it an IPv6 address cannot be used for one second.
     options = ("nodad",) if ":" in address else ()
-    namespace.run("ip", "address", "add", address, "dev", device, *options)
+    namespace.run("ip", "address", "add", *address.split(), "dev", device, *options)

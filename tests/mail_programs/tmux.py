@@ -2,14 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from subprocess import CompletedProcess
+from typing import Final, Protocol
 
 from harness.daemon import until
 from mail_programs.support import Home, needs
 
-__all__ = ["Tmux", "tmux_servers"]
+__all__ = ["Runner", "Tmux", "tmux_servers"]
 
 _SIZE: Final = ("-x", "80", "-y", "24")
+
+
+class Runner(Protocol):
+    """Runs programs as the person whose server it is."""
+
+    def run(self, *words: str) -> "CompletedProcess[str]":
+        """Run one to its end; what it prints is kept."""
+        ...
 
 
 class Tmux:
@@ -19,7 +28,7 @@ class Tmux:
         home: whose server it is.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Runner) -> None:
         self._home = home
 
     def do(self, *words: str) -> str:
