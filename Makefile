@@ -15,12 +15,12 @@ WORKERS ?= 4
 
 BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
-SOURCES := pyproject.toml README.md $(shell find src policy examples servers clients -type f -not -name '*.pyc' 2>/dev/null)
+SOURCES := pyproject.toml README.md $(shell find src policy examples servers clients man -type f -not -name '*.pyc' 2>/dev/null)
 
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick bench-push xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb clean
+.PHONY: run test suite lint fuzz bench bench-quick bench-push xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb man clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -91,6 +91,10 @@ sbom: $(BIN)/.run $(BIN)/.sbom
 ##       that scripts/site/navigation.toml does not have
 docs: $(BIN)/.run $(BIN)/.docs
 	@$(BIN)/python -m scripts.site
+
+## man: write the manual pages, man/, from the programs' help and the documents
+man: $(BIN)/.test
+	@$(BIN)/python -m scripts.manual --write
 
 ## lock: write requirements/*.txt, the versions and hashes that all targets install, after a change
 ##       of pyproject.toml. lock-upgrade takes the newest versions that are older than a week;

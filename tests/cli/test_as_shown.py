@@ -19,7 +19,7 @@ from mailbell.client._path import SYSTEM_PATH
 
 ROOT: Final = Path(__file__).parents[2]
 USERS: Final = "$XDG_RUNTIME_DIR/mailbell/mailbell.sock"
-HELP: Final = mailbelld._HELP.format(default=_file.DEFAULT_PATH)
+HELP: Final = mailbelld.HELP.format(default=_file.DEFAULT_PATH)
 
 Shell = list[str]
 

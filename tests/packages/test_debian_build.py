@@ -1,5 +1,6 @@
 """How Debian's packages are built, and what is in them."""
 
+import gzip
 import hashlib
 import re
 from pathlib import Path
@@ -105,8 +106,14 @@ def test_programs_and_what_the_build_has_made(debs: list[Path], tmp_path: Path) 
     hook = (ROOT / "src" / "mailbell" / "hook.py").read_bytes()
     assert (tmp_path / "usr/bin/mailbell-hook").read_bytes() == hook
     assert (tmp_path / "usr/share/mailbell/mailbell.xpi").read_bytes() == addon()
-    for page in ("man1/mailbell.1", "man1/mailbell-hook.1", "man8/mailbelld.8"):
-        assert (tmp_path / f"usr/share/man/{page}.gz").exists()
+    pages = {str(path.relative_to(ROOT / "man")) for path in (ROOT / "man").glob("*/*")}
+    installed = tmp_path / "usr/share/man"
+    assert {str(path.relative_to(installed)) for path in installed.glob("*/*")} == {
+        f"{page}.gz" for page in pages
+    }
+    for page in pages:
+        data = gzip.decompress((installed / f"{page}.gz").read_bytes())
+        assert data == (ROOT / "man" / page).read_bytes()
     for completion in ("bash-completion/completions/mailbell", "zsh/vendor-completions/_mailbell"):
         assert "_MAILBELL_COMPLETE" in (tmp_path / "usr/share" / completion).read_text()
     (metadata,) = tmp_path.glob("usr/lib/python3/dist-packages/mailbell-*.dist-info/METADATA")

@@ -20,7 +20,7 @@ from mailbell.cli._stderr import write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
 
-__all__ = ["run"]
+__all__ = ["program", "run"]
 
 _COMMANDS = (
     "run",
@@ -99,7 +99,7 @@ notification as a mail server would."""
 )
 @click.version_option(__version__, "-V", "--version", message="mailbell %(version)s")
 @click.pass_context
-def _mailbell(context: click.Context) -> int | None:
+def program(context: click.Context) -> int | None:
     """Push mail without a standing connection: RFC 4146."""
     if context.invoked_subcommand is not None:
         return None
@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code. Messages are on stderr.
     """
     try:
-        result = _mailbell.main(list(arguments), prog_name="mailbell", standalone_mode=False)
+        result = program.main(list(arguments), prog_name="mailbell", standalone_mode=False)
     except click.ClickException as error:
         return _usage(error)
     except MailbellError as error:

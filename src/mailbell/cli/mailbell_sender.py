@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mailbell import __version__
 from mailbell.cli._door import Door
 
-__all__ = ["main", "run"]
+__all__ = ["HELP", "main", "run"]
 
 DOOR = Door(
     "mailbell-sender",
@@ -16,7 +16,7 @@ DOOR = Door(
     " last_used.addresses",
 )
 
-_HELP = """\
+HELP = """\
 usage: mailbell-sender [--config FILE]
 
 Ring the people whose mail has arrived, as RFC 4146 has it, locked in a sandbox.
@@ -51,7 +51,7 @@ def run(words: Sequence[str]) -> int:
     def start() -> int:
         name, path = _option(words)
         if name == "--help":
-            return DOOR.say(_HELP.format(default=_sender_file.DEFAULT_PATH))
+            return DOOR.say(HELP.format(default=_sender_file.DEFAULT_PATH))
         if name == "--version":
             return DOOR.say(f"mailbell-sender {__version__}")
         daemon.run(_sender_file.load(path))

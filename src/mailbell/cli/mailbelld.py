@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mailbell import __version__
 from mailbell.cli._door import Door
 
-__all__ = ["main", "run"]
+__all__ = ["HELP", "main", "run"]
 
 DOOR = Door(
     "mailbelld",
@@ -20,7 +20,7 @@ DOOR = Door(
     " and socket.subscribers",
 )
 
-_HELP = """\
+HELP = """\
 usage: mailbelld [--config FILE] [--listen HOST:PORT]... [--udp HOST:PORT]...
                  [--user NAME] [--socket PATH]
 
@@ -69,7 +69,7 @@ def run(words: Sequence[str]) -> int:
     def start() -> int:
         options = _options.read(words)
         if options.help:
-            return DOOR.say(_HELP.format(default=_file.DEFAULT_PATH))
+            return DOOR.say(HELP.format(default=_file.DEFAULT_PATH))
         if options.version:
             return DOOR.say(f"mailbelld {__version__}")
         daemon.run(_file.load(options.config, options.overrides()))
