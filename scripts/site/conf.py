@@ -5,6 +5,9 @@ reader's machine.
 """
 
 from pathlib import Path
+from typing import Any, Final
+
+from pygments.lexers.special import TextLexer
 
 from mailbell import __version__
 
@@ -28,3 +31,12 @@ myst_heading_anchors = 6
 nitpicky = True
 # Documents write quotation marks and dashes as they are to be shown.
 smartquotes = False
+
+# Languages of blocks for which Pygments has no colours.
+_PLAIN: Final = ("nft",)
+
+
+def setup(app: Any) -> None:
+    """Show blocks of some languages without colours; Sphinx calls it."""
+    for name in _PLAIN:
+        app.add_lexer(name, TextLexer)
