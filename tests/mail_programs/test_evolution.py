@@ -4,6 +4,7 @@ import json
 import math
 import re
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from cli.support import words
+from documents.blocks import block, steps
 from harness.daemon import Daemon, configuration, started, until
 from harness.machine import Machine, machine
 from harness.mailserver import MailServer, message
@@ -191,7 +193,9 @@ def test_it_builds_without_a_warning(desk: Machine, version: str) -> None:
 
 
 def test_its_actions_are_on_the_bus(session: Session) -> None:
-    listed = session.call("List")
+    """The command of docs/evolution.md shows them."""
+    (shown,) = steps(block("docs/evolution.md", "Install", 1).text)
+    listed = session.run(*shlex.split(shown.command))
     assert "'mailbell-fetch'" in listed
     assert "'mailbell-fetch-account'" in listed
 
