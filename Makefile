@@ -20,7 +20,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick bench-push xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb man clean
+.PHONY: run test suite lint fuzz bench bench-quick bench-push demo xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb man clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -63,6 +63,11 @@ bench-quick: $(BIN)/.bench
 ##             mmdebstrap (QUICK=--quick: fewer users, in two minutes, and writes no document)
 bench-push: $(BIN)/.test
 	@$(BIN)/python -u bench/push/run.py $(QUICK)
+
+## demo: show the way of a mail in this terminal, with a real mail server and a real laptop, each in
+##       namespaces of its own (CAST=file records it). Needs mmdebstrap; root is not needed
+demo: $(BIN)/.run
+	@$(BIN)/python -m scripts.demo $(if $(CAST),--cast "$(CAST)")
 
 ## vm: boot real machines in QEMU and show each claim of tests/machines in them; takes long
 ##     (MACHINE="trixie newest" tries only these; tests/machines/machines.toml has all)

@@ -68,9 +68,9 @@ ALLOWED: Final = {
 # ask the kernel with a compiled filter and a bare interpreter. The rest of the tests runs each
 # program of ours, the agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
-    "bench", "clients", "completion", "documents", "end_to_end", "machines", "mail_programs",
-    "mail_servers", "manual", "packages", "service_files", "site", "sandbox/test_program.py",
-    "sandbox/test_companion_program.py", "cli/test_collector.py",
+    "bench", "clients", "completion", "demo", "documents", "end_to_end", "machines",
+    "mail_programs", "mail_servers", "manual", "packages", "service_files", "site",
+    "sandbox/test_program.py", "sandbox/test_companion_program.py", "cli/test_collector.py",
 }  # fmt: skip
 # In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
 NOT_ONCE: Final = {
@@ -81,9 +81,9 @@ HERE: Final = Path(__file__).parent
 # Real programs, whose branches are not counted, and rooms without a pure module. A pure module
 # has its tests in its room: the branches that they miss are missed although these run.
 UNCOUNTED: Final = {
-    "bench", "clients", "completion", "documents", "end_to_end", "examples", "hook", "machines",
-    "mail_programs", "mail_servers", "manual", "packages", "sandbox", "service_files", "serving",
-    "site", "system",
+    "bench", "clients", "completion", "demo", "documents", "end_to_end", "examples", "hook",
+    "machines", "mail_programs", "mail_servers", "manual", "packages", "sandbox", "service_files",
+    "serving", "site", "system",
 }  # fmt: skip
 
 FIGURE: Final = "sandbox: "
