@@ -17,6 +17,8 @@ from typing import Final
 
 __all__ = ["cache", "lacks", "made", "namespaces", "place"]
 
+# The kernel kills it when this process has ended, however that did (prctl(2), PR_SET_PDEATHSIG).
+_ENDING: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 _OWN: Final = (
     "--mount",
     "--net",
@@ -41,7 +43,7 @@ def namespaces(*, network: bool) -> list[str]:
     """
     ordinary = ("--user", "--map-root-user", "--map-auto") if os.geteuid() else ()
     own = [each for each in _OWN if not (network and each == "--net")]
-    return ["unshare", *ordinary, *own, "--"]
+    return [*_ENDING, "unshare", *ordinary, *own, "--"]
 
 
 def lacks(*, builds: bool) -> str:
@@ -105,7 +107,11 @@ def made(root: Path, suite: str, packages: tuple[str, ...], told: Callable[[str]
         for older in (*root.parent.glob(f"{suite}-*"),):
             _remove(older)
         part = root.with_name(f"{suite}-part")
-        _debian(part, suite, packages, told)
+        try:
+            _debian(part, suite, packages, told)
+        except BaseException:  # Ctrl-C too: half a root directory is of no use
+            _remove(part)
+            raise
         part.rename(root)
 
 
@@ -130,7 +136,6 @@ def _debian(
             if line.startswith("I: "):
                 told(line.removeprefix("I: ").strip())
     if process.returncode:
-        _remove(part)
         raise RuntimeError(f"mmdebstrap: {' '.join(said)}")
 
 
