@@ -63,16 +63,17 @@ method and all figures, and `make bench-push` measures them again.
 firewall, with any mail program and any provider, and it encrypts. When it tells of a mail, the
 connection that fetches it is there already; after a ring a mail program connects and logs in first.
 `mailbell run` waits one more second before it does (`settle`), and looks at the clocks every 5
-seconds to notice a sleep.
+seconds to notice a sleep. With hibernation, which is off by default in Dovecot, IDLE needs no more
+memory of the server either.
 """
 
 
 def _short(run: Run, line: Line) -> tuple[str, ...]:
     way, calm = line.way, idle_of(run, line.tls, tls=True)
-    name = "**mailbell**" if way.name.startswith("mailbell") else way.name
+    name = way.name.replace("mailbell", "**mailbell**")
     return (
-        name, _pair(way.told), f"{number(_rounded(way.memory))} MiB", f"{way.processes:,}",
-        f"{way.waiting.connections:,}", _amount(calm.octets), f"{calm.wakes:.0f} times an hour",
+        name, _pair(way.told), _about(way.memory), f"{way.processes:,}",
+        f"{way.waiting.connections:,}", _amount(calm.octets), _often(calm.wakes),
     )  # fmt: skip
 
 
@@ -95,6 +96,9 @@ def _how_soon(run: Run) -> Iterator[str]:
             for way in run.ways if way.told and way.delivery
         ),
     )  # fmt: skip
+    notes = [f"{way.name}: {note}." for way in run.ways for note in way.notes]
+    if notes:
+        yield f"\n{' '.join(notes)}"
 
 
 def _server(run: Run) -> Iterator[str]:
@@ -103,7 +107,7 @@ def _server(run: Run) -> Iterator[str]:
          "connections", "peak"),
         (
             (way.name, _mib(way.idle.mib), _mib(way.waiting.mib), _mib(way.memory),
-             f"{way.memory * 1024 / way.users:.0f} KiB", f"{way.processes:,}",
+             f"{way.memory * 1024 / way.users:,.0f} KiB", f"{way.processes:,}",
              f"{way.waiting.connections:,}", _peak(way))
             for way in run.ways
         ),
@@ -205,11 +209,15 @@ def _time(seconds: float) -> str:
 
 
 def _mib(amount: float) -> str:
-    return f"{amount:.1f} MiB"
+    return f"{amount:,.1f} MiB"
 
 
-def _rounded(amount: float) -> float:
-    return round(amount) if amount >= 10 else round(amount, 1)
+def _about(amount: float) -> str:
+    return f"{amount:,.0f} MiB" if amount >= 10 else f"{amount:.1f} MiB"
+
+
+def _often(times: float) -> str:
+    return "once an hour" if round(times) == 1 else f"{times:.0f} times an hour"
 
 
 def _amount(octets: float) -> str:

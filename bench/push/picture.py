@@ -79,13 +79,12 @@ def _draw(panel: _Panel, axes: Axes, found: Sequence[Line]) -> None:
     for place, line in enumerate(found):
         color = _OURS if line.way.name.startswith("mailbell") else _OTHERS
         values = panel.values(line)
-        if len(values) == 1:
-            axes.barh([place], values, height=0.55, color=color)
-        else:
+        if panel.is_log:  # a bar would need a beginning, and this scale has no 0
             axes.plot(values, [place] * len(values), color=color)
-        for value, mark in zip(values, "oD", strict=False):
-            if len(values) > 1:
-                axes.plot([value], [place], color=color, marker=mark, markersize=5)
+            for value, mark in zip(values, "oD", strict=False):
+                axes.plot([value], [place], color=color, marker=mark, markersize=6)
+        else:
+            axes.barh([place], values, height=0.55, color=color)
         text = ", ".join(number(value) for value in values)
         axes.annotate(
             text, (values[-1], place), (6, 0), textcoords="offset points",

@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
     suites: tuple[str, ...] = ("bookworm", "trixie")
 
 
-FULL = Plan("full", 1000, 200, 0.15, 10, 60, 120, 370, 120, 30, 3, with_tls=True)
+FULL = Plan("full", 1000, 200, 0.15, 10, 60, 120, 370, 120, 15, 3, with_tls=True)
 QUICK = Plan("quick", 60, 30, 0.1, 4, 10, 20, 25, 5, 3, 2, with_tls=True)
 # It only shows that everything runs. The test uses it.
 SMOKE = Plan(

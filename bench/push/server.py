@@ -59,11 +59,13 @@ class Dovecot:
         setup: what it is like.
         pid: its first process.
         log: what it says.
+        version: of the program.
     """
 
     setup: Setup
     pid: int
     log: Path
+    version: str
 
     def pids(self) -> list[int]:
         """Return its processes: all that have its namespace."""
@@ -122,7 +124,7 @@ def dovecot(setup: Setup, host: Namespace, hook: Path, keys: Path) -> Iterator[D
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
             pid = int(children.split()[0])
             first = os.pidfd_open(pid)
-            yield Dovecot(setup, pid, etc / "log")
+            yield Dovecot(setup, pid, etc / "log", _version(root))
         finally:
             process.kill()
             end(process)
@@ -132,6 +134,13 @@ def dovecot(setup: Setup, host: Namespace, hook: Path, keys: Path) -> Iterator[D
                 os.close(first)
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _version(root: Path) -> str:
+    done = subprocess.run(
+        ["chroot", root, "dovecot", "--version"], check=True, capture_output=True, text=True
+    )
+    return done.stdout.split()[0]
 
 
 def _await(setup: Setup, host: Namespace, process: "subprocess.Popen[bytes]") -> None:

@@ -38,8 +38,8 @@ _RUNG: Final = "192.0.2.10"
 ADDRESSES: Final = tuple(f"192.0.2.{n}" for n in range(10, 23))
 _USERS: Final = 8
 _BETWEEN: Final = 1.6  # seconds between two things that happen, so that their packets are apart
-_FIRST: Final = {("trixie", False): 1143, ("trixie", True): 1153,
-                 ("bookworm", False): 1163, ("bookworm", True): 1173}  # fmt: skip
+_FIRST: Final = {("bookworm", False): 1143, ("bookworm", True): 1153,
+                 ("trixie", False): 1163, ("trixie", True): 1173}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,10 @@ def test_the_readme_has_a_line_for_each_way() -> None:
     text = page.readme(RUN)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows[2:]] == [
-        "| **mailbell**", "| IDLE, Dovecot 2.4", "| IMAP, a poll each 60 s",
+        "| **mailbell**, Dovecot 2.4", "| IDLE, Dovecot 2.4", "| IMAP, a poll each 60 s",
     ]  # fmt: skip
     assert rows[2].split(" | ")[1:6] == ["100 ms, 198 ms", "20 MiB", "1", "0", "96 kB"]
-    assert rows[3].split(" | ")[2:5] == ["1234 MiB", "1,001", "1,000"]
+    assert rows[3].split(" | ")[2:5] == ["1,234 MiB", "1,001", "1,000"]
     assert "**IDLE is better**" in text
 
 
@@ -100,6 +100,10 @@ def test_a_document_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(page.PLACES, "README.md", ("<!-- nowhere -->\n", "<!-- /push -->\n"))
     with pytest.raises(LookupError, match=r"README\.md has no place"):
         page.changed(RUN)
+
+
+def test_the_documents_are_those_of_the_results() -> None:
+    assert page.main([]) == 0
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
