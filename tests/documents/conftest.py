@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from documents.operated import clean, place
 from packages.conftest import Boot
 from packages.roots import clean_root, require_roots
 from packages.system import booted
+
+__all__ = ["boot", "clean", "place"]
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ _MAILBELL: Final = (sys.executable, "-c", "from mailbell.cli import main; main()
 
 def root() -> Path:
     """Return the root of the tests of docs/networks.md and docs/operating.md: one for both."""
-    require_roots("a Debian with firewalls and Prometheus")
+    require_roots(stages="`documents`")
     return clean_root("trixie", *_PACKAGES)
 
 

@@ -9,7 +9,6 @@ import pytest
 from documents.blocks import Step
 from documents.networked import (
     Commands,
-    Home,
     call,
     ending,
     filtered,
@@ -65,7 +64,7 @@ def watching(daemon: Daemon, commands: Commands) -> Iterator[Callable[[str, int]
 
 
 def test_behind_a_router_only_what_it_forwards_arrives(open_path: Path) -> None:
-    require_roots()
+    require_roots(stages="`documents`")
     with ExitStack() as stack:
         hosts = stack.enter_context(home())
         first, asks = stack.enter_context(listener(open_path / "a", hosts.laptop, "192.168.1.7"))
@@ -104,7 +103,7 @@ def test_behind_a_router_only_what_it_forwards_arrives(open_path: Path) -> None:
 
 
 def test_a_router_lets_in_by_ipv6_what_its_rule_names(open_path: Path) -> None:
-    require_roots()
+    require_roots(stages="`documents`")
     temporary = "2001:db8:1:0:a1b2:c3d4:e5f6:789"
     with ExitStack() as stack:
         hosts = stack.enter_context(home())
@@ -136,7 +135,7 @@ def wire() -> Iterator[Pair]:
     """The person's machine, which is the server here, and the mail server."""
     laptop = ["192.0.2.7/24", "2001:db8::7/64"]
     mail = ["192.0.2.1/24", "2001:db8::1/64", "192.0.2.66/24", "2001:db8::66/64"]
-    require_roots()
+    require_roots(stages="`documents`")
     with namespaces(laptop, mail) as hosts:
         yield hosts
 
@@ -230,90 +229,6 @@ def test_firewalld(open_path: Path, wire: Pair, laptop: System) -> None:
         typed(PAGE, "Try it", 3, mail, code=UNAVAILABLE)
         typed(PAGE, "firewalld", 0, root_of(laptop))
         lets_in_the_mail_server_alone(wire, daemon)
-
-
-# Until the machine's owner has changed it, as most routers are.
-MASQUERADE = """
-table ip nat {
-  chain postrouting {
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname "cable0" masquerade
-  }
-}
-"""
-
-
-@contextmanager
-def tunnel(hosts: Home) -> Iterator[tuple[System, System]]:
-    """Have a tunnel as the page makes it, from the laptop to the mail server.
-
-    Yields:
-        The systems of the mail server and of the laptop.
-    """
-    with booted(root(), hosts.mx) as server, booted(root(), hosts.laptop) as person:
-        both = (server, person)
-        for system in both:
-            system.run("systemctl stop firewalld ufw prometheus prometheus-node-exporter")
-            system.run("mkdir -p /dev/net && mknod /dev/net/tun c 10 200")
-        keys = [typed(PAGE, "WireGuard", 0, root_of(system)).strip() for system in both]
-        files = (
-            text_of(PAGE, "WireGuard", 1, **{"THE-PUBLIC-KEY-OF-YOUR-MACHINE": keys[1]}),
-            text_of(PAGE, "WireGuard", 2, **{"THE-PUBLIC-KEY-OF-THE-MAIL-SERVER": keys[0]}),
-        )
-        for system, text in zip(both, files, strict=True):
-            system.write("/etc/wireguard/wg0.conf", text)
-            typed(PAGE, "WireGuard", 3, root_of(system))
-        met(server)
-        yield both
-
-
-def met(server: System) -> None:
-    """Wait until the mail server has heard the laptop through the tunnel."""
-    server.until("wg show wg0 latest-handshakes | grep -qv '[[:space:]]0$'", "a handshake")
-
-
-def test_a_ring_goes_through_wireguard_and_is_refused_beside_it(open_path: Path) -> None:
-    with ExitStack() as stack:
-        require_roots()
-        hosts = stack.enter_context(home())
-        filtered(hosts.router, open_path, MASQUERADE)
-        server, _ = stack.enter_context(tunnel(hosts))
-        daemon, _ = stack.enter_context(listener(open_path / "a", hosts.laptop))
-        accounts = text_of(PAGE, "WireGuard", 4)
-        _, mail = stack.enter_context(ringer(open_path / "mx", hosts.mx, accounts))
-        typed(PAGE, "WireGuard", 5, mail)
-        assert daemon.counted() == {"accepted": 1}
-
-        neighbour = Commands(hosts.router)
-        beside = Step("mailbell send --timeout 2 192.168.1.7", root=True, printed=())
-        assert neighbour(beside).code == 0, "the control"
-        filtered(hosts.laptop, open_path, text_of(PAGE, "WireGuard", 6))
-        typed(PAGE, "WireGuard", 7, neighbour, code=UNAVAILABLE)
-        assert daemon.counted() == {"accepted": 2}
-        typed(PAGE, "WireGuard", 5, mail)
-        with call(hosts.mx, "fd79::1", "fd79::7") as by_ipv6:
-            assert is_let_in(by_ipv6, PATIENCE)
-        until(lambda: daemon.counted() == {"accepted": 4}, "the rings through the tunnel")
-
-        # Another network: another address. What the laptop sends next tells the mail server.
-        hosts.laptop.run("ip", "-4", "address", "flush", "dev", "cable1")
-        hosts.laptop.run("ip", "address", "add", "192.168.1.9/24", "dev", "cable1")
-        hosts.laptop.run("ip", "route", "add", "default", "via", "192.168.1.1")
-        with call(hosts.laptop, "10.79.0.7", "10.79.0.1") as anything:
-            assert not is_let_in(anything, PATIENCE)
-        typed(PAGE, "WireGuard", 5, mail)
-        assert {log["source"] for log in notified(daemon)} == {
-            "10.79.0.1",
-            "192.168.1.1",
-            "fd79::1",
-        }
-        assert server.run("wg show wg0 endpoints").count("198.51.100.9:") == 1
-
-
-def notified(daemon: Daemon) -> list[dict[str, str]]:
-    """Return the fields of each notification in the log."""
-    lines = [line.split() for line in daemon.lines() if line.startswith("event=notification ")]
-    return [dict(word.split("=", 1) for word in line) for line in lines]
 
 
 @pytest.mark.parametrize("address", ["100.64.0.7", "fd7a:115c:a1e0::7", "10.79.0.7", "192.168.1.7"])

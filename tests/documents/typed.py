@@ -1,7 +1,7 @@
 """Types the commands of a block, one after another, and compares what each prints."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import pytest
@@ -15,7 +15,13 @@ _MILLISECONDS: Final = re.compile(r"\b\d+(?:\.\d+)? ms\b")
 
 
 def typed(
-    document: str, heading: str, ordinal: int, run: Callable[[Step], Ran], *, code: int = 0
+    document: str,
+    heading: str,
+    ordinal: int,
+    run: Callable[[Step], Ran],
+    *,
+    code: int = 0,
+    codes: Sequence[int] = (),
 ) -> str:
     """Type the commands of a block.
 
@@ -25,17 +31,19 @@ def typed(
         ordinal: 0 for the first block below that heading.
         run: runs one command to its end.
         code: with which the last command ends. The others end with 0.
+        codes: instead of `code`: with which each of the commands ends.
 
     Returns:
         What the last command printed.
     """
     found = block(document, heading, ordinal)
-    *firsts, last = steps(found.text)
-    for step in firsts:
-        _take(found, step, run(step), 0)
-    done = run(last)
-    _take(found, last, done, code)
-    return done.said
+    commands = steps(found.text)
+    said = ""
+    for step, expected in zip(commands, codes or [*[0] * (len(commands) - 1), code], strict=True):
+        done = run(step)
+        _take(found, step, done, expected)
+        said = done.said
+    return said
 
 
 def _take(found: Block, step: Step, done: Ran, code: int) -> None:
