@@ -7,12 +7,16 @@ agents poll once an hour. The exceptions are said: an agent that starts, or gets
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
-from end_to_end.laptop import ADDRESSES, Account, Laptop, boot_laptop
+from end_to_end import seat
+from end_to_end.laptop import ADDRESSES, Account, Laptop, boot_laptop, laptop_root
 from end_to_end.mx import SPAM, Mx, boot_mx
 from end_to_end.reader import NeoMutt
 from end_to_end.wire import Wire
@@ -34,33 +38,63 @@ FLOOD: Final = Path(__file__).with_name("flood.py")
 RATE, SECONDS = 600, 100  # rings a second, and at most so long
 
 
-@pytest.fixture(scope="module")
-def mx(street: Wire) -> Mx:
-    return boot_mx(street, {"anna": ["last-used"], "club": ["2001:db8::8"]})
+@dataclass(frozen=True)
+class Hosts:
+    """All that run from the first test to the last one."""
+
+    mx: Mx
+    work: Mx
+    laptop: Laptop
+    other: Laptop
 
 
 @pytest.fixture(scope="module")
-def work(street: Wire) -> Mx:
+def hosts(street: Wire) -> Iterator[Hosts]:
+    """They boot beside each other: first the mail servers, and then the laptops, which log in.
+
+    A host ends with the thread that has booted it (PR_SET_PDEATHSIG), so the threads stay.
+    """
+    with ThreadPoolExecutor() as pool:
+        mx = pool.submit(boot_mx, street, {"anna": ["last-used"], "club": ["2001:db8::8"]})
+        work = pool.submit(
+            boot_mx, street, {"anna": ["last-used"]}, name="work", domain="work.example",
+            addresses=("192.0.2.2", "2001:db8::2"),
+        )  # fmt: skip
+        root = pool.submit(laptop_root, *seat.PACKAGES).result()
+        servers = mx.result(), work.result()
+        laptop = pool.submit(
+            boot_laptop, street, [HOME, WORK, CLUB], NAMES, root=root,
+            addresses=[*ADDRESSES, CLUBS_ADDRESS],
+        )  # fmt: skip
+        # IPv4 is all that it has.
+        home = Account("home", "anna", "192.0.2.1", HOME.match)
+        other = pool.submit(
+            boot_laptop, street, [home], [], root=root,
+            name="other", addresses=["192.0.2.9/24"], udp=True,
+        )  # fmt: skip
+        yield Hosts(*servers, laptop.result(), other.result())
+
+
+@pytest.fixture
+def mx(hosts: Hosts) -> Mx:
+    return hosts.mx
+
+
+@pytest.fixture
+def work(hosts: Hosts) -> Mx:
     """The mail server of another account, with its own addresses."""
-    addresses = ("192.0.2.2", "2001:db8::2")
-    return boot_mx(
-        street, {"anna": ["last-used"]}, name="work", domain="work.example", addresses=addresses
-    )
+    return hosts.work
 
 
-@pytest.fixture(scope="module")
-def laptop(street: Wire, mx: Mx, work: Mx) -> Laptop:
-    assert mx
-    assert work
-    return boot_laptop(street, [HOME, WORK, CLUB], NAMES, addresses=[*ADDRESSES, CLUBS_ADDRESS])
+@pytest.fixture
+def laptop(hosts: Hosts) -> Laptop:
+    return hosts.laptop
 
 
-@pytest.fixture(scope="module")
-def other(street: Wire, mx: Mx) -> Laptop:
-    """Anna's other laptop, with IPv4 alone."""
-    assert mx
-    home = Account("home", "anna", "192.0.2.1", HOME.match)
-    return boot_laptop(street, [home], [], name="other", addresses=["192.0.2.9/24"], udp=True)
+@pytest.fixture
+def other(hosts: Hosts) -> Laptop:
+    """Anna's other laptop."""
+    return hosts.other
 
 
 def pushed(mx: Mx, laptop: Laptop, account: str, subject: str, user: str = "anna") -> None:
@@ -97,6 +131,18 @@ def test_accounts_are_told_apart_by_source_and_by_address(mx: Mx, work: Mx, lapt
         pushed(server, laptop, account, f"for-{account}", user)
         after = {name: laptop.rung(name) for name in names}
         assert after == {**before, account: before[account] + 1}
+
+
+def test_thunderbird_shows_it_beside_the_agent(mx: Mx, laptop: Laptop) -> None:
+    """With IMAP for one account, and with POP3 for another one."""
+    home = seat.Account("server1", "home", "imap", "anna", 143, host="mx.example")
+    club = seat.Account("server2", "club", "pop3", "club", 110, host="mx.example")
+    with seat.running_thunderbird(laptop, home, club) as thunderbird:
+        for account in (home, club):
+            subject = f"seen-{account.name}"
+            pushed(mx, laptop, account.name, subject, account.user)
+            until(partial(thunderbird.lists, account, subject), subject, PATIENCE)
+            assert thunderbird.opened(account, subject).strip() == f"This is {subject}."
 
 
 def test_both_laptops_of_a_user_ring(mx: Mx, laptop: Laptop, other: Laptop) -> None:
@@ -187,16 +233,25 @@ def test_the_laptop_changes_its_address(mx: Mx, laptop: Laptop, addresses: list[
     assert {f"[{each}]:79" if ":" in each else f"{each}:79" for each in new} & sent
 
 
+def failed_rings(mx: Mx) -> int:
+    """Return how many rings have reached no machine."""
+    rings: dict[str, int] = mx.status()["rings"]
+    return rings["unreachable"] + rings["timeout"]
+
+
 def test_the_laptop_sleeps_through_three_mails_and_one_fetch_brings_all(
     mx: Mx, laptop: Laptop
 ) -> None:
     names = ["slept-1", "slept-2", "slept-3"]
+    lost = failed_rings(mx)
     laptop.host.down()
     fetched = laptop.fetched("home")
     for name in names:
         mx.mail(name, "anna")
         mx.until_delivered(name, "anna")
     assert not any(laptop.has("home", name, "Hello.") for name in names)
+    # The laptop sleeps for longer than a ring waits.
+    until(lambda: failed_rings(mx) > lost, "the ring that fails", PATIENCE)
     laptop.host.up()
     until(lambda: laptop.fetched("home") > fetched, "the fetch", PATIENCE)
     assert [laptop.has("home", name, "Hello.") for name in names] == [True] * 3

@@ -10,6 +10,7 @@ import socket
 from contextlib import suppress
 from typing import Any, Final, Self
 
+from harness.netns import Namespace
 from harness.sender import PATIENCE
 
 __all__ = ["Marionette", "ScriptError"]
@@ -28,11 +29,15 @@ class Marionette:
 
     Args:
         port: on loopback.
+        host: whose loopback that is; None: that of this process.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: Namespace | None = None) -> None:
         self._numbers = itertools.count(1)
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        make = host.socket if host else socket.socket
+        self._socket = make(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.settimeout(PATIENCE)
+        self._socket.connect(("127.0.0.1", port))
         self._file = self._socket.makefile("rb")
         try:
             assert self._read()["marionetteProtocol"] == 3

@@ -4,14 +4,15 @@ What the preferences mean stands in Thunderbird's own `mailnews.js` and `all-thu
 """
 
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
-from harness.machine import Machine
 from harness.mailserver import HOST, PASSWORD
 
-__all__ = ["Account", "make"]
+__all__ = ["Account", "Place", "make"]
 
 Value = str | int | bool
 
@@ -86,8 +87,9 @@ class Account:
         name: what the user calls it.
         kind: `imap` or `pop3`.
         user: at the mail server.
-        port: of the mail server, on loopback.
+        port: of the mail server.
         has_password: whether Thunderbird knows the password.
+        host: the mail server's; loopback by default.
     """
 
     key: str
@@ -96,10 +98,46 @@ class Account:
     user: str
     port: int
     has_password: bool = True
+    host: str = HOST
+
+
+class Place(Protocol):
+    """A machine on which Thunderbird is installed; `harness.machine.Machine` is one.
+
+    Attributes:
+        shared: a folder of it.
+    """
+
+    @property
+    def shared(self) -> Path:
+        """A folder for the person's home."""
+        ...
+
+    def path(self, inside: str) -> Path:
+        """Return how this process reaches a file."""
+        ...
+
+    def run(self, *command: str, stdin: str = "", user: str | None = None) -> str:
+        """Run a program to its end; return all that it prints."""
+        ...
+
+    def popen(
+        self, *command: str, user: str | None = None, **options: Any
+    ) -> "subprocess.Popen[bytes]":
+        """Start a program that stays."""
+        ...
+
+    def write(self, inside: str, text: str, *, owner: str) -> None:
+        """Write a file; missing folders are made."""
+        ...
+
+    def ids(self, user: str) -> tuple[int, int]:
+        """Return the number of a user, and of the user's group."""
+        ...
 
 
 def make(
-    machine: Machine,
+    machine: Place,
     owner: str,
     folder: str,
     accounts: Sequence[Account],
@@ -119,7 +157,9 @@ def make(
         f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in preferences.items()
     )
     machine.write(f"{folder}/prefs.js", text, owner=owner)
-    logins = [f"{_SCHEMES[one.kind]}://{HOST} {one.user}" for one in accounts if one.has_password]
+    logins = [
+        f"{_SCHEMES[one.kind]}://{one.host} {one.user}" for one in accounts if one.has_password
+    ]
     # Thunderbird's own libnss3 and all that belongs to it, before those of the machine.
     line = ("env", "LD_LIBRARY_PATH=/usr/lib/thunderbird", "/usr/bin/python3", "-I", "-")
     machine.run(*line, folder, PASSWORD, *logins, stdin=_PASSWORDS, user=owner)
@@ -156,7 +196,7 @@ def _server(account: Account) -> dict[str, Value]:
     base = "ImapMail" if account.kind == "imap" else "Mail"
     return {
         "type": account.kind,
-        "hostname": HOST,
+        "hostname": account.host,
         "userName": account.user,
         "name": account.name,
         "port": account.port,

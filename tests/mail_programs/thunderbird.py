@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 from harness.daemon import until
-from harness.machine import Machine
+from harness.netns import Namespace
 from mail_programs import profile
 from mail_programs.marionette import Marionette
-from mail_programs.profile import Account
+from mail_programs.profile import Account, Place
 
 __all__ = ["ADDON", "OWNER", "Thunderbird", "thunderbirds"]
 
@@ -36,6 +36,15 @@ const inbox = server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox);
 _STORE: Final = f"{_INBOX} return inbox?.filePath.exists() ? inbox.filePath.path : null;"
 
 _SUBJECTS: Final = f"{_INBOX} return inbox ? [...inbox.messages].map(one => one.subject) : [];"
+
+# The text that a person sees who opens a message; it is fetched from the server for that.
+_TEXT: Final = f"""{_INBOX}
+const {{ MsgHdrToMimeMessage }} = ChromeUtils.importESModule(
+  "resource:///modules/gloda/MimeMessage.sys.mjs");
+const header = [...inbox.messages].find(one => one.subject === args[1]);
+return await new Promise(resolve => MsgHdrToMimeMessage(header, null,
+  (_, message) => resolve(message.coerceBodyToPlaintext(inbox)), true));
+"""
 
 _STARTED: Final = """
 const policy = WebExtensionPolicy.getByID(args[0]);
@@ -63,13 +72,13 @@ class Thunderbird:
 
     Attributes:
         machine: where it runs.
-        home: the user's, the same path inside and outside.
+        home: the user's, as this process reaches it.
         accounts: of mail.
         marionette: runs scripts in it.
         pid: its process id in the machine.
     """
 
-    machine: Machine
+    machine: Place
     home: Path
     accounts: Sequence[Account]
     marionette: Marionette
@@ -132,11 +141,15 @@ class Thunderbird:
     def has(self, account: Account, subject: str) -> bool:
         """Whether a message lies in its own store."""
         path = self.run(_STORE, account.key)
-        return path is not None and f"Subject: {subject}\n" in _text(Path(path))
+        return path is not None and f"Subject: {subject}\n" in _text(self.machine.path(path))
 
     def lists(self, account: Account, subject: str) -> bool:
         """Whether a person sees a message in an inbox."""
         return subject in self.run(_SUBJECTS, account.key)
+
+    def opened(self, account: Account, subject: str) -> str:
+        """The text that a person sees who opens a message in an inbox."""
+        return str(self.run(_TEXT, account.key, subject))
 
 
 def _text(path: Path) -> str:
@@ -145,11 +158,12 @@ def _text(path: Path) -> str:
 
 @contextmanager
 def thunderbirds(
-    machine: Machine,
+    machine: Place,
     accounts: Sequence[Account],
     *,
     environ: Mapping[str, str] | None = None,
     preferences: Mapping[str, profile.Value] | None = None,
+    host: Namespace | None = None,
 ) -> Iterator[Thunderbird]:
     """Run Thunderbird until the end of the block, with a new profile.
 
@@ -158,16 +172,18 @@ def thunderbirds(
         accounts: of mail.
         environ: added to its environment.
         preferences: added to those of the profile.
+        host: the network of the machine; None: that of this process.
     """
-    home = machine.shared / "home"
-    folder = home / "profile"
+    inside = machine.shared / "home"
+    folder = inside / "profile"
+    home = machine.path(str(inside))
     shutil.rmtree(home, ignore_errors=True)
-    for path in (home, folder, home / "run"):
+    for path in (home, home / "profile", home / "run"):
         path.mkdir(mode=0o700)
         shutil.chown(path, *machine.ids(OWNER))
     profile.make(machine, OWNER, str(folder), accounts, preferences or {})
     own = {
-        "HOME": home, "XDG_RUNTIME_DIR": home / "run", "LC_ALL": "C.UTF-8",
+        "HOME": inside, "XDG_RUNTIME_DIR": inside / "run", "LC_ALL": "C.UTF-8",
         "DBUS_SESSION_BUS_ADDRESS": "disabled:", "MOZ_CRASHREPORTER_DISABLE": "1",
         **(environ or {}),
     }  # fmt: skip
@@ -179,11 +195,11 @@ def thunderbirds(
         )  # fmt: skip
     pid = 0
     try:
-        port = folder / "MarionetteActivePort"
+        port = home / "profile" / "MarionetteActivePort"
         until(lambda: process.poll() is not None or (port.exists() and port.read_text()), "a start")
         if process.poll() is not None:
             pytest.fail(_text(home / "said"))
-        with Marionette(int(port.read_text())) as marionette:
+        with Marionette(int(port.read_text()), host) as marionette:
             pid = marionette.run("return Services.appinfo.processID;")
             until(lambda: marionette.run(_STARTED, ADDON), "the start of the add-on")
             yield Thunderbird(machine, home, accounts, marionette, pid)
