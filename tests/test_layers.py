@@ -253,6 +253,7 @@ HOUSE: Final = (
             "environment",
             "steps",
             "_files",
+            "_pages",
             "_systemd",
             "_accounts",
             "_confinement",

@@ -75,6 +75,8 @@ def test_it_installs_all_and_is_undone_without_a_trace(system: System, options: 
     enabled = [system.shows(unit)["UnitFileState"] for unit in UNITS[options]]
     assert set(enabled) == {"enabled"}
     system.run("mailbell sender status" if "--sender" in options else "mailbell status")
+    page = "man8/mailbell-sender.8" if options == "--sender" else "man8/mailbelld.8"
+    system.run(f"cmp /usr/local/share/man/{page} /opt/mailbell/share/man/{page}")
     installed = whole(system)
 
     again = system.run(f"mailbell install {options}")

@@ -41,10 +41,11 @@ _HELP = """\
 Set up mailbelld as a service of this machine, as root.
 
 It makes the user, the group, the folders and the units, loads the profile
-where AppArmor is on, starts the service and waits until it is ready. With
---sender it does the same for mailbell-sender, and puts the hook where mail
-servers find it. The mailbell that runs this command must be in a folder that
-only root may change; another one is refused, with what to do instead.
+where AppArmor is on, links the manual pages, starts the service and waits
+until it is ready. With --sender it does the same for mailbell-sender, and
+puts the hook where mail servers find it. The mailbell that runs this command
+must be in a folder that only root may change; another one is refused, with
+what to do instead.
 
 --thunderbird installs mailbell's add-on for all users instead, or with --file
 writes it to a file. The module for Evolution is built with make: see

@@ -13,6 +13,7 @@ from mailbell.installation import _systemd
 from mailbell.installation._accounts import AccountStep, PersonStep
 from mailbell.installation._confinement import ConfinementStep, is_on
 from mailbell.installation._files import FileStep, LinkStep, leads_safely, require_safe_way
+from mailbell.installation._pages import page_steps
 from mailbell.installation._running import FoldersStep, ReloadStep, RestoreStep, StartStep
 from mailbell.installation.environment import Environment
 from mailbell.installation.service_files import marked, placed
@@ -126,7 +127,7 @@ def install(
 
 
 def _without_repetition(steps: Sequence[Step]) -> Iterator[Step]:
-    """Leave out the second link to `mailbell` itself, which both services need."""
+    """Leave out the second link to `mailbell` and its page, which both services need."""
     links = set()
     for step in steps:
         if isinstance(step, LinkStep):
@@ -182,13 +183,14 @@ def _file(path: str, source: str, where: Environment) -> FileStep:
 
 
 def _programs(service: Service, where: Environment) -> Iterator[Step]:
-    """Yield the steps that let people and mail servers find the programs."""
+    """Yield the steps that let people and mail servers find the programs and their pages."""
     for name in ("mailbell", service.name):
         program = os.path.join(where.programs, name)
         _require_own_interpreter(program)
         yield LinkStep(BIN, program, _USUAL_PATH)
     if service.hook:
         yield HookStep()
+    yield from page_steps(service)
 
 
 def _require_own_interpreter(program: str) -> None:

@@ -20,6 +20,7 @@ class Service(NamedTuple):
         configuration: its file, which a person writes.
         hook: whether mail servers execute a program that tells it.
         package: Debian's package of it.
+        pages: the manual pages of what it brings.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Service(NamedTuple):
     configuration: str
     hook: bool
     package: str
+    pages: tuple[str, ...]
 
     @property
     def unit(self) -> str:
@@ -62,6 +64,7 @@ LISTENER: Final = Service(
     configuration="/etc/mailbell/mailbelld.toml",
     hook=False,
     package="mailbell",
+    pages=("mailbell.1", "mailbell-agent.toml.5", "mailbelld.8", "mailbelld.toml.5"),
 )
 """mailbelld"""
 
@@ -77,6 +80,7 @@ SENDER: Final = Service(
     configuration="/etc/mailbell/sender.toml",
     hook=True,
     package="mailbell-sender",
+    pages=("mailbell.1", "mailbell-hook.1", "mailbell-sender.8", "sender.toml.5"),
 )
 """mailbell-sender"""
 

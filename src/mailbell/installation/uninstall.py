@@ -11,6 +11,7 @@ from mailbell.installation import _systemd
 from mailbell.installation._accounts import is_ours, remove_account
 from mailbell.installation._confinement import is_loaded, unload
 from mailbell.installation._files import is_our_link, left_over, ours, remove_made, require_safe_way
+from mailbell.installation._pages import page_links
 from mailbell.installation.install import (
     BIN,
     HOOK,
@@ -74,9 +75,10 @@ def _all(say: Say) -> Iterator[_Removal]:
             say(f"{service.unit} is from a package: apt-get purge {service.package}")
         else:
             yield from _removals(service)
-    for name in ("mailbell", *(service.name for service in ALL)):
-        if is_our_link(f"{BIN}/{name}"):
-            yield _unlink(f"{BIN}/{name}")
+    programs = [f"{BIN}/{name}" for name in ("mailbell", *(service.name for service in ALL))]
+    for path in [*programs, *page_links()]:
+        if is_our_link(path):
+            yield _unlink(path)
 
 
 def _removals(service: Service) -> Iterator[_Removal]:
@@ -133,13 +135,14 @@ def _unlink(path: str) -> _Removal:
 
 
 def _remove(path: str) -> None:
-    """Remove a file, what a killed installation has left beside it, and its folder of drop-ins."""
+    """Remove a file, what a killed installation has left beside it, and folders made for it."""
     require_safe_way(path)
     for each in (path, *left_over(path)):
         os.unlink(each)
-    folder = os.path.dirname(path)
-    with suppress(FileNotFoundError):
-        remove_made(folder)
+    folder = path
+    while (folder := os.path.dirname(folder)) != "/":
+        with suppress(FileNotFoundError):
+            remove_made(folder)
 
 
 def _remove_folder(folder: str) -> None:
