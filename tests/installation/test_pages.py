@@ -45,6 +45,15 @@ def test_a_page_of_something_else_stays(page: Path, tmp_path: Path) -> None:
     assert step.there == f"keep {link}, which mailbell install has not made"
 
 
+def test_a_link_of_the_installer_of_python_needs_no_other(page: Path, tmp_path: Path) -> None:
+    step = PageStep(str(page), str(tmp_path / "man"))
+    Path(step.path).parent.mkdir(parents=True)
+    os.symlink(page, step.path)
+    step.check()
+    assert step.is_done()
+    assert step.there == ""
+
+
 def test_a_link_that_leads_elsewhere_is_ours_and_renewed(page: Path, tmp_path: Path) -> None:
     step = PageStep(str(page), str(tmp_path / "man"))
     link = Path(step.path)

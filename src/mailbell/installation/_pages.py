@@ -32,10 +32,12 @@ class PageStep(LinkStep):
 
     @property
     def there(self) -> str:
-        """The step as the person is told, if nothing must be done."""
-        if self._is_foreign():
-            return f"keep {self.path}, which mailbell install has not made"
-        return f"{self.path} is in place already"
+        """The step as the person is told, if nothing must be done; "": there is nothing to tell."""
+        if is_our_link(self.path):
+            return f"{self.path} is in place already"
+        if self._leads_here(self.path):
+            return ""  # pipx has made a link of its own
+        return f"keep {self.path}, which mailbell install has not made"
 
     def _is_foreign(self) -> bool:
         return os.path.lexists(self.path) and not is_our_link(self.path)
