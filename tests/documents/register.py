@@ -15,7 +15,7 @@ __all__ = ["REASONS", "REGISTER", "entries", "exists", "is_test"]
 REGISTER: Final = Path(__file__).with_name("register.toml")
 """The file."""
 
-REASONS: Final = ("drawing", "form: ", "output: ", "not here: ", "not run yet")
+REASONS: Final = ("drawing", "form: ", "output: ", "not here: ")
 """How an entry begins that is no test."""
 
 _REPEATED: Final = re.compile(r"(\d+) x (.*)")

@@ -124,3 +124,16 @@ def test_the_preferences_of_thunderbird_are_those_that_the_add_on_reads() -> Non
     tried = (ROOT / "tests" / "mail_programs" / "test_thunderbird_page.py").read_text()
     assert value.endswith(f",{ADDON}")
     assert f'"{value.removesuffix(ADDON)}{{ADDON}}"' in tried
+
+
+def test_what_the_page_of_the_fuzzer_installs_and_runs_is_there() -> None:
+    """`make fuzz` runs it; tests/test_fuzz.py has every target check its seeds."""
+    install, every, one = block("fuzz/README.md", "Fuzzing").text.splitlines()
+    assert install == "pip install -e '.[fuzz]'"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "fuzz" in project["optional-dependencies"]
+    for line in (every, one):
+        _, program, option, seconds, *targets = line.partition("  ")[0].split()
+        assert f'"{option}"' in (ROOT / program).read_text()
+        assert seconds.isdigit()
+        assert all((ROOT / "fuzz" / f"fuzz_{target}.py").exists() for target in targets)

@@ -37,14 +37,16 @@ def test_from_a_copy_to_the_first_ring(boot: Boot, suite: str, tmp_path: Path) -
     (ring_it,) = steps(start(1).text)
     terminal = f"cd mailbell; export PIP_NO_INDEX=1 PIP_FIND_LINKS={WHEELS}"
     first = system.popen("runuser", "-l", person, "-c", f"{terminal}; {start_it.command} >{OUTPUT}")
-    with first:
+    try:
         system.until(f"grep -q 'look at it' {OUTPUT}", "the listener")
         assert is_printed(start_it.printed, system.run(f"cat {OUTPUT}"))
         assert system.run(f"cd mailbell; {ring_it.command}", user=person) == ""
         system.until(f"grep -q 127.0.0.1$ {OUTPUT}", "the ring")
         shown = (*start_it.printed, *start(2).text.splitlines())
         assert is_printed(shown, system.run(f"cat {OUTPUT}"))
-        first.terminate()
+    finally:
+        first.kill()
+        first.wait()
 
 
 def locked_wheels(python: str) -> Path:
