@@ -152,6 +152,8 @@ def test_a_command_of_the_agent_that_fails(clean: Place) -> None:
     system.run("mailbell run --install-unit --yes -- ls Mail", user="anna")
     clean.system.until("journalctl --sync; journalctl -o cat | grep -q event=retry", "a failure")
     clean.follow("The mail program does not fetch")
+    system.run("mkdir Mail && systemctl --user restart mailbell-agent", user="anna")
+    clean.system.until("journalctl --sync; journalctl -o cat | grep -q 'event=ran .* code=0'")
 
 
 def test_a_hook_that_never_comes(clean: Place) -> None:
@@ -189,6 +191,9 @@ def test_an_account_whose_owner_has_not_looked_for_mail(clean: Place) -> None:
 def test_a_target_that_cannot_be_reached(clean: Place) -> None:
     clean.sender(ANNA.format(targets='["last-used", "192.0.2.1"]'))
     clean.follow("A target cannot be reached", 0, codes=(69,))
+    with answering(clean.hosts):
+        logged_in(clean.system)  # the login ends the wait
+        assert "192.0.2.1:79 was rung" in clean.system.run("mailbell sender test anna")
 
 
 def test_a_state_that_was_moved_aside(clean: Place) -> None:
