@@ -127,6 +127,8 @@ src/mailbell/examples:
 	@ln -sfn ../../examples/configuration $@
 
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "there is no $(PYTHON) here; run: apt-get install python3-venv" >&2; exit 69; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is older than 3.11; run: make PYTHON=python3.11" >&2; exit 69; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \

@@ -76,6 +76,7 @@ def test_from_bare_machines_to_the_first_pushed_mail(
 
     walks["laptop"].follow(page("The laptop: three commands"))
     walks["mx"].follow(page("The mail server: three commands"))
+    mx.run(f"mailbell sender recipe postfix --check --user {PERSON}")
     laptop.until(f"runuser -l {PERSON} -c 'test \"$({AGENT})\" = listening'", "the agent")
     laptop.until("journalctl --no-pager -o cat | grep -q 'event=ran job=mbsync'", "the first run")
 

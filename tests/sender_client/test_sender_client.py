@@ -90,7 +90,11 @@ def error(answer: ServiceError) -> Scene:
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (unknown_account("bob"), UsageError, "no account 'bob'; list it in sender.toml"),
+        (
+            unknown_account("bob"),
+            UsageError,
+            "no account 'bob'; list it in sender.toml, or give `[default]` targets, and restart",
+        ),
         (not_accepted(InputOutcome.DISABLED), UsageError, "switched off; set its `enabled`"),
         (not_accepted(InputOutcome.REFUSED_ADDRESS), UsageError, "`last_used.allow`"),
         (not_accepted(InputOutcome.MALFORMED), UsageError, "no name of an account"),

@@ -20,7 +20,9 @@ def _explain(error: ServiceError, _: Collection[str] | None) -> MailbellError | 
     given = error.parameters
     if name == "UnknownAccount":
         what = f"the sender has no account {quote(given.get('account'))}"
-        return UsageError(what, "list it in sender.toml, or give `[default]` targets")
+        return UsageError(
+            what, "list it in sender.toml, or give `[default]` targets, and restart the sender"
+        )
     if name == "NotAccepted":
         return _not_accepted(given.get("outcome"))
     if name == "TooManyWatchers":
