@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-__all__ = ["CARD", "Host", "Wire"]
+__all__ = ["CARD", "ENVIRONMENT", "Host", "Wire"]
 
 CARD: Final = "wire0"
 """The network card of each host."""
 
 _BRIDGE: Final = "bridge0"
 _PATIENCE: Final = 60.0  # seconds for a command of the set-up
-_ENVIRONMENT: Final = {
+ENVIRONMENT: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "HOME": "/root",
 }
+"""Of every program on a host."""
 
 # Arguments: a folder in memory, the lower folders of the root directory, the host's name. In the
 # end `sleep` keeps the namespaces.
@@ -82,7 +83,7 @@ class Host:
         """
         done = subprocess.run(  # noqa: S603 (our own words, and no shell)
             [*self.enter, *command], input=data, check=False, text=True, timeout=_PATIENCE,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd="/",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, cwd="/",
         )  # fmt: skip
         if done.returncode:
             words = " ".join(command)
@@ -103,7 +104,7 @@ class Host:
         home = {"HOME": f"/home/{user}"} if user else {}
         return subprocess.Popen(  # noqa: S603 (our own words, and no shell)
             [*self.enter, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, env={**_ENVIRONMENT, **home, **(env or {})}, cwd="/",
+            stderr=subprocess.STDOUT, env={**ENVIRONMENT, **home, **(env or {})}, cwd="/",
         )  # fmt: skip
 
     def write(self, inside: str, text: str, mode: int = 0o644) -> None:

@@ -8,7 +8,7 @@ may write, which an ordinary user seldom has. The settings are those of docs/ser
 
 import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import mailbell
 from mailbell.recipes import Facts, FileStep, load
 from scripts.show.ears import Ears
 from scripts.show.hosts import Host, Wire
+from scripts.show.reader import listed
 
 __all__ = [
     "FETCH", "LAPTOP", "PACKAGES", "PERSON", "SERVER", "STRANGER", "SUITE", "Machines", "start",
@@ -172,8 +173,12 @@ class Machines:
         """Return how many TCP connections the laptop has with another host now."""
         return len(self.laptop.run("ss", "-Htn", "state", "established").splitlines())
 
+    def listed(self, subjects: Collection[str]) -> list[str]:
+        """Return which of these subjects NeoMutt lists."""
+        return listed(self.laptop, PERSON, _MAILDIR, subjects)
+
     def mails(self) -> int:
-        """Return how many mails are in the laptop's Maildir, which NeoMutt reads."""
+        """Return how many mails are in the laptop's Maildir."""
         inbox = self.laptop.path / _MAILDIR.lstrip("/")
         return sum(1 for folder in ("new", "cur") for _ in (inbox / folder).iterdir())
 

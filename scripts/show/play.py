@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ _INTERRUPTED: Final = 128 + signal.SIGINT
 def main(words: list[str]) -> int:
     """Show everything; return the exit code."""
     lower, hold, *cast = words
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not have all characters
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen, ears = Screen("mailbell: mail is pushed"), Ears()
     try:

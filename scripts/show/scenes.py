@@ -163,7 +163,24 @@ def _flood(theatre: Theatre) -> None:
     theatre.screen.mark("flood")
 
 
-SCENES: Final[Sequence[Callable[[Theatre], None]]] = (_up, _mail, _junk, _sleep, _wake, _flood)
+def _read(theatre: Theatre) -> None:
+    arrived = [each for each in theatre.ears.happenings if each.what is What.ARRIVED]
+    theatre.say(Title("6. Anna opens NeoMutt"))
+    there = theatre.machines.listed([each.about for each in arrived])
+    theatre.say(*(Entry(Side.LAPTOP, None, f"NeoMutt lists “{each}”") for each in there))
+    if len(there) < len(arrived):
+        raise NotHappenedError(f"NeoMutt lists {len(arrived)} mails; it lists {len(there)}")
+
+
+SCENES: Final[Sequence[Callable[[Theatre], None]]] = (
+    _up,
+    _mail,
+    _junk,
+    _sleep,
+    _wake,
+    _flood,
+    _read,
+)
 """In their order."""
 
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import sys
 import time
 from typing import Final
 
@@ -31,7 +30,7 @@ class Screen:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._console = Console(file=sys.stdout, highlight=False, markup=False)
+        self._console = Console(highlight=False, markup=False)
         self._paper = io.StringIO()
         self._recorder = Console(
             file=self._paper, width=_WIDTH, force_terminal=True, color_system="standard",

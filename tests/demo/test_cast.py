@@ -16,11 +16,19 @@ DOCS = Path(__file__).parents[2] / "docs"
 TIMES = st.lists(st.integers(0, 10**9).map(lambda us: us / 1e6), max_size=5).map(sorted)
 EVENTS = TIMES.flatmap(
     lambda times: st.tuples(
-        *(st.builds(Event, st.just(at), st.sampled_from("om"), st.text()) for at in times)
+        *(
+            st.builds(Event, st.just(at), st.sampled_from("om"), st.text(max_size=30))
+            for at in times
+        )
     )
 )
 CASTS = st.builds(
-    Cast, st.integers(1, 500), st.integers(1, 200), st.integers(0, 2**40), st.text(), EVENTS
+    Cast,
+    st.integers(1, 500),
+    st.integers(1, 200),
+    st.integers(0, 2**40),
+    st.text(max_size=20),
+    EVENTS,
 )
 SVG = "{http://www.w3.org/2000/svg}"
 

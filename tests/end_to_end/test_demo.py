@@ -29,6 +29,7 @@ _STEPS: Final = (
     r"mail server: [\d,]+ ms: mailbell-sender: 192\.0\.2\.7:79 does not answer: timeout .*",
     r"laptop: [\d,]+ ms: in the Maildir: “I walk”",
     r"laptop: [\d,]+ refused: too many of one source",
+    r"laptop: NeoMutt lists “Did you get my mails\?”",
     r"6 mails: 5 in the Maildir, 1 in Junk, none lost\.",
 )
 # Arguments: a file for /etc/subuid and /etc/subgid.
