@@ -141,7 +141,7 @@ def _sender(line: Line) -> Happening | None:
         return _server(line, What.QUIET, f"mailbell-sender rings nobody: it is {folder}", folder)
     took = f" ({fields['milliseconds']} ms)" if "milliseconds" in fields else ""
     if event == "sent":
-        return _server(line, What.RANG, f"mailbell-sender rings {target}{took}", target)
+        return _server(line, What.RANG, f"mailbell-sender rang {target}{took}", target)
     if event in ("timeout", "unreachable", "refused", "reset"):
         words = f"mailbell-sender: {target} does not answer: {event}{took}"
         return _server(line, What.UNANSWERED, words, target)

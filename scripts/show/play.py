@@ -18,7 +18,7 @@ from scripts.show.cast import written
 from scripts.show.columns import Note
 from scripts.show.ears import Ears
 from scripts.show.machines import start
-from scripts.show.scenes import SCENES, summary
+from scripts.show.scenes import SCENES, opening, summary
 from scripts.show.screen import Screen
 from scripts.show.theatre import NotHappenedError, Theatre
 
@@ -51,8 +51,8 @@ def main(words: list[str]) -> int:
 
 def _show(stack: ExitStack, theatre: Theatre, root: Path, hold: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", hold], check=True)  # noqa: S603, S607 (our own words)
-    print("starting a mail server and a laptop ...", flush=True)
     began = time.monotonic()
+    opening(theatre)
     theatre.enter(start(stack, root, hold, theatre.ears))
     for scene in SCENES:
         scene(theatre)

@@ -14,12 +14,12 @@ from scripts.show.hosts import Host
 from scripts.show.machines import FETCH, LAPTOP, SERVER, STRANGER
 from scripts.show.theatre import NotHappenedError, Theatre
 
-__all__ = ["SCENES", "summary"]
+__all__ = ["SCENES", "opening", "summary"]
 
 _HERE: Final = Path(__file__).parent
 _PROGRAMS: Final = 5  # that say that they are ready
 _SLEEPING: Final = ("The train is late", "The train is very late", "I walk")
-_FLOOD: Final = 4.0  # seconds
+_FLOOD: Final = 3.0  # seconds
 
 _FILED: Final = Expected(What.FILED, "Sieve files the mail in INBOX", "INBOX")
 _RANG: Final = Expected(What.RANG, "mailbell-sender rings the laptop", f"{LAPTOP[0]}:79")
@@ -27,11 +27,15 @@ _RUNG: Final = Expected(What.RUNG, "mailbelld hears the mail server", SERVER[0])
 _FETCHED: Final = Expected(What.FETCHED, "mbsync fetches", "0")
 
 
-def _up(theatre: Theatre) -> None:
+def opening(theatre: Theatre) -> None:
+    """Say what will be seen; then the machines start."""
     theatre.say(
         Heading(f"mail.example.org, {SERVER[0]}", f"Anna's laptop, {LAPTOP[0]}"),
         Title("Real programs start on two machines, each in namespaces of its own"),
     )
+
+
+def _up(theatre: Theatre) -> None:
     theatre.ready(_PROGRAMS)
 
 

@@ -1,7 +1,7 @@
 """Rows fit every terminal, and lose no word."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -25,7 +25,9 @@ def text_of(row: Row) -> str:
     return f"{row.server} {row.laptop}" if isinstance(row, Heading) else row.text
 
 
-@given(ROWS, st.integers(1, 300))
+@given(ROWS, st.integers(1, 30) | st.integers(1, 300))
+@example(Note("word" * 9), 20)
+@example(Entry(Side.LAPTOP, None, "word" * 30), 90)
 def test_no_line_is_wider_than_the_terminal(row: Row, width: int) -> None:
     assert all(cell_len(line) <= max(12, width) for line in shown(row, width))
 

@@ -55,7 +55,7 @@ def test_what_happens_is_shown(capsys: pytest.CaptureFixture[str], theatre: Thea
     assert rang.about == "192.0.2.7:79"
     assert "mail server: " in capsys.readouterr().out
     (*_, last) = theatre.screen.cast().events
-    assert "mailbell-sender rings 192.0.2.7:79 (0.3 ms)" in last.text
+    assert "mailbell-sender rang 192.0.2.7:79 (0.3 ms)" in last.text
 
 
 def test_what_does_not_happen_is_named(theatre: Theatre) -> None:

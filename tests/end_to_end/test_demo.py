@@ -22,7 +22,7 @@ from scripts.show.cast import read
 _PATIENCE: Final = 600.0  # seconds; the first run makes a root directory
 _STEPS: Final = (
     r"laptop: mailbelld: seccomp, Landlock \d+, uid \d+",
-    r"mail server: [\d,]+ ms: mailbell-sender rings 192\.0\.2\.7:79 \([\d.]+ ms\)",
+    r"mail server: [\d,]+ ms: mailbell-sender rang 192\.0\.2\.7:79 \([\d.]+ ms\)",
     r"laptop: [\d,]+ ms: mailbelld: 192\.0\.2\.1 rings for anna",
     r"laptop: [\d,]+ ms: in the Maildir: “Lunch on Friday\?”",
     r"mail server: [\d,]+ ms: mailbell-sender rings nobody: it is Junk",
