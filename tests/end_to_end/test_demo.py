@@ -37,7 +37,6 @@ _SUBORDINATE: Final = """
 given=$1
 shift
 for file in subuid subgid; do
-  [ -e /etc/$file ] || touch /etc/$file
   mount --bind "$given" /etc/$file
 done
 exec "$@"
