@@ -6,7 +6,6 @@ about a mail, a ring or a fetch comes from a line that a program has written.
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,6 +81,10 @@ _CAUSES: Final = {
     "retry": "the last one failed",
 }
 
+# Printable ASCII alone: that is what `mailbell.logs.journal` writes.
+_PAIR: Final = r'(\w+)=("(?:[ !#-\[\]-~]|\\[ -~])*"|[!#-~]*)'
+_FIELD: Final = re.compile(_PAIR, re.ASCII)
+_LINE: Final = re.compile(rf"{_PAIR}(?: {_PAIR})*", re.ASCII)
 _POSTFIX_UP: Final = re.compile(r"daemon started -- version ([\d.]+)")
 _TAKEN: Final = re.compile(r"/smtpd\[\d+\]: \w+: client=\S*\[([0-9a-f.:]+)\]")
 _DOVECOT_UP: Final = re.compile(r"Dovecot v([\d.]+)\S* .*starting up")
@@ -90,14 +93,13 @@ _LOGIN: Final = re.compile(r"imap-login: Info: Logged in: user=<([^>]*)>.* rip=(
 
 
 def pairs(text: str) -> dict[str, str]:
-    """Return the fields of a line of mailbell's, `key=value` with quotation marks where needed."""
-    try:
-        words = shlex.split(text, posix=True)
-    except ValueError:  # a quotation mark without a second one
+    """Return the fields of a line as `mailbell.logs.journal` writes it; none of any other line.
+
+    Escapes stay as they are: the values are for a terminal.
+    """
+    if not _LINE.fullmatch(text):
         return {}
-    return {
-        key: value for key, is_pair, value in (word.partition("=") for word in words) if is_pair
-    }
+    return {name: value.removeprefix('"').removesuffix('"') for name, value in _FIELD.findall(text)}
 
 
 def happening(line: Line) -> Happening | None:
@@ -132,7 +134,7 @@ def _dovecot(line: Line) -> Happening | None:
 
 
 def _sender(line: Line) -> Happening | None:
-    fields = _complete(line.text, "target" if "target=" in line.text else "event")
+    fields = pairs(line.text)
     event, target = fields.get("event", ""), fields.get("target", "")
     if event == "locked":
         return _server(line, What.UP, f"mailbell-sender: {_locked(fields)}")
@@ -149,7 +151,7 @@ def _sender(line: Line) -> Happening | None:
 
 
 def _mailbelld(line: Line) -> Happening | None:
-    fields = _complete(line.text, "event")
+    fields = pairs(line.text)
     if fields.get("event") == "locked":
         return _laptop(line, What.UP, f"mailbelld: {_locked(fields)}")
     return None
@@ -167,7 +169,7 @@ def _watch(line: Line) -> Happening | None:
 
 
 def _agent(line: Line) -> Happening | None:
-    fields = _complete(line.text, "event")
+    fields = pairs(line.text)
     event, job = fields.get("event"), fields.get("job", "")
     if event == "listening":
         return _laptop(line, What.UP, "mailbell run hears mailbelld")
@@ -190,11 +192,6 @@ def _maildir(line: Line) -> Happening | None:
 def _locked(fields: Mapping[str, str]) -> str:
     uid, landlock = fields.get("uid", "?"), fields.get("landlock_abi", "?")
     return f"seccomp, Landlock {landlock}, uid {uid}"
-
-
-def _complete(text: str, key: str) -> dict[str, str]:
-    fields = pairs(text)
-    return {name: printable(value) for name, value in fields.items()} if key in fields else {}
 
 
 def _server(line: Line, what: What, words: str, about: str = "") -> Happening:

@@ -8,7 +8,10 @@ from rich.cells import cell_len
 from scripts.show.columns import Entry, Heading, Note, Row, Title, rows
 from scripts.show.events import Side
 
-TEXTS = st.text(st.characters(exclude_categories=("C", "Z", "M")) | st.just(" "), max_size=120)
+TEXTS = st.text(
+    st.characters(max_codepoint=0xFFFF, exclude_categories=("C", "Z", "M", "Sk")) | st.just(" "),
+    max_size=120,
+)
 ROWS: st.SearchStrategy[Row] = (
     st.builds(Heading, TEXTS, TEXTS)
     | st.builds(Title, TEXTS)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailbell.logs.journal import format_value
@@ -115,18 +115,24 @@ def test_a_failed_fetch_is_told_as_one() -> None:
     assert "failed with code 1" in told.words
 
 
-@given(st.sampled_from(PROGRAMS), st.text(max_size=60) | st.text().map("event=run job=".__add__))
+@given(
+    st.sampled_from(PROGRAMS),
+    st.text(max_size=60) | st.text().map(lambda text: f"event=run job={format_value(text)}"),
+)
 def test_no_line_is_too_strange(program: str, text: str) -> None:
     told = happening(Line(0.0, program, text))
     assert told is None or told.words.replace("“", "").replace("”", "").isascii()
 
 
-@given(
-    st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(max_size=30), max_size=3)
-)
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(), max_size=3))
+@example({"line": "it's"})
+@example({"line": 'a "word" and a \\', "code": "1"})
 def test_the_fields_of_a_line_are_found_again(fields: dict[str, str]) -> None:
-    text = " ".join(f"{name}={format_value(value)}" for name, value in fields.items())
-    assert pairs(text).keys() == fields.keys()
+    values = {name: format_value(value) for name, value in fields.items()}
+    text = " ".join(f"{name}={value}" for name, value in values.items())
+    assert pairs(text) == {
+        name: value[1:-1] if value.startswith('"') else value for name, value in values.items()
+    }
 
 
 def test_a_line_that_is_cut_has_no_fields() -> None:

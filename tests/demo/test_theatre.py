@@ -50,7 +50,7 @@ def theatre() -> Theatre:
 
 
 def test_what_happens_is_shown(capsys: pytest.CaptureFixture[str], theatre: Theatre) -> None:
-    with saying(theatre.ears, "event=locked of no use", SENT):
+    with saying(theatre.ears, "event=locked uid=9 landlock_abi=7", SENT):
         (_, rang) = scene(theatre, RINGS)
     assert rang.about == "192.0.2.7:79"
     assert "mail server: " in capsys.readouterr().out
