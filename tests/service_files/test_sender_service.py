@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import signal
 import socket
 import stat
@@ -14,10 +13,10 @@ import pytest
 from harness.daemon import until
 from harness.manager import CLIENTS, SENDER_DROP_INS, SERVER, Manager, managers
 from harness.sender import LINE, PATIENCE
+from machines.documents import commands
 
 from mailbell.sender_client import Client
 
-ROOT: Final = Path(__file__).parents[2]
 SERVICE: Final = "mailbell-sender.service"
 SOCKETS: Final = ("mailbell-sender-hook.socket", "mailbell-sender-control.socket")
 CONTROL: Final = "/run/mailbell-sender/control"
@@ -44,9 +43,7 @@ targets = ["{CLIENTS[0]}"]
 
 def documented_steps() -> str:
     """Return the commands of docs/service.md that root runs for the sender."""
-    text = (ROOT / "docs" / "service.md").read_text()
-    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    return str(block)
+    return "\n".join(commands("docs/service.md", "sysusers.d/mailbell-sender.conf"))
 
 
 @pytest.fixture(scope="module")
