@@ -41,6 +41,11 @@ def _mail(mx: Pop3Server, *subjects: str, address: str = ADDRESSES[0]) -> None:
         mx.mail(each, PERSON, f"This is {each}.", address)
 
 
+def _fetches(mx: Pop3Server, laptop: Pop3Laptop) -> int:
+    """Return how often the person has logged in, without those times when a fetch was repeated."""
+    return mx.logins(PERSON) - laptop.runs("retry")
+
+
 def until_known(mx: Pop3Server) -> None:
     """Wait until the sender knows from a login where the person is."""
     until(lambda: mx.status()["book"]["addresses"] == 1, "a login in the book", PATIENCE)
@@ -65,11 +70,11 @@ def is_pushed(mx: Pop3Server, laptop: Pop3Laptop, subject: str, *, by: str, targ
 
 def few_fetches_bring_a_burst(mx: Pop3Server, laptop: Pop3Laptop) -> None:
     """Many mails in a short time are fetched together, none of them twice."""
-    before = mx.logins(PERSON)
+    before = _fetches(mx, laptop)
     subjects = [f"burst-{number}" for number in range(_BURST)]
     _mail(mx, *subjects)
     _brought(laptop, *subjects)
-    assert 1 <= mx.logins(PERSON) - before <= _BURST // 2
+    assert 1 <= _fetches(mx, laptop) - before <= _BURST // 2
 
 
 def junk_is_silent(mx: Pop3Server, laptop: Pop3Laptop, idle: str, folder: str = "") -> None:
@@ -107,8 +112,8 @@ def follows_to_another_network(mx: Pop3Server, laptop: Pop3Laptop) -> None:
     _mail(mx, *away)
     for each in away:
         mx.until_delivered(each, PERSON)
-    before = mx.logins(PERSON)
+    before = _fetches(mx, laptop)
     laptop.host.move(f"{_ELSEWHERE}/24")
     _brought(laptop, *away)
-    assert mx.logins(PERSON) == before + 1
+    assert _fetches(mx, laptop) == before + 1
     is_pushed(mx, laptop, "elsewhere", by=ADDRESSES[1], target=f"{_ELSEWHERE}:79")

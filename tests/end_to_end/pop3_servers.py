@@ -2,7 +2,7 @@
 
 The second: Exim, which delivers into Maildirs, and Courier's POP3 server. Exim runs the hook as a
 shadow transport, and Courier tells of each login. The third: Sendmail, which hands mail to
-procmail, and Dovecot's POP3 server on the same mboxes. procmail runs the hook, and Dovecot's event
+procmail, and Dovecot's POP3 server, all with Maildirs. procmail runs the hook, and Dovecot's event
 exporter tells of each login.
 """
 
@@ -16,7 +16,7 @@ from end_to_end.laptop import PERSON
 from end_to_end.mx import ADDRESSES, DOMAIN, PASSWORD, SUITE, Mx
 from end_to_end.recipes import follow, install_sender
 from end_to_end.wire import Host, Wire
-from mail_servers.mail import mbox_subjects, message, send
+from mail_servers.mail import message, send
 from packages.roots import clean_root
 
 __all__ = [
@@ -71,9 +71,18 @@ _ACCESS: Final = {
     r"^Connect:192\.0\.2 REJECT$": "Connect:192.0.2 OK",
     r"^(GreetPause|ClientRate|ClientConn):\s+\d+$": r"\1:\t0",
 }
-_PROCMAILRC: Final = ":0:\n* ^X-Spam-Flag: YES\nmail/junk\n"
-# It locks an mbox in Debian's folder, into which the group mail may write.
-_DOVECOT: Final = "mail_access_groups = mail\nauth_allow_cleartext = no\n"
+_PROCMAILRC: Final = """\
+DEFAULT=$HOME/Maildir/
+:0
+* ^X-Spam-Flag: YES
+$HOME/Maildir/.junk/
+"""
+# procmail does not wait for a fetch that hangs, as it may where both lock an mbox.
+_DOVECOT: Final = """\
+mail_driver = maildir
+mail_path = ~/Maildir
+mail_inbox_path = ~/Maildir
+"""
 
 
 @dataclass(frozen=True)
@@ -116,15 +125,6 @@ class Pop3Server(Mx):
         """Wait until it takes mail and logins."""
         for port in (25, 110, 995):
             self.host.until(f"ss -Hltn sport = :{port} | grep -q .", f"port {port} of the server")
-
-
-@dataclass(frozen=True)
-class _Mboxes(Pop3Server):
-    """One that keeps mail in Debian's mboxes, and other folders in ~/mail."""
-
-    def subjects(self, user: str, folder: str = "") -> list[str]:
-        place = f"/home/{user}/mail/{folder}" if folder else f"/var/mail/{user}"
-        return mbox_subjects(self.host.path(place))
 
 
 def exim_root() -> Path:
@@ -176,11 +176,15 @@ def boot_sendmail(wire: Wire) -> Pop3Server:
     host.run("make -C /etc/mail && systemctl enable --now sendmail")
     host.write("/etc/dovecot/conf.d/90-test.conf", _DOVECOT)
     host.run("systemctl restart dovecot")
-    host.run("mkdir mail && cat >.procmailrc", user=OTHER, data=_PROCMAILRC)
+    for user in (PERSON, OTHER):
+        host.run("cat >.procmailrc", user=user, data=_PROCMAILRC)
+        host.run("mkdir -p Maildir/cur Maildir/new Maildir/tmp", user=user)
     follow(host, "sendmail", "procmail", PERSON)
     follow(host, "dovecot-2.4", "login-events", PERSON)
     _in_force(host, {"sendmail": "procmail", "dovecot-2.4": "login-events"})
-    server = _Mboxes(host, DOMAIN, ADDRESSES, wire, ("sendmail", "dovecot"), "Logged in: user=<{}>")
+    server = Pop3Server(
+        host, DOMAIN, ADDRESSES, wire, ("sendmail", "dovecot"), "Logged in: user=<{}>"
+    )
     server.until_ready()
     return server
 
