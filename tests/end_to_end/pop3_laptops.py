@@ -67,6 +67,10 @@ class Pop3Laptop(Laptop):
         began = re.compile(f"event=run job=\\S+ cause={cause} ")
         return sum(began.match(line) is not None for line in self.agent())
 
+    def failures(self) -> int:
+        """Return how often the job has failed: each time the agent plans to repeat it."""
+        return sum(line.startswith("event=retry ") for line in self.agent())
+
 
 @dataclass(frozen=True)
 class _Mbox(Pop3Laptop):

@@ -43,7 +43,7 @@ def _mail(mx: Pop3Server, *subjects: str, address: str = ADDRESSES[0]) -> None:
 
 def _fetches(mx: Pop3Server, laptop: Pop3Laptop) -> int:
     """Return how often the person has logged in, without those times when a fetch was repeated."""
-    return mx.logins(PERSON) - laptop.runs("retry")
+    return mx.logins(PERSON) - laptop.failures()
 
 
 def until_known(mx: Pop3Server) -> None:
