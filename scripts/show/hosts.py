@@ -47,6 +47,7 @@ for file in full null random tty urandom zero; do
   touch "$root/dev/$file"
   mount --bind "/dev/$file" "$root/dev/$file"
 done
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf" # never through a link to what this host has
 echo "$name" >"$root/etc/hostname"
 : >"$root/etc/resolv.conf"
 hostname "$name"
