@@ -70,7 +70,7 @@ def _day() -> str:
     """Return the day of the newest version, so that the same source gives the same bytes."""
     changelog = (ROOT / "debian" / "changelog").read_text()
     (when, *_) = re.findall(r"^ -- .*>  (.*)$", changelog, re.MULTILINE)
-    return email.utils.parsedate_to_datetime(when).date().isoformat()
+    return email.utils.parsedate_to_datetime(str(when)).date().isoformat()
 
 
 def _spaced(lines: list[str]) -> Iterator[str]:
