@@ -100,7 +100,7 @@ def _latencies(found: Clients, mails: Sequence[Mail], *names: str) -> list[Laten
     results = []
     for name in names:
         found.until(
-            lambda name=name: found.count(name) >= len(mails),  # type: ignore[misc]
+            lambda name=name: found.count(name) >= len(mails),  # type: ignore[misc]  # a default has no type
             f"{len(mails)} mails were to be {name}",
             _MOST,
         )

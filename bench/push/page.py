@@ -20,8 +20,8 @@ if str(ROOT / "tests") not in sys.path:
     sys.path.append(str(ROOT / "tests"))
 
 from bench.push.figures import Idle, Line, idle_of, lines  # noqa: E402  it is found only now
-from bench.push.record import Latency, Run, Way, Wire  # noqa: E402
-from bench.report import number  # noqa: E402
+from bench.push.record import Latency, Run, Way, Wire  # noqa: E402  it is found only now
+from bench.report import number  # noqa: E402  it is found only now
 
 __all__ = ["PLACES", "changed", "main", "readme", "report"]
 

@@ -28,15 +28,15 @@ if str(ROOT / "tests") not in sys.path:  # namespaces and clean roots are those 
     sys.path.append(str(ROOT / "tests"))
 
 from harness.netns import Pair, namespaces  # noqa: E402  it is found only now
-from packages.roots import clean_root  # noqa: E402
+from packages.roots import clean_root  # noqa: E402  it is found only now
 
-from bench.processes import BUILD, Failed  # noqa: E402
-from bench.push import crowd, page, wires  # noqa: E402
-from bench.push.picture import draw  # noqa: E402
-from bench.push.record import FULL, QUICK, Plan, Run, Way  # noqa: E402
-from bench.push.server import PACKAGES, certificate  # noqa: E402
-from bench.push.settings import SERVER  # noqa: E402
-from bench.report import Machine  # noqa: E402
+from bench.processes import BUILD, Failed  # noqa: E402  it is found only now
+from bench.push import crowd, page, wires  # noqa: E402  it is found only now
+from bench.push.picture import draw  # noqa: E402  it is found only now
+from bench.push.record import FULL, QUICK, Plan, Run, Way  # noqa: E402  it is found only now
+from bench.push.server import PACKAGES, certificate  # noqa: E402  it is found only now
+from bench.push.settings import SERVER  # noqa: E402  it is found only now
+from bench.report import Machine  # noqa: E402  it is found only now
 
 __all__ = ["main", "measure"]
 
