@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.cli._openmetrics import openmetrics
+from mailbell.cli._openmetrics import PREFIX, no_answer, openmetrics
 from mailbell.core.notification import Cursor
 from mailbell.core.outcome import Outcome
 from mailbell.interfaces.listener import Account, Outcomes, Sandbox, Status, Table
@@ -197,6 +197,16 @@ def test_what_the_kernel_does_not_tell_is_not_there(status: Status) -> None:
     family = parse(openmetrics(status)).get("mailbell_kernel_dropped")
     dropped = None if family is None else int(family.samples[frozenset()])
     assert dropped == status.kernel_dropped
+
+
+@given(_STATUS)
+def test_of_a_daemon_that_does_not_answer_only_that_is_told(status: Status) -> None:
+    """A collector would keep the last metrics of one that has ended."""
+    assert parse(openmetrics(status))["mailbell_up"].samples == {frozenset(): "1"}
+    silent = parse(no_answer(PREFIX))
+    assert {name: family.samples for name, family in silent.items()} == {
+        "mailbell_up": {frozenset(): "0"}
+    }
 
 
 @given(_STATUS)

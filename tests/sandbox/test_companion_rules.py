@@ -19,6 +19,7 @@ from sandbox.sender_process import locked_sender
 
 from mailbell.syscalls.policy import ALLOW, KILL
 
+pytestmark = pytest.mark.long
 DEAD: Final = -int(signal.SIGSYS)
 APART: Final = {"exit_group", "rt_sigreturn"}  # they do not return to their caller
 # As `_called` of the sender's preparation has them.

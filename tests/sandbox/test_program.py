@@ -93,6 +93,7 @@ def test_every_foreign_architecture(subject: Subject, record_property: Publish) 
     tally.publish(record_property)
 
 
+@pytest.mark.long
 def test_around_every_condition(subject: Subject, record_property: Publish) -> None:
     tally = Tally(subject)
     add_around_every_condition(tally)
@@ -125,6 +126,7 @@ def test_whatever_else_there_is(subject: Subject, record_property: Publish) -> N
     tally.publish(record_property)
 
 
+@pytest.mark.long
 def test_an_evaluator_that_takes_the_program_as_it_stands_agrees(subject: Subject) -> None:
     """The tree of decisions is a translation and might be wrong."""
     program, decisions = subject.program, Decisions(subject.program)
