@@ -236,13 +236,13 @@ def check_model(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -
         source, sender = int(ip_address(text)), Sender.of(text)
         gate = limiter.gate(transport, family)
         if action & 1 and which >= 192:
-            gate.prove(source)
+            gate.visitor(source).prove(float(now))
             model.prove(transport, sender)
         elif action & 1 and which >= 128:
-            gate.penalize(source, float(now))
+            gate.visitor(source).penalize(float(now))
             model.penalize(transport, sender, now)
         else:
-            admitted = gate.admit(source, float(now))
+            admitted = gate.visitor(source).admit(float(now))
             assert admitted == model.admit(transport, sender, now, chances[-1])
     assert not any(table.evicted for table in limiter.statistics().tables)
 
@@ -257,10 +257,10 @@ def check_crowd(data: bytes, rate: Fraction, burst: int, total_rate: Fraction) -
         now += wait - 100
         gate = gates[action >> 1 & 3]
         source = which << (action >> 3)
-        if gate.admit(source, now):
-            gate.prove(source)
+        if gate.visitor(source).admit(now):
+            gate.visitor(source).prove(now)
         if action & 1:
-            gate.penalize(source, now)
+            gate.visitor(source).penalize(now)
         if which & 1 and gate.connect(source) is None:
             held.append((gate, source))
         elif held and not which & 1:

@@ -176,6 +176,7 @@ HOUSE: Final = (
             "_account_state",
             "_hub",
             "_admission",
+            "_recent",
         ),
         (
             "_binding",

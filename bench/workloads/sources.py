@@ -289,7 +289,7 @@ class _Alone:
         times = [self._now + _SECONDS * number for number in range(len(addresses))]
         self._now = times[-1]
         began = thread_time_ns()
-        admitted = sum(map(gate.admit, addresses, times))
+        admitted = sum(gate.visitor(a).admit(now) for a, now in zip(addresses, times, strict=True))
         took = thread_time_ns() - began
         if admitted != len(addresses):
             raise Failed(f"of {len(addresses)} requests the limiter admitted {admitted}")

@@ -91,7 +91,7 @@ def test_a_source_that_was_heard_still_owes_a_token_at_the_end() -> None:
 def test_a_request_that_the_limiter_refuses_is_a_failure() -> None:
     alone = sources._Alone(sources._SHIPPED)
     way = sources._WAYS[0]
-    alone._limiter.gate(Transport.UDP, Family.IPV4)._total.take = lambda *_: False
+    alone._limiter.gate(Transport.UDP, Family.IPV4)._strangers.total.take = lambda *_: False
     with pytest.raises(Failed, match="admitted 0"):
         alone.admit(way, sources._addresses(way, 10, 10))
 

@@ -66,6 +66,29 @@ def test_late_ticks_keep_the_distance(
         assert later >= earlier + interval
 
 
+@given(
+    interval=INTERVALS,
+    start=STARTS,
+    steps=st.lists(st.tuples(st.floats(-2, 3) | st.sampled_from([0.0, 0.01]), st.booleans())),
+)
+def test_to_merge_is_to_ring_where_it_can(
+    interval: float, start: float, steps: list[tuple[float, bool]]
+) -> None:
+    rung, merged, now = Coalescer(interval), Coalescer(interval), start
+    for distance, ticks in steps:
+        now += distance * interval
+        if ticks:
+            assert rung.tick(now) == merged.tick(now)
+        waited = merged.held_back > 0
+        told = rung.ring(now)
+        if merged.merge(now):
+            assert waited
+            assert told == 0
+        else:
+            assert merged.ring(now) == told
+        assert (rung.held_back, rung.next) == (merged.held_back, merged.next)
+
+
 @given(interval=INTERVALS, times=st.lists(st.floats(-1e9, 1e9), min_size=1))
 def test_time_that_runs_backwards_holds_nobody_back_for_longer(
     interval: float, times: list[float]

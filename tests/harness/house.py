@@ -7,7 +7,7 @@ from mailbell.core.notification import Notification, Transport
 from mailbell.core.outcome import Outcome
 from mailbell.limits.limiter import Gate, Limiter, Senders
 from mailbell.listener._accounts import AccountMap
-from mailbell.listener._admission import Admission
+from mailbell.listener._admission import Admission, Caller
 from mailbell.listener._counters import Counters
 from mailbell.listener._hub import Hub
 from mailbell.listener.configuration import Configuration, parse
@@ -55,16 +55,16 @@ class House:
     def gate(self, family: Family) -> Gate:
         return self.limiter.gate(Transport.TCP, family)
 
-    def refusal(self, source: str, now: float = 0.0) -> Outcome | None:
+    def meet(self, source: str) -> Caller:
         family, address = parse_address(source)
-        return self.admission.refusal(self.gate(family), address, now)
+        return self.admission.meet(self.gate(family), address)
+
+    def refusal(self, source: str, now: float = 0.0) -> Outcome | None:
+        return self.admission.refusal(self.meet(source), now)
 
     def conclude(self, outcome: Outcome, source: str, local: str | None = None) -> Outcome:
-        family, address = parse_address(source)
         called = None if local is None else parse_address(local)[1]
-        return self.admission.conclude(
-            outcome, self.gate(family), address, 0.0, local=called, data=b"x\r\n"
-        )
+        return self.admission.conclude(outcome, self.meet(source), 0.0, local=called, data=b"x\r\n")
 
     def counted(self, transport: Transport = Transport.TCP) -> dict[Outcome, int]:
         """Return the outcomes that are not zero."""

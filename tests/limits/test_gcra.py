@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fuzz.fuzz_limiter import ExactBucket
+from mailbell.limits import gcra
 from mailbell.limits.gcra import Bucket, BucketTable, OwnBucket, Refused
 
 RATES = st.sampled_from([0.25, 0.5, 1.0, 4.0, 64.0])
@@ -80,8 +81,8 @@ def test_penalty_silences_for_two_bursts_at_most(penalties: int, burst: int) -> 
 def test_capacity_is_a_power_of_two(asked: int, capacity: int) -> None:
     table = BucketTable(0, asked, 1, 1.0, 1)
     assert table.capacity == capacity
-    arrays = sum(len(part) * part.itemsize for part in (table._keys, table._tats))
-    assert arrays + len(table._hints) == 17 * capacity
+    arrays = sum(len(part) * part.itemsize for part in (table.keys, table.tats))
+    assert arrays + len(table.hints) == 17 * capacity
 
 
 def test_sources_with_the_same_prefix_share_a_bucket() -> None:
@@ -133,13 +134,13 @@ def test_a_bucket_of_ones_own_decides_as_a_table_with_one_source(
     for what, wait in steps:
         now += (wait - 3) / 4  # sometimes it runs backwards
         if what == "penalize":
-            own.penalize(7, now, 4.0)
+            own.entry(7).penalize(now, 4.0)
             table.penalize(7, now, 4.0)
             continue
-        admitted = own.test(7, now)
+        admitted = gcra.test((own.entry(7),), now)
         assert admitted == table.test(7, now)
         if admitted:
-            own.commit(now)
+            gcra.commit((own.entry(7),), now)
             table.commit(now)
         else:
             assert refusals[-1] is own
@@ -208,17 +209,17 @@ def test_who_means_nothing_any_more_gives_way_to_whoever_has_its_slot() -> None:
     table = BucketTable(0, 8, 1, 1.0, 4)
     fill(table, range(1, 8), 0.0)
     fill(table, range(1), 0.0, cost=2)
-    slot = table._keys.index(0)
+    slot = table.keys.index(0)
     rival = next(key for key in count(8) if own_slot(table, key) == slot)
     for now, gives_way in ((0.5, False), (1.999, False), (2.0, True)):
         assert table.test(rival, now)
-        assert (table._slot == slot) == gives_way
+        assert (table._entry.slot == slot) == gives_way
 
 
 def test_while_there_is_room_nobody_gives_way() -> None:
     table = BucketTable(0, 8, 1, 1.0, 8)
     fill(table, range(1), 0.0)
-    rival = next(key for key in count(1) if own_slot(table, key) == table._keys.index(0))
+    rival = next(key for key in count(1) if own_slot(table, key) == table.keys.index(0))
     fill(table, range(rival, rival + 1), 0.5)
     assert (table.entries, table.evictions) == (2, 0)
 
@@ -237,10 +238,10 @@ def test_a_key_with_the_hint_of_another_is_not_taken_for_it() -> None:
 def test_refused_and_merely_tested_leave_nothing_behind() -> None:
     table = BucketTable(0, 8, 1, 1.0, 2)
     fill(table, range(8), 0.0, cost=2)
-    before = table._keys[:], table._tats[:], table._hints[:]
+    before = table.keys[:], table.tats[:], table.hints[:]
     assert not table.test(3, 0.0)
     assert table.test(99, 0.0)
-    assert (table._keys, table._tats, table._hints) == before
+    assert (table.keys, table.tats, table.hints) == before
 
 
 def test_who_was_refused_and_would_be_now_is_named_with_its_wait() -> None:
@@ -320,7 +321,7 @@ def test_seed_decides_the_sets() -> None:
     def kept(seed: int) -> list[int]:
         table = BucketTable(0, 1024, seed, 1.0, 1)
         fill(table, range(512), 0.0)
-        return table._keys.tolist()
+        return table.keys.tolist()
 
     assert kept(1) == kept(1)
     assert kept(1) != kept(2)
@@ -346,7 +347,7 @@ class CrowdedTable(RuleBasedStateMachine):
     @rule(source=st.integers(0, 8000), times=st.integers(1, 6))
     def request(self, source: int, times: int) -> None:
         key = source >> 4
-        known = key in self.table._keys
+        known = key in self.table.keys
         admitted = 0
         for _ in range(times):
             if self.table.test(source, self.now):
@@ -358,7 +359,7 @@ class CrowdedTable(RuleBasedStateMachine):
     @rule(source=st.integers(0, 8000))
     def penalize(self, source: int) -> None:
         self.table.penalize(source, self.now, 4.0)
-        assert self.table._tats[self.table._keys.index(source >> 4)] <= self.now + 8
+        assert self.table.tats[self.table.keys.index(source >> 4)] <= self.now + 8
 
     @rule(seconds=st.integers(-20, 20))
     def time_passes(self, seconds: int) -> None:
@@ -366,10 +367,10 @@ class CrowdedTable(RuleBasedStateMachine):
 
     @invariant()
     def is_bounded(self) -> None:
-        used = [key for key in self.table._keys if key != (1 << 64) - 1]
+        used = [key for key in self.table.keys if key != (1 << 64) - 1]
         assert len(used) == len(set(used)) == self.table.entries <= self.table.capacity == 16
-        assert len(self.table._keys) == len(self.table._tats) == len(self.table._hints) == 16
-        hints = zip(self.table._hints, self.table._keys, strict=True)
+        assert len(self.table.keys) == len(self.table.tats) == len(self.table.hints) == 16
+        hints = zip(self.table.hints, self.table.keys, strict=True)
         assert all(hint == key % 251 for hint, key in hints if key != (1 << 64) - 1)
 
 

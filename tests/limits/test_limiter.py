@@ -45,7 +45,7 @@ def make(**changes: Any) -> Limiter:
 
 
 def admitted(limiter: Limiter, transport: Transport, family: Family, source: int, n: int) -> int:
-    return sum(limiter.gate(transport, family).admit(source, 100.0) for _ in range(n))
+    return sum(limiter.gate(transport, family).visitor(source).admit(100.0) for _ in range(n))
 
 
 # Steps in the form of the fuzz target, with the same model and the same checks.
@@ -62,9 +62,9 @@ def test_decides_as_exact_buckets_do(limits: bytes, steps: list[tuple[int, int, 
 
 def test_burst_then_rate() -> None:
     gate = make().gate(TCP, V4)
-    assert [gate.admit(HOST, 100.0) for _ in range(5)] == [True] * 4 + [False]
-    assert [gate.admit(HOST, 101.0) for _ in range(2)] == [True, False]
-    assert [gate.admit(HOST, 9999.0) for _ in range(5)] == [True] * 4 + [False]
+    assert [gate.visitor(HOST).admit(100.0) for _ in range(5)] == [True] * 4 + [False]
+    assert [gate.visitor(HOST).admit(101.0) for _ in range(2)] == [True, False]
+    assert [gate.visitor(HOST).admit(9999.0) for _ in range(5)] == [True] * 4 + [False]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_flood_of_datagrams_takes_nothing_from_connections() -> None:
     assert admitted(limiter, TCP, V4, HOST, 4) == 4
     entries = limiter.statistics().tables[:5]
     for source in range(0, 1 << 32, 1 << 20):
-        limiter.gate(UDP, V4).admit(source, 100.0)
-        limiter.gate(UDP, V6).admit(source << 64, 100.0)
+        limiter.gate(UDP, V4).visitor(source).admit(100.0)
+        limiter.gate(UDP, V6).visitor(source << 64).admit(100.0)
     assert limiter.statistics().tables[:5] == entries
     assert admitted(limiter, TCP, V4, HOST, 1) == 0
     assert admitted(limiter, TCP, V4, HOST + 1, 4) == 4
@@ -107,7 +107,7 @@ def test_total_rate() -> None:
     limiter = make(total_rate=6.0)
     assert sum(admitted(limiter, TCP, V4, source << 8, 2) for source in range(5)) == 6
     assert limiter.statistics().total_refused == 4
-    assert limiter.gate(TCP, V6).admit(NETWORK, 101.0)
+    assert limiter.gate(TCP, V6).visitor(NETWORK).admit(101.0)
 
 
 def test_total_never_undercuts_the_burst_of_a_source() -> None:
@@ -122,7 +122,7 @@ def test_refused_by_wide_or_total_costs_nothing() -> None:
     assert admitted(limiter, TCP, V4, 1 << 16, 50) == 0
     assert limiter.statistics().tables == tables
     # If they had cost a token, the burst of this source would be used up now.
-    assert sum(gate.admit(1 << 16, 101.0) for _ in range(9)) == 4
+    assert sum(gate.visitor(1 << 16).admit(101.0) for _ in range(9)) == 4
 
 
 def test_full_table_lets_new_sources_pass() -> None:
@@ -137,8 +137,8 @@ def test_leak_is_a_quarter_and_only_for_datagrams() -> None:
     limiter = make(random=random.Random(4146).random, total_rate=1e6, sources=1 << 14)
     gate = limiter.gate(UDP, V4)
     for source in range(1000):
-        assert [gate.admit(source << 8, 100.0) for _ in range(4)] == [True] * 4
-    leaked = sum(gate.admit(source << 8, 100.0) for source in range(1000) for _ in range(4))
+        assert [gate.visitor(source << 8).admit(100.0) for _ in range(4)] == [True] * 4
+    leaked = sum(gate.visitor(source << 8).admit(100.0) for source in range(1000) for _ in range(4))
     assert 0.23 < leaked / 4000 < 0.27
     assert limiter.statistics().leaked == leaked
     assert admitted(limiter, TCP, V4, HOST, 10_004) == 4
@@ -149,25 +149,25 @@ def test_leak_has_a_budget_for_each_source_and_for_all() -> None:
     assert admitted(limiter, UDP, V4, HOST, 1000) == 4 + 4
     assert admitted(limiter, UDP, V4, HOST ^ 1 << 31, 1000) == 4 + 1, "five a second of all"
     assert limiter.statistics().leaked == 5
-    assert limiter.gate(UDP, V4).admit(HOST, 101.0), "its own bucket"
-    assert limiter.gate(UDP, V4).admit(HOST, 101.0), "the leak"
-    assert not limiter.gate(UDP, V4).admit(HOST, 101.0)
+    assert limiter.gate(UDP, V4).visitor(HOST).admit(101.0), "its own bucket"
+    assert limiter.gate(UDP, V4).visitor(HOST).admit(101.0), "the leak"
+    assert not limiter.gate(UDP, V4).visitor(HOST).admit(101.0)
 
 
 def test_what_leaks_takes_nothing_from_the_total() -> None:
     limiter = make(random=lambda: 0.0, total_rate=16.0)
     for _ in range(1000):
-        limiter.gate(UDP, V4).admit(HOST, 100.0)
+        limiter.gate(UDP, V4).visitor(HOST).admit(100.0)
     assert sum(admitted(limiter, UDP, V4, source << 16, 1) for source in range(30)) == 12
 
 
 def test_a_part_of_the_total_is_for_those_who_have_proven_themselves_by_tcp() -> None:
     for transport, more in ((TCP, 8), (UDP, 0)):
         gate = make(total_rate=16.0).gate(transport, V4)
-        gate.prove(HOST)
-        assert sum(gate.admit(source << 16, 100.0) for source in range(50)) == 16
-        assert not gate.admit(NETWORK_V4, 100.0)
-        proven = sum(gate.admit(HOST, 100.0 + i / 1e6) for i in range(4))
+        gate.visitor(HOST).prove(100.0)
+        assert sum(gate.visitor(source << 16).admit(100.0) for source in range(50)) == 16
+        assert not gate.visitor(NETWORK_V4).admit(100.0)
+        proven = sum(gate.visitor(HOST).admit(100.0 + i / 1e6) for i in range(4))
         assert proven == min(4, more)
 
 
@@ -175,17 +175,17 @@ def test_the_last_part_of_the_total_is_for_the_named() -> None:
     limiter = make(total_rate=8.0, senders=listed("192.0.2.25"))
     gate = limiter.gate(TCP, V4)
     for source in range(100):
-        gate.prove(source << 16)
+        gate.visitor(source << 16).prove(100.0)
         for _ in range(4):
-            gate.admit(source << 16, 100.0)
-    assert not gate.admit(77 << 24, 100.0)
-    assert [gate.admit(HOST, 100.0) for _ in range(6)] == [True] * 4 + [False] * 2
+            gate.visitor(source << 16).admit(100.0)
+    assert not gate.visitor(77 << 24).admit(100.0)
+    assert [gate.visitor(HOST).admit(100.0) for _ in range(6)] == [True] * 4 + [False] * 2
     assert limiter.statistics().total_refused > 300
 
 
 def test_the_whole_of_127_is_one_source() -> None:
     gate = make().gate(TCP, V4)
-    assert sum(gate.admit(127 << 24 | i << 8, 100.0) for i in range(100)) == 4
+    assert sum(gate.visitor(127 << 24 | i << 8).admit(100.0) for i in range(100)) == 4
     assert [gate.connect(127 << 24 | i) for i in range(4)] == [
         *[None] * 3,
         Outcome.TOO_MANY_FROM_SOURCE,
@@ -196,8 +196,8 @@ def test_the_whole_of_127_is_one_source() -> None:
 
 def test_unless_it_is_listed() -> None:
     gate = make(senders=listed("127.0.0.0/16")).gate(TCP, V4)
-    assert sum(gate.admit(127 << 24 | i, 100.0) for i in range(10)) == 10
-    assert sum(gate.admit(127 << 24 | 1 << 16 | i, 100.0) for i in range(10)) == 4
+    assert sum(gate.visitor(127 << 24 | i).admit(100.0) for i in range(10)) == 10
+    assert sum(gate.visitor(127 << 24 | 1 << 16 | i).admit(100.0) for i in range(10)) == 4
 
 
 @pytest.mark.parametrize(
@@ -215,10 +215,10 @@ def test_no_neighbour_can_spend_what_a_listed_sender_has(written: str, neighbour
     gate = make(senders=listed(written)).gate(TCP, network.family)
     sender = network.prefix | (9 if network.length < network.family.bits else 0)
     for i in range(80):
-        gate.admit(other.prefix + i, 100.0)
-        gate.penalize(other.prefix + i, 100.0)
-    assert not gate.admit(other.prefix + 81, 100.0), "the network has no token left"
-    assert [gate.admit(sender, 100.0) for _ in range(5)] == [True] * 4 + [False]
+        gate.visitor(other.prefix + i).admit(100.0)
+        gate.visitor(other.prefix + i).penalize(100.0)
+    assert not gate.visitor(other.prefix + 81).admit(100.0), "the network has no token left"
+    assert [gate.visitor(sender).admit(100.0) for _ in range(5)] == [True] * 4 + [False]
 
 
 @pytest.mark.uncounted
@@ -239,10 +239,10 @@ def test_neighbours_that_send_garbage_do_not_silence_a_sender_that_is_not_listed
     for second in range(600):
         for neighbour in neighbours:
             for _ in range(3):
-                if gate.admit(Network.parse(neighbour).prefix, float(second)):
-                    gate.penalize(Network.parse(neighbour).prefix, float(second))
+                if gate.visitor(Network.parse(neighbour).prefix).admit(float(second)):
+                    gate.visitor(Network.parse(neighbour).prefix).penalize(float(second))
         if second % 60 == 59:
-            heard += gate.admit(source.prefix, float(second))
+            heard += gate.visitor(source.prefix).admit(float(second))
     assert heard == 10
 
 
@@ -252,10 +252,10 @@ def test_ipv4_senders_behind_a_translator_are_ipv4_senders() -> None:
     limiter = make(senders=senders)
     gate = limiter.gate(TCP, V6)
     own = translation.prefixes[1].prefix
-    assert sum(gate.admit(0x64FF9B << 96 | HOST, 100.0) for _ in range(9)) == 4
-    assert not gate.admit(own | HOST, 100.0)
-    assert not limiter.gate(TCP, V4).admit(HOST, 100.0)
-    assert gate.admit(0x64FF9B << 96 | HOST + 1, 100.0)
+    assert sum(gate.visitor(0x64FF9B << 96 | HOST).admit(100.0) for _ in range(9)) == 4
+    assert not gate.visitor(own | HOST).admit(100.0)
+    assert not limiter.gate(TCP, V4).visitor(HOST).admit(100.0)
+    assert gate.visitor(0x64FF9B << 96 | HOST + 1).admit(100.0)
     assert gate.connect(0x64FF9B << 96 | HOST) is None
     assert limiter.gate(TCP, V4)._strangers.places[0].held == {HOST: 1}
     assert gate.names(0x64FF9B << 96 | 0xC6336401), "listed in the form of the translator"
@@ -272,20 +272,23 @@ def test_a_listed_network_around_a_translator_makes_no_stranger_behind_it_named(
     assert gate.names(prefix.prefix | HOST)
     assert gate.names(Network.parse(around).prefix | 1 << 40) is (around != "2001:db8::/32")
     for i in range(100):
-        while gate.admit(prefix.prefix | NETWORK_V4 | i, 100.0):
+        while gate.visitor(prefix.prefix | NETWORK_V4 | i).admit(100.0):
             pass
-    assert [gate.admit(prefix.prefix | HOST, 100.0) for _ in range(5)] == [*[True] * 4, False]
+    assert [gate.visitor(prefix.prefix | HOST).admit(100.0) for _ in range(5)] == [
+        *[True] * 4,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("written", ["2001:db8:a::25", "2001:db8:a::/64", "2001:db8:a::/48"])
 def test_a_named_sender_is_known_before_it_was_heard_and_for_ever(written: str) -> None:
     gate = make(senders=listed(written)).gate(TCP, V6)
     good = NETWORK | 0xA << 80 | 0x25
-    assert gate.knows(good)
+    assert gate.visitor(good).known
     for other in range(1 << 14):
-        gate.prove(NETWORK | 0xA << 80 | other << 64)
-        gate.prove(other << 96)
-    assert gate.knows(good)
+        gate.visitor(NETWORK | 0xA << 80 | other << 64).prove(100.0)
+        gate.visitor(other << 96).prove(100.0)
+    assert gate.visitor(good).known
 
 
 def test_who_is_known() -> None:
@@ -296,44 +299,46 @@ def test_who_is_known() -> None:
         *(("10.0.0.1", False), ("203.0.113.1", False)),
     ):
         source = Network.parse(text).prefix
-        assert (gate.knows(source), gate.names(source)) == (known, known)
-        gate.prove(source)
-        assert (gate.knows(source), gate.names(source)) == (True, known)
+        assert (gate.visitor(source).known, gate.names(source)) == (known, known)
+        gate.visitor(source).prove(100.0)
+        assert (gate.visitor(source).known, gate.names(source)) == (True, known)
 
 
 def test_penalty() -> None:
     gate = make(burst=10).gate(TCP, V4)
     for _ in range(2):
-        assert gate.admit(HOST, 0.0)
-        gate.penalize(HOST, 0.0)
-    assert not gate.admit(HOST, 0.0)
-    assert gate.admit(HOST, 1.0)
+        assert gate.visitor(HOST).admit(0.0)
+        gate.visitor(HOST).penalize(0.0)
+    assert not gate.visitor(HOST).admit(0.0)
+    assert gate.visitor(HOST).admit(1.0)
     for _ in range(1000):
-        gate.penalize(HOST, 1.0)
-    assert not gate.admit(HOST, 11.0)
-    assert gate.admit(HOST, 21.0), "never silent for longer than two bursts"
+        gate.visitor(HOST).penalize(1.0)
+    assert not gate.visitor(HOST).admit(11.0)
+    assert gate.visitor(HOST).admit(21.0), "never silent for longer than two bursts"
 
 
 def test_only_the_narrow_prefix_pays_the_penalty() -> None:
     limiter = make()
     gate = limiter.gate(TCP, V4)
     for host in range(16):
-        gate.penalize(HOST & ~0xFF | host, 100.0)
-    assert not gate.admit(HOST & ~0xFF, 100.0)
-    assert gate.admit(HOST & ~0xFF | 77, 100.0)
+        gate.visitor(HOST & ~0xFF | host).penalize(100.0)
+    assert not gate.visitor(HOST & ~0xFF).admit(100.0)
+    assert gate.visitor(HOST & ~0xFF | 77).admit(100.0)
 
 
 @pytest.mark.parametrize("back", [0.001, 5.0, 1e6])
 def test_time_that_runs_backwards_does_no_lasting_harm(back: float) -> None:
     gate = make().gate(TCP, V4)
-    while gate.admit(HOST, 1e6):
+    while gate.visitor(HOST).admit(1e6):
         pass
     now = 1e6 - back
-    gate.admit(HOST, now)
+    gate.visitor(HOST).admit(now)
     other = HOST ^ 1 << 31
-    assert gate.admit(other, now) or gate.admit(other, now + 1.001), "the total is back"
+    assert gate.visitor(other).admit(now) or gate.visitor(other).admit(now + 1.001), (
+        "the total is back"
+    )
     # Two bursts (8 s) for the narrow prefix, and the same time for the wide one.
-    assert gate.admit(HOST, now + 8) or gate.admit(HOST, now + 16)
+    assert gate.visitor(HOST).admit(now + 8) or gate.visitor(HOST).admit(now + 16)
 
 
 def test_connections() -> None:
@@ -385,8 +390,8 @@ def test_statistics_is_a_record() -> None:
         *("tcp/ipv4/32", "tcp/ipv4/24", "tcp/ipv6/128", "tcp/ipv6/64", "tcp/ipv6/48"),
         *("udp/ipv4/32", "udp/ipv4/24", "udp/ipv6/128", "udp/ipv6/64", "udp/ipv6/48"),
     ]
-    limiter.gate(TCP, V4).admit(HOST, 0.0)
-    limiter.gate(TCP, V4).admit(HOST + 1, 0.0)
+    limiter.gate(TCP, V4).visitor(HOST).admit(0.0)
+    limiter.gate(TCP, V4).visitor(HOST + 1).admit(0.0)
     assert [table.entries for table in before.tables] == [0] * 10
     assert [table.entries for table in limiter.statistics().tables] == [2, 1, *[0] * 8]
 
@@ -438,8 +443,8 @@ def test_of_those_refused_as_often_the_one_who_waits_longest_is_first() -> None:
     for source, admitted_first, penalties in ((1, 4, 0), (2, 1, 2), (3, 1, 1)):
         assert admitted(limiter, TCP, V4, source << 8, admitted_first) == admitted_first
         for _ in range(penalties):
-            gate.penalize(source << 8, 100.0)
-        assert not gate.admit(source << 8, 100.0)
+            gate.visitor(source << 8).penalize(100.0)
+        assert not gate.visitor(source << 8).admit(100.0)
     named = limiter.limited(100.0)
     assert [source.source for source in named] == ["0.0.2.0", "0.0.3.0", "0.0.1.0"]
     assert [source.refused for source in named] == [1, 1, 1]

@@ -1,6 +1,7 @@
 """The memory of proven sources, against a naive one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -16,37 +17,84 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proven, "PER_NETWORK", 2)
 
 
-# Five networks of four sources of four addresses each.
-sources = st.lists(st.integers(0, 79), max_size=60)
+# Nine networks of four sources of four addresses each, with the tenths of a second before each.
+sources = st.lists(st.tuples(st.integers(0, 143), st.integers(-3, 12)), max_size=80)
+
+
+@dataclass
+class Naive:
+    """A memory that keeps everything that it was told in a list, and works out the rest."""
+
+    heard: list[tuple[int, int]] = field(default_factory=list)  # narrow networks, with the tenths
+
+    def add(self, narrow: int, tenths: int) -> None:
+        """Put it last, unless it was put last within the last second and is remembered."""
+        last = next((at for name, at in reversed(self.heard) if name == narrow), -99)
+        is_fresh = narrow in self.known() and 0 <= tenths - last < 10
+        if not is_fresh or narrow >> 2 not in self.generations()[-1]:
+            self.heard.append((narrow, tenths))
+
+    def generations(self) -> list[dict[int, None]]:
+        """Divide the networks into generations of three different ones."""
+        found: list[dict[int, None]] = [{}]
+        for narrow, _ in self.heard:
+            if narrow >> 2 not in found[-1] and len(found[-1]) == 3:
+                found.append({})
+            found[-1][narrow >> 2] = None
+        return found
+
+    def known(self) -> set[int]:
+        """Return what is remembered: of the last two generations, two sources of each network."""
+        remembered: dict[int, list[int]] = {}
+        generations: list[dict[int, None]] = [{}]
+        for narrow, _ in self.heard:
+            wide = narrow >> 2
+            if wide not in generations[-1]:
+                if len(generations[-1]) == 3:
+                    generations.append({})
+                if wide not in (generations[-2] if len(generations) > 1 else {}):
+                    remembered[wide] = []
+                generations[-1][wide] = None
+            members = [other for other in remembered[wide] if other != narrow]
+            remembered[wide] = [*members, narrow][-2:]
+        alive = [wide for generation in generations[-2:] for wide in generation]
+        return {narrow for wide in alive for narrow in remembered[wide]}
 
 
 @pytest.mark.usefixtures("small")
 def test_it_remembers_what_a_naive_memory_does() -> None:
     @given(sources)
-    def check(added: Sequence[int]) -> None:
-        memory, naive = ProvenSources(2, 4), list[int]()
-        for source in added:
-            memory.add(source)
-            narrow = source >> 2
-            naive = [other for other in naive if other != narrow] + [narrow]
-            of_network = [other for other in naive if other >> 2 == narrow >> 2]
-            if len(of_network) > 2:
-                naive.remove(of_network[0])
-            newest_first = list(dict.fromkeys(other >> 2 for other in reversed(naive)))
-            naive = [other for other in naive if other >> 2 in newest_first[:3]]
-            assert {source for source in range(80) if source in memory} == {
-                source for source in range(80) if source >> 2 in naive
+    def check(added: Sequence[tuple[int, int]]) -> None:
+        memory, naive, tenths = ProvenSources(2, 4), Naive(), 0
+        for source, wait in added:
+            tenths += wait
+            memory.add(source, tenths / 10)
+            naive.add(source >> 2, tenths)
+            known = naive.known()
+            assert {s for s in range(144) if s in memory} == {
+                s for s in range(144) if s >> 2 in known
             }
 
     check()
 
 
+@pytest.mark.usefixtures("small")
+@given(sources)
+def test_the_last_networks_that_were_heard_are_remembered(added: Sequence[tuple[int, int]]) -> None:
+    memory = ProvenSources(2, 4)
+    for number, (source, _) in enumerate(added):
+        memory.add(source, 2.0 * number)
+    last = list(dict.fromkeys(source >> 4 for source, _ in reversed(added)))[:3]
+    newest = {source >> 4: source for source, _ in added}
+    assert all(newest[wide] in memory for wide in last)
+
+
 def test_one_network_makes_no_other_forgotten() -> None:
     memory = ProvenSources(64, 80)
     good = 0x20010DB8_00000001 << 64 | 0x25
-    memory.add(good)
+    memory.add(good, 0.0)
     for i in range(100_000):
-        memory.add(0x20010DB8_00020000 << 64 | i << 64)
+        memory.add(0x20010DB8_00020000 << 64 | i << 64, 0.0)
     assert good in memory
     assert good + 1 in memory, "a host has more than one address"
     assert sum((0x20010DB8_00020000 + i) << 64 in memory for i in range(1 << 16)) == 8
@@ -55,6 +103,8 @@ def test_one_network_makes_no_other_forgotten() -> None:
 def test_its_size_is_bounded() -> None:
     memory = ProvenSources(0, 8)
     for source in range(0, 5000 << 8, 16):
-        memory.add(source)
-    assert len(memory._networks) == 1024
-    assert {len(members) for members in memory._networks.values()} == {8}
+        memory.add(source, 0.0)
+    assert len(memory._younger) + len(memory._older) <= 2048
+    assert len(memory._older) == 1024
+    every = (*memory._younger.values(), *memory._older.values())
+    assert {len(members) for members in every} == {8}

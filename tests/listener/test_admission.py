@@ -109,9 +109,9 @@ def test_each_limit_leaves_the_last_notification_of_a_known_sender(limit: Outcom
 def test_a_source_that_no_account_belongs_to_proves_nothing() -> None:
     it = house(ACCOUNTS)
     it.conclude(Outcome.ACCEPTED, "203.0.113.1")
-    assert not it.gate(Family.IPV4).knows(parse_address("203.0.113.1")[1])
+    assert not it.gate(Family.IPV4).visitor(parse_address("203.0.113.1")[1]).known
     it.conclude(Outcome.ACCEPTED, "203.0.113.1", "198.51.100.7")
-    assert it.gate(Family.IPV4).knows(parse_address("203.0.113.1")[1])
+    assert it.gate(Family.IPV4).visitor(parse_address("203.0.113.1")[1]).known
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,14 @@ def test_the_account_of_an_ipv4_source_is_found_behind_a_translator() -> None:
     it.conclude(Outcome.ACCEPTED, "64:ff9b::192.0.2.25")
     it.conclude(Outcome.ACCEPTED, "64:ff9b::192.0.2.26")
     assert [n.account for n in it.woken] == ["work", "six"]
+
+
+def test_what_is_merged_into_a_waiting_wakeup_tells_the_latest_origin() -> None:
+    it = house()
+    for source in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        it.conclude(Outcome.ACCEPTED, source)
+    state = it.hub.state("default")
+    assert not state.merge(it.meet("192.0.2.4"), 1.0, 1300), "the wake-up is due"
+    assert state.merge(it.meet("192.0.2.5"), 0.5, 1200), "it came earlier than the others"
+    it.hub.tick(1.0)
+    assert [(n.count, n.source) for n in it.woken] == [(1, "192.0.2.1"), (3, "192.0.2.3")]

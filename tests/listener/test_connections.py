@@ -339,14 +339,14 @@ async def test_a_bug_met_by_one_peer_does_not_silence_the_others(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, waiting: bool
 ) -> None:
     async def body(front: Front) -> None:
-        whole = front.house.admission.conclude
+        whole = front.house.admission.accept
         with monkeypatch.context() as broken, connected(front.socket) as victim:
-            broken.setattr(front.house.admission, "conclude", lambda *_, **__: 1 / 0)
+            broken.setattr(front.house.admission, "accept", lambda *_, **__: 1 / 0)
             if waiting:
                 await wait_all_tasks_blocked(0.001)
             victim.sendall(LINE)
             await front.settle(lambda: front.house.lines)
-        assert front.house.admission.conclude == whole
+        assert front.house.admission.accept == whole
         with connected(front.socket) as good:
             good.sendall(LINE)
             await front.settled(Outcome.ACCEPTED)
@@ -356,8 +356,16 @@ async def test_a_bug_met_by_one_peer_does_not_silence_the_others(
     assert front.house.limiter.statistics().connections == 0
 
 
-@pytest.mark.parametrize("where", ["refusal", "conclude"])
-@pytest.mark.parametrize("sent", [LINE, b"GET / HTTP/1.0\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("where", "sent"),
+    [
+        ("meet", LINE),
+        ("refusal", LINE),
+        ("refusal", b"GET / HTTP/1.0\r\n\r\n"),
+        ("accept", LINE),
+        ("conclude", b"GET / HTTP/1.0\r\n\r\n"),
+    ],
+)
 async def test_a_bug_leaves_no_descriptor_behind(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, where: str, sent: bytes
 ) -> None:

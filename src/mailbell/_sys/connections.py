@@ -13,14 +13,16 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from mailbell.core.outcome import End
+from mailbell.core.rfc4146 import LINE, MAX_INPUT
+
 __all__ = ["READERS", "Reader", "adopt", "choose_reader", "make_acceptor", "make_socket_acceptor"]
 
-Reader = Callable[[int, int], bytes]
+Reader = Callable[[int, int], bytes | End | None]
 """Reads from a connection and never waits.
 
-Takes the descriptor and the largest number of bytes to read. Returns the bytes; b"" means
-that the sender has closed its side. Raises `BlockingIOError` if nothing has arrived yet,
-and another `OSError` if the connection is broken."""
+Takes the descriptor and the largest number of bytes to read. Returns the bytes; or how the input
+has ended (`EOF`, `RESET`); or None if nothing has arrived yet."""
 
 # preadv2(2): -1 stands for "no offset", because a connection has none.
 _NEXT: Final = -1
@@ -82,7 +84,7 @@ def choose_reader(listening: socket.socket) -> Reader:
         listening: the socket that will accept the connections.
     """
     try:
-        _read_what_is_there(listening.fileno(), 1)
+        os.preadv(listening.fileno(), [bytearray(1)], _NEXT, os.RWF_NOWAIT)
     except (AttributeError, NotImplementedError):  # a C library without it
         return _receive
     except OSError as error:
@@ -92,18 +94,34 @@ def choose_reader(listening: socket.socket) -> Reader:
     raise AssertionError("nothing can be read from a listening socket")
 
 
-def _read_what_is_there(descriptor: int, room: int) -> bytes:
-    buffer = bytearray(room)
-    got = os.preadv(descriptor, [buffer], _NEXT, os.RWF_NOWAIT)
-    return bytes(buffer[:got])
+# Each read is complete before the next one, so all share the memory that the kernel writes to.
+_BUFFER: Final = bytearray(MAX_INPUT)
+_WHOLE_BUFFER: Final = [_BUFFER]
 
 
-def _receive(descriptor: int, room: int) -> bytes:
+def _read_what_is_there(descriptor: int, room: int) -> bytes | End | None:
+    into = _WHOLE_BUFFER if room == MAX_INPUT else [memoryview(_BUFFER)[:room]]
+    try:
+        got = os.preadv(descriptor, into, _NEXT, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return End.RESET
+    if got == len(LINE) and _BUFFER.startswith(LINE):
+        return LINE  # nearly always; to copy it would cost more than to compare it
+    return bytes(_BUFFER[:got]) or End.EOF
+
+
+def _receive(descriptor: int, room: int) -> bytes | End | None:
     # The C type, which costs less than its Python subclass socket.socket. It gives the
     # descriptor back at once.
     sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
     try:
-        return sock.recv(room, socket.MSG_DONTWAIT)
+        return sock.recv(room, socket.MSG_DONTWAIT) or End.EOF
+    except BlockingIOError:
+        return None
+    except OSError:
+        return End.RESET
     finally:
         sock.detach()
 

@@ -48,6 +48,20 @@ class Coalescer:
         """When the caller must call `tick` next; None while nothing is held back."""
         return self.next if self.held_back else None
 
+    def merge(self, now: float) -> bool:
+        """Hold one notification back, if others are held back already and it is not time yet.
+
+        Args:
+            now: monotonic time in seconds.
+
+        Returns:
+            Whether it was held back. If not, `ring` takes it.
+        """
+        if self.held_back and now < self.next <= now + self._interval:
+            self.held_back += 1
+            return True
+        return False
+
     def ring(self, now: float, count: int = 1) -> int:
         """Note accepted notifications.
 
@@ -59,8 +73,6 @@ class Coalescer:
             How many notifications to deliver now, in one wake-up. 0: held back until `due`.
         """
         self.held_back += count
-        if now < self.next <= now + self._interval:
-            return 0  # as `tick` would return; under a flood this short way counts
         return self.tick(now)
 
     def tick(self, now: float) -> int:

@@ -117,8 +117,10 @@ class Translation:
         Returns:
             The value; None: no network contains the address, nor the IPv4 address in it.
         """
+        if source >> 32 not in self._prefixes or family is not Family.IPV6:
+            return networks.lookup(family, source)  # nearly always
         found = networks.find(family, source)
-        if family is Family.IPV6 and (ipv4 := self.find_ipv4(source)) is not None:
+        if (ipv4 := self.find_ipv4(source)) is not None:
             embedded = networks.find(Family.IPV4, ipv4)
             if embedded and (found is None or _LENGTH + embedded[0] > found[0]):
                 found = embedded

@@ -11,16 +11,18 @@ Which limits these are depends on the source:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
+
+import msgspec
 
 from mailbell.core.networks import Family, NetworkMap
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.core.translation import Translation
-from mailbell.limits.gcra import Bucket, BucketTable
-from mailbell.limits.proven import ProvenSources
+from mailbell.limits import gcra
+from mailbell.limits.proven import FRESH, ProvenSources
 
-__all__ = ["Gate", "Lane", "Leak", "Level", "Places", "SourcePlaces", "Total"]
+__all__ = ["Gate", "Lane", "Leak", "Places", "SourcePlaces", "Total", "Visitor"]
 
 # What invalid input costs, beyond the token for its admission. With the default burst of 10, a
 # source that sends only invalid input is admitted twice, then once in five seconds.
@@ -35,19 +37,6 @@ LEAKED_TOTAL: Final = 0.25
 # All of 127.0.0.0/8 belongs to this machine: a local program has sixteen million addresses.
 _LOOPBACK: Final = 127
 _LOOPBACK_SOURCE: Final = 0x7F000001
-
-
-class Level(Protocol):
-    """One of the buckets that a source pays from: see `BucketTable`."""
-
-    def test(self, source: int, now: float) -> bool:
-        """Tell whether there is a token, and prepare `commit`."""
-
-    def commit(self, now: float) -> None:
-        """Take the token that the last call of `test` found."""
-
-    def penalize(self, source: int, now: float, cost: float) -> None:
-        """Take tokens that the source may not have."""
 
 
 class Total:
@@ -70,7 +59,7 @@ class Total:
 
     def __init__(self, rate: float, least: int) -> None:
         second = max(least, math.ceil(rate))
-        self.take = Bucket(rate, 2 * second).take
+        self.take = gcra.Bucket(rate, 2 * second).take
         self.strangers = float(second)
         self.proven = second / 2
         self.refused = 0
@@ -90,7 +79,9 @@ class Leak:
 
     __slots__ = ("_random", "_table", "_total", "admitted")
 
-    def __init__(self, table: BucketTable, total: Bucket, random: Callable[[], float]) -> None:
+    def __init__(
+        self, table: gcra.BucketTable, total: gcra.Bucket, random: Callable[[], float]
+    ) -> None:
         self._table, self._total, self._random = table, total, random
         self.admitted = 0
 
@@ -181,6 +172,8 @@ class Lane:
 
     Attributes:
         levels: the buckets that each request pays from, the narrowest first.
+        total: what all sources of the transport may send together.
+        by_tcp: whether the transport is TCP. The source of a datagram proves nothing.
         reserve: how many tokens of the total these sources must leave.
         leak: admits datagrams over the limit; None: nothing does.
         named: whether the configuration names these sources one by one, or in a network no
@@ -189,12 +182,101 @@ class Lane:
         proven: those of these sources that have proven themselves.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[gcra.BucketTable | gcra.OwnBucket, ...]
+    total: Total
+    by_tcp: bool
     reserve: float
     leak: Leak | None
     named: bool
     places: tuple[SourcePlaces, ...]
     proven: ProvenSources
+
+
+class Visitor(msgspec.Struct, eq=False, gc=False):
+    """One source at a gate: looked up once, and asked about each of its requests.
+
+    `Gate.visitor` makes it. Everything here is what the configuration says of the source, or
+    where the limits count it. So it stays right as long as the gate exists.
+
+    Attributes:
+        lane: the limits that it meets.
+        source: the address that it counts as.
+        buckets: those that it pays from, the narrowest first.
+        fresh: until when it is proven, unless one is forgotten meanwhile; in seconds.
+        forgotten: how many were forgotten before it was proven.
+    """
+
+    lane: Lane
+    source: int
+    buckets: list[gcra.Entry]
+    fresh: float = -math.inf
+    forgotten: int = 0
+
+    def admit(self, now: float) -> bool:
+        """Take one token for a connection or a datagram, before any of its bytes is read.
+
+        Args:
+            now: monotonic time in seconds.
+
+        Returns:
+            Whether it is admitted. If so, each bucket of the source and the transport's total
+            pay one token. A refused request takes no token from any of them.
+        """
+        lane, buckets = self.lane, self.buckets
+        total = lane.total
+        if not gcra.test(buckets, now):
+            return lane.leak is not None and lane.leak.admit(self.source, now)
+        if not total.take(now, 1.0, lane.reserve) and not self._admit_proven(now):
+            total.refused += 1
+            return False
+        gcra.commit(buckets, now)
+        return True
+
+    def penalize(self, now: float) -> None:
+        """Make an admitted source pay more, because its input was invalid.
+
+        Only the narrowest of its buckets pays. The wider networks have neighbours, which
+        must not be silenced by it; they have paid the token for the admission.
+
+        The source is never silenced for longer than two full bursts need to come back, however
+        much invalid input it sent. Its machine may be repaired, or its address may be
+        given to another machine.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        self.buckets[0].penalize(now, PENALTY)
+
+    def prove(self, now: float) -> None:
+        """Remember that the source has sent a good notification for an account.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        lane = self.lane
+        if lane.named or (now < self.fresh and self.forgotten == lane.proven.forgotten):
+            return  # nearly always
+        lane.proven.add(self.source, now)
+        self.fresh, self.forgotten = now + FRESH, lane.proven.forgotten
+
+    @property
+    def known(self) -> bool:
+        """Whether what this source sends may be a notification even if it is not read.
+
+        That is so if it has sent a good notification before, or the configuration names it.
+        Another host or user may share a named address and use up its limit before the
+        sender is first heard. Nobody gains anything: a good line would do the same.
+        """
+        return self.lane.named or self.source in self.lane.proven
+
+    def _admit_proven(self, now: float) -> bool:
+        """Take from the part of the total that is not for every stranger."""
+        lane = self.lane
+        return (
+            lane.by_tcp
+            and self.source in lane.proven
+            and lane.total.take(now, 1.0, lane.total.proven)
+        )
 
 
 class Gate:
@@ -207,7 +289,6 @@ class Gate:
         family: of the addresses that they come from.
         strangers: the limits of all sources that the configuration does not name.
         named: the limits of the other sources; None: there are none.
-        total: what all sources may send together.
         places: the connections of all sources.
         translation: finds IPv4 senders behind a translator.
         ipv4: the gate of IPv4, whose limits these senders meet; None: this gate is that gate.
@@ -218,7 +299,7 @@ class Gate:
     """
 
     __slots__ = (
-        "_ipv4", "_named", "_places", "_strangers", "_total", "_translation", "family", "transport",
+        "_ipv4", "_named", "_places", "_strangers", "_translation", "family", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -228,7 +309,6 @@ class Gate:
         *,
         strangers: Lane,
         named: NetworkMap[Lane] | None,
-        total: Total,
         places: Places,
         translation: Translation,
         ipv4: "Gate | None",
@@ -237,7 +317,6 @@ class Gate:
         self.family = family
         self._strangers = strangers
         self._named = named
-        self._total = total
         self._places = places
         self._translation = translation
         self._ipv4 = ipv4
@@ -261,69 +340,14 @@ class Gate:
             source = _LOOPBACK_SOURCE
         return self._strangers, source
 
-    def admit(self, source: int, now: float) -> bool:
-        """Take one token for a connection or a datagram, before any of its bytes is read.
+    def visitor(self, source: int) -> Visitor:
+        """Return what the limits have for a source. It can be kept as long as the gate exists.
 
         Args:
             source: the address it comes from.
-            now: monotonic time in seconds.
-
-        Returns:
-            Whether it is admitted. If so, each bucket of the source and the transport's total
-            pay one token. A refused request takes no token from any of them.
         """
         lane, source = self.choose(source)
-        for level in lane.levels:
-            if not level.test(source, now):
-                return lane.leak is not None and lane.leak.admit(source, now)
-        total = self._total
-        if not total.take(now, 1.0, lane.reserve) and not self._admit_proven(lane, source, now):
-            total.refused += 1
-            return False
-        for level in lane.levels:
-            level.commit(now)
-        return True
-
-    def penalize(self, source: int, now: float) -> None:
-        """Make an admitted source pay more, because its input was invalid.
-
-        Only the narrowest of its buckets pays. The wider networks have neighbours, which
-        must not be silenced by it; they have paid the token for the admission.
-
-        The source is never silenced for longer than two full bursts need to come back, however
-        much invalid input it sent. Its machine may be repaired, or its address may be
-        given to another machine.
-
-        Args:
-            source: the address it came from.
-            now: monotonic time in seconds.
-        """
-        lane, source = self.choose(source)
-        lane.levels[0].penalize(source, now, PENALTY)
-
-    def prove(self, source: int) -> None:
-        """Remember that a source has sent a good notification for an account.
-
-        Args:
-            source: the address it came from.
-        """
-        lane, source = self.choose(source)
-        if not lane.named:
-            lane.proven.add(source)
-
-    def knows(self, source: int) -> bool:
-        """Tell whether what this source sends may be a notification even if it is not read.
-
-        Args:
-            source: the address it comes from.
-
-        Returns:
-            Whether it has sent a good notification before, or the configuration names it.
-            Another host or user may share a named address and use up its limit before the
-            sender is first heard. Nobody gains anything: a good line would do the same.
-        """
-        lane, source = self.choose(source)
-        return lane.named or source in lane.proven
+        return Visitor(lane, source, [level.entry(source) for level in lane.levels])
 
     def names(self, source: int) -> bool:
         """Tell whether the configuration names this source.
@@ -380,11 +404,3 @@ class Gate:
         for each in lane.places:
             each.give_back(source)
         self._places.taken -= 1
-
-    def _admit_proven(self, lane: Lane, source: int, now: float) -> bool:
-        """Take from the part of the total that is not for every stranger."""
-        return (
-            self.transport is Transport.TCP  # the source of a datagram proves nothing
-            and source in lane.proven
-            and self._total.take(now, 1.0, self._total.proven)
-        )

@@ -24,10 +24,13 @@ import math
 import struct
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-__all__ = ["Bucket", "BucketTable", "OwnBucket", "Refused"]
+import msgspec
+
+__all__ = ["Bucket", "BucketTable", "Entry", "OwnBucket", "Refused", "commit", "test"]
 
 _WAYS: Final = 8
 # Reads eight floats of an array at once. It is faster than a slice of the array.
@@ -88,10 +91,10 @@ class Bucket:
         return True
 
 
-class OwnBucket(Bucket):
+class OwnBucket:
     """The bucket of one network that the operator named. No other source can displace it.
 
-    It has the methods of a `BucketTable`, which a source's other limits may have.
+    It is a table with one slot, which is that of each of the network's addresses.
 
     Args:
         rate: tokens a second.
@@ -102,48 +105,33 @@ class OwnBucket(Bucket):
         ValueError: the rate is not a positive, finite number, or the burst is below 1.
     """
 
-    __slots__ = ("_ceiling", "_next", "_refusals")
+    __slots__ = ("_entry", "_refusals", "ceiling", "increment", "keys", "tats", "tolerance")
 
     def __init__(self, rate: float, burst: int, refusals: "deque[OwnBucket]") -> None:
-        super().__init__(rate, burst)
-        self._ceiling = 2 * burst / rate
-        self._next = -math.inf
+        self.increment, self.tolerance = _increment_and_tolerance(rate, burst)
+        self.ceiling = 2 * burst / rate
+        self.keys = array("Q", [0])
+        self.tats = array("d", [-math.inf])
+        self._entry = Entry(self, 0, 0, 0)  # type: ignore[arg-type]  # see there
         self._refusals = refusals
 
-    def test(self, source: int, now: float) -> bool:
-        """Tell whether there is a token. Prepare `commit`, but take nothing yet.
+    def entry(self, source: int) -> "Entry":
+        """Return the bucket of an address of the network. It is the same for all of them.
 
         Args:
-            source: an address of the network; it makes no difference which.
-            now: monotonic time in seconds.
+            source: an address of the network.
         """
         del source
-        self._next = tat = max(self._tat, now) + self._increment
-        if tat <= now + self._tolerance:
-            return True
-        self._tat = min(self._tat, now + self._ceiling)  # matters only after time ran backwards
+        return self._entry
+
+    def note_refusal(self, prefix: int) -> None:
+        """Note that one of the addresses was refused.
+
+        Args:
+            prefix: what `Entry` has; there is one only.
+        """
+        del prefix
         self._refusals.append(self)
-        return False
-
-    def commit(self, now: float) -> None:
-        """Take the token that the last call of `test` found.
-
-        Args:
-            now: monotonic time in seconds.
-        """
-        del now
-        self._tat = self._next
-
-    def penalize(self, source: int, now: float, cost: float) -> None:
-        """Take tokens that the source may not have. Its debt is at most one burst.
-
-        Args:
-            source: an address of the network; it makes no difference which.
-            now: monotonic time in seconds.
-            cost: how many tokens.
-        """
-        del source
-        self._tat = min(max(self._tat, now) + cost * self._increment, now + self._ceiling)
 
     def wait(self, now: float) -> float:
         """Return how many seconds pass until there is a token; not positive: there is one.
@@ -151,7 +139,7 @@ class OwnBucket(Bucket):
         Args:
             now: monotonic time in seconds.
         """
-        return self._tat + self._increment - now - self._tolerance
+        return self._entry.locate(now) + self.increment - now - self.tolerance
 
 
 class Refused(NamedTuple):
@@ -193,15 +181,21 @@ class BucketTable:
         capacity: entries it can hold.
         entries: slots in use.
         evictions: entries that were forgotten before their bucket was full (TAT > now).
+        keys: the key of each slot, for `Entry`.
+        hints: one byte of each key, for `Entry`.
+        tats: the TAT of each slot, for `Entry`.
+        increment: how far a request moves the TAT, in seconds.
+        tolerance: how far ahead the TAT of an admitted request may be, in seconds.
+        ceiling: how far ahead any TAT may be, in seconds.
 
     Raises:
         ValueError: the rate is not a positive, finite number, or a count is below 1.
     """
 
     __slots__ = (
-        "_ceiling", "_down", "_find", "_fold", "_hints", "_increment", "_index", "_key", "_keys",
-        "_last", "_multiplier", "_refused", "_shift", "_slot", "_tat", "_tats", "_tolerance",
-        "capacity", "entries", "evictions",
+        "_down", "_entry", "_find", "_fold", "_index", "_last", "_multiplier", "_refused",
+        "_shift", "capacity", "ceiling", "entries", "evictions", "hints", "increment", "keys",
+        "tats", "tolerance",
     )  # fmt: skip
 
     def __init__(self, shift: int, capacity: int, seed: int, rate: float, burst: int) -> None:
@@ -216,37 +210,38 @@ class BucketTable:
         self._fold = (seed + 1) * _SPREAD128 & _MASK128 | 1
         self._down = 64 - bits
         self._last = self.capacity - 1
-        self._increment, self._tolerance = _increment_and_tolerance(rate, burst)
-        self._ceiling = 2 * burst / rate
-        self._keys = array("Q", [_FREE]) * self.capacity
-        self._tats = array("d", [-math.inf]) * self.capacity
-        self._index = self._keys.index
+        self.increment, self.tolerance = _increment_and_tolerance(rate, burst)
+        self.ceiling = 2 * burst / rate
+        self.keys = array("Q", [_FREE]) * self.capacity
+        self.tats = array("d", [-math.inf]) * self.capacity
+        self._index = self.keys.index
         # One byte of each key. It nearly always suffices to see that a set lacks a key.
-        self._hints = bytearray(self.capacity)
-        self._find = self._hints.find
+        self.hints = bytearray(self.capacity)
+        self._find = self.hints.find
         self._refused: deque[int] = deque(maxlen=_REMEMBERED)
-        self._slot, self._key, self._tat = 0, _FREE, -math.inf
+        self._entry = self.entry(0)
+
+    def entry(self, source: int) -> "Entry":
+        """Return the bucket of a source. It can be asked for as long as the table exists.
+
+        Args:
+            source: an address.
+        """
+        key = prefix = source >> self._shift
+        if key > _MASK64:
+            key = (key * self._fold & _MASK128) >> 64
+        # Its own slot, unless another key takes it first.
+        return Entry(self, prefix, key, key * self._multiplier >> self._down & self._last)
 
     def test(self, source: int, now: float) -> bool:
-        """Tell whether a source has a token. Prepare `commit`, but take nothing yet.
-
-        There are two steps so that several tables can be asked before any of them pays.
+        """Tell whether a source has a token: see the function `test`.
 
         Args:
             source: an address.
             now: monotonic time in seconds.
-
-        Returns:
-            Whether it has a token. An unknown source has a full bucket.
         """
-        known = self._locate(source, now)
-        # Not `max`, for speed, as in `Bucket.take`.
-        self._tat = tat = (known if known > now else now) + self._increment  # noqa: FURB136
-        if tat <= now + self._tolerance:
-            return True
-        self._limit_wait(known, now)
-        self._refused.append(source >> self._shift)
-        return False
+        self._entry = self.entry(source)
+        return test((self._entry,), now)
 
     def commit(self, now: float) -> None:
         """Take the token that the last call of `test` on this table found.
@@ -254,22 +249,17 @@ class BucketTable:
         Args:
             now: monotonic time in seconds.
         """
-        slot = self._slot
-        if self._keys[slot] != self._key:
-            self._replace(slot, now)
-        self._tats[slot] = self._tat
+        commit((self._entry,), now)
 
     def penalize(self, source: int, now: float, cost: float) -> None:
-        """Take tokens that the source may not have. Its debt is at most one burst.
+        """Take tokens that a source may not have: see `Entry.penalize`.
 
         Args:
             source: an address.
             now: monotonic time in seconds.
             cost: how many tokens.
         """
-        tat = max(self._locate(source, now), now) + cost * self._increment
-        self._tat = min(tat, now + self._ceiling)
-        self.commit(now)
+        self.entry(source).penalize(now, cost)
 
     def refused(self, now: float) -> list[Refused]:
         """Return the sources that were refused recently and would be refused now.
@@ -286,49 +276,142 @@ class BucketTable:
         found = []
         for prefix, times in Counter(self._refused).items():
             source = prefix << self._shift
-            wait = self._locate(source, now) + self._increment - now - self._tolerance
+            wait = self.entry(source).locate(now) + self.increment - now - self.tolerance
             if wait > 0:
                 found.append(Refused(source, times, wait))
         return found
 
-    def _locate(self, source: int, now: float) -> float:
-        """Find the source's slot, or the slot it would take. Return the TAT of the source."""
-        key = source >> self._shift
-        if key > _MASK64:
-            key = (key * self._fold & _MASK128) >> 64
-        self._key = key
-        # Its own slot, unless another key took it first. Nearly every call ends here.
-        slot = key * self._multiplier >> self._down & self._last
-        if self._keys[slot] != key:
-            return self._search(key, slot, now)
-        self._slot = slot
-        return self._tats[slot]
+    def find(self, key: int, slot: int, now: float) -> int:
+        """Return the slot of a key that is not where it was looked for first.
 
-    def _search(self, key: int, slot: int, now: float) -> float:
-        """Look in the other slots of the key's set."""
+        Args:
+            key: the key of a source.
+            slot: one slot of its set, which it takes if nobody needs that any more.
+            now: monotonic time in seconds.
+
+        Returns:
+            The slot that has the key; if none has, the slot that it would take.
+        """
         first = slot & -_WAYS
         if self._find(key % _HINTS, first, first + _WAYS) >= 0:
             with suppress(ValueError):  # the hint belongs to another key
-                self._slot = slot = self._index(key, first, first + _WAYS)
-                return self._tats[slot]
-        if self._tats[slot] > now:
-            tats = _TATS_OF_SET(self._tats, first * _FLOAT)
-            slot = first + tats.index(min(tats))
-        self._slot = slot
-        return -math.inf
+                return self._index(key, first, first + _WAYS)
+        tats = self.tats
+        if tats[slot] <= now:
+            return slot
+        of_set = _TATS_OF_SET(tats, first * _FLOAT)
+        return first + of_set.index(min(of_set))
 
-    def _replace(self, slot: int, now: float) -> None:
-        if self._tats[slot] > now:
-            self.evictions += 1
-        elif self._keys[slot] == _FREE:
-            self.entries += 1
-        self._keys[slot] = self._key
-        self._hints[slot] = self._key % _HINTS
+    def note_refusal(self, prefix: int) -> None:
+        """Note that a source was refused.
 
-    def _limit_wait(self, known: float, now: float) -> None:
-        """Limit how long a refused source must wait. It matters only after time ran backwards."""
-        if known > now + self._ceiling:
-            self._tats[self._slot] = now + self._ceiling
+        Args:
+            prefix: the part of its address that counts.
+        """
+        self._refused.append(prefix)
+
+
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """The bucket of one source in a table: found once, and asked for each of its requests.
+
+    The table may give the slot to another source meanwhile. So it is looked at each time.
+
+    Attributes:
+        table: the table.
+        prefix: the part of the source's address that counts.
+        key: what stands for it in the table.
+        slot: where its bucket is, or would be.
+        next: the TAT that `commit` sets.
+    """
+
+    table: BucketTable  # or an `OwnBucket`, whose only slot always has the key
+    prefix: int
+    key: int
+    slot: int
+    next: float = 0.0
+
+    def penalize(self, now: float, cost: float) -> None:
+        """Take tokens that the source may not have. Its debt is at most one burst.
+
+        Args:
+            now: monotonic time in seconds.
+            cost: how many tokens.
+        """
+        tat = max(self.locate(now), now) + cost * self.table.increment
+        self.next = min(tat, now + self.table.ceiling)
+        commit((self,), now)
+
+    def locate(self, now: float) -> float:
+        """Find the source's slot, or the slot that it would take.
+
+        Args:
+            now: monotonic time in seconds.
+
+        Returns:
+            When its bucket is full again (TAT); minus infinity: the source is not known.
+        """
+        table, key, slot = self.table, self.key, self.slot
+        if table.keys[slot] != key:
+            self.slot = slot = table.find(key, slot, now)
+            if table.keys[slot] != key:
+                return -math.inf
+        return table.tats[slot]
+
+    def refuse(self, known: float, now: float) -> None:
+        """Note that the source has no token.
+
+        Args:
+            known: when its bucket is full again (TAT).
+            now: monotonic time in seconds.
+        """
+        table = self.table
+        if known > now + table.ceiling:  # only after time ran backwards
+            table.tats[self.slot] = now + table.ceiling
+        table.note_refusal(self.prefix)
+
+
+def test(entries: Sequence[Entry], now: float) -> bool:
+    """Tell whether each of some buckets has a token. Prepare `commit`, but take nothing yet.
+
+    There are two steps so that none of the buckets pays if another one has no token. Every
+    notification passes here. So both steps are plain loops, without a call for each bucket.
+
+    Args:
+        entries: the buckets of one source. An unknown source has full buckets.
+        now: monotonic time in seconds.
+    """
+    for entry in entries:
+        table, slot = entry.table, entry.slot
+        if table.keys[slot] == entry.key:  # as `locate`, without a call
+            known = table.tats[slot]
+        else:
+            entry.slot = slot = table.find(entry.key, slot, now)
+            known = table.tats[slot] if table.keys[slot] == entry.key else -math.inf
+        # Not `max`, for speed, as in `Bucket.take`.
+        entry.next = tat = (known if known > now else now) + table.increment  # noqa: FURB136
+        if tat > now + table.tolerance:
+            entry.refuse(known, now)
+            return False
+    return True
+
+
+def commit(entries: Sequence[Entry], now: float) -> None:
+    """Take the tokens that the last call of `test` found.
+
+    Args:
+        entries: as given to `test`.
+        now: monotonic time in seconds.
+    """
+    for entry in entries:
+        table, slot = entry.table, entry.slot
+        if table.keys[slot] != entry.key:  # another source has the slot, or none
+            if table.tats[slot] > now:
+                table.evictions += 1
+            elif table.keys[slot] == _FREE:
+                table.entries += 1
+            table.keys[slot] = entry.key
+            table.hints[slot] = entry.key % _HINTS
+        table.tats[slot] = entry.next
 
 
 def _increment_and_tolerance(rate: float, burst: int) -> tuple[float, float]:

@@ -280,22 +280,25 @@ class Limiter:
             gate = Gate(
                 transport,
                 family,
-                strangers=self._lane(transport, family, total.strangers),
+                strangers=self._lane(transport, family, total, total.strangers),
                 named=self._lanes(transport, family, named[family], total),
-                total=total,
                 places=self._places,
                 translation=self._translation,
                 ipv4=ipv4,
             )
             ipv4 = self._gates[transport, family] = gate
 
-    def _lane(self, transport: Transport, family: Family, reserve: float, group: str = "") -> Lane:
+    def _lane(
+        self, transport: Transport, family: Family, total: Total, reserve: float, group: str = ""
+    ) -> Lane:
         """Make the limits of sources that share tables."""
         return Lane(
             levels=tuple(
                 self._table(transport, family, length, factor, group)
                 for length, factor in PREFIXES[family]
             ),
+            total=total,
+            by_tcp=transport is Transport.TCP,
             reserve=reserve,
             leak=self._leak(family) if transport is Transport.UDP else None,
             named=False,
@@ -315,7 +318,7 @@ class Limiter:
             return None
         own = _OwnTable(f"{transport}/ipv{family}/listed")
         self._tables.append(own)
-        shared = self._lane(transport, family, total.proven, "listed/")
+        shared = self._lane(transport, family, total, total.proven, "listed/")
         return NetworkMap((network, self._own_lane(network, own, shared)) for network in networks)
 
     def _own_lane(self, network: Network, own: _OwnTable, shared: Lane) -> Lane:
@@ -329,6 +332,8 @@ class Limiter:
         )
         return Lane(
             levels=(bucket,) if is_address else (shared.levels[0], bucket),
+            total=shared.total,
+            by_tcp=shared.by_tcp,
             reserve=0.0,
             leak=shared.leak,
             named=True,

@@ -6,55 +6,73 @@ the daemon forget the senders of other networks, however many addresses it has. 
 configuration names needs no memory.
 """
 
-from collections import OrderedDict
 from typing import Final
 
-__all__ = ["ProvenSources"]
+__all__ = ["FRESH", "ProvenSources"]
 
-NETWORKS: Final = 1024  # wide networks that are remembered
+NETWORKS: Final = 1024  # wide networks that are remembered at least
 PER_NETWORK: Final = 8  # narrow networks remembered of each
+# Seconds. A source that is heard again so soon keeps its place in the order, because to give it
+# another one at each notification would cost more than all its other limits.
+FRESH: Final = 1.0
 
 
 class ProvenSources:
     """Remembers sources of one family.
 
+    There are two generations of wide networks. When the younger one is full, it becomes the older
+    one, and the networks that were not heard since that one began are forgotten. So the last
+    networks that were heard are remembered, and twice as many at most, and none is sorted.
+
     Args:
         narrow: how many low bits of a source are ignored.
         wide: how many low bits the addresses of one wide network differ in.
+
+    Attributes:
+        forgotten: how often a source or a generation was forgotten.
     """
 
-    __slots__ = ("_last", "_narrow", "_networks", "_wide")
+    __slots__ = ("_narrow", "_older", "_wide", "_younger", "forgotten")
 
     def __init__(self, narrow: int, wide: int) -> None:
         self._narrow = narrow
         self._wide = wide
-        # The network that has proven itself most recently is last, and so is its source.
-        self._networks: OrderedDict[int, dict[int, None]] = OrderedDict()
-        self._last: int | None = None
+        self.forgotten = 0
+        # The sources of each network. The one that has proven itself most recently is last. Each
+        # has the time until which it need not be put last again.
+        self._younger: dict[int, dict[int, float]] = {}
+        self._older: dict[int, dict[int, float]] = {}
 
     def __contains__(self, source: int) -> bool:
-        members = self._networks.get(source >> self._wide)
+        wide = source >> self._wide
+        members = self._younger.get(wide) or self._older.get(wide)
         return members is not None and source >> self._narrow in members
 
-    def add(self, source: int) -> None:
+    def add(self, source: int, now: float) -> None:
         """Remember a source that has sent a good notification.
 
-        If its wide network has no free place, the network's oldest source is forgotten. If
-        no network has a free place, the network is forgotten that was last heard first.
+        If its wide network has no free place, the network's oldest source is forgotten. What is
+        heard twice within a second counts as heard at the first time.
 
         Args:
             source: an address.
+            now: monotonic time in seconds.
         """
-        narrow = source >> self._narrow
-        if narrow == self._last:  # nearly always: it is remembered already
-            return
-        self._last = narrow
-        wide = source >> self._wide
-        members = self._networks.setdefault(wide, {})
-        self._networks.move_to_end(wide)
-        members.pop(narrow, None)
-        members[narrow] = None
-        if len(members) > PER_NETWORK:
+        wide, narrow = source >> self._wide, source >> self._narrow
+        members = self._younger.get(wide)
+        if members is None:
+            members = self._begin(wide)
+        elif now < members.get(narrow, now) <= now + FRESH:
+            return  # nearly always
+        if members.pop(narrow, None) is None and len(members) == PER_NETWORK:
             del members[next(iter(members))]
-        if len(self._networks) > NETWORKS:
-            self._networks.popitem(last=False)
+            self.forgotten += 1
+        members[narrow] = now + FRESH
+
+    def _begin(self, wide: int) -> dict[int, float]:
+        """Take a network into the younger generation, with what the older one has of it."""
+        if len(self._younger) == NETWORKS:
+            self._older, self._younger = self._younger, {}
+            self.forgotten += 1
+        members = self._younger[wide] = self._older.pop(wide, {})
+        return members

@@ -29,15 +29,15 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     """
 
     cause: Cause
-    transport: Transport | None = None
-    family: Family | None = None
-    source: int = 0
+    transport: Transport | None
+    family: Family | None
+    source: int
 
     def __str__(self) -> str:
         return "" if self.family is None else format_address(self.family, self.source)
 
 
-MANUAL = Origin(Cause.MANUAL)
+MANUAL = Origin(Cause.MANUAL, None, None, 0)
 
 
 class AccountState:
@@ -79,6 +79,25 @@ class AccountState:
         """
         if self.time is None or self.time <= time:
             self.origin, self.time = origin, time
+
+    def merge(self, origin: Origin, now: float, time: int) -> bool:
+        """Add a notification to those that wait for the next wake-up already.
+
+        Under load nearly every notification ends here.
+
+        Args:
+            origin: its origin.
+            now: monotonic clock, in seconds.
+            time: its stamp.
+
+        Returns:
+            Whether it was added; False: none waits, or the wake-up is due.
+        """
+        if not self.coalescer.merge(now):
+            return False
+        if self.time is None or self.time <= time:  # as `note`, without a call
+            self.origin, self.time = origin, time
+        return True
 
     def fetch(self) -> int:
         """Return how many notifications of its groups it has not fetched yet; now it has."""

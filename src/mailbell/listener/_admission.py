@@ -7,18 +7,19 @@ arguments.
 """
 
 from collections.abc import Callable
+from math import inf
 
-from mailbell.core.networks import NetworkMap
-from mailbell.core.notification import Cause
+from mailbell.core.networks import Family, NetworkMap
+from mailbell.core.notification import Cause, Transport
 from mailbell.core.outcome import Outcome
-from mailbell.limits.gate import Gate
+from mailbell.limits.gate import Gate, Visitor
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener._counters import Counters
-from mailbell.listener._hub import Hub, Origin
+from mailbell.listener._hub import AccountState, Hub, Origin
 from mailbell.listener.configuration import Sources
 from mailbell.logs.journal import Journal, Level
 
-__all__ = ["ACCOUNT_OUTCOMES", "Admission"]
+__all__ = ["ACCOUNT_OUTCOMES", "Admission", "Caller"]
 
 # Outcomes of connections that a limit forbade to read to their end. One may carry the last
 # notification of a burst (`Hub.ring_unread`).
@@ -33,6 +34,28 @@ ACCOUNT_OUTCOMES = frozenset({Outcome.ACCEPTED, *_UNREAD})
 _NETWORK, _ACCEPTED = Cause.NETWORK, Outcome.ACCEPTED
 
 
+class Caller(Origin, frozen=True, gc=False):
+    """An origin, and everything about it that the configuration decides. `Admission.meet` makes it.
+
+    It stays right as long as the daemon runs. So it can be kept for the next call of the source.
+
+    Attributes:
+        counts: how many connections or datagrams of its transport had each outcome.
+        barred: why nothing is ever read from it; None: it may call.
+        visitor: what the limits have for it.
+        accounts: the accounts that it notifies; None: that depends on the called address.
+        only: the state of the account if it is one; None: there are none or several.
+    """
+
+    transport: Transport
+    family: Family
+    counts: dict[Outcome, int]
+    barred: Outcome | None
+    visitor: Visitor
+    accounts: tuple[str, ...] | None
+    only: AccountState | None
+
+
 class Admission:
     """Decides which sources may notify, and passes their notifications to the hub.
 
@@ -43,6 +66,9 @@ class Admission:
         counters: counts every outcome.
         journal: logs every refusal, with a limit on its lines.
         stamp: returns the time as a stamp, which the hub keeps.
+
+    Attributes:
+        needs_local_address: whether the choice of the account depends on the called address.
     """
 
     def __init__(
@@ -58,41 +84,62 @@ class Admission:
         self._allows_all = not sources.allow
         self._denied = NetworkMap((network, True) for network in sources.deny)
         self._translation = sources.translation
-        self._denies_none = not sources.deny
         self._accounts = accounts
+        self.needs_local_address = accounts.needs_local_address
         self._hub = hub
-        self._counters = counters
+        self._outcomes = counters.outcomes
         self._journal = journal
         self._stamp = stamp
+        self._stamped, self._now = stamp(), -inf
 
-    @property
-    def needs_local_address(self) -> bool:
-        """Whether the choice of the account depends on the called address."""
-        return self._accounts.needs_local_address
-
-    def refusal(self, gate: Gate, source: int, now: float) -> Outcome | None:
-        """Decide whether to read from a source.
+    def meet(self, gate: Gate, source: int) -> Caller:
+        """Look up everything about a source that the configuration decides.
 
         Args:
-            gate: the limits of the source's transport and family. One token is taken.
+            gate: the limits of the source's transport and family.
             source: the address of the source, as a number.
+        """
+        family, transport = gate.family, gate.transport
+        local_decides = self.needs_local_address
+        accounts = None if local_decides else self._accounts.lookup(family, source, None)
+        return Caller(
+            _NETWORK,
+            transport,
+            family,
+            source,
+            self._outcomes[transport],
+            self._barred(gate, source),
+            gate.visitor(source),
+            accounts,
+            self._hub.state(accounts[0]) if accounts and len(accounts) == 1 else None,
+        )
+
+    def _barred(self, gate: Gate, source: int) -> Outcome | None:
+        if self._in(self._denied, gate, source):
+            return Outcome.DENIED_SOURCE
+        # The kernel's packet filter enforces the same list; this check is the second one.
+        if self._allows_all or self._in(self._listed, gate, source):
+            return None
+        return Outcome.UNLISTED_SOURCE
+
+    def refusal(self, caller: Caller, now: float) -> Outcome | None:
+        """Decide whether to read what a source sends. One token is taken.
+
+        Args:
+            caller: the source.
             now: monotonic clock, in seconds.
 
         Returns:
             Why nothing is read from this source; None: the caller may read.
         """
-        if not self._denies_none and self._in(self._denied, gate, source):
-            return Outcome.DENIED_SOURCE
-        # The kernel's packet filter enforces the same list; this check is the second one.
-        if not self._allows_all and not self._in(self._listed, gate, source):
-            return Outcome.UNLISTED_SOURCE
-        return None if gate.admit(source, now) else Outcome.RATE_LIMITED
+        if caller.barred is not None:
+            return caller.barred
+        return None if caller.visitor.admit(now) else Outcome.RATE_LIMITED
 
     def conclude(
         self,
         outcome: Outcome,
-        gate: Gate,
-        source: int,
+        caller: Caller,
         now: float,
         *,
         local: int | None = None,
@@ -102,8 +149,7 @@ class Admission:
 
         Args:
             outcome: how the connection or datagram ended.
-            gate: the limits of its transport and family.
-            source: the address of the source, as a number.
+            caller: the source.
             now: monotonic clock, in seconds.
             local: the called address; None: no account depends on it.
             data: the bytes that were read, for the log.
@@ -112,27 +158,50 @@ class Admission:
             The counted outcome. An accepted notification that is for no account is
             counted as `UNKNOWN_ACCOUNT`.
         """
-        origin = Origin(_NETWORK, gate.transport, gate.family, source)
+        if outcome is _ACCEPTED:
+            return self.accept(caller, now, local)
         # What a stranger sends means nothing until it is read.
-        if outcome is _ACCEPTED or (outcome in _UNREAD and gate.knows(source)):
-            rung = self._accounts.lookup(gate.family, source, local)
-            ring = self._hub.ring_all if outcome is _ACCEPTED else self._hub.ring_all_unread
-            ring(rung, origin, now, self._stamp())
-            if outcome is _ACCEPTED:
-                if rung:
-                    gate.prove(source)
-                else:
-                    outcome = Outcome.UNKNOWN_ACCOUNT
-        self._counters.count(gate.transport, outcome)
-        if outcome is not _ACCEPTED:
-            self._journal.log(
-                Level.NOTICE,
-                "refused",
-                outcome=outcome,
-                transport=gate.transport,
-                source=origin,
-                data=data or None,
-            )
+        if outcome in _UNREAD and caller.visitor.known:
+            rung = self._rung(caller, local)
+            self._hub.ring_all_unread(rung, caller, now, self._stamp())
+        return self._refuse(outcome, caller, data)
+
+    def accept(self, caller: Caller, now: float, local: int | None = None) -> Outcome:
+        """Count an accepted notification, and pass it on. It is `conclude` for this outcome.
+
+        Args:
+            caller: the source.
+            now: monotonic clock, in seconds.
+            local: the called address; None: no account depends on it.
+
+        Returns:
+            The counted outcome, as of `conclude`.
+        """
+        if now != self._now:  # the calls of one batch have one moment
+            self._now, self._stamped = now, self._stamp()
+        only = caller.only
+        if only is None or not only.merge(caller, now, self._stamped):
+            rung = caller.accounts or self._rung(caller, local)
+            if not rung:
+                return self._refuse(Outcome.UNKNOWN_ACCOUNT, caller, b"")
+            self._hub.ring_all(rung, caller, now, self._stamped)
+        caller.visitor.prove(now)
+        caller.counts[_ACCEPTED] += 1
+        return _ACCEPTED
+
+    def _rung(self, caller: Caller, local: int | None) -> tuple[str, ...]:
+        return self._accounts.lookup(caller.family, caller.source, local)
+
+    def _refuse(self, outcome: Outcome, caller: Caller, data: bytes) -> Outcome:
+        caller.counts[outcome] += 1
+        self._journal.log(
+            Level.NOTICE,
+            "refused",
+            outcome=outcome,
+            transport=caller.transport,
+            source=caller,
+            data=data or None,
+        )
         return outcome
 
     def _in(self, networks: NetworkMap[bool], gate: Gate, source: int) -> bool:

@@ -16,13 +16,14 @@ from functools import partial
 
 import trio
 
-from mailbell._sys.connections import Reader, adopt, choose_reader, make_acceptor
+from mailbell._sys.connections import adopt, choose_reader, make_acceptor
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import End, Outcome
 from mailbell.core.rfc4146 import LINE, MAX_INPUT, Receiver, Terminator, parse_datagram
 from mailbell.limits.limiter import Limiter
-from mailbell.listener._admission import ACCOUNT_OUTCOMES, Admission
+from mailbell.listener._admission import ACCOUNT_OUTCOMES, Admission, Caller
+from mailbell.listener._recent import RecentCallers
 from mailbell.listener._waiting import Place, WaitingRoom
 from mailbell.logs.journal import Journal, Level
 from mailbell.serving.intake import Intake
@@ -80,10 +81,10 @@ class StreamListener:
             where=self._name,
         )
         self._read = choose_reader(sock)
-        self._socket_family = sock.family
-        self._family = _FAMILIES[sock.family]
-        self._gate = limiter.gate(Transport.TCP, self._family)
+        self._family = sock.family
+        self._gate = limiter.gate(Transport.TCP, _FAMILIES[sock.family])
         self._admission = admission
+        self._recent = RecentCallers(self._meet)
         self._terminators = terminators
         self._line_suffices = Terminator.CRLF in terminators
         self._deadline = deadline
@@ -96,30 +97,36 @@ class StreamListener:
         async with trio.open_nursery() as self._nursery:
             await self._intake.serve(self._serve_untrusted)
 
+    def _meet(self, host: str) -> Caller:
+        return self._admission.meet(self._gate, _number(self._family, host))
+
     def _serve_untrusted(self, taken: tuple[int, tuple[str, int]], now: float) -> None:
         descriptor, address = taken
         data: bytes | End | None = None
         try:
-            source = int.from_bytes(socket.inet_pton(self._socket_family, address[0]))
-            outcome = self._admission.refusal(self._gate, source, now)
+            caller = self._recent[address[0]]
+            outcome = self._admission.refusal(caller, now)
             if outcome is None:
-                data = _read_untrusted(self._read, descriptor, MAX_INPUT)
+                data = self._read(descriptor, MAX_INPUT)
                 if data == LINE and self._line_suffices:
                     outcome = _ACCEPTED
         except Exception:  # a bug, which the intake logs; only this code owns the descriptor
             os.close(descriptor)
             raise
-        if outcome and not self._admission.needs_local_address:
+        if outcome is not None and not self._admission.needs_local_address:
             # Nearly every connection ends here.
             os.close(descriptor)
-            self._admission.conclude(outcome, self._gate, source, now)
+            if outcome is _ACCEPTED:
+                self._admission.accept(caller, now)
+            else:
+                self._admission.conclude(outcome, caller, now)
             return
         connection = adopt(descriptor, self._socket)
         try:
-            if outcome:
-                self._conclude(connection, source, now, outcome)
+            if outcome is not None:
+                self._conclude(connection, caller, now, outcome)
             else:
-                self._look_closer_untrusted(connection, source, now, data)
+                self._look_closer_untrusted(connection, caller, now, data)
         except Exception:  # a bug, which the intake logs
             connection.close()
             raise
@@ -127,7 +134,7 @@ class StreamListener:
     def _look_closer_untrusted(
         self,
         connection: socket.socket,
-        source: int,
+        caller: Caller,
         now: float,
         data: bytes | End | None,
     ) -> None:
@@ -135,22 +142,27 @@ class StreamListener:
         receiver = Receiver(self._terminators)
         end = _feed_untrusted(receiver, data)
         if end:
-            self._finish(connection, source, now, receiver, end)
+            self._finish(connection, caller, now, receiver, end)
             return
         scope = trio.CancelScope(deadline=now + self._deadline)
-        displace = partial(self._displace, connection, source, receiver, scope)
-        place = self._waiting.enter(self._gate, source, displace)
+        displace = partial(self._displace, connection, caller, receiver, scope)
+        place = self._waiting.enter(self._gate, caller.source, displace)
         if isinstance(place, Outcome):
-            self._conclude(connection, source, now, place, receiver.data)
+            self._conclude(connection, caller, now, place, receiver.data)
             return
         try:
-            self._nursery.start_soon(self._wait, connection, place, scope, receiver)
+            self._nursery.start_soon(self._wait, connection, caller, place, scope, receiver)
         except MemoryError:  # no task exists that would give the place back
             self._waiting.leave(place)
             raise
 
     async def _wait(
-        self, connection: socket.socket, place: Place, scope: trio.CancelScope, receiver: Receiver
+        self,
+        connection: socket.socket,
+        caller: Caller,
+        place: Place,
+        scope: trio.CancelScope,
+        receiver: Receiver,
     ) -> None:
         """Read the rest of the line, until the deadline or until the place is needed."""
         end: End | None = None
@@ -161,7 +173,7 @@ class StreamListener:
                     end = self._receive_untrusted(connection, receiver)
             if not _is_closed(connection):
                 now = trio.current_time()
-                self._finish(connection, place.source, now, receiver, end or End.DEADLINE)
+                self._finish(connection, caller, now, receiver, end or End.DEADLINE)
         except Exception as error:  # a bug that one sender meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where=self._name, error=repr(error))
         finally:
@@ -169,7 +181,7 @@ class StreamListener:
             self._waiting.leave(place)
 
     def _displace(
-        self, connection: socket.socket, source: int, receiver: Receiver, scope: trio.CancelScope
+        self, connection: socket.socket, caller: Caller, receiver: Receiver, scope: trio.CancelScope
     ) -> None:
         """End a wait at once, because a new connection needs its place and descriptor."""
         trio.lowlevel.notify_closing(connection)
@@ -178,23 +190,23 @@ class StreamListener:
         # Read once more: the line may have arrived at this moment.
         end = self._receive_untrusted(connection, receiver)
         if end:
-            self._finish(connection, source, now, receiver, end)
+            self._finish(connection, caller, now, receiver, end)
         else:
             full = Outcome.TOO_MANY_CONNECTIONS
-            self._conclude(connection, source, now, full, receiver.data)
+            self._conclude(connection, caller, now, full, receiver.data)
 
     def _finish(
-        self, connection: socket.socket, source: int, now: float, receiver: Receiver, end: End
+        self, connection: socket.socket, caller: Caller, now: float, receiver: Receiver, end: End
     ) -> None:
         outcome = receiver.finish(end)
         if outcome is not Outcome.ACCEPTED:
-            self._gate.penalize(source, now)
-        self._conclude(connection, source, now, outcome, receiver.data)
+            caller.visitor.penalize(now)
+        self._conclude(connection, caller, now, outcome, receiver.data)
 
     def _conclude(
         self,
         connection: socket.socket,
-        source: int,
+        caller: Caller,
         now: float,
         outcome: Outcome,
         data: bytes = b"",
@@ -203,22 +215,11 @@ class StreamListener:
         if outcome in ACCOUNT_OUTCOMES and self._admission.needs_local_address:
             local = _called_address(self._family, connection)
         connection.close()
-        self._admission.conclude(outcome, self._gate, source, now, local=local, data=data)
+        self._admission.conclude(outcome, caller, now, local=local, data=data)
 
     def _receive_untrusted(self, connection: socket.socket, receiver: Receiver) -> End | None:
         """Pass the bytes that are there to the receiver; return how the input ended, or None."""
-        data = _read_untrusted(self._read, connection.fileno(), receiver.room)
-        return _feed_untrusted(receiver, data)
-
-
-def _read_untrusted(read: Reader, descriptor: int, room: int) -> bytes | End | None:
-    """Return the bytes that are there, or how the input ended; None: more may arrive."""
-    try:
-        return read(descriptor, room) or End.EOF
-    except BlockingIOError:
-        return None
-    except OSError:
-        return End.RESET
+        return _feed_untrusted(receiver, self._read(connection.fileno(), receiver.room))
 
 
 def _feed_untrusted(receiver: Receiver, data: bytes | End | None) -> End | None:
@@ -259,8 +260,8 @@ class DatagramListener:
             what="receiving",
             where=describe_socket(sock),
         )
-        self._family = _FAMILIES[sock.family]
-        self._gate = limiter.gate(Transport.UDP, self._family)
+        self._family = sock.family
+        self._gate = limiter.gate(Transport.UDP, _FAMILIES[sock.family])
         self._admission = admission
         self._terminators = terminators
         # The called address is the socket's own. If an account depends on it, the
@@ -273,21 +274,20 @@ class DatagramListener:
 
     def _serve_untrusted(self, taken: tuple[bytes, tuple[str, int]], now: float) -> None:
         data, address = taken
-        source = _number(self._family, address[0])
-        outcome = self._admission.refusal(self._gate, source, now)
+        caller = self._admission.meet(self._gate, _number(self._family, address[0]))
+        outcome = self._admission.refusal(caller, now)
         if outcome is None:
             outcome = parse_datagram(data, self._terminators)
             if outcome is not Outcome.ACCEPTED:
-                self._gate.penalize(source, now)
-        self._admission.conclude(outcome, self._gate, source, now, local=self._local, data=data)
+                caller.visitor.penalize(now)
+        self._admission.conclude(outcome, caller, now, local=self._local, data=data)
 
 
-def _number(family: Family, host: str) -> int:
-    kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
-    return int.from_bytes(socket.inet_pton(kind, host))
+def _number(family: socket.AddressFamily, host: str) -> int:
+    return int.from_bytes(socket.inet_pton(family, host))
 
 
-def _called_address(family: Family, sock: socket.socket) -> int:
+def _called_address(family: socket.AddressFamily, sock: socket.socket) -> int:
     return _number(family, sock.getsockname()[0])
 
 

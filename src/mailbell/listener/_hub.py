@@ -89,6 +89,17 @@ class Hub:
     def __contains__(self, account: object) -> bool:
         return account in self._states
 
+    def state(self, account: str) -> AccountState:
+        """Return the state of an account. It is the same object as long as the hub exists.
+
+        Args:
+            account: an account of this hub.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        return self._states[account]
+
     def ring(self, account: str, origin: Origin, now: float, time: int) -> None:
         """Take one notification. It is passed on at once, or with the next wake-up.
 
@@ -190,11 +201,12 @@ class Hub:
         self, state: AccountState, origin: Origin, now: float, time: int, count: int = 1
     ) -> None:
         state.note(origin, time)
-        released = state.coalescer.ring(now, count)
+        coalescer = state.coalescer
+        released = coalescer.ring(now, count)
         if released:
             self._wake_up(state, released)
-        elif state.coalescer.held_back == count:  # the first one since the last wake-up
-            self._push(state.coalescer.next, state.number)
+        elif coalescer.held_back == count:  # the first one since the last wake-up
+            self._push(coalescer.next, state.number)
 
     def _push(self, due: float, number: int) -> None:
         heappush(self._due, (due, number))
