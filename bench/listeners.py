@@ -31,6 +31,7 @@ __all__ = [
     "handler",
     "mailbelld",
     "program",
+    "python_loop",
     "socat",
     "xinetd",
 ]
@@ -132,6 +133,17 @@ def handler(library: str, core: int | None = None) -> AbstractContextManager[Lis
     """
     file = HERE / "candidates" / f"{library}_handler.py"
     return _counting(library, [sys.executable, str(file)], core)
+
+
+def python_loop(how: str, core: int | None = None) -> AbstractContextManager[Listener]:
+    """Run the C loop's calls in Python until the end of the block; see `mailbelld`.
+
+    Args:
+        how: what waits for the next connection: epoll or trio.
+        core: CPU to run on; None: any.
+    """
+    file = HERE / "candidates" / "python_loop.py"
+    return _counting(f"the loop with {how}", [sys.executable, str(file), how], core)
 
 
 def socat(core: int | None = None) -> AbstractContextManager[Listener]:

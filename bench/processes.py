@@ -87,11 +87,15 @@ class Load:
         count: number of notifications.
         parallel: how many are in flight.
         sources: number of source addresses, each in a network of its own.
+        times: how often each source calls in a row.
+        refused: whether the listener is to close every connection without reading it.
     """
 
     count: int
     parallel: int = 64
     sources: int = 200
+    times: int = 1
+    refused: bool = False
 
     def run(
         self, host: str, port: int, core: int | None = None, through: Sequence[str] = ()
@@ -108,18 +112,20 @@ class Load:
             How many seconds it took.
 
         Raises:
-            Failed: a notification was not taken.
+            Failed: a notification was not taken, or was taken though it is to be refused.
         """
-        words = [host, port, self.count, self.parallel, self.sources, PATIENCE]
+        words = [host, port, self.count, self.parallel, self.sources, PATIENCE, self.times]
         command = [*through, str(BUILD / "load"), *map(str, words)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        errors = subprocess.DEVNULL if self.refused else None
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
             pin(process.pid, core)
             output, _ = process.communicate()
         if process.returncode:
             raise Failed(f"bench/build/load ended with exit code {process.returncode}")
-        done, failed, nanoseconds = map(int, output.split())
-        if failed or done != self.count:
-            raise Failed(f"of {self.count} notifications {done} were taken, {failed} failed")
+        done, failed, reset, nanoseconds = map(int, output.split())
+        if (reset if self.refused else done) != self.count:
+            ends = f"{done} were taken, {failed} failed, {reset} of them by a reset"
+            raise Failed(f"of {self.count} notifications {ends}")
         return nanoseconds / 1e9
 
 

@@ -2,15 +2,22 @@
 
 import os
 import platform
+import re
+import sys
+import sysconfig
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from bench.section import Row, Section, Spread, Target
 
-__all__ = ["Machine", "Results", "number", "table"]
+__all__ = ["Machine", "Results", "is_optimised", "number", "table"]
+
+# The option of CPython's `configure` for a build that a profile has optimised.
+PROFILED: Final = "--enable-optimizations"
 
 _WIDTH: Final = 96
 
@@ -22,14 +29,18 @@ class Machine(msgspec.Struct, frozen=True):
         cores: number of CPUs this process may use.
         kernel: its version.
         architecture: as uname(2) names it.
+        processor: its name.
         python: implementation and version.
+        build: how the interpreter was compiled, as far as its speed depends on it.
         load: the load average of the last minute, before the first measurement.
     """
 
     cores: int
     kernel: str
     architecture: str
+    processor: str
     python: str
+    build: str
     load: float
 
     @classmethod
@@ -39,9 +50,48 @@ class Machine(msgspec.Struct, frozen=True):
             cores=len(os.sched_getaffinity(0)),
             kernel=platform.release().partition("-")[0],
             architecture=platform.machine(),
+            processor=_processor(),
             python=f"{platform.python_implementation()} {platform.python_version()}",
+            build=_build(),
             load=os.getloadavg()[0],
         )
+
+
+def _processor() -> str:
+    """Return what the kernel calls the processor."""
+    found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or "an unknown processor"
+
+
+def _build() -> str:
+    """Tell who has compiled the interpreter, or whether a profile has optimised it, and its JIT."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    if _is_of_the_system():
+        origin = f"as {platform.freedesktop_os_release()['PRETTY_NAME']} has it"
+    else:
+        profile = "with" if PROFILED in options else "without"
+        origin = f"{profile} profile-guided optimisation"
+    return f"{origin}, {_jit(options)}"
+
+
+def is_optimised() -> bool:
+    """Tell whether this interpreter is optimised by a profile, as those of distributions are."""
+    return _is_of_the_system() or PROFILED in str(sysconfig.get_config_var("CONFIG_ARGS"))
+
+
+def _is_of_the_system() -> bool:
+    # A virtual environment links to it.
+    return Path(sys.executable).resolve().parent == Path("/usr/bin")
+
+
+def _jit(options: str) -> str:
+    """Tell about the compiler of CPython 3.13 and later. Source: its `configure --help`."""
+    jit = getattr(sys, "_jit", None)  # CPython 3.14
+    if jit is not None and jit.is_available():
+        return f"JIT {'on' if jit.is_enabled() else 'off'}"
+    if jit is None and "--enable-experimental-jit" in options:
+        return "JIT compiled in"
+    return "no JIT"
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -63,8 +113,11 @@ def table(results: Results) -> str:
         results: the results of one run.
     """
     machine = results.machine
-    where = f"{machine.cores} cores, Linux {machine.kernel} ({machine.architecture})"
-    lines = [f"{where}, {machine.python}, load average {machine.load:.1f}"]
+    where = f"{machine.cores} cores, {machine.processor}, Linux {machine.kernel}"
+    lines = [
+        f"{where} ({machine.architecture})",
+        f"{machine.python}, {machine.build}; load average {machine.load:.1f}",
+    ]
     for section in results.sections:
         lines += ["", *_section(section)]
     targets = [target for section in results.sections for target in section.targets]
@@ -80,6 +133,8 @@ def _section(section: Section) -> Iterator[str]:
     width = max((len(row.name) for row in section.rows), default=0)
     heading = "".join(f"{word:>9}" for word in ("median", "min", "max"))
     against = f"   ratio to {section.against}" if section.against else ""
+    if any(row.more for row in section.rows):
+        against += f", and {section.unit} more"
     yield f"  {'':<{width}}{heading}{against}"
     for row in section.rows:
         yield f"  {row.name:<{width}}{_figures_of(row)}"
@@ -99,7 +154,8 @@ def _figures_of(row: Row) -> str:
     if row.ratio is None:
         return figures
     median, least, most = map(number, _figures(row.ratio))
-    return f"{figures}   {median} ({least} to {most})"
+    ratio = f"{figures}   {median} ({least} to {most})"
+    return ratio if row.more is None else f"{ratio}, {number(row.more.median)}"
 
 
 def _figures(spread: Spread) -> tuple[float, float, float]:

@@ -57,11 +57,13 @@ class Row(msgspec.Struct, frozen=True):
         name: what was measured.
         value: the measurements of all rounds, in the unit of the section.
         ratio: to what the section compares with, computed for each round.
+        more: how much more than that it is, computed for each round, in the unit of the section.
     """
 
     name: str
     value: Spread
     ratio: Spread | None = None
+    more: Spread | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

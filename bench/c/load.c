@@ -1,7 +1,7 @@
 /*
  * Sends notifications as many mail servers do: the load.
  *
- *     load HOST PORT COUNT PARALLEL SOURCES SECONDS
+ *     load HOST PORT COUNT PARALLEL SOURCES SECONDS [TIMES]
  *
  * It makes COUNT TCP connections to HOST (127.0.0.1, or a local address in 2001:db8::/32),
  * PARALLEL of them in flight, from SOURCES addresses in turn. Each sends the line of RFC 4146 and
@@ -11,7 +11,8 @@
  *
  * Each of the first 65,000 sources is in a network of its own (address.h).
  *
- * It prints the connections done, those that failed, and nanoseconds. It gives up after SECONDS.
+ * With TIMES each source calls so often in a row. It prints the connections done, those that failed,
+ * those of them that the listener reset, and nanoseconds. It gives up after SECONDS.
  */
 
 #define _GNU_SOURCE
@@ -25,11 +26,11 @@ enum { MAX_PARALLEL = 4096, EVENTS = 256 };
 
 static union address target;
 static int poll;
-static long sources, started, done, failed;
+static long sources, times = 1, started, done, failed, reset;
 
 static void start(void)
 {
-    int connection = connect_from(&target, started++ % sources);
+    int connection = connect_from(&target, started++ / times % sources);
     struct epoll_event event = {.events = EPOLLOUT, .data.fd = connection};
 
     if (connection < 0)
@@ -40,6 +41,9 @@ static void start(void)
 
 static void fail(const char *step)
 {
+    /* A listener that closes without reading resets; EPIPE and ENOTCONN tell that it has done so. */
+    if (errno == ECONNRESET || errno == EPIPE || errno == ENOTCONN)
+        reset++;
     if (!failed++)
         warn("the first that failed: %s", step);
 }
@@ -73,8 +77,8 @@ static int advance(const struct epoll_event *event)
 
 int main(int argc, char **argv)
 {
-    if (argc != 7)
-        errx(64, "usage: load HOST PORT COUNT PARALLEL SOURCES SECONDS");
+    if (argc != 7 && argc != 8)
+        errx(64, "usage: load HOST PORT COUNT PARALLEL SOURCES SECONDS [TIMES]");
     target = parse_address(argv[1], number(argv[2], 1, 65535));
     long count = number(argv[3], 1, 100000000);
     long parallel = number(argv[4], 1, MAX_PARALLEL);
@@ -82,6 +86,8 @@ int main(int argc, char **argv)
     long began = nanoseconds();
     long end = began + number(argv[6], 1, 3600) * 1000000000L;
     struct epoll_event events[EVENTS];
+    if (argc == 8)
+        times = number(argv[7], 1, 1000);
 
     poll = epoll_create1(EPOLL_CLOEXEC);
     if (poll < 0)
@@ -94,6 +100,6 @@ int main(int argc, char **argv)
             if (advance(&events[i]) && started < count)
                 start();
     }
-    printf("%ld %ld %ld\n", done, failed + (started - done - failed), nanoseconds() - began);
+    printf("%ld %ld %ld %ld\n", done, started - done, reset, nanoseconds() - began);
     return 0;
 }

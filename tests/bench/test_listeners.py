@@ -16,6 +16,7 @@ from bench.listeners import (
     handler,
     mailbelld,
     program,
+    python_loop,
     socat,
     xinetd,
 )
@@ -32,6 +33,8 @@ needs_xinetd = pytest.mark.skipif(program("xinetd") is None, reason="xinetd is n
 ALL = [
     pytest.param(mailbelld, id="mailbelld"),
     pytest.param(accept_loop, id="loop"),
+    pytest.param(partial(python_loop, "epoll"), id="epoll"),
+    pytest.param(partial(python_loop, "trio"), id="task"),
     pytest.param(partial(handler, "trio"), id="trio"),
     pytest.param(partial(handler, "asyncio"), id="asyncio"),
     pytest.param(socat, id="socat", marks=needs_socat),

@@ -1,13 +1,16 @@
 """The results, for people and for programs: a table, a record, a picture."""
 
 import re
+import sys
+import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from bench.plot import draw
-from bench.report import Machine, Results, number, table
+from bench.report import Machine, Results, is_optimised, number, table
 from bench.section import Row, Section, Spread, Target
 
 STEADY = Section(
@@ -18,6 +21,7 @@ STEADY = Section(
         Row("bare C loop", Spread.of([20.0, 10.0, 30.0]), Spread.of([1.0, 1.0, 1.0])),
         Row("mailbelld", Spread.of([1234.5]), Spread.of([1.5, 1.25, 1.75])),
         Row("mailbelld, 1 in flight", Spread.of([60.0])),
+        Row("by the way", Spread.of([8.0]), Spread.of([0.5]), Spread.of([-7.25, -8.0, -9.0])),
     ),
     against="bare C loop",
     targets=(Target("fast", 1.5, 1.5), Target("slow", 3.0, 4.0, at_least=True, unit="ms")),
@@ -53,11 +57,61 @@ def test_the_table_says_it_all() -> None:
     assert words["bare C loop"][-7:] == ["20", "10", "30", "1", "(1", "to", "1)"]
     assert words["mailbelld"][-7:] == ["1234", "1234", "1234", "1.50", "(1.25", "to", "1.75)"]
     assert words["mailbelld, 1 in flight"][-3:] == ["60"] * 3
+    assert words["by the way"][-5:] == ["0.50", "(0.50", "to", "0.50),", "-8"]
+    assert any(line.endswith("ratio to bare C loop, and us more") for line in lines)
     assert "  target  fast: 1.50, at most 1.50: met" in lines
     assert "  target  slow: 3 ms, at least 4 ms: MISSED" in lines
     assert "targets: 1 of 2 met" in lines
     assert "idle: Wake-ups" in lines
     assert max(map(len, lines)) <= 100
+
+
+def test_it_names_the_machine_and_the_interpreter() -> None:
+    machine = Machine.here()
+    first, second, *_ = table(results()).splitlines()
+    assert machine.processor in first
+    assert re.search(r"as .+ has it|with(out)? profile-guided optimisation", second)
+    assert re.search(r"no JIT|JIT (on|off|compiled in)", second)
+
+
+@pytest.mark.parametrize(
+    ("executable", "options", "build", "optimised"),
+    [
+        ("/usr/bin/python3", "", r"as .+ has it, no JIT", True),
+        ("/nowhere/python3", "'--enable-optimizations' '--x'", "with profile-guided", True),
+        ("/nowhere/python3", "'--x'", "without profile-guided", False),
+    ],
+)
+def test_whether_a_profile_has_optimised_it(
+    monkeypatch: pytest.MonkeyPatch, executable: str, options: str, build: str, optimised: bool
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: options)
+    monkeypatch.setattr(sys, "_jit", None, raising=False)
+    assert re.match(build, Machine.here().build)
+    assert is_optimised() is optimised
+
+
+@pytest.mark.parametrize(
+    ("available", "enabled", "options", "said"),
+    [
+        (True, True, "", "JIT on"),
+        (True, False, "", "JIT off"),
+        (False, False, "'--enable-experimental-jit'", "no JIT"),
+        (None, None, "'--enable-experimental-jit=yes'", "JIT compiled in"),
+    ],
+)
+def test_whether_it_has_a_jit(
+    monkeypatch: pytest.MonkeyPatch,
+    available: bool | None,
+    enabled: bool | None,
+    options: str,
+    said: str,
+) -> None:
+    jit = SimpleNamespace(is_available=lambda: available, is_enabled=lambda: enabled)
+    monkeypatch.setattr(sys, "_jit", None if available is None else jit, raising=False)
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: options)
+    assert Machine.here().build.endswith(f", {said}")
 
 
 def test_a_long_note_is_whole() -> None:

@@ -154,3 +154,61 @@ async def test_a_bug_met_by_one_peer_does_not_stop_the_others(
         await waiting.until(2)
         nursery.cancel_scope.cancel()
     assert [line.split()[0] for line in waiting.lines] == ["event=failed"] * 2
+
+
+async def test_after_lone_arrivals_most_are_taken_without_a_look_for_more(
+    waiting: Waiting, autojump_clock: MockClock
+) -> None:
+    """A look that finds nothing is a second call."""
+    calls = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        for number in range(30):
+            before = waiting.calls
+            waiting.peer.send(bytes([number]))
+            await waiting.until(number + 1)
+            calls.append(waiting.calls - before)
+        nursery.cancel_scope.cancel()
+    looks = [number for number, count in enumerate(calls) if count == 2]
+    assert looks == [0, 2, 6, 14, 22]
+    assert set(calls) == {1, 2}
+
+
+async def test_of_what_comes_together_after_lone_ones_all_is_taken(
+    waiting: Waiting, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        for number in range(7):
+            waiting.peer.send(b"lone")
+            await waiting.until(number + 1)
+        for round_ in range(1, 4):
+            for _ in range(5):
+                waiting.peer.send(b"together")
+            await waiting.until(7 + 5 * round_)
+        before = waiting.calls
+        for _ in range(BATCH - 1):
+            waiting.peer.send(b"together")
+        await waiting.until(22 + BATCH - 1)
+        assert waiting.calls - before == BATCH, "it looks again after each"
+        nursery.cancel_scope.cancel()
+    assert waiting.lines == []
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED], ids=errno.errorcode.get)
+async def test_an_error_after_lone_arrivals_does_what_it_always_does(
+    waiting: Waiting, autojump_clock: MockClock, number: int
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        for count in range(7):
+            waiting.peer.send(b"lone")
+            await waiting.until(count + 1)
+        waiting.always = number
+        waiting.peer.send(b"x")
+        await trio.sleep(10.5 * PAUSE)
+        assert waiting.lines == [f"event=receiving_paused on=here error={errno.errorcode[number]}"]
+        waiting.always = 0
+        await waiting.until(8)
+        nursery.cancel_scope.cancel()
+    assert waiting.taken[-1] == b"x"

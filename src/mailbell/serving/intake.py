@@ -22,6 +22,11 @@ PAUSE: Final = 0.25
 """Seconds until the loop tries again. Only time helps: the system has no descriptors or no
 memory left, or a security module forbids the call."""
 
+# To look for more after a lone arrival finds nothing, and takes longer than to handle it. So after
+# lone arrivals some of the next ones are handled without that look: one, three, at last this many.
+# If others do wait, each of these costs a turn of the event loop.
+UNASKED: Final = 7
+
 # accept(2): the waiting connection is gone, or the network reports an error of it.
 # udp(7): an error of an earlier packet, which the kernel reports once. EPERM and EACCES are
 # not in this list: they come from a security module, which refuses the next call too.
@@ -76,6 +81,8 @@ class Intake:
         self._journal = journal
         self._state = Switch(journal, what, where)
         self._where = where
+        # How many of the next turns do not look for more, and how many the last look has granted.
+        self._unasked = self._granted = 0
 
     async def serve(self, handle: Callable[[Any, float], None]) -> NoReturn:
         """Take for ever. A peer that misbehaves ends its own connection and not this loop.
@@ -94,11 +101,13 @@ class Intake:
         now = trio.current_time()
         take = self._take
         failed = 0
-        for _ in range(self._batch):
+        asks = not self._unasked
+        for taken_before in range(self._batch if asks else 1):
             try:
                 taken = take()
             except BlockingIOError:
                 self._state.on()
+                self._grant(lone=taken_before == 1)
                 return 0.0
             except MemoryError:
                 self._state.off("ENOMEM")
@@ -115,4 +124,12 @@ class Intake:
             except Exception as error:  # one peer met a bug, or there was no memory for it
                 self._journal.log(Level.ERROR, "failed", where=self._where, error=repr(error))
         self._state.on()
+        if not asks:
+            self._unasked -= 1
+            return 0.0
         return self._rest
+
+    def _grant(self, *, lone: bool) -> None:
+        """Decide for how many turns nothing more is looked for."""
+        self._granted = min(2 * self._granted + 1, UNASKED) if lone else 0
+        self._unasked = self._granted
