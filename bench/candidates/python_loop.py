@@ -2,10 +2,10 @@
 
     python_loop.py epoll|trio
 
-It waits with epoll as the C loop does, or in a task of Trio as the daemon does. The difference to the
-C loop is the cost of CPython, and of Trio. The difference of mailbelld to this program is the cost
-of everything that mailbelld does more: this has no limits, no accounts, no subscribers, no sandbox
-and no deadline.
+It waits with epoll as the C loop does, or in a task of Trio as the daemon does. The difference to
+the C loop is the cost of CPython, and of Trio. The difference of mailbelld to this program is the
+cost of everything that mailbelld does more: this has no limits, no accounts, no subscribers, no
+sandbox and no deadline.
 
 It prints its port. After SIGTERM it prints how many lines it took and how many other inputs.
 """

@@ -1,7 +1,7 @@
 """CPU time of a connection over TCP, by who calls: a known source, a new one, one over its limit.
 
-The tables are those that the daemon is shipped with, and are full: each new source takes the place of
-another that still lacks tokens. Of a source that calls again the daemon has looked up everything
+The tables are those that the daemon is shipped with, and are full: each new source takes the place
+of another that still lacks tokens. Of a source that calls again the daemon has looked up everything
 before, so what matters is how often it calls in a row. A refused connection is not read; it may not
 cost more than a good one, or a flood of them would cost more than the mail that it resembles.
 """

@@ -4,9 +4,9 @@ All get the same load. First 200 sources with 64 connections in flight, so that 
 notification has come before the last one is done. Then one in flight, so that each wakes its
 listener. A program that takes a hundred times as long gets fewer. The rounds take turns.
 
-All of it is measured twice, with programs that are started again. If the two runs do not agree, it is
-measured once more, a few times at most, and the last two are compared. The figures are those of the
-last two runs together.
+All of it is measured twice, with programs that are started again. If the two runs do not agree, it
+is measured once more, a few times at most, and the last two are compared. The figures are those of
+the last two runs together.
 """
 
 import statistics
