@@ -176,7 +176,8 @@ def test_what_make_test_leaves_out_has_a_stage() -> None:
     ]
     assert long
     text = (ROOT / ".ci" / "stages").read_text()
-    assert [file for file in long if f"make suite TESTS={file} " not in text] == []
+    stages = [re.compile(rf'make suite TESTS="?{re.escape(str(file))}[ "]') for file in long]
+    assert [file for file, stage in zip(long, stages, strict=True) if not stage.search(text)] == []
 
 
 def test_every_dependency_has_its_floor() -> None:

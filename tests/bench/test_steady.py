@@ -90,10 +90,9 @@ class Runs:
     [
         ([1.50, 1.52], 2, "1.500, 1.520; the last two differ by 1.3%"),
         ([1.50, 1.60, 1.616], 3, "1.500, 1.600, 1.616; the last two differ by 1.0%"),
-        ([1.0, 2.0, 1.0, 2.0, 1.0], 5, "1.000, 2.000, 1.000, 2.000, 1.000;"
-         " the last two differ by 100.0%"),
+        ([1, 2, 1, 2, 1], 5, "1.000, 2.000, 1.000, 2.000, 1.000; the last two differ by 100.0%"),
     ],
-)  # fmt: skip
+)
 def test_it_runs_until_two_runs_agree_and_says_how_far(
     monkeypatch: pytest.MonkeyPatch, ratios: Sequence[float], needed: int, said: str
 ) -> None:
