@@ -38,10 +38,11 @@ class Machine(msgspec.Struct, frozen=True):
     cores: int
     kernel: str
     architecture: str
-    processor: str
     python: str
-    build: str
     load: float
+    # Records of earlier versions do not have these.
+    processor: str = ""
+    build: str = ""
 
     @classmethod
     def here(cls) -> Self:

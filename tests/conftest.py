@@ -90,7 +90,7 @@ FIGURE: Final = "sandbox: "
 
 # How long an example takes says nothing on a machine that runs other tests beside. One stage of
 # `.ci/run` tries each property with more examples than `make test`, which is to take less time.
-EXAMPLES: Final = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
+EXAMPLES: Final = int(os.environ.get("HYPOTHESIS_EXAMPLES", "40"))
 settings.register_profile("mailbell", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("mailbell")
 

@@ -13,6 +13,8 @@ from mailbell.listener._accounts import AccountMap
 from mailbell.listener._packet_filter import merge
 from mailbell.listener.configuration import Configuration, parse
 
+pytestmark = pytest.mark.long
+
 CASES = {case.name: case for case in configured._cases(10_000)}
 BASE = "one network"
 PROMISED = ("10,000 networks of one length", "10,000 networks of 24 lengths")

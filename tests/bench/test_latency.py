@@ -15,6 +15,8 @@ from bench.processes import BUILD, Failed, build, configuration, end, started
 from bench.section import SMOKE, Section
 from bench.workloads import latency
 
+pytestmark = pytest.mark.long
+
 LINE = b"nm_notifyuser\r\n"
 PATIENCE = 30.0
 

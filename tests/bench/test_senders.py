@@ -13,6 +13,8 @@ from bench.processes import PATIENCE, Failed
 from bench.section import SMOKE, Section
 from bench.workloads import senders
 
+pytestmark = pytest.mark.long
+
 # The smallest plan measures one configuration. tests/system/test_good_senders.py has both.
 CONFIGURED = senders._CONFIGURED[:1]
 

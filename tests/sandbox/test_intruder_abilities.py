@@ -59,7 +59,7 @@ def test_it_tells_subscribers_of_what_never_was_as_python(open_path: Path) -> No
     source = (
         "import gc\n"
         "hub = next(one for one in gc.get_objects() if type(one).__name__ == 'Hub')\n"
-        "origin = type(next(iter(hub.accounts)).origin)('manual')\n"
+        "origin = type(next(iter(hub.accounts)).origin)('manual', None, None, 0)\n"
         "hub.ring('default', origin, 0.0, 0)\n"
     )
     with broken_into(open_path) as daemon, Local(daemon.path) as subscriber:

@@ -162,6 +162,7 @@ def test_every_architecture_of_the_headers_is_tried(subject: Subject) -> None:
     assert {"AUDIT_ARCH_I386", "AUDIT_ARCH_ARM", "AUDIT_ARCH_S390X"} <= named.keys()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="the kernel shows a filter in force to root only")
 def test_the_program_in_force_is_the_one_evaluated(
     tmp_path: Path, record_property: Publish
