@@ -1,5 +1,6 @@
 """The limits: while no table is full, every decision is that of exact, unbounded buckets."""
 
+import gc
 import random
 from typing import Any
 
@@ -12,6 +13,7 @@ from mailbell.core.networks import Family, Network
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.core.translation import Translation
+from mailbell.limits.gcra import BucketTable, OwnBucket
 from mailbell.limits.limiter import Limited, Limiter, LimiterStatistics, Senders
 
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -468,3 +470,21 @@ def test_without_udp_there_are_no_tables_for_it() -> None:
 def test_senseless_limits_are_refused(senseless: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="at least"):
         make(**senseless)
+
+
+def test_a_limiter_that_nobody_needs_any_more_leaves_nothing_behind() -> None:
+    """A program that makes one for each input would fill its memory: fuzzers do."""
+
+    def tables() -> int:
+        gc.collect()
+        return sum(isinstance(one, BucketTable | OwnBucket) for one in gc.get_objects())
+
+    before = tables()
+    for _ in range(3):
+        limiter = make(senders=listed("192.0.2.25"))
+        for source in (HOST, 1 << 16):
+            visitor = limiter.gate(TCP, V4).visitor(source)
+            assert visitor.admit(0.0)
+    assert tables() > before
+    del limiter, visitor
+    assert tables() == before

@@ -1,5 +1,6 @@
 """The callers that were heard lately, against a naive memory."""
 
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mailbell.core.outcome import Outcome
 from mailbell.listener import _recent
+from mailbell.listener._account_state import AccountState
 from mailbell.listener._admission import Caller
 from mailbell.listener._recent import RecentCallers
 
@@ -92,3 +94,18 @@ def test_a_kept_caller_is_proven_again_after_it_was_forgotten() -> None:
     it.admission.accept(kept, 0.5)
     known.append(kept.visitor.known)
     assert known == [False, True, False, True]
+
+
+def test_callers_and_accounts_that_nobody_needs_any_more_go() -> None:
+    """The account has its last caller, and the caller its account."""
+
+    def states() -> int:
+        gc.collect()
+        return sum(isinstance(one, AccountState) for one in gc.get_objects())
+
+    before = states()
+    it = house()
+    it.conclude(Outcome.ACCEPTED, "192.0.2.25")
+    assert states() == before + 1
+    del it
+    assert states() == before

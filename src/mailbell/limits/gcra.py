@@ -311,7 +311,7 @@ class BucketTable:
         self._refused.append(prefix)
 
 
-class Entry(msgspec.Struct, eq=False, gc=False):
+class Entry(msgspec.Struct, eq=False):
     """The bucket of one source in a table: found once, and asked for each of its requests.
 
     The table may give the slot to another source meanwhile. So it is looked at each time.

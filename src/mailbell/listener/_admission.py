@@ -34,10 +34,11 @@ ACCOUNT_OUTCOMES = frozenset({Outcome.ACCEPTED, *_UNREAD})
 _NETWORK, _ACCEPTED = Cause.NETWORK, Outcome.ACCEPTED
 
 
-class Caller(Origin, frozen=True, gc=False):
+class Caller(Origin, frozen=True, gc=True):
     """An origin, and everything about it that the configuration decides. `Admission.meet` makes it.
 
     It stays right as long as the daemon runs. So it can be kept for the next call of the source.
+    The account's state keeps the last one, so both are in a circle, and the collector must see it.
 
     Attributes:
         counts: how many connections or datagrams of its transport had each outcome.
