@@ -1,7 +1,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailbell.core.networks import Family, Network, NetworkMap
@@ -63,6 +63,7 @@ def test_no_other_address_is_translated(other: str) -> None:
     addresses,
     st.sampled_from(["64:ff9b::", "2001:db8:64::", "2001:db8:65::"]),
 )
+@example([(0, 1)], ["64:ff9b::/96"], 0x0100_0000, "64:ff9b::")
 def test_the_longest_network_in_either_form_is_found(
     ipv4: list[tuple[int, int]], ipv6: list[str], source: int, prefix: str
 ) -> None:
@@ -70,16 +71,16 @@ def test_the_longest_network_in_either_form_is_found(
     networks = NetworkMap((Network.parse(text), text) for text in written)
     address = ipaddress.IPv6Address(f"{prefix}{ipaddress.IPv4Address(source)}")
     stands = prefix != "2001:db8:65::" and may_stand_for(source, well_known=prefix[0] == "6")
-    matching: list[tuple[int, str]] = []
+    matching: list[tuple[int, bool, str]] = []  # of two of one length that of IPv6 wins
     for text in written:
         network = ipaddress.ip_network(text)
         if isinstance(network, ipaddress.IPv4Network):
             if stands and ipaddress.IPv4Address(source) in network:
-                matching.append((96 + network.prefixlen, text))
+                matching.append((96 + network.prefixlen, False, text))
         elif address in network:
-            matching.append((network.prefixlen + 1, text))  # wins if both are as long
+            matching.append((network.prefixlen, True, text))
     found = BOTH.lookup(networks, Family.IPV6, int(address))
-    assert found == (max(matching)[1] if matching else None)
+    assert found == (max(matching)[-1] if matching else None)
 
 
 @given(addresses)

@@ -106,7 +106,7 @@ def rings_after_a_restart(mx: Pop3Server, laptop: Pop3Laptop) -> None:
 
 
 def follows_to_another_network(mx: Pop3Server, laptop: Pop3Laptop) -> None:
-    """A laptop wakes up where IPv4 is all there is: one fetch brings all, and it is rung there."""
+    """A laptop wakes up where IPv4 is all there is: a fetch brings all, and it is rung there."""
     away: Sequence[str] = [f"away-{number}" for number in range(3)]
     laptop.host.down()
     _mail(mx, *away)
@@ -115,5 +115,6 @@ def follows_to_another_network(mx: Pop3Server, laptop: Pop3Laptop) -> None:
     before = _fetches(mx, laptop)
     laptop.host.move(f"{_ELSEWHERE}/24")
     _brought(laptop, *away)
-    assert _fetches(mx, laptop) == before + 1
+    # A ring that was on its way may arrive late. Its fetch finds nothing.
+    assert 1 <= _fetches(mx, laptop) - before <= 2 < len(away)
     is_pushed(mx, laptop, "elsewhere", by=ADDRESSES[1], target=f"{_ELSEWHERE}:79")
