@@ -29,8 +29,8 @@ def words(program: str, *arguments: str) -> list[str]:
 
 def a_status() -> Status:
     counters = Counters()
-    counters.count(Transport.TCP, Outcome.ACCEPTED)
-    counters.count(Transport.UDP, Outcome.MISMATCH)
+    counters.outcomes[Transport.TCP][Outcome.ACCEPTED] += 1
+    counters.outcomes[Transport.UDP][Outcome.MISMATCH] += 1
     return Status(
         version="1.2.3",
         pid=4711,

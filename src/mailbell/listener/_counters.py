@@ -18,6 +18,7 @@ class Counters:
 
     Attributes:
         outcomes: for each transport, how many connections or datagrams had each outcome.
+            `Admission` counts here.
         local: how often each event happened at the local socket.
         wakeups: notifications passed to the subscribers, after coalescing.
     """
@@ -30,15 +31,6 @@ class Counters:
         }
         self.local: dict[LocalEvent, int] = dict.fromkeys(LocalEvent, 0)
         self.wakeups = 0
-
-    def count(self, transport: Transport, outcome: Outcome) -> None:
-        """Count the end of one connection or datagram.
-
-        Args:
-            transport: how it arrived.
-            outcome: how it ended.
-        """
-        self.outcomes[transport][outcome] += 1
 
     def count_local(self, event: LocalEvent) -> None:
         """Count one event at the local socket.

@@ -22,9 +22,9 @@ PAUSE: Final = 0.25
 """Seconds until the loop tries again. Only time helps: the system has no descriptors or no
 memory left, or a security module forbids the call."""
 
-# To look for more after a lone arrival finds nothing, and takes longer than to handle it. So after
-# lone arrivals some of the next ones are handled without that look: one, three, at last this many.
-# If others do wait, each of these costs a turn of the event loop.
+# After a lone arrival a look for another one mostly finds nothing, and costs a system call and an
+# exception. So some of the next ones are handled without it: one, three, at last this many. If
+# others do wait, each of these costs a turn of the event loop.
 UNASKED: Final = 7
 
 # accept(2): the waiting connection is gone, or the network reports an error of it.
