@@ -70,13 +70,24 @@ class Turns:
                 portions = 0
                 self._waiting = trio.Event()
                 await self._waiting.wait()
-            self._left = _PORTION
-            while self._queue and self._left > 0:
-                turn = next(iter(self._queue))
-                self._left -= self._queue.pop(turn)
-                turn.set()
+            self._give_a_portion()
             portions += 1
             if portions % _PORTIONS:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.sleep(_REST)
+            if not self._queue:
+                # Those that got the last turns do their work in this turn of the loop.
+                await trio.lowlevel.checkpoint()
+            if not self._queue:
+                self._left = _PORTION
+
+    def _give_a_portion(self) -> None:
+        """Set the events of those that are next. They do their work in the loop's next turn."""
+        # Whoever comes in this turn waits, whether the queue is empty by then or not.
+        self._left = 0
+        left = _PORTION
+        while self._queue and left > 0:
+            turn = next(iter(self._queue))
+            left -= self._queue.pop(turn)
+            turn.set()
