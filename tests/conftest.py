@@ -63,14 +63,17 @@ ALLOWED: Final = {
 }
 
 # What says the same with every Python and every version of a dependency, because it asks the
-# kernel, libseccomp, systemd, node_exporter, a mail program or V8. `.ci/run` runs it in its stage
-# `test` alone; the others say `-m "not once"`. Some tests of other files have the mark too: they
-# ask the kernel with a compiled filter and a bare interpreter. The rest of the tests runs each
-# program of ours, the agent and its commands too, with each Python and each dependency.
+# kernel, libseccomp, systemd, node_exporter, a mail program or V8: with an attack, or with every
+# rule of a policy. `.ci/run` runs it once; the stages of other Pythons say `-m "not once"`. Some
+# tests of other files have the mark too: they ask the kernel with a compiled filter and a bare
+# interpreter. The rest of the tests runs each program of ours, the agent and its commands too,
+# with each Python and each dependency.
 ONCE: Final = {
     "bench", "clients", "completion", "demo", "documents", "end_to_end", "machines",
     "mail_programs", "mail_servers", "manual", "packages", "service_files", "site",
     "sandbox/test_program.py", "sandbox/test_companion_program.py", "cli/test_collector.py",
+    "sandbox/test_companion_rules.py", "sandbox/test_each_layer.py", "sandbox/test_intruder.py",
+    "sandbox/test_intruder_ways_round.py", "sandbox/test_sender_attacks.py",
 }  # fmt: skip
 # In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
 NOT_ONCE: Final = {

@@ -6,6 +6,8 @@ from bench.processes import Failed
 from bench.section import SMOKE, Plan, Section
 from bench.workloads import idle
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def section() -> Section:

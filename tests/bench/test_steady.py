@@ -11,6 +11,8 @@ from bench.processes import Load
 from bench.section import SMOKE, Plan, Section, Spread, Target
 from bench.workloads import steady
 
+pytestmark = pytest.mark.long
+
 SYSTEM = [name for name in ("xinetd", "socat") if program(name)]
 
 MERGED = re.compile(r"mailbelld woke its subscriber (?P<woke>\d+) times for (?P<sent>\d+) of them")

@@ -12,6 +12,8 @@ from mail_programs.gate import Gate
 from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, Mailbox, needs, preset_words
 
+pytestmark = pytest.mark.long
+
 Start = Callable[..., Agent]
 Ring = Callable[[], None]
 

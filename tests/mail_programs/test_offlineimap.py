@@ -13,6 +13,8 @@ from harness.manager import Manager, managers
 from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, needs, preset_words, subjects
 
+pytestmark = pytest.mark.long
+
 PERSON: Final = "games"  # a user that every Debian has
 UNIT: Final = "offlineimap.service"
 TARGETS: Final = ("basic.target", "default.target", "shutdown.target")

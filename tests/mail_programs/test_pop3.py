@@ -18,6 +18,8 @@ from mail_programs.early_logins import EarlyLogins, early_logins
 from mail_programs.fetchers import FETCHERS
 from mail_programs.support import Agent, Home, Mailbox, needs, subjects
 
+pytestmark = pytest.mark.long
+
 PROGRAMS = ("getmail", "fetchmail")
 DELAY = 2  # seconds; the server counts in whole ones
 

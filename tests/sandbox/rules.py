@@ -97,7 +97,11 @@ class Subject:
     def told(self) -> list[Told]:
         """Make every probe that does not kill, in a locked process and in a free one."""
         inside = self.locked(lambda numbers: (numbers, self.answers(numbers)))
-        assert (inside.error, inside.signal) == (None, None), inside.output.splitlines()[-1:]
+        assert (inside.error, inside.signal) == (None, None), (
+            inside.error,
+            inside.signal,
+            inside.output.splitlines()[-1:],
+        )
         numbers, found = inside.value
         free = run(partial(self._answers_of_the_kernel, numbers))
         assert free.error is None, free

@@ -21,6 +21,8 @@ from harness.sender import PATIENCE, sent, unread
 from harness.tracee import mappings
 from system.support import GENEROUS, Local, loopback, rss
 
+pytestmark = pytest.mark.long
+
 ACCOUNTS: Final = 10_000
 NOTIFIED: Final = 1000  # accounts that get a notification
 SUBSCRIBERS: Final = 250
