@@ -96,7 +96,7 @@ def choose_reader(listening: socket.socket) -> Reader:
 
 # Each read is complete before the next one, so all share the memory that the kernel writes to.
 _BUFFER: Final = bytearray(MAX_INPUT)
-_WHOLE_BUFFER: Final = [_BUFFER]
+_WHOLE_BUFFER: Final[list[bytearray | memoryview]] = [_BUFFER]
 
 
 def _read_what_is_there(descriptor: int, room: int) -> bytes | End | None:
