@@ -15,6 +15,8 @@ from bench.workloads import sources
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 
+pytestmark = pytest.mark.long
+
 WAYS = ("UDP over IPv4", "UDP over IPv6", "limiter alone, IPv4", "limiter alone, IPv6")
 
 

@@ -20,6 +20,8 @@ from mail_programs.support import (
     subjects,
 )
 
+pytestmark = pytest.mark.long
+
 LINES = {
     "mbsync": ["mbsync"],
     "mbsync, one channel": ["mbsync", "work"],

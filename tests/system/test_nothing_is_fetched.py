@@ -20,6 +20,8 @@ from harness.ringer import ringing, settings
 from harness.sender import PATIENCE
 from system.agents import agent
 
+pytestmark = pytest.mark.long
+
 BIN: Final = Path(sysconfig.get_path("scripts"))
 # What would build something, or bring it.
 BUILDERS: Final = (
