@@ -3,8 +3,8 @@
 This shows what the daemon really needs once it is locked. The tests of tests/system make it do
 everything that it can do. Here they run once more, under strace and with an audit hook at the
 same time (`harness.watch`). That takes minutes: `make test` watches a part of the suite, and
-`.ci/run` all of it, with the default Python and with the newest. A part shows that nothing
-happens that should not. Only the whole shows that nothing is permitted without need.
+`.ci/run` all of it. A part shows that nothing happens that should not. Only the whole shows
+that nothing is permitted without need.
 """
 
 import os
