@@ -35,7 +35,7 @@ _RATE: Final = "1/h"
 _PACE: Final = 40_000
 _PASSES: Final = 5
 _READY: Final = 0.3
-_RESIDENT: Final = 28.0
+_RESIDENT: Final = 25.0
 
 
 class _Start(NamedTuple):

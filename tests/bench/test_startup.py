@@ -47,5 +47,5 @@ def test_the_modules_are_those_of_the_daemon(section: Section) -> None:
 def test_targets_are_those_promised(section: Section) -> None:
     assert [(target.what, target.bound, target.unit) for target in section.targets] == [
         ("ready", 0.3, "s"),
-        ("full", 28.0, "MiB"),
+        ("full", 25.0, "MiB"),
     ]
