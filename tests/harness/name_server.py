@@ -12,6 +12,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import trio
+from harness.ports import free_port
 
 from mailbell.core.networks import Address, Family
 
@@ -80,7 +81,8 @@ class NameServer:
 
     Args:
         host: the address.
-        port: the port; 0: any that is free.
+        port: the port; 0: one that is free for all addresses, so that another server can have
+            it at another one.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -98,7 +100,7 @@ class NameServer:
 
     def _bound(self, port: int) -> tuple[socket.socket, socket.socket]:
         for _ in range(20):
-            tcp = socket.create_server((self.host, port), family=self.family)
+            tcp = socket.create_server((self.host, port or free_port()), family=self.family)
             udp = socket.socket(self.family, socket.SOCK_DGRAM)
             try:
                 udp.bind(tcp.getsockname())

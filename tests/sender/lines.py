@@ -4,6 +4,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from harness.ports import free_port
+
 from mailbell.core.networks import Address, parse_address
 from mailbell.core.notification import Transport
 from mailbell.core.target import Target
@@ -15,12 +17,12 @@ FAMILIES = [socket.AF_INET, socket.AF_INET6]
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
-def listening(family: int = socket.AF_INET, backlog: int = 4096) -> socket.socket:
+def listening(family: int = socket.AF_INET, backlog: int = 4096, port: int = 0) -> socket.socket:
     """Listen on a port of every loopback address. The kernel answers, whatever the test does."""
     sock = socket.socket(family)
     # Without this option it could be reached from the network.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
-    sock.bind(("" if family == socket.AF_INET else "::1", 0))
+    sock.bind(("" if family == socket.AF_INET else "::1", port))
     sock.listen(backlog)
     sock.settimeout(PATIENCE)
     return sock
@@ -52,7 +54,8 @@ def accepted(sock: socket.socket) -> bytes:
 @contextmanager
 def black_hole(family: int = socket.AF_INET) -> Iterator[socket.socket]:
     """A host whose queue of connections is full, so that its kernel drops every further SYN."""
-    with listening(family, 0) as sock:
+    # A test may want the same port of another address.
+    with listening(family, 0, free_port()) as sock:
         address = (LOOPBACK[socket.AddressFamily(family)], sock.getsockname()[1])
         fillers = []
         try:

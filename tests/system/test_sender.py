@@ -14,6 +14,7 @@ import pytest
 from harness.activation import listening, passing
 from harness.daemon import Daemon, configuration, started, until
 from harness.ordinary import NOBODY
+from harness.ports import free_port
 from harness.ringer import Ringer, ringing, settings
 from harness.sender import LINE, PATIENCE
 from system.support import GENEROUS
@@ -34,12 +35,15 @@ def listener(open_path: Path) -> Iterator[Daemon]:
 
 
 class Silent:
-    """A port of this host on which connections are made and nothing else happens."""
+    """A port of this host on which connections are made and nothing else happens.
+
+    Nobody else gets it, so a test may close it and open it again.
+    """
 
     def __init__(self) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port = free_port()
+        self.sock = socket.create_server(("127.0.0.1", self.port))
         self.sock.settimeout(PATIENCE)
-        self.port: int = self.sock.getsockname()[1]
 
     def __enter__(self) -> "Silent":
         return self
