@@ -1,5 +1,6 @@
 """An admission with all its real parts except the clock."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mailbell.core.networks import Family, parse_address
@@ -17,6 +18,7 @@ from mailbell.logs.journal import Journal
 @dataclass
 class House:
     configuration: Configuration
+    stamp: Callable[[], int] = lambda: 1234
     lines: list[str] = field(default_factory=list)
     woken: list[Notification] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
@@ -49,7 +51,7 @@ class House:
             self.hub,
             self.counters,
             self.journal,
-            lambda: 1234,
+            self.stamp,
         )
 
     def gate(self, family: Family) -> Gate:
@@ -71,5 +73,5 @@ class House:
         return {name: n for name, n in self.counters.outcomes[transport].items() if n}
 
 
-def house(toml: str = "") -> House:
-    return House(parse(toml.encode()))
+def house(toml: str = "", stamp: Callable[[], int] = lambda: 1234) -> House:
+    return House(parse(toml.encode()), stamp)

@@ -50,10 +50,10 @@ class Naive:
         for narrow, _ in self.heard:
             wide = narrow >> 2
             if wide not in generations[-1]:
+                if len(generations) == 1 or wide not in generations[-2]:
+                    remembered[wide] = []
                 if len(generations[-1]) == 3:
                     generations.append({})
-                if wide not in (generations[-2] if len(generations) > 1 else {}):
-                    remembered[wide] = []
                 generations[-1][wide] = None
             members = [other for other in remembered[wide] if other != narrow]
             remembered[wide] = [*members, narrow][-2:]
@@ -108,3 +108,19 @@ def test_its_size_is_bounded() -> None:
     assert len(memory._older) == 1024
     every = (*memory._younger.values(), *memory._older.values())
     assert {len(members) for members in every} == {8}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_network_that_comes_back_when_a_generation_is_full_has_all_of_its_sources() -> None:
+    memory = ProvenSources(0, 4)
+    for source in (0x10, 0x11, 0x20, 0x30, 0x40, 0x50, 0x60, 0x10):
+        memory.add(source, 0.0)
+    assert 0x10 in memory
+    assert 0x11 in memory
+
+
+def test_it_says_until_when_a_source_need_not_be_told_again() -> None:
+    memory = ProvenSources(64, 80)
+    assert memory.add(1, 0.0) == 1.0
+    assert memory.add(2, 0.9) == 1.0, "the same narrow network was put last at the first time"
+    assert memory.add(1, 1.5) == 2.5

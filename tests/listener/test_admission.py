@@ -1,3 +1,5 @@
+from itertools import count
+
 import pytest
 from harness.house import house
 
@@ -170,3 +172,22 @@ def test_what_is_merged_into_a_waiting_wakeup_tells_the_latest_origin() -> None:
     assert state.merge(it.meet("192.0.2.5"), 0.5, 1200), "it came earlier than the others"
     it.hub.tick(1.0)
     assert [(n.count, n.source) for n in it.woken] == [(1, "192.0.2.1"), (3, "192.0.2.3")]
+
+
+def test_what_is_refused_and_what_is_accepted_at_one_moment_have_one_time() -> None:
+    it = house(stamp=count().__next__)
+    it.conclude(Outcome.ACCEPTED, "192.0.2.1")
+    it.conclude(Outcome.RATE_LIMITED, "192.0.2.1")
+    it.conclude(Outcome.ACCEPTED, "192.0.2.2")
+    it.hub.tick(1.0)
+    assert [(n.count, n.source) for n in it.woken] == [(1, "192.0.2.1"), (2, "192.0.2.2")]
+
+
+def test_who_is_barred_is_met_without_a_look_at_limits_and_accounts() -> None:
+    it = house('[sources]\ndeny = ["192.0.2.66", "192.0.2.67"]')
+    one, other = it.meet("192.0.2.66"), it.meet("192.0.2.67")
+    assert one.visitor is other.visitor
+    assert not one.accounts
+    assert it.conclude(Outcome.DENIED_SOURCE, "192.0.2.66") is Outcome.DENIED_SOURCE
+    assert it.counted() == {Outcome.DENIED_SOURCE: 1}
+    assert it.woken == []

@@ -20,7 +20,7 @@ from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.core.translation import Translation
 from mailbell.limits import gcra
-from mailbell.limits.proven import FRESH, ProvenSources
+from mailbell.limits.proven import ProvenSources
 
 __all__ = ["Gate", "Lane", "Leak", "Places", "SourcePlaces", "Total", "Visitor"]
 
@@ -256,8 +256,8 @@ class Visitor(msgspec.Struct, eq=False, gc=False):
         lane = self.lane
         if lane.named or (now < self.fresh and self.forgotten == lane.proven.forgotten):
             return  # nearly always
-        lane.proven.add(self.source, now)
-        self.fresh, self.forgotten = now + FRESH, lane.proven.forgotten
+        self.fresh = lane.proven.add(self.source, now)
+        self.forgotten = lane.proven.forgotten
 
     @property
     def known(self) -> bool:
@@ -296,10 +296,12 @@ class Gate:
     Attributes:
         transport: as given.
         family: as given.
+        barred: stands for every source that is never asked about, because it may not call.
     """
 
     __slots__ = (
-        "_ipv4", "_named", "_places", "_strangers", "_translation", "family", "transport",
+        "_ipv4", "_named", "_places", "_strangers", "_translation", "barred", "family",
+        "transport",
     )  # fmt: skip
 
     def __init__(
@@ -320,6 +322,7 @@ class Gate:
         self._places = places
         self._translation = translation
         self._ipv4 = ipv4
+        self.barred = Visitor(strangers, 0, [])
 
     def choose(self, source: int) -> tuple[Lane, int]:
         """Return the limits of a source, and the address that it counts as.

@@ -48,7 +48,7 @@ class ProvenSources:
         members = self._younger.get(wide) or self._older.get(wide)
         return members is not None and source >> self._narrow in members
 
-    def add(self, source: int, now: float) -> None:
+    def add(self, source: int, now: float) -> float:
         """Remember a source that has sent a good notification.
 
         If its wide network has no free place, the network's oldest source is forgotten. What is
@@ -57,22 +57,29 @@ class ProvenSources:
         Args:
             source: an address.
             now: monotonic time in seconds.
+
+        Returns:
+            Until when the source need not be told again, in seconds, unless one is forgotten.
         """
         wide, narrow = source >> self._wide, source >> self._narrow
         members = self._younger.get(wide)
         if members is None:
             members = self._begin(wide)
-        elif now < members.get(narrow, now) <= now + FRESH:
-            return  # nearly always
+        else:
+            fresh = members.get(narrow, now)
+            if now < fresh <= now + FRESH:
+                return fresh  # nearly always
         if members.pop(narrow, None) is None and len(members) == PER_NETWORK:
             del members[next(iter(members))]
             self.forgotten += 1
-        members[narrow] = now + FRESH
+        fresh = members[narrow] = now + FRESH
+        return fresh
 
     def _begin(self, wide: int) -> dict[int, float]:
         """Take a network into the younger generation, with what the older one has of it."""
+        members = self._older.pop(wide, {})  # before what the older one has is forgotten
         if len(self._younger) == NETWORKS:
             self._older, self._younger = self._younger, {}
             self.forgotten += 1
-        members = self._younger[wide] = self._older.pop(wide, {})
+        self._younger[wide] = members
         return members

@@ -101,16 +101,18 @@ class Admission:
             source: the address of the source, as a number.
         """
         family, transport = gate.family, gate.transport
-        local_decides = self.needs_local_address
-        accounts = None if local_decides else self._accounts.lookup(family, source, None)
+        barred = self._barred(gate, source)
+        accounts: tuple[str, ...] | None = None
+        if barred is None and not self.needs_local_address:
+            accounts = self._accounts.lookup(family, source, None)
         return Caller(
             _NETWORK,
             transport,
             family,
             source,
             self._outcomes[transport],
-            self._barred(gate, source),
-            gate.visitor(source),
+            barred,
+            gate.visitor(source) if barred is None else gate.barred,
             accounts,
             self._hub.state(accounts[0]) if accounts and len(accounts) == 1 else None,
         )
@@ -164,7 +166,7 @@ class Admission:
         # What a stranger sends means nothing until it is read.
         if outcome in _UNREAD and caller.visitor.known:
             rung = self._rung(caller, local)
-            self._hub.ring_all_unread(rung, caller, now, self._stamp())
+            self._hub.ring_all_unread(rung, caller, now, self._time(now))
         return self._refuse(outcome, caller, data)
 
     def accept(self, caller: Caller, now: float, local: int | None = None) -> Outcome:
@@ -178,17 +180,22 @@ class Admission:
         Returns:
             The counted outcome, as of `conclude`.
         """
-        if now != self._now:  # the calls of one batch have one moment
-            self._now, self._stamped = now, self._stamp()
+        stamp = self._stamped if now == self._now else self._time(now)
         only = caller.only
-        if only is None or not only.merge(caller, now, self._stamped):
+        if only is None or not only.merge(caller, now, stamp):
             rung = caller.accounts or self._rung(caller, local)
             if not rung:
                 return self._refuse(Outcome.UNKNOWN_ACCOUNT, caller, b"")
-            self._hub.ring_all(rung, caller, now, self._stamped)
+            self._hub.ring_all(rung, caller, now, stamp)
         caller.visitor.prove(now)
         caller.counts[_ACCEPTED] += 1
         return _ACCEPTED
+
+    def _time(self, now: float) -> int:
+        """Return the stamp of a moment. The calls of one batch have one moment."""
+        if now != self._now:
+            self._now, self._stamped = now, self._stamp()
+        return self._stamped
 
     def _rung(self, caller: Caller, local: int | None) -> tuple[str, ...]:
         return self._accounts.lookup(caller.family, caller.source, local)
