@@ -120,7 +120,8 @@ def _debian(
 ) -> None:
     command = [
         *namespaces(network=True), "mmdebstrap", "--mode=root", "--format=directory",
-        "--variant=minbase", "--dpkgopt=force-unsafe-io", "--include", ",".join(packages),
+        "--variant=minbase", "--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Retries "10"',
+        "--include", ",".join(packages),
         suite, str(part), *_mirror(),
     ]  # fmt: skip
     said: list[str] = []

@@ -22,7 +22,7 @@ here() { # here PACKAGE...: packages over this host's Debian, with their maintai
   } >"$folder/upper/etc/hosts"
   mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
   devices
-  [ $# = 0 ] || within apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
+  [ $# = 0 ] || within apt-get install -qq -y -o Acquire::Retries=10 --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
 }
 
 other() { # other SUITE PACKAGE...: unpacked and not configured; its users are made here
@@ -31,7 +31,7 @@ other() { # other SUITE PACKAGE...: unpacked and not configured; its users are m
   mirrors=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages')
   mirror=$(grep -m 1 '/debian/*$' <<<"$mirrors")
   security=$(grep -m 1 '/debian-security/*$' <<<"$mirrors" || true)
-  mmdebstrap --quiet --variant=extract "$suite" "$root" \
+  mmdebstrap --quiet --variant=extract --aptopt='Acquire::Retries "10"' "$suite" "$root" \
     "deb $mirror $suite main" ${security:+"deb $security $suite-security main"} \
     --include="$(IFS=,; echo "$*"),base-passwd,base-files,bash,dash,coreutils,libc-bin"
   # To leave these out while unpacking takes twice as long: each package goes through a filter.

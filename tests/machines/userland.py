@@ -120,7 +120,7 @@ def _install(machine: Machine, root: Path, through: list[str]) -> None:
     run(
         *(through or ALONE), "mmdebstrap", "--quiet", "--variant=minbase",
         f"--architectures={machine.architecture}", "--include", ",".join(PACKAGES),
-        "--format=directory",
+        "--format=directory", '--aptopt=Acquire::Retries "10"',
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--skip=cleanup/apt/lists",
         *(_EMULATED if through else ()), machine.suite, root, source(machine.suite),

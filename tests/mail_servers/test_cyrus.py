@@ -186,19 +186,20 @@ def test_a_stopped_sender_costs_a_delivery_nothing(cyrus: Cyrus, notify: Way) ->
     """100 deliveries that tell a stopped sender, each beside one that tells nobody.
 
     Other programs hold up both. So the fastest tenth of each is compared, and a busy machine
-    has three attempts.
+    has three attempts. A quarter more is less than a millisecond; whoever waited for the sender
+    would wait for seconds.
     """
     with cyrus.sending("anna", listen=notify.listen) as sender, stopped(sender):
         for _ in range(3):
             telling, silent = hundred(cyrus)
             ratio = sum(sorted(telling)[:10]) / sum(sorted(silent)[:10])
-            if ratio <= 1.1:
+            if ratio <= 1.1:  # what a quiet machine measures
                 break
     record(
         cyrus.name, cyrus.version(), "notify", fault="sender stopped", deliveries=100,
         seconds=sum(telling), seconds_without=sum(silent), ratio=ratio,
     )  # fmt: skip
-    assert ratio <= 1.1
+    assert ratio <= 1.25
 
 
 def hundred(cyrus: Cyrus) -> tuple[list[float], list[float]]:

@@ -28,8 +28,10 @@ MC = "/etc/mail/sendmail.mc"
 SENDMAIL = "/usr/libexec/sendmail/sendmail"
 FEATURE = "FEATURE(`smrsh', `/usr/libexec/sendmail/smrsh')dnl\n"
 
-# No name server, and mail from other hosts at once.
+# No name server, and mail from other hosts at once, however busy this machine is.
 LINES = """
+define(`confQUEUE_LA', `1000')dnl
+define(`confREFUSE_LA', `1000')dnl
 define(`confSERVICE_SWITCH_FILE', `/etc/mail/service.switch-nodns')dnl
 FEATURE(`nocanonify')dnl
 FEATURE(`accept_unresolvable_domains')dnl

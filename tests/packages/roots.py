@@ -71,6 +71,7 @@ def clean_root(suite: str, *packages: str) -> Path:
 def _make(place: Path, suite: str, packages: list[str]) -> None:
     run(
         *ALONE, "mmdebstrap", "--quiet", "--variant=minbase", "--format=directory",
-        "--include", ",".join(packages), "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
+        '--aptopt=Acquire::Retries "10"', "--include", ",".join(packages),
+        "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
         suite, place / "root", source(suite), seconds=_MAKING,
     )  # fmt: skip

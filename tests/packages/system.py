@@ -250,7 +250,7 @@ def _until_up(process: "subprocess.Popen[bytes]", first: Path) -> int:
         asked = System(int(pids[0])).ran("systemctl is-system-running; test $? -le 1")
         return any(word in asked.said for word in ("running", "degraded"))
 
-    until(answers, "the boot of the system")
+    until(answers, "the boot of the system", PATIENCE)
     system = System(int(first.read_text().split()[0]))
     failed = system.run("systemctl list-units --failed --plain --no-legend")
     assert not failed, failed
