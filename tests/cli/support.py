@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -132,8 +133,9 @@ class FakeDaemon:
         call = json.loads(data[:-1])
         method, given = call["method"].removeprefix(_LISTENER), call.get("parameters") or {}
         self.calls.append((method, given))
-        for reply in getattr(self, f"_{method}")(given):
-            connection.sendall(json.dumps(reply).encode() + b"\0")
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client has what it wants
+            for reply in getattr(self, f"_{method}")(given):
+                connection.sendall(json.dumps(reply).encode() + b"\0")
         if method == "Subscribe":
             self.subscribed.set()
             if self.scripts:

@@ -19,6 +19,7 @@ from harness.fake_daemon import STATUS, FakeDaemon, answer
 from harness.libseccomp import BINDING
 from harness.ordinary import let_in
 from harness.ports import free_port
+from harness.sender import PATIENCE
 
 from mailbell._sys import credentials, landlock, local_socket, seccomp, sockets
 from mailbell._sys.port_holder import Holder
@@ -828,8 +829,12 @@ def test_a_daemon_whose_socket_is_gone_is_told(
 
 
 def test_a_daemon_that_can_be_reached_is_not_called_cut_off(
-    tmp_path: Path, configure: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    configure: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_machine, "_ANSWER", PATIENCE)
     path = configure()
     answers = answer(GetStatus(), GetStatusReply(STATUS))
     with FakeDaemon(str(tmp_path / "run" / "s"), answers, lambda _: None):

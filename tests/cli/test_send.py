@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from cli.support import Run, words
 from harness.netns import namespaces
+from harness.ports import free_port
 from harness.sender import PATIENCE
 
 from mailbell.cli import _dial, _group, send
@@ -68,10 +69,11 @@ def test_it_says_where_when_asked(
     assert capsys.readouterr().out == f"sent to tcp {_where(listener)}\n"
 
 
-def test_nobody_there_is_69(run: Run, listener: socket.socket) -> None:
-    target = _where(listener)
-    listener.close()
-    result = run("mailbell", "send", target)
+def test_nobody_there_is_69(run: Run) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        target = _where(bound)
+        result = run("mailbell", "send", target)
     assert result.returncode == 69
     assert result.stderr == (
         f"mailbell: tcp {target}: nothing listens there; start mailbelld there\n"
@@ -265,11 +267,8 @@ def test_a_datagram_that_is_refused_goes_to_the_next_address(
     assert receiver.recv(100) == _LINE
 
 
-def test_a_datagram_that_nobody_takes_is_69(
-    run: Run, receiver: socket.socket, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = _where(receiver)
-    receiver.close()
+def test_a_datagram_that_nobody_takes_is_69(run: Run) -> None:
+    target = f"127.0.0.1:{free_port()}"
     result = run("mailbell", "send", "--udp", target)
     assert result.returncode == 69
     assert (

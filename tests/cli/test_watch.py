@@ -80,7 +80,7 @@ def test_nothing_in_time_is_75(run: Run, daemon: FakeDaemon, line: list[str]) ->
 
 def test_the_time_is_for_all_together(run: Run, daemon: FakeDaemon) -> None:
     daemon.scripts = [[a_notification()]]
-    result = run("mailbell", "watch", "--timeout", "0.5", "--count", "2")
+    result = run("mailbell", "watch", "--timeout", "3", "--count", "2")
     assert result.returncode == 75
     assert result.stdout.count("\n") == 1
 

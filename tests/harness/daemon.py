@@ -163,6 +163,7 @@ def started(
     environ: dict[str, str] | None = None,
     descriptors: Sequence[int] = (),
     program: Sequence[str] = (),
+    patience: float = PATIENCE,
 ) -> Iterator[Daemon]:
     """Run a mailbelld until the end of the block.
 
@@ -174,12 +175,14 @@ def started(
         descriptors: passed on to it.
         program: what the interpreter runs instead; it ends as the daemon. It is not traced:
             it would notice (`harness.traced`).
+        patience: seconds until it must be ready.
     """
     file = directory / "mailbelld.toml"
     file.write_text(configuration(directory) if toml is None else toml)
     running = launched(
-        watched(), file, command=command, environ=environ, descriptors=descriptors, program=program
-    )
+        watched(), file, command=command, environ=environ, descriptors=descriptors,
+        program=program, patience=patience,
+    )  # fmt: skip
     with running as (process, notify):
         yield Daemon(process, directory / "mailbell.sock", notify)
 
@@ -193,6 +196,7 @@ def launched(
     environ: dict[str, str] | None = None,
     descriptors: Sequence[int] = (),
     program: Sequence[str] = (),
+    patience: float = PATIENCE,
 ) -> Iterator[tuple["subprocess.Popen[bytes]", socket.socket]]:
     """Run a daemon until the end of the block, and wait until it is ready.
 
@@ -203,6 +207,7 @@ def launched(
         environ: as for `started`.
         descriptors: as for `started`.
         program: as for `started`.
+        patience: as for `started`.
     """
     notify_path = file.parent / f"{file.stem}.notify"
     notify_path.unlink(missing_ok=True)
@@ -223,7 +228,7 @@ def launched(
         )  # fmt: skip
         running = Running(process, file, notify)
         try:
-            _await_ready(running)
+            _await_ready(running, patience)
             yield process, notify
         finally:
             running.stop()
@@ -231,8 +236,8 @@ def launched(
             process.stderr.close()
 
 
-def _await_ready(daemon: Running) -> None:
-    end = time.monotonic() + PATIENCE
+def _await_ready(daemon: Running, patience: float) -> None:
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if select.select([daemon.notify], [], [], 0.02)[0]:
             assert b"READY=1" in daemon.notify.recv(4096)

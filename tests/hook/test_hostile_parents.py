@@ -105,9 +105,9 @@ ENDING = [
 def test_a_signal_ends_it_with_0(tmp_path: Path, words: tuple[str, ...]) -> None:
     with listening(tmp_path / "hook") as sender:
         begun = {}
-        for number in ENDING:
-            begun[number] = start("--socket", sender.path, "alice", *words, stdin=subprocess.PIPE)
-        for number, process in begun.items():
+        for number in ENDING:  # one after another: each has a second for its input
+            process = start("--socket", sender.path, "alice", *words, stdin=subprocess.PIPE)
+            begun[number] = process
             assert process.stdin is not None
             process.stdin.write(b"x")
             process.stdin.flush()

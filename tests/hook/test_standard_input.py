@@ -1,5 +1,6 @@
 """Standard input: a pipe is read within bounds, everything else is left alone, output is silent."""
 
+import fcntl
 import os
 import pty
 import signal
@@ -42,6 +43,8 @@ def written(writer: int, most: int) -> int:
 def fed(tmp_path: Path, most: int, *words: str) -> int:
     """Write to a hook; return how much was written before it closed."""
     reader, writer = os.pipe()
+    # The hook has a second for all of it. So neither side waits for the other at each 64 KiB.
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, MEBIBYTE)
     with listening(tmp_path / "hook") as sender:
         process = start("--socket", sender.path, *words, "alice", stdin=reader)
         os.close(reader)

@@ -13,6 +13,7 @@ from math import inf
 import pytest
 import trio
 import trio.testing
+from harness.ports import free_port
 from sender.lines import FAMILIES, accepted, black_hole, host, listening, place
 
 from mailbell.core.networks import Address
@@ -404,7 +405,7 @@ async def test_the_first_address_that_answers_gets_the_line(
 async def test_after_a_failure_the_next_address_is_tried_at_once(
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    with listening() as sink:  # and nothing listens on ::1 at this port
+    with listening(port=free_port()) as sink:  # and nothing listens on ::1 at this port
         async with house(FakeNames({NAME: ("::1", "127.0.0.1")})) as made:
             began = trio.current_time()
             made.ring(named(sink))

@@ -203,7 +203,8 @@ async def test_a_dead_name_delays_itself_only(companion: Companion, server: Name
             await trio.sleep(0.001)
         for number in range(50):
             assert await names.lookup(f"n{number}.example") == (SIX, ONE)
-        assert server.asked["dead.example", "A", False] == 1  # it is still waiting for that one
+        # It is still waiting for that one: its end would be an error here.
+        assert server.asked["dead.example", "A", False] >= 1
         nursery.cancel_scope.cancel()
 
 

@@ -179,8 +179,8 @@ def one_run(
     with started(
         directory, toml, command=manager, descriptors=descriptors, program=("-c", TELLS_ALL)
     ) as daemon:
-        may_call.release(SHARE // 4)
         before = sum(call.done() for call in calls)
+        may_call.release(SHARE // 4)
         until(lambda: sum(call.done() for call in calls) > before)
         may_call.release(SHARE // 2)
         if last:

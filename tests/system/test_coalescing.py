@@ -168,7 +168,7 @@ def test_the_last_of_a_storm_is_told_although_most_are_refused(
 
 def test_whoever_never_rang_wakes_nobody_by_being_refused(tmp_path: Path) -> None:
     """Send garbage until the source is not read any more, then the line, which is not read."""
-    settings = toml(tmp_path, '[coalesce]\ninterval = "10ms"\n')
+    settings = toml(tmp_path, '[coalesce]\ninterval = "10ms"\n[limits]\nrate = "1/h"\n')
     # The whole of 127.0.0.0/8 is listed and too large to be named. Of a named source any
     # connection counts.
     settings = settings.replace('"127.0.0.2"', '"127.0.0.0/8"')

@@ -14,6 +14,8 @@ from system.support import GENEROUS, Local, cpu_ticks, limit_descriptors, switch
 # fails.
 NONE_LEFT = 3
 PROBES = 8
+# What is half sent waits until the test sends the rest.
+SLOW = GENEROUS + '[protocol]\ndeadline = "1m"\n'
 
 
 def require_idle(daemon: Daemon) -> None:
@@ -42,7 +44,7 @@ def until_said(daemon: Daemon, event: str, where: str, times: int = 1) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_network_waits_and_everybody_else_is_served(tmp_path: Path, host: str) -> None:
     endpoint_text = "[::1]:0" if ":" in host else f"{host}:0"
-    toml = configuration(tmp_path, tcp=[endpoint_text], more=GENEROUS)
+    toml = configuration(tmp_path, tcp=[endpoint_text], more=SLOW)
     with (
         started(tmp_path, toml) as daemon,
         Local(daemon.path) as watcher,
@@ -71,7 +73,7 @@ def test_the_network_waits_and_everybody_else_is_served(tmp_path: Path, host: st
 
 
 def test_the_local_socket_waits_and_the_network_is_served(tmp_path: Path) -> None:
-    toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=GENEROUS)
+    toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=SLOW)
     with started(tmp_path, toml) as daemon, Local(daemon.path) as watcher:
         endpoint = daemon.endpoint()
         watcher.subscribe()
@@ -91,7 +93,7 @@ def test_the_local_socket_waits_and_the_network_is_served(tmp_path: Path) -> Non
 
 
 def test_each_pause_is_said_once_however_many_wait(tmp_path: Path) -> None:
-    toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=GENEROUS)
+    toml = configuration(tmp_path, tcp=["127.0.0.1:0"], more=SLOW)
     with started(tmp_path, toml) as daemon:
         endpoint = daemon.endpoint()
         for times in (1, 2):
