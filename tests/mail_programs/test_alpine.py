@@ -10,6 +10,8 @@ from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, Mailbox, needs, preset_words
 from mail_programs.tmux import Tmux, tmux_servers
 
+pytestmark = pytest.mark.long
+
 HERE = "alpine"  # the session, as the preset has it
 
 # Without `last-version-used` it greets first. The last setting makes it ask for a password

@@ -13,6 +13,8 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, preset_words
 
+pytestmark = pytest.mark.long
+
 NOTIFICATIONS = "org.freedesktop.Notifications"
 ANSWERS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "GetServerInformation": ("ssss", ("test", "test", "1", "1.2")),

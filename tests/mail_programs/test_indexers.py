@@ -13,6 +13,8 @@ from mail_programs.fetchers import mbsync
 from mail_programs.results import recorded
 from mail_programs.support import PRESETS, Agent, Home, Mailbox, ended, needs, preset_words
 
+pytestmark = pytest.mark.long
+
 PROGRAMS = ["mu", "notmuch"]
 
 

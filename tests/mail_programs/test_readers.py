@@ -14,6 +14,8 @@ from mail_programs.fetchers import getmail, mbsync
 from mail_programs.results import recorded
 from mail_programs.support import Agent, Home, Mailbox, needs, preset_words
 
+pytestmark = pytest.mark.long
+
 PROGRAMS = ["mutt", "neomutt"]
 
 

@@ -10,6 +10,8 @@ from mail_programs.results import recorded
 from mail_programs.screen import screens
 from mail_programs.support import Agent, Home, Mailbox, needs, preset_words, subjects
 
+pytestmark = pytest.mark.long
+
 
 class Program(NamedTuple):
     """A program with a window.
