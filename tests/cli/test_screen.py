@@ -108,6 +108,18 @@ def test_it_ends_when_the_terminal_is_closed(
         assert terminal.process.wait(30) == 128 + signal.SIGHUP
 
 
+def test_it_ends_once_however_often_it_is_told(
+    environment: dict[str, str], daemon: FakeDaemon
+) -> None:
+    """Of a terminal that is closed the kernel tells the process, and its own thread does too."""
+    with Terminal(TOP, environment) as terminal:
+        terminal.until_shown("connected")
+        terminal.close()
+        while terminal.process.poll() is None:
+            terminal.process.send_signal(signal.SIGHUP)
+        assert terminal.process.returncode == 128 + signal.SIGHUP
+
+
 def test_it_is_given_back_before_an_error_is_told(
     environment: dict[str, str], daemon: FakeDaemon
 ) -> None:

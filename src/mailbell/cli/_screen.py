@@ -177,6 +177,11 @@ class Screen:
             self._handlers[number] = signal.signal(number, handler)
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
+        # Of a closed terminal the kernel tells, and the thread of the keys does too. The second
+        # SIGHUP must not kill what ends already.
+        for each in {number, signal.SIGHUP} & self._handlers.keys():
+            signal.signal(each, signal.SIG_IGN)
+            del self._handlers[each]
         sys.exit(0 if self._quit else 128 + number)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
