@@ -30,7 +30,7 @@ run: $(BIN)/.run
 test: lint suite
 
 ## suite: the tests without lint (TESTS=path runs only those, and counts no branches).
-##        What takes minutes and is marked "long" has a stage of its own in .ci/run
+##        What takes long and is marked so has a stage of its own in .ci/run
 suite: $(BIN)/.test
 ifdef TESTS
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)

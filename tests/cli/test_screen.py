@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 import termios
+import time
 
 import pytest
 from cli.support import FakeDaemon, words
@@ -111,11 +112,12 @@ def test_it_ends_when_the_terminal_is_closed(
 def test_it_ends_once_however_often_it_is_told(
     environment: dict[str, str], daemon: FakeDaemon
 ) -> None:
-    """Of a terminal that is closed the kernel tells the process, and its own thread does too."""
+    """When the terminal is closed, the kernel and the thread of the keys both send SIGHUP."""
     with Terminal(TOP, environment) as terminal:
         terminal.until_shown("connected")
         terminal.close()
-        while terminal.process.poll() is None:
+        end = time.monotonic() + 30
+        while terminal.process.poll() is None and time.monotonic() < end:
             terminal.process.send_signal(signal.SIGHUP)
         assert terminal.process.returncode == 128 + signal.SIGHUP
 

@@ -177,8 +177,8 @@ class Screen:
             self._handlers[number] = signal.signal(number, handler)
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
-        # Of a closed terminal the kernel tells, and the thread of the keys does too. The second
-        # SIGHUP must not kill what ends already.
+        # When the terminal is closed, both the kernel and `_read_keys` send SIGHUP. The second one
+        # may come after the handlers are restored, and must not kill the process then.
         for each in {number, signal.SIGHUP} & self._handlers.keys():
             signal.signal(each, signal.SIG_IGN)
             del self._handlers[each]
