@@ -160,7 +160,7 @@ def test_the_tests_of_the_packages_themselves_pass(
     system.put(source_tree(tmp_path), "/build")
     for each in debs:
         system.put(each, "/build")
-    # At its end autopkgtest updates apt's lists. Here is no network, so no other try will do better.
+    # At its end autopkgtest updates apt's lists. Here is no network: no other try does better.
     system.write("/etc/apt/apt.conf.d/zz-no-network", 'Acquire::Retries "0";\n')
     done = system.ran(
         "cd /build && autopkgtest --ignore-restrictions=isolation-container *.deb mailbell/ -- null"
