@@ -74,6 +74,57 @@ async def test_a_portion_is_never_exceeded_in_whatever_order_tasks_run(
         assert max(in_turn.values()) == 4
 
 
+async def test_whoever_got_a_turn_may_go_on_with_the_rest_of_its_portion(
+    autojump_clock: MockClock,
+) -> None:
+    """Otherwise a client with many replies would have one in each turn of the loop."""
+    turns, loop, done = Turns(), Loop(), Counter[int]()
+    trio.lowlevel.add_instrument(loop)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.serve)
+        for _ in range(160):
+            await turns.wait(REPLY)
+            done[loop.turn] += 1
+        nursery.cancel_scope.cancel()
+    trio.lowlevel.remove_instrument(loop)
+    assert list(done.values()) == [16] * 10
+
+
+async def test_an_event_that_was_set_at_once_opens_nothing() -> None:
+    turns, event = Turns(), trio.Event()
+    turns.ask(event, REPLY)
+    assert event.is_set()
+    turns.begin(event)
+    for _ in range(15):
+        await turns.wait(REPLY)
+    with trio.move_on_after(0) as gone:
+        await turns.wait(REPLY)
+    assert gone.cancelled_caught
+
+
+@pytest.mark.parametrize("pieces", [5, 9, 30])
+async def test_no_turn_of_the_loop_has_more_than_a_portion_of_clients_that_go_on(
+    pieces: int, autojump_clock: MockClock
+) -> None:
+    async def client(turns: Turns, loop: Loop, done: Counter[int]) -> None:
+        for _ in range(5):
+            await turns.wait(REPLY)
+            done[loop.turn] += 1
+
+    for _ in range(50):
+        turns, loop, done = Turns(), Loop(), Counter[int]()
+        trio.lowlevel.add_instrument(loop)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turns.serve)
+            async with trio.open_nursery() as working:
+                for _ in range(pieces):
+                    working.start_soon(client, turns, loop, done)
+            nursery.cancel_scope.cancel()
+        trio.lowlevel.remove_instrument(loop)
+        assert done.total() == 5 * pieces
+        assert max(done.values()) <= 16
+
+
 async def test_those_that_wait_get_their_turns_in_order(autojump_clock: MockClock) -> None:
     turns, done = Turns(), list[Done]()
     async with trio.open_nursery() as nursery:

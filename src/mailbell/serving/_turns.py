@@ -28,7 +28,9 @@ class Turns:
     """The turns of all clients of one socket."""
 
     def __init__(self) -> None:
-        self._left = _PORTION
+        self._left = _PORTION  # of this turn of the loop
+        self._next = 0  # of the turn in which those in `_given` go on, beside their own
+        self._given: set[trio.Event] = set()
         self._queue: dict[trio.Event, int] = {}
         self._waiting = trio.Event()
 
@@ -47,12 +49,13 @@ class Turns:
             await turn.wait()
         finally:
             self._queue.pop(turn, None)
+        self.begin(turn)
 
     def ask(self, turn: trio.Event, cost: int) -> None:
         """Set an event when it is the caller's turn, perhaps at once.
 
         Args:
-            turn: the event.
+            turn: the event. Whoever waits for it calls `begin` then.
             cost: `CALL` or `REPLY`.
         """
         if self._left > 0 and not self._queue:
@@ -62,6 +65,17 @@ class Turns:
             self._queue[turn] = cost
             self._waiting.set()
 
+    def begin(self, turn: trio.Event) -> None:
+        """Go on with the turn that was given: the rest of the portion is for whoever asks now.
+
+        Args:
+            turn: the event that has been set.
+        """
+        if turn in self._given:
+            self._given.remove(turn)
+            self._left += self._next
+            self._next = 0
+
     async def serve(self) -> NoReturn:
         """Give the turns to those that wait, a portion at a time."""
         portions = 0
@@ -70,24 +84,27 @@ class Turns:
                 portions = 0
                 self._waiting = trio.Event()
                 await self._waiting.wait()
+            # Those that got the last turns go on in this turn of the loop at the latest.
+            await trio.lowlevel.checkpoint()
             self._give_a_portion()
             portions += 1
-            if portions % _PORTIONS:
-                await trio.lowlevel.checkpoint()
-            else:
+            if not portions % _PORTIONS:
                 await trio.sleep(_REST)
-            if not self._queue:
-                # Those that got the last turns do their work in this turn of the loop.
+            elif self._queue:
                 await trio.lowlevel.checkpoint()
-            if not self._queue:
-                self._left = _PORTION
 
     def _give_a_portion(self) -> None:
-        """Set the events of those that are next. They do their work in the loop's next turn."""
-        # Whoever comes in this turn waits, whether the queue is empty by then or not.
+        """Set the events of those that are next. They go on in the loop's next turn.
+
+        Nobody else does anything before one of them has begun: Trio runs the tasks of a turn in an
+        order of its own, and what is left of the portion belongs to that turn.
+        """
+        self._given.clear()
         self._left = 0
         left = _PORTION
         while self._queue and left > 0:
             turn = next(iter(self._queue))
             left -= self._queue.pop(turn)
+            self._given.add(turn)
             turn.set()
+        self._next = left

@@ -182,6 +182,7 @@ class VarlinkPeer:
             else:
                 self._changed = trio.Event()
                 await self._changed.wait()
+                self._turns.begin(self._changed)
             # The send buffer holds only a few replies. If the client does not read, this
             # waits with one reply, and the source merges what happens meanwhile.
             await self._send(_encoded(source))
