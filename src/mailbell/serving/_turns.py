@@ -28,9 +28,10 @@ class Turns:
     """The turns of all clients of one socket."""
 
     def __init__(self) -> None:
-        self._left = _PORTION  # of this turn of the loop
-        self._next = 0  # of the turn in which those in `_given` go on, beside their own
+        self._left = _PORTION  # what may still be done without waiting
+        # The last turns that were given, and what may be done beside them once one has begun.
         self._given: set[trio.Event] = set()
+        self._next = 0
         self._queue: dict[trio.Event, int] = {}
         self._waiting = trio.Event()
 
