@@ -218,9 +218,10 @@ def test_an_error_that_cannot_be_told_keeps_its_code(failing: Any) -> None:
 
         def flush(self) -> None: ...
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stderr", Closed())
-        assert failing(TemporaryError("late")) == 75
+    for error, code in ((TemporaryError("late"), 75), (ZeroDivisionError(), 70)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stderr", Closed())
+            assert failing(error) == code
 
 
 @pytest.mark.parametrize(

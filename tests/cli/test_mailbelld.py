@@ -1,5 +1,6 @@
 """mailbelld's command line, configuration file and errors. The daemon itself is replaced."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -170,8 +171,10 @@ def test_no_memory_is_no_bug(place: str) -> None:
 
     ended = child.run(run)
     assert ended.code == 71
-    assert ended.output.startswith(b"mailbelld: there is no more memory; raise LimitDATA=")
-    assert ended.output.count(b"\n") == 1
+    assert ended.output == (
+        b"mailbelld: there is no more memory; raise LimitDATA= and MemoryMax= of the unit, "
+        b"or lower limits.sources, limits.connections and socket.subscribers\n"
+    )
 
 
 def without_memory(place: str) -> Exception:
@@ -215,6 +218,50 @@ def test_the_exit_code_does_not_depend_on_who_reads(
     assert done.returncode == code
 
 
+# The interpreter itself writes to standard error about an error that it ignores.
+IGNORED = """
+import sys
+from mailbell.cli import {module}
+
+class Dropped:
+    def __del__(self):
+        raise ValueError("ignored")
+
+def run(_words):
+    Dropped()
+    return {code}
+
+{begin}
+"""
+BEGIN = {
+    "mailbelld": "mailbelld.run = run; mailbelld.main()",
+    "mailbell_sender": "mailbell_sender.run = run; mailbell_sender.main()",
+    "_group": "_group.run = run; from mailbell import cli; cli.main()",
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("code", [0, 71])
+@pytest.mark.parametrize("module", BEGIN)
+def test_nor_on_what_the_interpreter_says(module: str, code: int, output: str) -> None:
+    text = IGNORED.format(module=module, code=code, begin=BEGIN[module])
+    with OUTPUTS[output]() as stderr:
+        done = subprocess.run([sys.executable, "-c", text], stderr=stderr, check=False)
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_message_that_cannot_be_written_goes_nowhere_else(output: str, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text("[limits]\nx = 1\n")  # two lines are to be said
+    with OUTPUTS[output]() as stderr:
+        done = subprocess.run(
+            program("mailbelld", "--config", str(file)),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (78, b"")
+
+
 @pytest.mark.parametrize(
     ("output", "said"),
     [("a closed pipe", ""), ("a full disk", "standard output: No space left on device")],
@@ -228,6 +275,12 @@ def test_help_that_cannot_be_written_is_no_bug(option: str, output: str, said: s
         )  # fmt: skip
     assert done.returncode == 71
     assert done.stderr == (f"mailbelld: {said}\n" if said else "")
+
+
+def test_the_help_names_the_default_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mailbelld.run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"  --config FILE       default: {_file.DEFAULT_PATH}, if it exists\n" in out
 
 
 def test_ctrl_c_before_it_serves_is_quiet(
@@ -251,3 +304,14 @@ def test_help_and_version(run: Run) -> None:
         assert max(map(len, result.stdout.splitlines())) <= 80
     for option in ("-V", "--version"):
         assert run("mailbelld", option).stdout == f"mailbelld {__version__}\n"
+
+
+def test_what_the_system_refuses_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _fail_with(monkeypatch, ExceptionGroup("of a nursery", [OSError(errno.ENOBUFS, "refused")]))
+    assert mailbelld.run([]) == 71
+    said = capsys.readouterr().err
+    refusal = "mailbelld: the system refused what cannot be done without: refused; see what"
+    assert said.startswith(refusal)
+    assert said.count("\n") == 1

@@ -67,7 +67,7 @@ def test_only_what_is_shipped_is_shown(run: Run, program: str) -> None:
     result = run("mailbell", "policy", program)
     assert (result.returncode, result.stdout) == (64, "")
     assert "no policy for" in result.stderr
-    assert "known: mailbell-cyrus, " in result.stderr
+    assert "known: mailbell-cluster, mailbell-cyrus, " in result.stderr
 
 
 def test_the_document_shows_what_is_printed(run: Run) -> None:

@@ -13,7 +13,7 @@ import pytest
 from cli.support import Run
 from cli.terminal import Terminal
 from harness.control import ANNA, STEPS, TARGET, Control, controlled
-from harness.fake_sender import STATUS
+from harness.fake_sender import CLUSTER, STATUS
 
 from mailbell.cli import _group, sender_test
 from mailbell.cli._sender_metrics import sender_metrics
@@ -160,6 +160,18 @@ def test_troubles_of_the_store_are_shown_first(run: Run, control: Control) -> No
     rows = [line.split() for line in run("mailbell", "sender", "status").stdout.splitlines()]
     assert ["companion", "resolver", "process", "9"] in rows
     assert ["names:", "known", "3"] in rows
+
+
+def test_a_cluster_is_shown_with_its_nodes(run: Run, control: Control) -> None:
+    away = msgspec.structs.replace(CLUSTER, failing="it is away")
+    control.desk.answer = msgspec.structs.replace(STATUS, cluster=away)
+    shown = run("mailbell", "sender", "status").stdout
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["mx1", "(this", "one)", "lives", "12", "3", "2.5", "ms"] in rows
+    assert ["mx2", "gone", "0", "7", "0.0", "ms"] in rows
+    assert "CLUSTER: this machine rings alone: it is away" in shown
+    assert "to be handed over: 5" in " ".join(shown.split())
+    assert "CLUSTER: this machine rings alone" in run("mailbell", "sender", "top").stdout
 
 
 def test_step_by_step(run: Run, control: Control) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.control import controlled
+from harness.engine import needs_coredis
 
 from mailbell._sys import credentials, local_socket
 from mailbell._sys.port_holder import Holder
@@ -385,3 +386,32 @@ def test_the_folder_of_the_address_book(
     assert "warn store.url: " in out
     assert "logins are kept in memory only" in out
     assert "-> install -d -o mailbell-sender -g mailbell-sender -m 0700" in out
+
+
+def test_a_node_of_a_cluster(configure: Configure, said: Check, tmp_path: Path) -> None:
+    needs_coredis()
+    path = Path(configure())
+    text = path.read_text().replace("url =", 'url = "redis://127.0.0.1"\nnode = "mx1"\nfile =')
+    path.write_text(text)
+    code, out = said(str(path))
+    assert code == 0
+    assert "ok   this is the node mx1 of a cluster; its engine is not asked" in out
+    assert "mailbell-cluster" in out
+    path.write_text(text.replace("node =", f'password_file = "{tmp_path}/none"\nnode ='))
+    code, out = said(str(path))
+    assert code == 78
+    assert f"FAIL store.password_file: {tmp_path}/none: No such file or directory" in out
+    (tmp_path / "state").chmod(0o770)
+    path.write_text(text)
+    assert "FAIL store.file: " in said(str(path))[1]
+
+
+def test_a_cluster_without_coredis(
+    configure: Configure, said: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sender_machine, "find_spec", lambda _: None)
+    path = Path(configure())
+    path.write_text(path.read_text().replace("url =", 'url = "redis://127.0.0.1"\nfile ='))
+    code, out = said(str(path))
+    assert code == 78
+    assert "-> pip install 'mailbell[cluster]'" in out

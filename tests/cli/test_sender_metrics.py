@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from cli.test_openmetrics import parse
-from harness.fake_sender import STATUS
+from harness.fake_sender import CLUSTER, STATUS
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as older
 
@@ -49,3 +49,35 @@ def test_what_the_store_lacks_is_a_gauge() -> None:
     assert families["mailbell_sender_store_failing"].samples[frozenset()] == "1"
     assert families["mailbell_sender_store_set_aside"].samples[frozenset()] == "1"
     assert families["mailbell_sender_names"].samples[frozenset({("kind", "known")})] == "3"
+
+
+def test_only_a_node_has_metrics_of_its_cluster() -> None:
+    assert "cluster" not in TEXT
+    away = msgspec.structs.replace(CLUSTER, failing="it is away")
+    for cluster, failing in ((CLUSTER, "0"), (away, "1")):
+        text = sender_metrics(msgspec.structs.replace(STATUS, cluster=cluster))
+        found = {
+            name.removeprefix("mailbell_sender_cluster_"): value
+            for name, family in parse(text).items()
+            if "_cluster_" in name
+            for value in family.samples.values()
+        }
+        assert found == {
+            "failing": failing,
+            "nodes": "1",
+            "waiting": "5",
+            "alone": "4",
+            "dropped": "6",
+            "refused": "8",
+            "taken": "12",
+            "inbox": "3",
+            "lag_seconds": "0.002500",
+        }
+        assert "mx1" not in text
+
+
+def test_a_node_that_has_not_spoken_to_its_engine_yet() -> None:
+    empty = msgspec.structs.replace(CLUSTER, nodes=(), failing="not connected yet")
+    text = sender_metrics(msgspec.structs.replace(STATUS, cluster=empty))
+    assert "cluster_nodes 0" in text
+    assert "cluster_taken" not in text

@@ -82,3 +82,38 @@ def test_bytes_of_a_strange_daemon_are_escaped() -> None:
         origin=Origin.CONFIGURED, target="\x1b[2J", verdict=Verdict.NOT_ALLOWED, reason="\x1b[2J"
     )
     assert "\x1b" not in describe_step(step)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (119.4, "119 s"), (120, "2 min"), (121, "2 min"), (7170, "120 min"), (7199, "120 min"),
+        (7200, "2 h"), (90_000, "25 h"),
+    ],
+)  # fmt: skip
+def test_a_time_has_one_unit(seconds: float, said: str) -> None:
+    step = Step(
+        origin=Origin.LAST_USED, target="x:79", verdict=Verdict.RING, seen=int(seconds * 1e6)
+    )
+    assert f"(a login {said} ago)" in describe_step(step)
+
+
+def test_the_last_outcome_is_said() -> None:
+    step = Step(
+        origin=Origin.CONFIGURED, target="x:79", verdict=Verdict.BACKING_OFF,
+        last=RingOutcome.TIMEOUT,
+    )  # fmt: skip
+    assert "(timeout)" in describe_step(step)
+
+
+def test_each_outcome_that_a_person_can_change_has_a_remedy_of_its_own() -> None:
+    remedies = {
+        outcome: remedy_of_result(
+            RingResult(account="a", target="x:79", outcome=outcome, milliseconds=1.0)
+        )
+        for outcome in RingOutcome
+    }
+    said = [remedy for remedy in remedies.values() if remedy]
+    assert remedies[RingOutcome.SENT] == ""
+    assert remedies[RingOutcome.REFUSED] != ""
+    assert len(said) >= 3

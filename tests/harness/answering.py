@@ -28,11 +28,30 @@ import pytest
 from harness.libseccomp import libseccomp
 from harness.sender import PATIENCE
 
-__all__ = ["Answer", "Call", "Made", "Run", "lies", "refused"]
+__all__ = [
+    "CONTINUE",
+    "NOTIFICATION",
+    "RECEIVE",
+    "RESPONSE",
+    "SEND",
+    "Answer",
+    "Call",
+    "Made",
+    "Run",
+    "asking",
+    "call_name",
+    "call_number",
+    "lies",
+    "load_filter",
+    "refused",
+    "was_opened",
+    "watch_openings",
+]
 
 # linux/seccomp.h
 SET_MODE_FILTER: Final = 1
 NEW_LISTENER: Final = 1 << 3
+WAIT_KILLABLE: Final = 1 << 5  # Linux 5.19
 RECEIVE: Final = 0xC0502100  # SECCOMP_IOCTL_NOTIF_RECV
 SEND: Final = 0xC0182101  # SECCOMP_IOCTL_NOTIF_SEND
 CONTINUE: Final = 1
@@ -100,7 +119,7 @@ def lies(name: str, arguments: Arguments | None = None, result: int = 0, nth: in
 
 
 @functools.cache
-def _name(number: int) -> str:
+def call_name(number: int) -> str:
     try:
         found: bytes = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, number)
     except ValueError:
@@ -108,25 +127,25 @@ def _name(number: int) -> str:
     return found.decode()
 
 
-def _number(name: str) -> int:
+def call_number(name: str) -> int:
     found: int = libseccomp.resolve_syscall(libseccomp.Arch.NATIVE, name)
     return found
 
 
-def _asking(calls: Iterable[Call]) -> bytes:
+def asking(calls: Iterable[Call]) -> bytes:
     """The filter that asks about these calls. What this architecture lacks is left out."""
     ask = libseccomp.SyscallFilter(libseccomp.ALLOW)
     for call in calls:
-        if _number(call.name) >= 0:
+        if call_number(call.name) >= 0:
             ask.add_rule(libseccomp.NOTIFY, call.name, *map(_comparison, call.arguments))
-    return _exported(ask)
+    return exported(ask)
 
 
 def _asking_all() -> bytes:
     ask = libseccomp.SyscallFilter(libseccomp.NOTIFY)
     for name in UNASKED:
         ask.add_rule(libseccomp.ALLOW, name)
-    return _exported(ask)
+    return exported(ask)
 
 
 def _comparison(argument: tuple[int, int | None]) -> libseccomp.Arg:
@@ -136,7 +155,7 @@ def _comparison(argument: tuple[int, int | None]) -> libseccomp.Arg:
     return libseccomp.Arg(place, libseccomp.MASKED_EQ, LOW, value)
 
 
-def _exported(compiled: libseccomp.SyscallFilter) -> bytes:
+def exported(compiled: libseccomp.SyscallFilter) -> bytes:
     with tempfile.TemporaryFile("w+b", buffering=0) as file:
         compiled.export_bpf(file)
         file.seek(0)
@@ -149,19 +168,24 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def _load(program: bytes) -> int:
+def load_filter(program: bytes) -> int:
     """Put the filter in force for this process; return where its questions arrive."""
 
-    def attempt() -> int:
+    def attempt(flags: int) -> int:
         described = _Program(len(program) // 8, program)
-        number = ctypes.c_long(_number("seccomp"))
-        return int(libc.syscall(number, SET_MODE_FILTER, NEW_LISTENER, ctypes.byref(described)))
+        number = ctypes.c_long(call_number("seccomp"))
+        return int(libc.syscall(number, SET_MODE_FILTER, flags, ctypes.byref(described)))
 
+    # A signal must not end a call that waits for its answer: it would fail with EINTR.
+    flags = NEW_LISTENER | WAIT_KILLABLE
+    listener = attempt(flags)
+    if listener < 0 and ctypes.get_errno() == errno.EINVAL:
+        flags = NEW_LISTENER
+        listener = attempt(flags)
     # With CAP_SYS_ADMIN no_new_privs is not needed; the program must set it itself.
-    listener = attempt()
     if listener < 0 and ctypes.get_errno() == errno.EACCES:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        listener = attempt()
+        listener = attempt(flags)
     if listener < 0:
         raise OSError(ctypes.get_errno(), "seccomp")
     return listener
@@ -197,7 +221,7 @@ class Run:
         program = self._program()
         ours, theirs = socket.socketpair()
         self._stderr, writer = os.pipe()
-        self._watch = _watched(self.record_from) if self.record_from else -1
+        self._watch = watch_openings(self.record_from) if self.record_from else -1
         self._listener = -1
         with ours, theirs:
             self.pid = _fork()
@@ -279,8 +303,8 @@ class Run:
     def _answer(
         self, number: int, _pid: int, _flags: int, call: int, _arch: int, _ip: int, *args: int
     ) -> bytes:
-        name = _name(call)
-        if self._watch >= 0 and not self.earlier and _was_opened(self._watch):
+        name = call_name(call)
+        if self._watch >= 0 and not self.earlier and was_opened(self._watch):
             # The last opening was that of the file: no other call has been carried out since.
             begin = max(n for n, (made, _) in enumerate(self.calls) if made == "openat")
             self.earlier, self.calls = self.calls[:begin], self.calls[begin:]
@@ -303,7 +327,7 @@ class Run:
         """Return the filter that asks the test; empty: there is nothing to ask."""
         if self.record_from:
             return _asking_all()
-        return _asking(answer.call for answer in self.answers) if self.answers else b""
+        return asking(answer.call for answer in self.answers) if self.answers else b""
 
     def _become(self, program: bytes, channel: socket.socket, stderr: int) -> NoReturn:
         try:
@@ -321,7 +345,7 @@ class Run:
             for each in self.before:
                 each()
             if program:
-                listener = _load(program)
+                listener = load_filter(program)
                 socket.send_fds(channel, [b"."], [listener])
             os.execve(self.command[0], list(self.command), environ)
         except BaseException as error:  # the test must learn of every exception
@@ -343,7 +367,7 @@ def _received(channel: socket.socket) -> int:
     return descriptors[0] if descriptors else -1
 
 
-def _watched(path: str) -> int:
+def watch_openings(path: str) -> int:
     """Return a descriptor that tells when a file is opened (inotify(7)).
 
     The path is in the memory of the process that opens it. Nobody but root can read the
@@ -355,7 +379,7 @@ def _watched(path: str) -> int:
     return watch
 
 
-def _was_opened(watch: int) -> bool:
+def was_opened(watch: int) -> bool:
     try:
         return bool(os.read(watch, 4096))
     except BlockingIOError:

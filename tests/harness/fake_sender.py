@@ -12,9 +12,18 @@ from mailbell.interfaces.sender import (
     Watch,
     WatchReply,
 )
-from mailbell.interfaces.sender_status import Account, Book, Latency, Status, Store, TargetState
+from mailbell.interfaces.sender_status import (
+    Account,
+    Book,
+    Cluster,
+    ClusterNode,
+    Latency,
+    Status,
+    Store,
+    TargetState,
+)
 
-__all__ = ["STATUS", "FakeSender", "result", "watched"]
+__all__ = ["CLUSTER", "STATUS", "FakeSender", "result", "watched"]
 
 STATUS = Status(
     version="1.0",
@@ -91,3 +100,18 @@ def watched(
         then(peer)
 
     return scene
+
+
+CLUSTER = Cluster(
+    node="mx1",
+    failing=None,
+    nodes=(
+        ClusterNode(name="mx1", lives=True, taken=12, waiting=3, lag=2_500),
+        ClusterNode(name="mx2", lives=False, taken=0, waiting=7, lag=0),
+    ),
+    alone=4,
+    waiting=5,
+    dropped=6,
+    refused=8,
+)
+"""What one node tells of a cluster of two, the other of which is dead."""

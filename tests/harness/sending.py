@@ -25,7 +25,7 @@ HOOK: Final = (str(Path(sys.executable).with_name("mailbell-hook")),)
 
 
 def sender_configuration(
-    directory: Path, more: str = "", *, listen: str = "", group: str = ""
+    directory: Path, more: str = "", *, listen: str = "", group: str = "", store: str = ""
 ) -> str:
     """Return a configuration with all its files in a folder: TOML.
 
@@ -34,7 +34,9 @@ def sender_configuration(
         more: further tables.
         listen: further keys of [listen].
         group: the group of the sockets; "": the sender's own.
+        store: further keys of [store], with the URL of an engine.
     """
+    kept = f"sqlite://{directory}/state/state.db"
     return f"""
 [listen]
 hook = "{directory}/hook"
@@ -43,7 +45,8 @@ user = "nobody"
 group = "{group}"
 {listen}
 [store]
-url = "sqlite://{directory}/state/state.db"
+{"file" if store else "url"} = "{kept}"
+{store}
 {more}
 """
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from harness.fake_daemon import STATUS, notification, told
 
-from mailbell.core.notification import Cursor, Notification
+from mailbell.core.notification import Cause, Cursor, Notification, Transport
 from mailbell.interfaces.listener import (
     Account,
     GetStatusReply,
@@ -19,8 +19,8 @@ from mailbell.interfaces.listener import (
     SubscribeReply,
     Table,
 )
-from mailbell.interfaces.reply import MAX_EPOCH, check_reply, is_cursor
-from mailbell.varlink import ProtocolError
+from mailbell.interfaces.reply import MAX_EPOCH, STREAM_LIMIT, check_reply, is_cursor
+from mailbell.varlink import ProtocolError, encode_reply
 
 FULL = msgspec.structs.replace(
     STATUS,
@@ -165,3 +165,34 @@ def test_a_newer_daemon_may_say_more() -> None:
     tree = msgspec.to_builtins(GetStatusReply(FULL))
     tree["status"]["new"] = {str(number): "\x1b" for number in range(1000)}
     check_reply(msgspec.convert(tree, GetStatusReply))
+
+
+def test_the_longest_notification_fits() -> None:
+    longest = SubscribeReply(
+        Cursor("e" * MAX_EPOCH, 2**63 - 1),
+        Notification("a" * 64, Cause.NETWORK, 2**62, Transport.TCP, "0" * 45, 2**62),
+    )
+    assert len(encode_reply(longest, continues=True)) < STREAM_LIMIT == 16_384
+
+
+@pytest.mark.parametrize(
+    ("field", "most"), [("accounts", 8192), ("listening", 128), ("limited", 64)]
+)
+def test_each_list_has_its_most_entries(field: str, most: int) -> None:
+    entry = getattr(FULL, field)[0]
+
+    def status(entries: int) -> GetStatusReply:
+        return GetStatusReply(msgspec.structs.replace(FULL, **{field: (entry,) * entries}))
+
+    check_reply(status(most))
+    with pytest.raises(ProtocolError) as caught:
+        check_reply(status(most + 1))
+    assert str(caught.value) == f"status.{field} with more than {most} entries"
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_a_number_is_finite(number: float) -> None:
+    limited = Limited(table="tcp", source="192.0.2.0/24", refused=1, wait=number)  # type: ignore[arg-type]  # a wrong one
+    with pytest.raises(ProtocolError) as caught:
+        check_reply(GetStatusReply(msgspec.structs.replace(FULL, limited=(limited,))))
+    assert str(caught.value) == "a number in status.limited.wait that is not finite"

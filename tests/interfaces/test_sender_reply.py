@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 from harness.control import STEPS
-from harness.fake_sender import STATUS, result
+from harness.fake_sender import CLUSTER, STATUS, result
 from interfaces.test_reply import changed, places
 
+from mailbell.cluster.report import is_name
 from mailbell.interfaces.sender import (
     ExplainReply,
     GetStatusReply,
@@ -20,7 +21,7 @@ from mailbell.interfaces.sender import (
     WatchReply,
 )
 from mailbell.interfaces.sender_reply import WATCH_LIMIT, check_sender_reply
-from mailbell.interfaces.sender_status import Account, Store
+from mailbell.interfaces.sender_status import Account, ClusterNode, Store
 from mailbell.sender.configuration import parse
 from mailbell.varlink import REPLY_LIMIT, ProtocolError, encode_reply
 
@@ -28,6 +29,7 @@ FULL = msgspec.structs.replace(
     STATUS,
     names={"found": 1},
     companions={"resolver": 7},
+    cluster=msgspec.structs.replace(CLUSTER, failing="it is away"),
     store=msgspec.structs.replace(STATUS.store, failing="no space left", set_aside="corrupt"),
     sandbox=msgspec.structs.replace(STATUS.sandbox, groups=(1,)),
 )
@@ -146,3 +148,32 @@ def test_the_largest_status_fits_and_is_kept() -> None:
     assert isinstance(largest.status.accounts[0], Account)
     check_sender_reply(largest)
     assert len(encode_reply(largest)) < REPLY_LIMIT
+
+
+@pytest.mark.parametrize("name", ["mx1.example.org", "a b", "", "$(id)", "x" * 300])
+def test_a_node_of_a_cluster_has_the_form_of_a_name(name: str) -> None:
+    node = ClusterNode(name=name, lives=True, taken=0, waiting=0, lag=0)
+    cluster = msgspec.structs.replace(CLUSTER, nodes=(node,))
+    reply = GetStatusReply(msgspec.structs.replace(STATUS, cluster=cluster))
+    if is_name(name):
+        check_sender_reply(reply)
+    else:
+        with pytest.raises(ProtocolError, match=r"^a status\.cluster\.nodes\.name of a form"):
+            check_sender_reply(reply)
+
+
+@pytest.mark.parametrize("target", ["", "$(id)", "192.0.2.7:79/sctp", "x" * 271])
+def test_the_target_of_a_step_has_its_form(target: str) -> None:
+    step = msgspec.structs.replace(STEPS[0], target=target)
+    with pytest.raises(ProtocolError, match=r"^a steps\.target of a form"):
+        check_sender_reply(ExplainReply("anna", (step,)))
+
+
+def test_a_message_of_a_store_has_at_most_4352_characters() -> None:
+    def told(text: str) -> GetStatusReply:
+        store = msgspec.structs.replace(STATUS.store, failing=text)
+        return GetStatusReply(msgspec.structs.replace(STATUS, store=store))
+
+    check_sender_reply(told("x" * 4352))
+    with pytest.raises(ProtocolError, match=r"in status\.store\.failing|a status\.store\.failing"):
+        check_sender_reply(told("x" * 4353))

@@ -109,6 +109,8 @@ SENDER_TYPES = [
     sender_status.Latency,
     sender_status.Book,
     sender_status.Store,
+    sender_status.ClusterNode,
+    sender_status.Cluster,
     Sandbox,
     sender_status.Status,
 ]

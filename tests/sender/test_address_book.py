@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final
 
 import pytest
@@ -179,7 +180,7 @@ def test_old_accounts_are_forgotten_a_few_at_a_time() -> None:
     one.expire(TTL)
     assert len(one) == 100
     one.expire(TTL + 1)
-    assert 80 < len(one) < 100
+    assert len(one) == 92
     for _ in range(100):
         one.expire(TTL + 1)
     assert len(one) == 0
@@ -267,3 +268,94 @@ def test_the_book_tells_how_much_it_holds_and_what_it_gave_up() -> None:
     assert (len(book), book.sightings, book.evicted) == (2, 3, 0)
     book.see("c", Address.parse("192.0.2.1"), 1)
     assert (len(book), book.sightings, book.evicted) == (2, 2, 1)
+    book.see("d", Address.parse("192.0.2.1"), 1)
+    assert (len(book), book.sightings, book.evicted) == (2, 2, 2)
+
+
+def test_whichever_account_goes_all_others_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an index that is nearly full, and places that many accounts want, at its end too."""
+    random = Random(7)
+    for _ in range(20):
+        one = book(accounts=6)
+        last = one._last
+        monkeypatch.setattr(
+            AddressBook, "_fingerprint",
+            lambda _, account, last=last: (hash_of(account) & last, int(account)),
+        )  # fmt: skip
+        alive: list[str] = []
+        for step in range(60):
+            name = str(random.randrange(40))
+            one.see(name, v4(1), step / 1000)
+            alive = [*(each for each in alive if each != name), name][-6:]
+            assert [each for each in map(str, range(40)) if one.fresh(each, 1.0)] == sorted(
+                alive, key=int
+            )
+
+
+def hash_of(account: str) -> int:
+    """Two of three accounts want one of the last places."""
+    return -1 - int(account) % 2 if int(account) % 3 else int(account)
+
+
+def test_what_lies_back_as_long_as_it_may_is_kept_beside_a_newer_one() -> None:
+    one = book()
+    one.see("anna", v4(1), 50.0)
+    one.see("anna", v4(2), 50.0 + TTL)
+    assert one.fresh("anna", 50.0 + TTL) == (v4(2), v4(1))
+
+
+def test_an_account_that_is_seen_lets_old_ones_go() -> None:
+    one = book()
+    one.see("anna", v4(1), 0.0)
+    one.see("bob", v4(1), TTL + 1)
+    assert (len(one), one.sightings, one.evicted) == (1, 1, 0)
+
+
+def test_a_full_book_needs_nothing_older_than_its_oldest_account() -> None:
+    one = book(accounts=2)
+    one.see("anna", v4(1), 50.0)
+    assert one.horizon(60.0) == 60.0 - TTL
+    one.see("bob", v4(1), 55.0)
+    assert one.horizon(60.0) == 50.0
+
+
+def test_what_was_taken_out_makes_room_for_the_next() -> None:
+    one = book(addresses=2, accounts=3)
+    for number in range(100):
+        for address in (1, 2, 2, 3):
+            one.see(f"user{number}", v4(address), 0.0)
+    assert (len(one), len(one._accounts), one.sightings) == (3, 3, 6)
+
+
+def test_both_halves_of_a_fingerprint_tell_accounts_and_secrets_apart() -> None:
+    books = [AddressBook(TTL, 1, 1, secret=secret) for secret in ("one", "other")]
+    found = [each._fingerprint(name) for each in books for name in ("anna", "bob")]
+    assert [len(set(half)) for half in zip(*found, strict=True)] == [4, 4]
+
+
+def test_half_of_the_index_is_used_at_most_and_a_quarter_at_least() -> None:
+    for accounts in (*range(1, 100), MAX_ACCOUNTS):
+        assert 2 * accounts <= len(book(accounts=accounts)._index) < 4 * accounts
+
+
+class Places(list[int]):
+    """An index that counts how often one looks into it."""
+
+    looks = 0
+
+    def __getitem__(self, place: int) -> int:  # type: ignore[override]  # no part is asked for
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+def test_an_account_that_goes_is_found_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        AddressBook, "_fingerprint", lambda _, account: (Random(account).getrandbits(63), 0)
+    )
+    one = book(accounts=512)
+    places = Places(one._index)
+    one._index = places  # type: ignore[assignment]  # it is used like an array
+    for number in range(2000):
+        one.see(f"user{number}", v4(1), 0.0)
+    assert one.evicted == 2000 - 512
+    assert places.looks < 20 * 2000

@@ -56,3 +56,7 @@ def test_the_most_hopeless_has_failed_most_and_waits_longest() -> None:
     for number, (name, failures) in enumerate((("a", 2), ("b", 3), ("c", 3), ("d", 1))):
         backoff.add(name, failures, 1000.0 + number)
     assert [backoff.pop_hopeless() for _ in range(5)] == ["b", "c", "a", "d", None]
+
+
+def test_the_number_of_times_is_bounded() -> None:
+    assert len(delays(1e-300, 1e300)) == 64

@@ -15,7 +15,12 @@ from harness.daemon import until
 from sender.companions import is_gone, started
 
 from mailbell._sys import landlock
-from mailbell.core.errors import OperatingSystemError
+from mailbell.core.errors import (
+    ConfigurationError,
+    MailbellError,
+    OperatingSystemError,
+    TemporaryError,
+)
 from mailbell.sender import _companion
 from mailbell.sender._companion import Companion, say_ready, start
 
@@ -109,6 +114,18 @@ def test_one_that_does_not_become_ready_stops_the_start(
     assert forgotten() <= ended, "it is reaped"
     assert message in str(raised.value)
     assert "mailbell-resolver cannot start" in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, TemporaryError])
+def test_what_is_the_operators_or_passes_is_said_as_such(kind: type[MailbellError]) -> None:
+    def run(_: socket.socket) -> None:
+        raise kind("no password", "write one")
+
+    with (
+        pytest.raises(kind, match="cannot start: no password; write one"),
+        started(lambda: begin(run)),
+    ):
+        pass
 
 
 @pytest.mark.usefixtures("sigchld")

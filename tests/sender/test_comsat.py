@@ -29,6 +29,11 @@ from mailbell.sender._requests import Malformed, NewMail
         (b"alice@0:1", NewMail("alice", "1")),
         (b"alice@0:/home/alice/Maildir/.Junk/", NewMail("alice", ".Junk")),
         (b"alice@0:/home/alice/Maildir/.Junk/new/", NewMail("alice", ".Junk")),
+        (b"alice@0:/home/alice/Maildir/.Junk/cur/", NewMail("alice", ".Junk")),
+        (b"alice@0:/home/alice/Maildir/.Junk/tmp/", NewMail("alice", ".Junk")),
+        (b"alice@0:/home/alice/mail/X", NewMail("alice", "X")),
+        (b"alice@0:new/1795.346_0.mail", NewMail("alice")),
+        (b"alice@0:Junk/1", NewMail("alice", "Junk")),
         (b"alice@0:/home/alice/mail/Junk", NewMail("alice", "Junk")),
         (b"alice@0:Junk/.", NewMail("alice", "Junk")),
         (b"alice@0:", NewMail("alice")),
@@ -94,3 +99,15 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="@ "), min_size=
 def test_every_server_is_understood(account: str, offset: int, end: str) -> None:
     data = f"{account}@{offset}{end}".encode()
     assert parse_datagram_untrusted(data) == NewMail(account)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"x" * (MAX_DATAGRAM + 1), Malformed("over 512 bytes", InputOutcome.TOO_LONG)),
+        (b"\xff", Malformed("not UTF-8")),
+        (b"bob", Malformed("not: ACCOUNT@OFFSET[:FOLDER]")),
+    ],
+)
+def test_the_log_says_why_a_datagram_is_none(data: bytes, found: Malformed) -> None:
+    assert parse_datagram_untrusted(data) == found

@@ -47,6 +47,8 @@ def login(user: str = "alice", address: str = "192.0.2.10") -> bytes:
         (new("a.b@x.org", "user/a.b@x.org"), NewMail("a.b@x.org")),
         (new("a.b@x.org", "user/a.b%40x.org"), NewMail("a.b@x.org")),
         (new("jörg", "user.j%C3%B6rg"), NewMail("jörg")),
+        (new("jörgöl", "user.j%C3%B6rg%C3%B6l"), NewMail("jörgöl")),
+        (new(more=";UID=1\n"), NewMail("alice")),
         # other folders, shared ones, another's
         (new(mailbox="user.alice.Junk"), IGNORED),
         (new(mailbox="user.alice.Lists"), IGNORED),
@@ -56,6 +58,7 @@ def login(user: str = "alice", address: str = "192.0.2.10") -> bytes:
         (new(mailbox="user.alic%"), IGNORED),
         (new(mailbox="user.alic%ff"), IGNORED),
         (new(mailbox="shared.news"), IGNORED),
+        (new(mailbox="!user.alice"), IGNORED),
         (new(mailbox=""), IGNORED),
         (login(), Seen("alice", Address.parse("192.0.2.10"))),
         (login(address="::ffff:192.0.2.10"), Seen("alice", Address.parse("192.0.2.10"))),
@@ -124,3 +127,23 @@ def test_no_folder_within_an_inbox_rings(user: str, folder: str) -> None:
         assert parse_datagram_untrusted(new(user, f"user{separator}{user}")) == NewMail(user)
         within = f"user{separator}{user}{separator}{folder}"
         assert parse_datagram_untrusted(new(user, within)) is IGNORED
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"\0" * (MAX_DATAGRAM + 1), Malformed("over 16384 bytes", InputOutcome.TOO_LONG)),
+        (b"", Malformed("not a notification of Cyrus")),
+        (datagram(b"{}"), Malformed("not an event in JSON")),
+        (
+            datagram(b'{"event":"MessageNew"}'),
+            Malformed("new mail without a user or a mailbox"),
+        ),
+        (
+            datagram(b'{"event":"Login","user":"alice"}'),
+            Malformed("a login without an account or a numeric address"),
+        ),
+    ],
+)
+def test_the_log_says_why_a_datagram_is_none(data: bytes, found: Malformed) -> None:
+    assert parse_datagram_untrusted(data) == found

@@ -1,6 +1,7 @@
 """What answers of name servers say; any bytes are read within bounds."""
 
 import struct
+from itertools import pairwise
 from random import Random
 
 import dns.message
@@ -104,6 +105,21 @@ def test_of_a_huge_answer_a_part_is_read() -> None:
     assert len(found.addresses) == 64
 
 
+@pytest.mark.parametrize(("aliases", "ttl"), [(64, 90), (65, 60)])
+def test_behind_a_huge_answer_nothing_is_read(aliases: int, ttl: int) -> None:
+    """None of the aliases is one of the name that was asked for."""
+    records = [f"b{n}.example. 600 IN CNAME c.example." for n in range(aliases)]
+    found = read_reply(message(*records, authority=SOA), IPV4)
+    assert found == Reply((), ttl, Reason.NO_ADDRESS)
+
+
+def test_an_address_of_another_class_is_none() -> None:
+    data = message("a.example. 60 IN A 192.0.2.7")
+    changed = data.replace(struct.pack("!HHI", IPV4, 1, 60), struct.pack("!HHI", IPV4, 3, 60))
+    assert changed != data
+    assert read_reply(changed, IPV4) == Reply((), 60, Reason.NO_ADDRESS)
+
+
 @given(st.binary(max_size=200), st.sampled_from([IPV4, IPV6]))
 def test_any_bytes_are_a_reply(data: bytes, kind: int) -> None:
     reply = read_reply(data, kind)
@@ -125,3 +141,20 @@ def test_a_good_answer_with_some_bytes_changed_is_a_reply() -> None:
 def test_names_that_point_in_circles_end() -> None:
     head = b"\0\0\x81\x80\0\1\xff\xff\xff\xff\0\0"
     assert read_reply(head + b"\xc0\x0c" + b"\0\1\0\1" + b"\xc0\x0c" * 8000, IPV4) == FAILED
+
+
+@pytest.mark.parametrize(("aliases", "found"), [(15, True), (16, False)])
+def test_so_many_aliases_are_followed(aliases: int, found: bool) -> None:
+    names = ["a", *(f"b{number}" for number in range(aliases))]
+    chain = [f"{one}.example. 60 IN CNAME {two}.example." for one, two in pairwise(names)]
+    data = message(*chain, f"{names[-1]}.example. 60 IN A 192.0.2.7")
+    assert read_reply(data, IPV4) == (Reply((ONE,), 60) if found else FAILED)
+
+
+def test_a_record_that_ends_behind_the_message_is_none() -> None:
+    data = message("a.example. 60 IN A 192.0.2.7", "a.example. 60 IN TXT hello")
+    whole = read_reply(data, IPV4)
+    assert whole == Reply((ONE,), 60)
+    assert [read_reply(data[:size], IPV4) for size in (len(data) - 1, len(data) - 3)] == [
+        FAILED
+    ] * 2

@@ -45,6 +45,8 @@ def event(name: object, **fields: object) -> bytes:
         (event(LOGIN, user="anna", remote_ip=HERE, protocol="imap"), IGNORED),
         (event(LOGIN, user="anna", success="no", remote_ip=HERE), IGNORED),
         (event(LOGIN, user="anna", success=False, remote_ip=HERE), IGNORED),
+        (event(LOGIN, user="anna", success=1, remote_ip=HERE), IGNORED),
+        (event(LOGIN, user="anna", success=1.0, remote_ip=HERE), IGNORED),
         (event(LOGIN, user="anna", success="yes", remote_ip=HERE, master_user="root"), IGNORED),
         (event(LOGIN, user="anna", success="yes", remote_ip=HERE, protocol="submission"), IGNORED),
         (event(LOGIN, user="anna", success="yes", remote_ip=HERE, service="smtp"), IGNORED),

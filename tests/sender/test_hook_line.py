@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import InputOutcome
+from mailbell.sender._dovecot_event import parse_event_untrusted
 from mailbell.sender._hook_line import parse_line_untrusted
 from mailbell.sender._requests import Malformed, NewMail, Request, Seen
 
@@ -116,3 +117,26 @@ def test_a_line_is_read_as_by_the_model(text: str) -> None:
     found = parse_line_untrusted(line)
     if not line.startswith(b"{"):
         assert (None if isinstance(found, Malformed) else found) == model(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"new \xff", "not UTF-8"),
+        (b"new an\0na", "a character that is not printable"),
+        (b"NEW anna", "neither new nor seen"),
+        (b"new ", "not: new ACCOUNT [FOLDER]"),
+    ],
+)
+def test_a_line_that_asks_nothing_is_told_why(line: bytes, why: str) -> None:
+    assert parse_line_untrusted(line) == Malformed(why)
+
+
+def test_what_begins_with_a_brace_is_an_event() -> None:
+    assert parse_line_untrusted(b"{") == parse_event_untrusted(b"{")
+    event = b'{"event":"MessageNew","user":"anna","mailbox":"INBOX"}'
+    assert (
+        parse_line_untrusted(event)
+        == parse_event_untrusted(event)
+        != Malformed("neither new nor seen")
+    )

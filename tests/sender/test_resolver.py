@@ -209,6 +209,7 @@ async def test_a_dead_name_delays_itself_only(companion: Companion, server: Name
 
 
 @pytest.mark.uncounted
+@pytest.mark.long
 async def test_ten_thousand_names_at_once(companion: Companion, server: NameServer) -> None:
     """Every hundredth is dead. All others are found, and the resolver stays small."""
     server.quick = lambda query: (

@@ -1,5 +1,6 @@
 """The sender's side of the resolver: what it believes, how long it waits, what a death costs."""
 
+import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -7,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from harness.refusing import Refusing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mailbell.core.networks import Address
@@ -14,6 +16,7 @@ from mailbell.logs.journal import Journal
 from mailbell.sender._companion import Companion
 from mailbell.sender._names import SHORTEST, Answer, NameUnknownError, Reason, encode_answer
 from mailbell.sender._resolver_client import MOST_UNASKED, PATIENCE, ResolverClient
+from mailbell.serving.intake import PAUSE
 
 ONE = Address.parse("192.0.2.7")
 SIX = Address.parse("2001:db8::7")
@@ -212,3 +215,32 @@ async def test_who_gives_up_waiting_leaves_the_others(resolver: Resolver) -> Non
         while not found:
             await wait_all_tasks_blocked()
     assert found == [(ONE,)]
+
+
+@pytest.mark.parametrize("call", ["send", "recv"])
+async def test_what_the_machine_lacks_for_a_while_costs_no_name(
+    call: str, resolver: Resolver, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(resolver.client._pair, call, errno.ENOBUFS)
+    monkeypatch.setattr(resolver.client, "_pair", refusing)
+    found: list[object] = []
+    async with serving(resolver) as nursery:
+        nursery.start_soon(look, resolver, "a.example", found)
+        while not (asked := resolver.asked()):
+            await trio.sleep(PAUSE)
+        assert asked == ["a.example"]
+        resolver.say("a.example", ONE)
+        while not found:
+            await trio.sleep(PAUSE)
+    assert found == [(ONE,)]
+    assert refusing.refusals == 0
+    assert resolver.lines == []
+
+
+async def test_a_pair_that_is_closed_costs_the_names(resolver: Resolver) -> None:
+    refusing = Refusing(resolver.client._pair, "recv", errno.ECONNRESET)
+    resolver.client._pair = refusing  # type: ignore[assignment]  # as far as it is used
+    resolver.far.send(b".")
+    with trio.fail_after(10):
+        await resolver.client.serve()
+    assert resolver.client.is_gone

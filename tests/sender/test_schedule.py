@@ -13,7 +13,7 @@ from mailbell.sender import _schedule
 from mailbell.sender._call import SECRET, login_key
 from mailbell.sender._places import PATIENCE, Rank
 from mailbell.sender._ring import Ring
-from mailbell.sender._schedule import SHARED, Call, Outlook, Schedule
+from mailbell.sender._schedule import MOST, REMEMBERED, SHARED, Call, Outlook, Schedule
 
 NOW = 1000.0
 INTERVAL = 2.0
@@ -138,6 +138,7 @@ def test_one_that_comes_during_an_attempt_is_sent_after_it(house: House) -> None
     house.schedule.ring(FIRST, "carl", NOW + 0.2)
     assert list(house.schedule.waiting()) == ["anna", "bob", "carl"]
     house.schedule.done(call, SENT, NOW + 0.3)
+    assert list(house.schedule.waiting()) == ["bob", "carl"]
     assert house.told() == [("bob", COALESCED), ("carl", COALESCED), ("anna", SENT)]
     assert house.take(NOW + 0.3) == []
     (call,) = house.take(NOW + 0.3 + INTERVAL)
@@ -210,12 +211,15 @@ def test_a_login_brings_a_failing_target_among_the_others() -> None:
     call = house.fail()
     house.schedule.ring(SECOND, "bob", NOW + 30)
     house.schedule.ring(THIRD, "bob", NOW + 30)
-    house.take(NOW + 30)
+    (second,) = house.take(NOW + 30)
     assert rank(call) is Rank.FAILING
     house.schedule.logged_in(FIRST, is_configured=True)
     assert rank(call) is Rank.NEW
     house.schedule.logged_in(FIRST, is_configured=True)  # and once more, which changes nothing
     assert house.schedule.pending == 3
+    house.schedule.done(second, SENT, NOW + 30)
+    assert [house.attempt(SENT, NOW + 30).target for _ in range(2)] == [THIRD, FIRST]
+    assert (house.take(NOW + 30), house.schedule.pending) == ([], 0)
 
 
 def test_a_login_forgives_a_target_that_has_nothing_to_wait_for(house: House) -> None:
@@ -238,6 +242,17 @@ def test_no_attempt_is_made_after_the_address_is_too_old(house: House) -> None:
     assert house.told() == [("bob", EXPIRED)]
     house.schedule.done(call, SENT, NOW + 1.5)
     assert house.schedule.in_flight == 0
+
+
+def test_an_address_is_called_to_its_last_moment(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 10)
+    assert house.attempt(SENT, NOW + 10).target == FIRST
+
+
+def test_an_address_that_is_too_old_delays_no_other(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1)
+    house.schedule.ring(SECOND, "bob", NOW)
+    assert house.attempt(SENT, NOW + 2).target == SECOND
 
 
 def test_a_held_notification_expires_with_its_address(house: House) -> None:
@@ -310,6 +325,7 @@ def test_an_attempt_that_could_not_begin_is_made_again(house: House) -> None:
     house.schedule.postpone(call)
     assert (house.told(), house.schedule.in_flight, house.schedule.pending) == ([], 0, 1)
     assert house.take(NOW) == [call]
+    assert list(house.schedule.waiting()) == ["anna"]
 
 
 def test_a_target_that_may_not_be_called_is_not_tried_again(house: House) -> None:
@@ -562,7 +578,7 @@ def test_a_configured_target_is_never_withdrawn(house: House) -> None:
     assert (house.told(), house.schedule.backing_off) == ([("anna", REFUSED)], 1)
 
 
-@pytest.mark.parametrize("others", [1, SHARED])
+@pytest.mark.parametrize("others", [1, SHARED - 1, SHARED])
 def test_a_target_waits_on_for_other_accounts(house: House, others: int) -> None:
     for number in range(others):
         house.schedule.ring(FIRST, f"bob{number}", NOW, NOW + 1800)
@@ -571,7 +587,7 @@ def test_a_target_waits_on_for_other_accounts(house: House, others: int) -> None
     for number in range(others):
         house.schedule.withdraw(FIRST, f"bob{number}")
     # The one that has no place in the list of names may still wait.
-    assert house.schedule.backing_off == (0 if others == 1 else 1)
+    assert house.schedule.backing_off == (0 if others < SHARED else 1)
 
 
 def test_an_attempt_is_not_repeated_for_a_login_that_is_withdrawn(house: House) -> None:
@@ -599,12 +615,16 @@ def test_a_failing_target_leaves_the_queue_when_its_login_is_withdrawn() -> None
     house.attempt(REFUSED, NOW)
     house.schedule.ring(SECOND, "bob", NOW + 30)
     house.schedule.ring(THIRD, "bob", NOW + 30, NOW + 1800)
-    house.take(NOW + 30)
+    (second,) = house.take(NOW + 30)
     house.told()
     house.schedule.withdraw(FIRST, "anna")
     assert house.told() == [("anna", EXPIRED)]
     house.schedule.withdraw(THIRD, "bob")  # a new one has its attempt
     assert (house.told(), house.schedule.pending) == ([], 2)
+    house.schedule.done(second, SENT, NOW + 30)
+    assert house.attempt(SENT, NOW + 30).target == THIRD
+    assert house.take(NOW + 30) == []
+    assert house.told() == [("bob", SENT), ("bob", SENT)]
 
 
 def test_a_late_attempt_is_known(house: House) -> None:
@@ -612,3 +632,122 @@ def test_a_late_attempt_is_known(house: House) -> None:
     house.schedule.ring(FIRST, "anna", NOW)
     house.take(NOW)
     assert [house.schedule.is_late(NOW + each) for each in (1.9, DEADLINE)] == [False, True]
+
+
+def test_an_attempt_that_fails_after_its_login_was_withdrawn_is_a_failure(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    (call,) = house.take(NOW)
+    house.schedule.withdraw(FIRST, "anna")
+    house.schedule.done(call, REFUSED, NOW)
+    assert (call.failures, call.until, rank(call)) == (1, -math.inf, Rank.FAILING)
+
+
+def test_each_ring_tells_its_target() -> None:
+    house = House(most=1)
+    house.schedule.ring(FIRST, "anna", NOW)
+    house.schedule.ring(FIRST, "bob", NOW)
+    house.schedule.ring(SECOND, "carl", NOW)  # there is no place for it
+    house.attempt(REFUSED, NOW)
+    house.schedule.ring(SECOND, "dora", NOW, NOW + 1)  # nor for that of a login
+    house.schedule.ring(SECOND, "dora", NOW)
+    house.take(NOW)
+    assert house.rings == [
+        Ring("bob", FIRST, COALESCED),
+        Ring("carl", SECOND, EXPIRED),
+        Ring("bob", FIRST, REFUSED),
+        Ring("dora", SECOND, EXPIRED),
+        Ring("bob", FIRST, EXPIRED),
+    ]
+
+
+def test_a_ring_that_expires_tells_its_target(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1)
+    house.take(NOW + 2)
+    assert house.rings == [Ring("anna", FIRST, EXPIRED)]
+
+
+def test_the_numbers_of_states_without_another_one() -> None:
+    assert (MOST, REMEMBERED, SHARED) == (131_072, 4096, 32)
+
+
+def test_an_idle_target_that_is_rung_again_is_not_forgotten() -> None:
+    house = House(most=1)
+    house.schedule.ring(FIRST, "anna", NOW)
+    house.attempt(SENT, NOW)
+    house.take(NOW + INTERVAL)
+    house.schedule.ring(FIRST, "anna", NOW + 5)
+    house.told()
+    house.schedule.ring(SECOND, "bob", NOW + 5)
+    assert (house.told(), list(house.schedule.waiting())) == ([("bob", EXPIRED)], ["anna"])
+
+
+def test_the_one_that_is_idle_longest_is_forgotten() -> None:
+    house = House(most=2)
+    for place in (FIRST, SECOND):
+        house.schedule.ring(place, "anna", NOW)
+        house.attempt(SENT, NOW)
+    house.take(NOW + INTERVAL)
+    house.schedule.ring(THIRD, "anna", NOW + 5)
+    found = [house.schedule.outlook(each, NOW, is_configured=True).last for each in (FIRST, SECOND)]
+    assert found == [None, SENT]
+
+
+def test_one_that_is_given_up_for_another_is_due_no_more() -> None:
+    house = House(most=1)
+    house.fail()
+    house.schedule.ring(SECOND, "bob", NOW + 1)
+    house.take(NOW + 1)
+    assert house.schedule.next_due == NOW + 1 + DEADLINE
+
+
+def test_a_target_that_was_reached_has_nobody_who_waits(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    house.attempt(SENT, NOW)
+    house.schedule.ring(FIRST, "anna", NOW + 1, NOW + 1800)
+    house.attempt(REFUSED, NOW + INTERVAL)
+    house.schedule.withdraw(FIRST, "anna")
+    assert house.schedule.backing_off == 0
+
+
+def test_a_target_is_given_up_at_the_end_of_its_time_and_not_later(house: House) -> None:
+    house.fail()
+    delays = (30, 60, 120, 240, 480, 600)
+    for now in (NOW + sum(delays[:count]) for count in range(1, len(delays) + 1)):
+        house.attempt(REFUSED, now)
+    # The next attempt would be 2,130 s after the first one.
+    house.schedule.ring(FIRST, "anna", NOW + 2130 - HORIZON)
+    house.told()
+    assert house.take(NOW + 2130) == []
+    assert house.told() == [("anna", EXPIRED)]
+
+
+def test_failures_count_on_if_a_login_is_withdrawn(house: House) -> None:
+    house.schedule.ring(FIRST, "anna", NOW, NOW + 1800)
+    house.attempt(REFUSED, NOW)
+    (call,) = house.take(NOW + 30)
+    house.schedule.withdraw(FIRST, "anna")
+    house.schedule.done(call, REFUSED, NOW + 30)
+    house.schedule.ring(FIRST, "anna", NOW + 60, NOW + 1800)
+    house.attempt(REFUSED, NOW + 60)
+    assert house.schedule.outlook(FIRST, NOW + 60, is_configured=False).wait == 120
+
+
+@pytest.mark.parametrize("comes", ["before the attempt", "during the attempt"])
+def test_after_a_login_the_back_off_begins_from_the_beginning(house: House, comes: str) -> None:
+    house.fail()
+    if comes == "before the attempt":
+        house.schedule.logged_in(FIRST, is_configured=True)
+    (call,) = house.take(NOW + 30)
+    if comes == "during the attempt":
+        house.schedule.logged_in(FIRST, is_configured=True)
+        house.schedule.done(call, REFUSED, NOW + 30)
+        assert rank(call) is Rank.NEW
+        assert house.take(NOW + 40) == [call]
+    house.schedule.done(call, REFUSED, NOW + 40)
+    assert house.schedule.outlook(FIRST, NOW + 40, is_configured=True).wait == 30
+
+
+def test_what_comes_right_after_one_that_expired_is_sent_after_the_interval(house: House) -> None:
+    withdraw_while_it_waits(house, NOW + 1800)
+    house.schedule.ring(FIRST, "bob", NOW + 1, NOW + 1800)
+    assert house.attempt(SENT, NOW + INTERVAL).account == "bob"

@@ -1,10 +1,13 @@
 """The store: what a later run finds, bounds, clocks, and disks that do not work."""
 
+import errno
+import math
 import os
 import resource
 import sqlite3
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from harness.child import run, run_as_root
@@ -14,6 +17,7 @@ from sender.support_store import TTL, Bench, address, kill, mount_small_disk
 
 from mailbell.sender import _store
 from mailbell.sender._store import Store
+from mailbell.sender._store_file import examine
 
 
 @pytest.fixture
@@ -52,6 +56,19 @@ def test_an_orderly_end_leaves_what_was_pending(bench: Bench) -> None:
         assert store.pending == (), "the run before has rung them, or was killed"
 
 
+def test_more_that_was_pending_than_is_read_means_everybody(bench: Bench) -> None:
+    bench.accounts = 2
+    store, _ = bench.open()
+    store.close(["anna", "bob", "carl"])
+    store, _ = bench.open()
+    assert not store.was_clean
+    assert store.pending == ()
+    store.close(["anna", "bob"])
+    with bench.opened() as (store, _):
+        assert store.was_clean
+        assert store.pending == ("anna", "bob")
+
+
 def test_an_end_before_all_of_the_last_run_was_rung(bench: Bench) -> None:
     """A killed run is followed by one that ends early: the third one still rings everybody."""
     with bench.opened() as (store, book):
@@ -88,6 +105,27 @@ def test_a_wall_clock_that_was_set_back(bench: Bench, back: float, kept: bool) -
         assert book.fresh("anna", bench.now + TTL + 1) == ()
 
 
+@pytest.mark.parametrize("forward", [0.0, 5e-7, 0.9])
+def test_what_a_full_book_holds_stays_on_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, forward: float
+) -> None:
+    """The time of the oldest account is rounded, and the wall clock may be set forward."""
+    monkeypatch.setattr(_store, "_SWEEP", 1)
+    bench.accounts = 2
+    bench.wall = math.nextafter(bench.wall, 0.0)  # just before the next millisecond
+    with bench.opened() as (store, book):
+        bench.see(store, book, "anna", 1)
+        bench.wait(1.5)
+        bench.wall += forward
+        for _ in range(3):
+            bench.see(store, book, "bert", 2)
+        assert sorted(store.names()) == ["anna", "bert"]
+        bench.wait(1.5)
+        for _ in range(3):
+            bench.see(store, book, "carl", 3)
+        assert "anna" not in store.names(), "it was forgotten, and need not be read again"
+
+
 def test_a_smaller_book_takes_the_newest_accounts(bench: Bench) -> None:
     with bench.opened() as (store, book):
         for number in range(20):
@@ -98,6 +136,20 @@ def test_a_smaller_book_takes_the_newest_accounts(bench: Bench) -> None:
         assert len(book) == 5
         for number in range(20):
             assert bool(book.fresh(f"user{number}", bench.now)) is (number >= 15)
+
+
+def test_of_accounts_that_were_seen_at_one_time_none_takes_the_place_of_a_newer_one(
+    bench: Bench,
+) -> None:
+    with bench.opened() as (store, book):
+        bench.see(store, book, "anna", 1)
+        bench.see(store, book, "bob", 2)
+        bench.wait(1)
+        bench.see(store, book, "carl", 3)
+    bench.accounts = 2
+    with bench.opened() as (_, book):
+        assert book.fresh("carl", bench.now) == (address(3),)
+        assert len(book) == 2
 
 
 def test_the_names_are_read_in_portions(bench: Bench) -> None:
@@ -136,7 +188,7 @@ def test_what_is_too_old_leaves_the_table(bench: Bench) -> None:
     store, book = bench.open()
     for number in range(500):
         bench.see(store, book, f"old{number}", 1)
-    bench.wait(TTL + 1)
+    bench.wait(TTL + 1 + _store._SLACK)
     for number in range(200):
         bench.see(store, book, f"new{number}", 1)
     store.close()
@@ -377,3 +429,27 @@ def test_a_row_of_any_bytes_is_read(packed: bytes) -> None:
     found = list(store._unpack(packed, 10.0, 1_800_000_000.0))
     assert len(found) <= len(packed) // 24
     assert all(-TTL <= one.time <= 10.0 for one in found)
+
+
+@pytest.mark.parametrize("call", ["dup", "stat", "fstat"])
+def test_files_whose_descriptors_are_not_found_are_not_used(
+    call: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filter of system calls permits these descriptors only: any other would kill."""
+    with bench.opened() as (store, book):
+        bench.see(store, book, "anna", 1)
+    examined = examine(str(bench.path), None)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        store = bench.keep(examined, book)
+    assert not store.status().working
+    assert store.descriptors == ()
+    assert store.load() == 0
+    assert list(store.names()) == []
+    assert bench.events[-1] == "store_unusable"
+    with bench.opened() as (again, _):  # nothing of it is open any more
+        assert again.status().working

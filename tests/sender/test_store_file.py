@@ -98,6 +98,17 @@ def test_our_own_file_is_good_and_stays_as_it_is(used: Bench) -> None:
             Verdict.CORRUPT,
         ),
         (
+            "a name of many pages, which SQLite quotes",
+            lambda path: edit(
+                path,
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET sql = 'noise', name = hex(zeroblob(5000))"
+                " WHERE name = 'book'",
+            ),
+            Verdict.CORRUPT,
+        ),
+        ("a header against writing", lambda path: _overwrite(path, 18, b"\3"), Verdict.CORRUPT),
+        (
             "rows of another form",
             lambda path: edit(path, "INSERT INTO book VALUES ('x', 'text', 7)"),
             Verdict.CORRUPT,
@@ -266,6 +277,29 @@ def examined_leaving_no_child(used: Bench) -> Examined:
     assert ended.error is None, ended
     found: Examined = ended.value
     return found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("nonsense", "", ""),
+        ("good", ""),
+        ("good", "", "", ""),
+        ("\x80",),
+        ("InternalError", "\x1b]0;x\a"),
+        ("good", "", "a second report" + "\0" * 3000),
+    ],
+)
+def test_a_reader_in_which_an_intruder_is_costs_the_file(
+    used: Bench, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]
+) -> None:
+    def write(_path: str, _identity: object, writer: int) -> None:
+        os.write(writer, "\0".join(said).encode())
+        os._exit(0)
+
+    monkeypatch.setattr(_store_file, "_be_child", write)
+    found = examine(str(used.path), None)
+    assert (found.verdict, found.detail) == (Verdict.CORRUPT, "reading it ended with nonsense")
 
 
 def test_a_file_that_stops_its_reader(used: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,6 +281,7 @@ def until_served(daemon: Daemon, endpoint: tuple[str, int], source: str) -> int:
 
 
 @pytest.mark.unwatched(reason="watched, and beside two other suites, they wait for minutes")
+@pytest.mark.long
 @pytest.mark.parametrize(
     "limits",
     [

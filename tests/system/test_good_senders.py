@@ -102,6 +102,7 @@ def flood(host: Namespace, sources: Sequence[str]) -> None:
             sock.sendall(LINE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["this machine", "many networks"])
 @pytest.mark.parametrize("named", ["by address", "by network"])
 def test_sources_without_number_leave_named_senders_their_share(
@@ -120,6 +121,7 @@ def test_sources_without_number_leave_named_senders_their_share(
         assert daemon.counted()["unknown_account"] > 0  # the strangers get what is left
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", ["by address", "by network"])
 def test_datagrams_with_one_forged_source_leave_others_their_share(
     tmp_path: Path, named: str
@@ -145,6 +147,7 @@ def test_datagrams_with_one_forged_source_leave_others_their_share(
         assert daemon.status().leaked > 0
 
 
+@pytest.mark.long
 def test_a_burst_of_forged_datagrams_does_not_push_one_out_of_the_kernels_queue(
     tmp_path: Path,
 ) -> None:
@@ -174,6 +177,7 @@ def datagrams(host: Namespace, source: str, count: int) -> None:
             sock.sendto(LINE, ("192.0.2.1", PORT))
 
 
+@pytest.mark.long
 def test_one_host_of_the_house_cannot_silence_this_machine_with_the_example(tmp_path: Path) -> None:
     """`home.toml` with the network of these tests: a host can have every address of it."""
     text = EXAMPLE.read_text()
@@ -225,6 +229,7 @@ NEIGHBOURHOODS: Final = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", ["by address", "by network", "not at all"])
 @pytest.mark.parametrize("which", NEIGHBOURHOODS)
 def test_garbage_of_neighbours_does_not_silence_a_sender_that_never_rang(
@@ -249,6 +254,7 @@ def test_garbage_of_neighbours_does_not_silence_a_sender_that_never_rang(
         assert daemon.counted().get("accepted", 0) == before + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", ["by address", "by network", "not at all"])
 @pytest.mark.parametrize("which", NEIGHBOURHOODS)
 def test_a_sender_that_takes_two_packets_gets_a_place_beside_silent_neighbours(
@@ -283,6 +289,7 @@ def test_a_sender_that_takes_two_packets_gets_a_place_beside_silent_neighbours(
         assert daemon.counted()["accepted"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", ["by address", "by network", "not at all"])
 def test_the_last_of_a_sender_is_heard_after_many_lines_of_one_other_host(
     tmp_path: Path, named: str
@@ -320,6 +327,7 @@ TRANSLATORS: Final = {
 GOOD_IPV4, OTHER_IPV4 = "192.0.2.25", "198.51.100.66"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", ["by address", "not at all"])
 @pytest.mark.parametrize("which", TRANSLATORS)
 def test_senders_behind_a_translator_are_sources_of_their_own(

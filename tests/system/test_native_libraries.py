@@ -10,12 +10,14 @@ from typing import Final
 
 import pytest
 from harness.daemon import ring, started, until
+from harness.engine import engine, needs_coredis
 from harness.ringer import ringing, settings
+from harness.sending import sender_configuration, sending
 from harness.tracee import mappings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROW: Final = re.compile(
-    r"^\| `([^`]+)` \| (all|mailbell-sender) \| [^|]+ \| [^|]+ \|$", re.MULTILINE
+    r"^\| `([^`]+)` \| (all|mailbell-sender|mailbell-cluster) \| [^|]+ \| [^|]+ \|$", re.MULTILINE
 )
 LISTED: Final = dict(ROW.findall((ROOT / "docs" / "libraries.md").read_text()))
 
@@ -48,7 +50,9 @@ def code(pid: int) -> set[str]:
 
 def unlisted(program: str, files: set[str]) -> set[str]:
     """Return those files for which a program has no row in docs/libraries.md."""
-    rows = [row for row, who in LISTED.items() if who in {"all", program}]
+    # The companion for a cluster begins as a copy of the sender.
+    begun = {"mailbell-sender"} if program == "mailbell-cluster" else set()
+    rows = [row for row, who in LISTED.items() if who in {"all", program, *begun}]
     return {file for file in files if not any(fnmatchcase(name_of(file), row) for row in rows)}
 
 
@@ -81,6 +85,22 @@ def test_the_sender_and_its_companions_have_only_what_the_page_names(open_path: 
     extra = {name: unlisted("mailbell-sender", some) for name, some in files.items()}
     assert [name for name in extra if extra[name]] == [], extra
     assert "libsqlite3" in {name_of(file) for file in files["mailbell-sender"]}
+
+
+def test_the_companion_for_a_cluster_has_only_what_the_page_names(
+    tmp_path: Path, open_path: Path
+) -> None:
+    needs_coredis()
+    with engine(tmp_path) as server:
+        toml = sender_configuration(open_path, store=f'url = "{server.url}"')
+        with sending(open_path, toml) as sender:
+            until(lambda: not sender.status().cluster.failing)  # type: ignore[union-attr]
+            companions = sender.status().companions
+            files = code(companions["mailbell-cluster"])
+            own = code(sender.pid)
+    assert unlisted("mailbell-cluster", files) == set()
+    assert "libssl" in {name_of(file) for file in files}
+    assert unlisted("mailbell-sender", own) == set(), "the sender needs no library for a cluster"
 
 
 def test_each_row_is_read() -> None:

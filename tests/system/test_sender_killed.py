@@ -9,7 +9,6 @@ import random
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 import pytest
 from harness.activation import passing
 from harness.daemon import PATIENCE, until
+from harness.rung import Rung, hook_socket, user_name
 from harness.sending import Sender, sender_configuration, sending
 
 pytestmark = pytest.mark.unwatched(reason="a killed daemon does nothing that another does not do")
@@ -26,44 +26,6 @@ pytestmark = pytest.mark.unwatched(reason="a killed daemon does nothing that ano
 ROUNDS: Final = int(os.environ.get("MAILBELL_ROUNDS", "2"))
 RATE: Final = 200.0  # hooks a second
 ACCOUNTS: Final = 40
-LINE: Final = b"nm_notifyuser\r\n"
-
-
-class Rung:
-    """Machines of users: one address of loopback an account. Notes when each was last rung."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, float] = {}
-        self.count: Counter[str] = Counter()
-        self._sock = socket.create_server(("0.0.0.0", 0), backlog=4096)
-        self.port = self._sock.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> "Rung":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sock.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
-        self._sock.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._sock.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(PATIENCE)
-                try:
-                    line = connection.recv(64)
-                except OSError:  # the sender was killed between connect and send
-                    continue
-                if line == LINE:
-                    address = connection.getsockname()[0]
-                    self.count[address] += 1
-                    self.last[address] = time.monotonic()
 
 
 class Hooks(threading.Thread):
@@ -115,21 +77,6 @@ def toml(directory: Path, port: int) -> str:
         '[send]\ninterval = "100ms"\nrate = "100000/s"\nbackoff = "1s..2s"\n' + accounts,
         listen="" if uid == 0 else f'trusted = ["{user_name(uid)}"]',
     )
-
-
-def user_name(uid: int) -> str:
-    import pwd
-
-    return pwd.getpwuid(uid).pw_name
-
-
-@contextmanager
-def hook_socket(directory: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(directory / "hook"))
-        os.chmod(directory / "hook", 0o666)
-        sock.listen(4096)
-        yield sock
 
 
 @contextmanager

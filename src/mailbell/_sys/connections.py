@@ -16,7 +16,16 @@ from typing import Any, Final
 from mailbell.core.outcome import End
 from mailbell.core.rfc4146 import LINE, MAX_INPUT
 
-__all__ = ["READERS", "Reader", "adopt", "choose_reader", "make_acceptor", "make_socket_acceptor"]
+__all__ = [
+    "READERS",
+    "Reader",
+    "adopt",
+    "choose_reader",
+    "close",
+    "hang_up",
+    "make_acceptor",
+    "make_socket_acceptor",
+]
 
 Reader = Callable[[int, int], bytes | End | None]
 """Reads from a connection and never waits.
@@ -56,7 +65,7 @@ def adopt(descriptor: int, listening: socket.socket) -> socket.socket:
     try:
         return socket.socket(listening.family, listening.type, listening.proto, descriptor)
     except Exception:  # the caller has given the descriptor away, so it must be closed here
-        os.close(descriptor)
+        hang_up(descriptor)
         raise
 
 
@@ -75,6 +84,33 @@ def make_socket_acceptor(listening: socket.socket) -> Callable[[], socket.socket
         return adopt(descriptor, listening)
 
     return take
+
+
+def hang_up(descriptor: int) -> None:
+    """Close the descriptor of a connection.
+
+    An error changes nothing: close(2) gives the descriptor back in spite of it. What was read
+    from the connection still counts, and no other connection must pay for the error.
+
+    Args:
+        descriptor: the caller must not use it after this.
+    """
+    try:
+        os.close(descriptor)
+    except OSError:
+        return
+
+
+def close(connection: socket.socket | socket.SocketType) -> None:
+    """Close a connection; see `hang_up`.
+
+    Args:
+        connection: the caller must not use it after this.
+    """
+    try:
+        connection.close()
+    except OSError:
+        return
 
 
 def choose_reader(listening: socket.socket) -> Reader:

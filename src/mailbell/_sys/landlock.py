@@ -1,8 +1,8 @@
 """Gives up files, TCP, UDP, Unix sockets and signals to other processes with Landlock.
 
 The ruleset handles every right of the pinned version. The only rules that may be added
-are ports to call by TCP and by UDP; every other right is gone. The seccomp filter must forbid
-what Landlock does not cover (`Landlock.uncovered`).
+are ports to call by TCP and by UDP, and folders with Unix sockets to connect to; every other right
+is gone. The seccomp filter must forbid what Landlock does not cover (`Landlock.uncovered`).
 
 A program that still has to open a file which another user can change enters a first layer before
 that: `confine_files` leaves it one folder.
@@ -13,7 +13,8 @@ Source: landlock(7), Linux `include/uapi/linux/landlock.h`.
 import ctypes
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +37,7 @@ ACCESS_FS_READ_DIR: Final = 1 << 3
 ACCESS_FS_REMOVE_FILE: Final = 1 << 5
 ACCESS_FS_MAKE_REG: Final = 1 << 8
 ACCESS_FS_TRUNCATE: Final = 1 << 14
+ACCESS_FS_RESOLVE_UNIX: Final = 1 << 16
 ACCESS_NET_CONNECT_TCP: Final = 1 << 1
 ACCESS_NET_BIND_UDP: Final = 1 << 2
 ACCESS_NET_CONNECT_SEND_UDP: Final = 1 << 3
@@ -220,6 +222,7 @@ def restrict(
     *,
     connect_to: Collection[int] = (),
     send_to: Collection[int] = (),
+    connect_within: Collection[str] = (),
     witness: str = WITNESS,
 ) -> Landlock:
     """Give up every right of the pinned version that this kernel knows.
@@ -233,6 +236,8 @@ def restrict(
             `Landlock.uncovered` says so.
         send_to: UDP ports that the process may still connect and send to, from ports that
             the kernel chooses. The same holds for a Landlock that does not know UDP.
+        connect_within: folders in which the process may still connect to Unix sockets. The same
+            holds for a Landlock that does not know these.
         witness: a file or folder that this process can open now. That it cannot afterwards
             is the proof.
 
@@ -253,14 +258,31 @@ def restrict(
         # A socket that is not bound gets a local port when it is connected. Port 0 is
         # this choice of the kernel's.
         wanted.append((ACCESS_NET_BIND_UDP, 0))
-    rules = [
+    rules: list[tuple[int, ctypes.Structure]] = [
         (RULE_NET_PORT, _NetPort(right, port))
         for right, port in wanted
         if right & planned.handled_net
     ]
-    _put_in_force(attributes, rules, planned.flags)
+    sockets = connect_within if ACCESS_FS_RESOLVE_UNIX & planned.handled_fs else ()
+    with _folders(sockets) as folders:
+        rules += [
+            (RULE_PATH_BENEATH, _PathBeneath(ACCESS_FS_RESOLVE_UNIX, folder)) for folder in folders
+        ]
+        _put_in_force(attributes, rules, planned.flags)
     _require_in_force(witness)
     return planned
+
+
+@contextmanager
+def _folders(paths: Collection[str]) -> Iterator[list[int]]:
+    """Open folders for rules, and close them at the end."""
+    with ExitStack() as stack:
+        opened = []
+        for path in paths:
+            descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            opened.append(descriptor)
+        yield opened
 
 
 def _put_in_force(

@@ -117,8 +117,15 @@ def parse_replies(data: bytes) -> tuple[set[Network], bool]:
         The networks in it that are local to this host, and whether it is the last datagram.
 
     Raises:
-        OSError: the kernel reports an error.
+        OSError: the kernel reports an error, or a message has another form than the kernel's.
     """
+    try:
+        return _parse(data)
+    except (struct.error, LookupError, ValueError, OverflowError) as error:
+        raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from error
+
+
+def _parse(data: bytes) -> tuple[set[Network], bool]:
     found: set[Network] = set()
     done = False
     for kind, flags, body in _messages(data):
@@ -152,7 +159,7 @@ def _addresses(body: bytes) -> Iterator[Network]:
     own = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS))
     for value in (own, attributes.get(_IFA_BROADCAST), attributes.get(_IFA_ANYCAST)):
         if value is not None:
-            yield Network(family, int.from_bytes(value, "big"), family.bits)
+            yield _network(family, value, family.bits)
 
 
 def _local_route(body: bytes) -> Iterator[Network]:
@@ -160,9 +167,18 @@ def _local_route(body: bytes) -> Iterator[Network]:
     if table != _RT_TABLE_LOCAL or kind not in {_RTN_LOCAL, _RTN_BROADCAST, _RTN_ANYCAST}:
         return
     destination = dict(_attributes(body[_ROUTE.size :])).get(_RTA_DST, b"")
-    yield Network(
-        _FAMILIES[socket.AddressFamily(family)], int.from_bytes(destination, "big"), length
-    )
+    yield _network(_FAMILIES[socket.AddressFamily(family)], destination, length)
+
+
+def _network(family: Family, address: bytes, length: int) -> Network:
+    """Return a network. The kernel leaves out the address of all addresses.
+
+    Raises:
+        ValueError: the address is one of another family, or the length is too long.
+    """
+    if len(address) * 8 not in {0, family.bits} or length > family.bits:
+        raise ValueError
+    return Network(family, int.from_bytes(address, "big"), length)
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -32,7 +32,9 @@ class SignalQueue:
         self._before = {number: signal.signal(number, self._handle) for number in numbers}
 
     def _handle(self, number: int, _: object) -> None:
-        with suppress(trio.RunFinishedError):  # the program is about to end
+        # RunFinishedError: the program is about to end. OSError: the event loop cannot be woken,
+        # but the signal is noted, and the write of Python's own handler wakes the loop too.
+        with suppress(trio.RunFinishedError, OSError):
             self._token.run_sync_soon(self._add, signal.Signals(number), idempotent=True)
 
     def _add(self, number: signal.Signals) -> None:

@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["EMPTY", "KNOWN", "replace_unneeded"]
+__all__ = ["EMPTY", "KNOWN", "permit_again", "replace_unneeded"]
 
 EMPTY: Final = (
     "fcntl",  # for pathlib of Python 3.14, which copies files with it
@@ -29,6 +29,8 @@ EMPTY: Final = (
 # thread, so it does not matter if the library is missing.
 KNOWN: Final = {"pthread": "libpthread.so.0"}
 
+_empty: dict[str, ModuleType] = {}
+
 
 def replace_unneeded() -> None:
     """Put empty modules in the place of unneeded ones, and import ctypes.
@@ -38,8 +40,19 @@ def replace_unneeded() -> None:
     A module that is loaded already stays, because other code in this process may use it.
     """
     for name in EMPTY:
-        sys.modules.setdefault(name, ModuleType(name))
+        if name not in sys.modules:
+            _empty[name] = sys.modules[name] = ModuleType(name)
     _search_nothing()
+
+
+def permit_again() -> None:
+    """Let whoever imports an unneeded module from now on get the real one.
+
+    A companion that needs one calls this: what it has loaded of Trio keeps the empty ones.
+    """
+    for name, module in _empty.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
 
 
 def _search_nothing() -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from mailbell._sys.signals import end_as_first_process
 from mailbell._sys.standard_streams import fill_standard_streams
+from mailbell.cli._stderr import flush_error
 
 __all__ = ["main"]
 
@@ -30,4 +31,5 @@ def main() -> None:
     except KeyboardInterrupt:
         # Ctrl-C came before a command had begun.
         code = 130
+    flush_error()
     sys.exit(code)

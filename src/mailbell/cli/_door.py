@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from mailbell.cli._stderr import write_error
+from mailbell.cli._stderr import flush_error, write_error
 from mailbell.cli._text import one_line
-from mailbell.core.errors import ConfigurationError, MailbellError
+from mailbell.core.errors import ConfigurationError, MailbellError, find_refusal
 
 __all__ = ["Door"]
+
+
+_RETRY: Final = "see what it lacks; a service manager starts the daemon again"
 
 
 class Door:
@@ -27,7 +30,8 @@ class Door:
 
     def __init__(self, program: str, memory: str) -> None:
         self._program = program
-        self._memory = memory
+        # Made now: later there may be no memory for it.
+        self._last_words = f"{one_line(program, f'there is no more memory; {memory}')}\n".encode()
 
     def main(self, run: Callable[[list[str]], int]) -> None:
         """Make the process undumpable, run the daemon, and end the process.
@@ -45,7 +49,9 @@ class Door:
             make_undumpable()
         except MailbellError as error:
             sys.exit(self._known(error))
-        sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+        flush_error()
+        sys.exit(code)
 
     def serve(self, start: Callable[[], int]) -> int:
         """Run a daemon until it ends.
@@ -67,6 +73,12 @@ class Door:
         except Exception as error:  # a bug, and reported as one
             if _lacks_memory(error):
                 self._end_without_memory()
+            refusal = find_refusal(error)
+            if refusal is not None:
+                self._complain(
+                    f"the system refused what cannot be done without: {refusal}; {_RETRY}"
+                )
+                return os.EX_OSERR
             with suppress(OSError):
                 traceback.print_exc()
             self._complain(
@@ -107,8 +119,11 @@ class Door:
 
     def _end_without_memory(self) -> NoReturn:
         """Report it and end the process at once: an orderly end would need memory too."""
-        self._complain(f"there is no more memory; {self._memory}")
-        os._exit(os.EX_OSERR)
+        try:
+            with suppress(OSError):
+                os.write(2, self._last_words)
+        finally:
+            os._exit(os.EX_OSERR)
 
 
 def _lacks_memory(error: BaseException | None) -> bool:

@@ -126,7 +126,8 @@ def run(arguments: Sequence[str]) -> int:
         _discard_output()
         return _complain(f"{_place(error)}{error.strerror or error}", 71)
     except Exception as error:  # a bug in mailbell, and reported as one
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         what = f"{type(error).__name__}: {error}"
         return _complain(f"this is a bug in mailbell: {what}; please report it", 70)
     return result if isinstance(result, int) else 0

@@ -8,6 +8,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ from mailbell.configuration.values import Endpoint
 from mailbell.core.errors import MailbellError
 from mailbell.core.notification import Transport
 from mailbell.sender.configuration import Configuration
-from mailbell.sender.prepare import BACKLOG, descriptors_needed
+from mailbell.sender.prepare import BACKLOG, descriptors_needed, node_of
 from mailbell.sender_client import Client
 
 __all__ = ["SERVICE", "sender_findings"]
@@ -70,6 +71,9 @@ def sender_findings(configuration: Configuration) -> Iterator[Finding]:
         yield _name_servers()
     if listen.cyrus:
         yield compiled("mailbell-cyrus")
+    if configuration.store.url.engine is not None:
+        yield compiled("mailbell-cluster")
+        yield _engine(configuration)
     yield open_files(descriptors_needed(configuration))
     yield _queue()
     yield library()
@@ -112,6 +116,18 @@ def _name_servers() -> Finding:
 def _names_a_server(line: str) -> bool:
     words = line.split()
     return len(words) > 1 and words[0] == "nameserver"
+
+
+def _engine(configuration: Configuration) -> Finding:
+    """Judge what the companion for the cluster needs, but for the engine itself."""
+    if find_spec("coredis") is None:
+        what = "store.url: the engine of a cluster needs coredis, which is not installed"
+        return Finding(Mark.FAIL, what, "pip install 'mailbell[cluster]'", _CONFIGURATION)
+    try:
+        node = node_of(configuration)
+    except MailbellError as error:
+        return Finding(Mark.FAIL, error.what, error.remedy, error.exit_code)
+    return ok(f"this is the node {node} of a cluster; its engine is not asked")
 
 
 def _queue() -> Finding:
@@ -209,22 +225,22 @@ def _gid(configuration: Configuration) -> int | None:
 
 def _store(configuration: Configuration, units: _units.Units | None) -> Iterator[Finding]:
     """Judge the folder of the address book. The sender makes the last folder of its path."""
-    path = configuration.store.url.path
+    path = configuration.store.path
     folder = os.path.dirname(path)
     place = folder if os.path.lexists(folder) else os.path.dirname(folder)
     owners = owners_of(configuration.listen.user, units)
     if units and not owners:
         return  # another finding has reported the user, whose folder it would be
-    unsafe = list(_unsafe(place, owners))
+    unsafe = list(_unsafe(place, owners, configuration.store.key))
     yield from unsafe
     if (lack := _lack(place, folder, owners, units)) is not None:
-        what = f"store.url: {lack}: logins are kept in memory only"
+        what = f"{configuration.store.key}: {lack}: logins are kept in memory only"
         yield Finding(Mark.WARN, what, _make(configuration, units))
     elif not unsafe:
         yield ok(f"the address book is kept in {path}")
 
 
-def _unsafe(place: str, owners: set[int]) -> Iterator[Finding]:
+def _unsafe(place: str, owners: set[int], key: str) -> Iterator[Finding]:
     """Find users who could replace the address book. The sender would not start."""
     try:
         mode = os.stat(place).st_mode
@@ -232,9 +248,9 @@ def _unsafe(place: str, owners: set[int]) -> Iterator[Finding]:
     except OSError:  # it is not there, which another finding says
         return
     for weakness in weaknesses:
-        yield Finding(Mark.FAIL, f"store.url: {weakness}", weakness.remedy, _CONFIGURATION)
+        yield Finding(Mark.FAIL, f"{key}: {weakness}", weakness.remedy, _CONFIGURATION)
     if not weaknesses and mode & (stat.S_IWGRP | stat.S_IWOTH):
-        what = f"store.url: other users may write to {place}"
+        what = f"{key}: other users may write to {place}"
         yield Finding(Mark.FAIL, what, f"chmod go-w {place}", _CONFIGURATION)
 
 
@@ -253,5 +269,5 @@ def _lack(place: str, folder: str, owners: set[int], units: _units.Units | None)
 
 def _make(configuration: Configuration, units: _units.Units | None) -> str:
     name = units.user if units and units.user else configuration.listen.user
-    folder = os.path.dirname(configuration.store.url.path)
+    folder = os.path.dirname(configuration.store.path)
     return f"install -d -o {name} -g {name} -m 0700 {folder}"

@@ -7,7 +7,7 @@ them for ever. See `mailbell.cli._openmetrics` for the format.
 from typing import Final
 
 from mailbell.cli._openmetrics import MetricsText, answers, sandbox_metrics, seconds
-from mailbell.interfaces.sender_status import Latency, Status
+from mailbell.interfaces.sender_status import Cluster, Latency, Status
 
 __all__ = ["SENDER_PREFIX", "sender_metrics"]
 
@@ -31,6 +31,8 @@ def sender_metrics(status: Status) -> str:
     _latency(text, status.latency)
     _targets(text, status)
     _book(text, status)
+    if status.cluster is not None:
+        _cluster(text, status.cluster)
     sandbox_metrics(text, status.sandbox)
     return text.end()
 
@@ -93,3 +95,22 @@ def _book(text: MetricsText, status: Status) -> None:
     text.gauge("store_failing", "1: the address book is not saved.", int(store.failing is not None))
     aside = "1: another file was found in its place at the start."
     text.gauge("store_set_aside", aside, int(store.set_aside is not None))
+
+
+def _cluster(text: MetricsText, cluster: Cluster) -> None:
+    alone = "1: the engine is away, and this sender rings alone."
+    text.gauge("cluster_failing", alone, int(cluster.failing is not None))
+    living = sum(node.lives for node in cluster.nodes)
+    text.gauge("cluster_nodes", "Nodes of the cluster that live.", living)
+    text.gauge("cluster_waiting", "Logins and accounts to be handed over.", cluster.waiting)
+    text.counter("cluster_alone", "What the engine may not have got.", cluster.alone)
+    text.counter(
+        "cluster_dropped", "What was to be handed over and found no place.", cluster.dropped
+    )
+    text.counter("cluster_refused", "What other nodes said and was not obeyed.", cluster.refused)
+    own = [node for node in cluster.nodes if node.name == cluster.node]
+    for node in own:
+        text.counter("cluster_taken", "Rings that this node has taken.", node.taken)
+        text.gauge("cluster_inbox", "Entries that wait for this node.", node.waiting)
+        text.family("cluster_lag_seconds", "gauge", "seconds", "How long its latest entry waited.")
+        text.sample("cluster_lag_seconds", seconds(node.lag))

@@ -45,6 +45,7 @@ def render(status: Status) -> RenderableType:
         heading(status, 0.0),
         Text("listening on " + (", ".join(map(printable, status.listening)) or "nothing")),
         *troubles(status),
+        *_cluster(status),
         section("Inputs by outcome", outcomes_table(status.inputs, "accepted")),
         section("Rings by outcome", _rings(status)),
         section("Limits", _limits(status)),
@@ -70,7 +71,7 @@ def heading(status: Status, passed: float) -> Text:
 
 
 def troubles(status: Status) -> Iterable[Text]:
-    """Say what is wrong with the store.
+    """Say what is wrong with the store and the cluster.
 
     Args:
         status: the sender's status.
@@ -85,6 +86,29 @@ def troubles(status: Status) -> Iterable[Text]:
     if store.set_aside is not None:
         why = printable(store.set_aside)
         yield Text(f"store: begun anew at the start: {why}", style="yellow")
+    if status.cluster is not None and status.cluster.failing is not None:
+        why = printable(status.cluster.failing)
+        yield Text(f"CLUSTER: this machine rings alone: {why}", style="bold red")
+
+
+def _cluster(status: Status) -> Iterable[RenderableType]:
+    cluster = status.cluster
+    if cluster is None:
+        return
+    table = plain_table("node", "", "taken", "waiting", "lag")
+    for node in cluster.nodes:
+        table.add_row(
+            printable(node.name) + (" (this one)" if node.name == cluster.node else ""),
+            Text("lives") if node.lives else Text("gone", style="bold red"),
+            counted(node.taken),
+            counted(node.waiting),
+            _short(node.lag),
+        )
+    yield section("Cluster", table)
+    yield Text(
+        f"rung alone or said again: {cluster.alone}; to be handed over: {cluster.waiting};"
+        f" found no place: {cluster.dropped}; not obeyed: {cluster.refused}"
+    )
 
 
 def outcomes_table(counts: Mapping[str, int], always: str) -> RenderableType:

@@ -219,7 +219,8 @@ def convert(annotation: Any, value: object, path: str, problems: Problems) -> An
         return _convert_domain(kind, meta, value, path, problems)
     try:
         return msgspec.convert(value, annotation)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        # The second: a word of the command line that is not UTF-8 (PEP 383).
         return _refused(problems, path, quote(value), f"write {meta.description}")
 
 

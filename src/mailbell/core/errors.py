@@ -4,7 +4,9 @@ A message is one line: what is wrong, where, and what to do. The exit codes are 
 sysexits(3head). Any other exception that ends a program is a bug in mailbell.
 """
 
+import errno
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = [
     "ConfigurationError",
@@ -17,7 +19,18 @@ __all__ = [
     "TemporaryError",
     "UnavailableError",
     "UsageError",
+    "find_refusal",
 ]
+
+# What the kernel answers to a wrong argument only. Nobody can help against it but who repairs the
+# program, and needs the traceback for that.
+_OF_A_BUG: Final = frozenset(
+    {
+        errno.EAGAIN, errno.EALREADY, errno.EBADF, errno.EDESTADDRREQ, errno.EEXIST, errno.EFAULT,
+        errno.EINTR, errno.EINVAL, errno.EISCONN, errno.EISDIR, errno.ENOTSOCK, errno.ENOTTY,
+        errno.ESPIPE,
+    }
+)  # fmt: skip
 
 
 class MailbellError(Exception):
@@ -114,3 +127,22 @@ class ConfigurationError(MailbellError):
     def __init__(self, what: str, remedy: str = "", problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(what, remedy)
         self.problems = problems
+
+
+def find_refusal(error: BaseException | None) -> str | None:
+    """Return what the system refused, if that and no bug ended a program.
+
+    Args:
+        error: the exception that ended it; None: there was none.
+
+    Returns:
+        The system's words for it. None: it was something else.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(find_refusal, error.exceptions)), None)
+    if isinstance(error, OSError):
+        if error.errno not in _OF_A_BUG:
+            return error.strerror or repr(error)
+        # Trio asks the kernel in another way before it gives up (epoll_ctl(2)). EEXIST is of that.
+        return find_refusal(error.__context__) if error.errno == errno.EEXIST else None
+    return None if error is None else find_refusal(error.__cause__)

@@ -24,8 +24,6 @@ def printable(text: str, also: str = "") -> str:
 def _escaped(character: str, special: str) -> str:
     if character in special:
         return "\\" + character
-    if " " <= character <= "~":
-        return character
-    # Not the codec "unicode_escape": Python imports a codec when it is first
-    # used, and in the sandbox nothing can be imported any more.
+    # Printable ASCII stays as it is. Not the codec "unicode_escape": Python imports a codec when
+    # it is first used, and in the sandbox nothing can be imported any more.
     return ascii(character)[1:-1]

@@ -32,6 +32,8 @@ LINE: Final = b"nm_notifyuser\r\n"
 MAX_INPUT: Final = 16
 
 _TOKEN: Final = LINE.removesuffix(b"\r\n")
+# The token and what ends a line, if it is no line for all that.
+_WRONG_ENDS: Final = (_TOKEN + b"\r", _TOKEN + b"\n")
 
 
 class Terminator(StrEnum):
@@ -124,7 +126,8 @@ class Receiver:
             return Outcome.MISMATCH  # a finger query that was never completed
         if end is End.EOF and self._data == _TOKEN and Terminator.EOF in self._terminators:
             return Outcome.ACCEPTED
-        if not self._data and end in {End.EOF, End.CLOSED}:
+        # Compared one by one: a set would be made anew, and would ask each member for its hash.
+        if not self._data and (end is End.EOF or end is End.CLOSED):
             return Outcome.EMPTY
         return _WITHOUT_LINE[end]
 
@@ -155,6 +158,13 @@ def _lines(terminators: frozenset[Terminator]) -> tuple[bytes, ...]:
     return tuple(line for terminator, line in LINES.items() if terminator in visible)
 
 
+@cache
+def _beginnings(terminators: frozenset[Terminator]) -> frozenset[bytes]:
+    """Return everything that can still become a line. Looked up, it costs garbage the least."""
+    forms = (_TOKEN, *_lines(terminators))
+    return frozenset(form[:length] for form in forms for length in range(len(form) + 1))
+
+
 def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome | None:
     """Return the outcome of these bytes, or None while more bytes can still change it."""
     lines = _lines(terminators)
@@ -162,9 +172,9 @@ def _judge_untrusted(data: bytes, terminators: frozenset[Terminator]) -> Outcome
         return Outcome.ACCEPTED
     if data.startswith(lines):
         return Outcome.TRAILING_DATA
-    if any(line.startswith(data) for line in (_TOKEN, *lines)):
+    if data in _beginnings(terminators):
         return None
-    if data.startswith((_TOKEN + b"\r", _TOKEN + b"\n")):
+    if data.startswith(_WRONG_ENDS):
         return Outcome.BAD_TERMINATOR
     return _judge_other_untrusted(data)
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from mailbell.cluster.report import is_name
 from mailbell.core.mailbox import normalize_mailbox
 from mailbell.interfaces.reply import check_reply
 from mailbell.interfaces.sender import ExplainReply, RingResult, Step
-from mailbell.interfaces.sender_status import Account, Store, TargetState
+from mailbell.interfaces.sender_status import Account, Cluster, ClusterNode, Store, TargetState
 
 __all__ = ["WATCH_LIMIT", "check_sender_reply"]
 
@@ -39,6 +40,9 @@ def _is_path(text: str | None) -> bool:
 
 _RULES: Final[Mapping[tuple[type, str], Callable[[Any], object]]] = {
     (Account, "name"): _is_mailbox,
+    (Cluster, "failing"): _is_path,
+    (Cluster, "node"): is_name,
+    (ClusterNode, "name"): is_name,
     (ExplainReply, "account"): _is_mailbox,
     (RingResult, "account"): _is_mailbox,
     (RingResult, "target"): _is_target,

@@ -12,6 +12,8 @@ __all__ = [
     "STATUS_TEXT",
     "Account",
     "Book",
+    "Cluster",
+    "ClusterNode",
     "Latency",
     "Sandbox",
     "Status",
@@ -67,6 +69,26 @@ type Book (accounts: int, addresses: int, capacity: int, evicted: int)
 # ended.
 type Store (url: string, failing: ?string, set_aside: ?string, pending: int)
 
+# One node of the cluster, as it says itself: whether it lives, how many rings it has
+# taken since it started, how many entries wait in its inbox, and how many
+# microseconds the latest one had waited there.
+type ClusterNode (name: string, lives: bool, taken: int, waiting: int, lag: int)
+
+# The senders that share their work. failing says why this one rings alone now; null
+# if it does not. alone is how often the engine may not have got what this sender
+# had for it; waiting is how many logins and accounts it will hand over, and dropped
+# how many of these found no place. refused counts what other nodes said and was not
+# obeyed.
+type Cluster (
+  node: string,
+  failing: ?string,
+  nodes: []ClusterNode,
+  alone: int,
+  waiting: int,
+  dropped: int,
+  refused: int
+)
+
 """
     + SANDBOX_TEXT
     + """
@@ -79,8 +101,9 @@ type Store (url: string, failing: ?string, set_aside: ?string, pending: int)
 # targets_known is how many targets have a state now, pending is how many of them
 # have a notification that is not sent yet, backing_off how many are out of reach.
 # names counts questions to the resolver by how they ended; it is empty without
-# one. companions are the processes beside the sender, by their numbers.
-# connections are those of mail servers, sending those to targets.
+# one. cluster is null if this is the only sender. companions are the processes
+# beside the sender, by their numbers. connections are those of mail servers,
+# sending those to targets.
 type Status (
   version: string,
   pid: int,
@@ -99,6 +122,7 @@ type Status (
   book: Book,
   store: Store,
   names: [string]int,
+  cluster: ?Cluster,
   companions: [string]int,
   connections: int,
   connections_limit: int,
@@ -200,6 +224,46 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     pending: int = 0
 
 
+class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of the cluster, as it says itself.
+
+    Attributes:
+        name: its name.
+        lives: whether it gave a sign of life in time.
+        taken: rings that it has taken since it started.
+        waiting: entries in its inbox.
+        lag: microseconds that the latest entry had waited there.
+    """
+
+    name: str
+    lives: bool
+    taken: int
+    waiting: int
+    lag: int
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """The senders that share their work.
+
+    Attributes:
+        node: the name of this one.
+        failing: why this one rings alone now; None: it does not.
+        nodes: those that have not left.
+        alone: how often the engine may not have got what this one had for it.
+        waiting: logins and accounts that it will hand over.
+        dropped: how many of these found no place.
+        refused: what other nodes said and was not obeyed.
+    """
+
+    node: str
+    failing: str | None = None
+    nodes: tuple[ClusterNode, ...]
+    alone: int
+    waiting: int
+    dropped: int
+    refused: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the sender tells about itself.
 
@@ -221,6 +285,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         book: the address book.
         store: its file.
         names: how the questions to the resolver ended, by outcome; empty: there is none.
+        cluster: the senders that share their work; None: this is the only one.
         companions: the processes beside the sender that live: name and process number.
         connections: connections of mail servers and hooks open now.
         connections_limit: how many may be open.
@@ -250,6 +315,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     book: Book
     store: Store
     names: dict[str, int]
+    cluster: Cluster | None = None
     companions: dict[str, int]
     connections: int
     connections_limit: int

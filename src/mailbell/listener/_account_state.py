@@ -8,6 +8,7 @@ the group, or before that, when the account has a wake-up for another reason. Pu
 
 from array import array
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -38,6 +39,10 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 MANUAL = Origin(Cause.MANUAL, None, None, 0)
+
+# Where a group counts its notifications. The bits below are for calls that were not read: for one
+# notification they count no more than there are accounts. The rest lasts for 10**14 notifications.
+_NOTIFICATIONS: Final = 16
 
 
 class AccountState:
@@ -128,8 +133,8 @@ class Group:
     """
 
     __slots__ = (
-        "_fetched", "_members", "_place", "_rung", "coalescer", "left", "names", "number",
-        "origin", "time",
+        "_fetched", "_is_fetched", "_members", "_place", "_rung", "coalescer", "left", "names",
+        "number", "origin", "time",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +149,7 @@ class Group:
         self._members = members
         self._place = 0
         self._rung = 0
+        self._is_fetched = False  # whether an account has fetched something since the last note
         self._fetched: array[int] = array("q", [0]) * len(members)
         for place, member in enumerate(members):
             member.groups += ((self, place),)
@@ -156,7 +162,23 @@ class Group:
             time: its stamp.
         """
         self.origin, self.time = origin, time
-        self._rung += 1
+        self._rung = (self._rung >> _NOTIFICATIONS) + 1 << _NOTIFICATIONS
+        self._is_fetched = False
+
+    def note_unread(self, origin: Origin, time: int) -> None:
+        """Note a connection that was not read, while a notification waits for a round.
+
+        An account that has fetched that notification already gets one more in the round. For
+        every other account the one that waits stands for the connection too.
+
+        Args:
+            origin: its origin.
+            time: its stamp.
+        """
+        if self._is_fetched:
+            self.origin, self.time = origin, time
+            self._rung += 1
+            self._is_fetched = False
 
     def begin_round(self) -> None:
         """Visit every account, from the place on where the last round is."""
@@ -167,7 +189,12 @@ class Group:
         place = self._place
         self._place = (place + 1) % len(self._members)
         self.left -= 1
-        return self._members[place], self.fetch(place)
+        member, is_new = self._members[place], self._rung != self._fetched[place]
+        count = self.fetch(place)
+        # Connections that were not read count as one, if nothing else makes a wake-up due.
+        if is_new and not count and not member.coalescer.held_back:
+            count = 1
+        return member, count
 
     def fetch(self, place: int) -> int:
         """Return how many notifications an account has not fetched yet; now it has.
@@ -175,6 +202,9 @@ class Group:
         Args:
             place: the account's place in the group.
         """
-        count = self._rung - self._fetched[place]
-        self._fetched[place] = self._rung
-        return count
+        rung, fetched = self._rung, self._fetched[place]
+        if rung == fetched:
+            return 0
+        self._fetched[place] = rung
+        self._is_fetched = True
+        return (rung >> _NOTIFICATIONS) - (fetched >> _NOTIFICATIONS)

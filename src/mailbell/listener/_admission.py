@@ -183,7 +183,7 @@ class Admission:
         stamp = self._stamped if now == self._now else self._time(now)
         only = caller.only
         if only is None or not only.merge(caller, now, stamp):
-            rung = caller.accounts or self._rung(caller, local)
+            rung = self._rung(caller, local)
             if not rung:
                 return self._refuse(Outcome.UNKNOWN_ACCOUNT, caller, b"")
             self._hub.ring_all(rung, caller, now, stamp)
@@ -198,6 +198,8 @@ class Admission:
         return self._stamped
 
     def _rung(self, caller: Caller, local: int | None) -> tuple[str, ...]:
+        if caller.accounts is not None:
+            return caller.accounts
         return self._accounts.lookup(caller.family, caller.source, local)
 
     def _refuse(self, outcome: Outcome, caller: Caller, data: bytes) -> Outcome:

@@ -9,14 +9,13 @@ the rest of its deadline.
 No code here writes to the network.
 """
 
-import os
 import socket
 from contextlib import suppress
 from functools import partial
 
 import trio
 
-from mailbell._sys.connections import adopt, choose_reader, make_acceptor
+from mailbell._sys.connections import adopt, choose_reader, close, hang_up, make_acceptor
 from mailbell.core.networks import Family
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import End, Outcome
@@ -102,7 +101,7 @@ class StreamListener:
 
     def _serve_untrusted(self, taken: tuple[int, tuple[str, int]], now: float) -> None:
         descriptor, address = taken
-        data: bytes | End | None = None
+        receiver: Receiver | None = None
         try:
             caller = self._recent[address[0]]
             outcome = self._admission.refusal(caller, now)
@@ -110,40 +109,57 @@ class StreamListener:
                 data = self._read(descriptor, MAX_INPUT)
                 if data == LINE and self._line_suffices:
                     outcome = _ACCEPTED
+                else:
+                    receiver = Receiver(self._terminators)
+                    outcome = self._judge_untrusted(caller, now, receiver, data)
         except Exception:  # a bug, which the intake logs; only this code owns the descriptor
-            os.close(descriptor)
+            hang_up(descriptor)
             raise
-        if outcome is not None and not self._admission.needs_local_address:
-            # Nearly every connection ends here.
-            os.close(descriptor)
-            if outcome is _ACCEPTED:
-                self._admission.accept(caller, now)
-            else:
-                self._admission.conclude(outcome, caller, now)
+        if outcome is None or (self._admission.needs_local_address and outcome in ACCOUNT_OUTCOMES):
+            self._keep(descriptor, caller, now, outcome, receiver)
             return
+        # Nearly every connection ends here.
+        hang_up(descriptor)
+        if outcome is _ACCEPTED:
+            self._admission.accept(caller, now)
+        else:
+            self._admission.conclude(outcome, caller, now, data=_data_of(receiver))
+
+    def _judge_untrusted(
+        self, caller: Caller, now: float, receiver: Receiver, data: bytes | End | None
+    ) -> Outcome | None:
+        """Return the outcome of input that is not simply the line; None: the rest must come."""
+        end = _feed_untrusted(receiver, data)
+        if end is None:
+            return None
+        outcome = receiver.finish(end)
+        if outcome is not _ACCEPTED:
+            caller.visitor.penalize(now)
+        return outcome
+
+    def _keep(
+        self,
+        descriptor: int,
+        caller: Caller,
+        now: float,
+        outcome: Outcome | None,
+        receiver: Receiver | None,
+    ) -> None:
+        """Make a connection a socket: it waits, or the kernel is asked for the called address."""
         connection = adopt(descriptor, self._socket)
         try:
             if outcome is not None:
-                self._conclude(connection, caller, now, outcome)
-            else:
-                self._look_closer_untrusted(connection, caller, now, data)
+                self._conclude(connection, caller, now, outcome, _data_of(receiver))
+            elif receiver is not None:
+                self._await_rest(connection, caller, now, receiver)
         except Exception:  # a bug, which the intake logs
-            connection.close()
+            close(connection)
             raise
 
-    def _look_closer_untrusted(
-        self,
-        connection: socket.socket,
-        caller: Caller,
-        now: float,
-        data: bytes | End | None,
+    def _await_rest(
+        self, connection: socket.socket, caller: Caller, now: float, receiver: Receiver
     ) -> None:
-        """Find the outcome of input that is not simply the line, or wait for its rest."""
-        receiver = Receiver(self._terminators)
-        end = _feed_untrusted(receiver, data)
-        if end:
-            self._finish(connection, caller, now, receiver, end)
-            return
+        """Give a connection a place in which it waits for the rest of its line."""
         scope = trio.CancelScope(deadline=now + self._deadline)
         displace = partial(self._displace, connection, caller, receiver, scope)
         place = self._waiting.enter(self._gate, caller.source, displace)
@@ -177,7 +193,7 @@ class StreamListener:
         except Exception as error:  # a bug that one sender meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where=self._name, error=repr(error))
         finally:
-            connection.close()
+            close(connection)
             self._waiting.leave(place)
 
     def _displace(
@@ -214,7 +230,7 @@ class StreamListener:
         local = None
         if outcome in ACCOUNT_OUTCOMES and self._admission.needs_local_address:
             local = _called_address(self._family, connection)
-        connection.close()
+        close(connection)
         self._admission.conclude(outcome, caller, now, local=local, data=data)
 
     def _receive_untrusted(self, connection: socket.socket, receiver: Receiver) -> End | None:
@@ -226,6 +242,10 @@ def _feed_untrusted(receiver: Receiver, data: bytes | End | None) -> End | None:
     if isinstance(data, bytes):
         return End.CLOSED if receiver.receive(data) else None
     return data
+
+
+def _data_of(receiver: Receiver | None) -> bytes:
+    return b"" if receiver is None else receiver.data
 
 
 def _is_closed(connection: socket.socket) -> bool:

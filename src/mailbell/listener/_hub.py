@@ -172,7 +172,9 @@ class Hub:
                 self.ring_unread(account, origin, now, time)
             return
         group = self._group(accounts)
-        if not group.coalescer.held_back:
+        if group.coalescer.held_back:
+            group.note_unread(origin, time)
+        else:
             self._ring_group(group, origin, now, time)
 
     def _group(self, accounts: tuple[str, ...]) -> Group:

@@ -62,16 +62,15 @@ def run(configuration: Configuration) -> None:
     journal = lifecycle.make_journal()
     prepared = prepare(configuration, os.environ)
     unprivileged = drop_privileges(prepared.confinement)
-    # A task of the running daemon raises an exception group. So this step catches only
-    # errors of the start of the event loop.
     with step("start event loop"):
-        trio.run(_serve, configuration, prepared, unprivileged, journal)
+        lifecycle.run_event_loop(_serve, configuration, prepared, unprivileged, journal)
 
 
 async def _serve(
     configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
 ) -> None:
-    told = lifecycle.signal_queue()
+    with step("start event loop"):
+        told = lifecycle.signal_queue()
     daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
     await daemon.serve(told)
     lifecycle.ignore_signals()

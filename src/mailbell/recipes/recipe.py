@@ -432,7 +432,7 @@ def _check_check(check: Check, path: str, problems: Problems) -> None:
             continue
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             what = f"no regular expression: {quote(str(error), 80)}"
             problems.add(f"{path}.{name}", what)
 

@@ -59,6 +59,8 @@ class Confinement:
             other ports from version 4 on; earlier versions do not know TCP.
         send_to: UDP ports that the program may send to. Landlock forbids all other ports from
             version 10 on; earlier versions do not know UDP.
+        connect_within: folders in which the program may connect to Unix sockets. Landlock forbids
+            all others from version 9 on; earlier versions do not know these.
         open_last: opens the files that root must not open, because another user can change
             them. It runs as `identity`, without any privilege, before Landlock. It returns
             descriptors as `descriptors` has them; None: there are no such files.
@@ -76,6 +78,7 @@ class Confinement:
     descriptors: Mapping[str, Numbers] = field(default_factory=dict)
     connect_to: frozenset[int] = frozenset()
     send_to: frozenset[int] = frozenset()
+    connect_within: tuple[str, ...] = ()
     open_last: Callable[[], Mapping[str, Numbers]] | None = None
     open_within: str | None = None
     readable: tuple[str, ...] = ()
@@ -190,7 +193,10 @@ def drop_privileges(confinement: Confinement) -> Unprivileged:
         landlock.confine_files(witness, confinement.readable)
     opened = confinement.open_last() if confinement.open_last is not None else {}
     restricted = landlock.restrict(
-        connect_to=confinement.connect_to, send_to=confinement.send_to, witness=witness
+        connect_to=confinement.connect_to,
+        send_to=confinement.send_to,
+        connect_within=confinement.connect_within,
+        witness=witness,
     )
     return Unprivileged(confinement, restricted, writable_executable_denied, opened)
 

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -20,17 +21,25 @@ from typing import Final, NoReturn
 from mailbell._sys.companion import end_with_parent, keep_descriptors
 from mailbell._sys.credentials import Identity
 from mailbell._sys.signals import children_are_waited_for
-from mailbell.core.errors import MailbellError, OperatingSystemError
+from mailbell.core.errors import (
+    ConfigurationError,
+    MailbellError,
+    OperatingSystemError,
+    TemporaryError,
+    find_refusal,
+)
 from mailbell.sandbox.lock import Confinement, Unprivileged, drop_privileges, open_status, step
 from mailbell.sandbox.policy_file import read_policy
 from mailbell.syscalls.policy import Numbers
 
-__all__ = ["Companion", "confine", "say_ready", "start"]
+__all__ = ["Companion", "confine", "import_nothing_more", "say_ready", "start"]
 
 PATIENCE: Final = 30.0
 """Seconds until a companion must be locked in."""
 _READY: Final = b"ready"
 _MAX_ERROR: Final = 1024
+# Errors of a companion that are the sender's too; any other is the system's.
+_KINDS: Final = {str(kind.exit_code): kind for kind in (ConfigurationError, TemporaryError)}
 # A service manager or a terminal sends these to all processes of the sender.
 _ENDING: Final = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGXCPU, signal.SIGPWR,
@@ -72,13 +81,15 @@ def start(
         The companion, locked in.
 
     Raises:
-        OperatingSystemError: it could not start; the message is its own.
+        ConfigurationError, TemporaryError: it raised this; the message is its own.
+        OperatingSystemError: it could not start for another reason; the message is its own.
     """
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with children_are_waited_for():
         pid = os.fork()
         if pid == 0:
-            _be_companion(far, run, {far.fileno(), *(sock.fileno() for sock in keep)})
+            kept = {far.fileno(), *(sock.fileno() for sock in keep)}
+            _be_companion(program, far, run, kept)
         far.close()
         for sock in keep:
             sock.close()
@@ -94,6 +105,7 @@ def confine(
     open_files: int,
     descriptors: Mapping[str, Numbers],
     connect_to: frozenset[int] = frozenset(),
+    connect_within: tuple[str, ...] = (),
 ) -> Unprivileged:
     """Drop the privileges of this companion and tie its life to the sender's.
 
@@ -103,6 +115,7 @@ def confine(
         open_files: how many descriptors it may need at once.
         descriptors: the numbers that the policy names.
         connect_to: TCP ports that it may connect to.
+        connect_within: folders in which it may connect to Unix sockets.
 
     Returns:
         What `mailbell.sandbox.lock.lock` needs.
@@ -118,6 +131,7 @@ def confine(
             status_file=open_status(),
             descriptors=descriptors,
             connect_to=connect_to,
+            connect_within=connect_within,
         )
     )
     end_with_parent()  # after the change of the user, which resets it
@@ -133,6 +147,19 @@ def say_ready(far: socket.socket) -> None:
     far.send(_READY, socket.MSG_DONTWAIT)
 
 
+class NoModule:
+    """Finds no module. Otherwise an import would look into folders, which the filter forbids."""
+
+    @staticmethod
+    def find_spec(*_: object) -> None:
+        """Find nothing."""
+
+
+def import_nothing_more() -> None:
+    """Let every import of a module that is not loaded fail. Call it after the lock."""
+    sys.meta_path[:] = [NoModule]
+
+
 def _require_ready(program: str, pid: int, near: socket.socket) -> None:
     said = b""
     if select.select([near], [], [], PATIENCE)[0]:
@@ -143,12 +170,17 @@ def _require_ready(program: str, pid: int, near: socket.socket) -> None:
     # It may have ended. Its number is kept until it is reaped here, so nobody else has it.
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    why = said.decode("utf-8", "replace") or "it ended, or was not ready in time, without a message"
-    raise OperatingSystemError(f"{program} cannot start: {why}")
+    text = (
+        said.decode("utf-8", "replace") or "it ended, or was not ready in time, without a message"
+    )
+    code, _, why = text.partition(" ")
+    if code in _KINDS:
+        raise _KINDS[code](f"{program} cannot start: {why}")
+    raise OperatingSystemError(f"{program} cannot start: {text}")
 
 
 def _be_companion(
-    far: socket.socket, run: Callable[[socket.socket], object], keep: Collection[int]
+    program: str, far: socket.socket, run: Callable[[socket.socket], object], keep: Collection[int]
 ) -> NoReturn:
     """Do the companion's work and end; never return to the code of the sender."""
     code = os.EX_SOFTWARE
@@ -163,15 +195,21 @@ def _be_companion(
         run(far)
         code = os.EX_OK
     except BaseException as error:  # nothing may return into the code of the sender
-        _report(far, error)
+        _report(program, far, error)
     finally:
         os._exit(code)
 
 
-def _report(far: socket.socket, error: BaseException) -> None:
+def _report(program: str, far: socket.socket, error: BaseException) -> None:
+    refusal = find_refusal(error)
     with suppress(OSError):
-        if not isinstance(error, MailbellError):
+        if refusal is not None:
+            what = "the system refused what cannot be done without"
+            print(f"{program}: {what}: {refusal}", file=sys.stderr, flush=True)
+        elif not isinstance(error, MailbellError):
             traceback.print_exception(error)
     with suppress(OSError):
         text = str(error) or repr(error)
+        if isinstance(error, ConfigurationError | TemporaryError):
+            text = f"{error.exit_code} {text}"
         far.send(text.encode("utf-8", "replace")[:_MAX_ERROR], socket.MSG_DONTWAIT)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
+from mailbell._sys.connections import close
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.logs.journal import Journal, Level
@@ -24,6 +25,7 @@ from mailbell.sender._named import Race
 from mailbell.sender._names import Names, NameUnknownError
 from mailbell.sender._outgoing import Path, call_address, send_line
 from mailbell.sender._schedule import Call, Schedule
+from mailbell.serving.intake import until_readable
 
 __all__ = ["BATCH", "PAUSE", "Dialer", "DialingRules"]
 
@@ -122,7 +124,7 @@ class Dialer:
     async def _end_calls(self) -> None:
         """Send the line to those that have answered."""
         while True:
-            await trio.lowlevel.wait_readable(self._epoll)
+            await until_readable(self._epoll)
             now = trio.current_time()
             self._answer_all(now, BATCH)
             self._attend(now)
@@ -197,7 +199,7 @@ class Dialer:
         if outcome is None:
             return
         del self._by_descriptor[descriptor]
-        line.sock.close()
+        close(line.sock)
         line.sock = None
         self._schedule.done(call, outcome, now)
 
@@ -208,7 +210,7 @@ class Dialer:
             return
         if line.sock is not None:
             self._by_descriptor.pop(line.sock.fileno(), None)
-            line.sock.close()  # which takes it out of the epoll
+            close(line.sock)  # which takes it out of the epoll
             line.sock = None
         if line.scope is not None:
             line.scope.cancel()

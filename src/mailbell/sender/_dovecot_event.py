@@ -84,8 +84,10 @@ def _new_mail(fields: _Fields, folder: str | None) -> Request | Malformed:
 
 def _login(fields: _Fields) -> Request | Malformed:
     protocol = _text(fields.protocol) or _text(fields.service)
+    # `is`, because the number 1 is equal to True.
+    succeeded = fields.success == "yes" or fields.success is True
     # With a master user, another person than the account's own logs in.
-    if fields.success not in ("yes", True) or fields.master_user or protocol not in _LOOKS_FOR_MAIL:
+    if not succeeded or fields.master_user or protocol not in _LOOKS_FOR_MAIL:
         return IGNORED
     remote = _text(fields.remote_ip)
     # Without an address the login came from within the server.

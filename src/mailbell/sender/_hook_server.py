@@ -21,7 +21,7 @@ from typing import Final
 
 import trio
 
-from mailbell._sys.connections import make_socket_acceptor
+from mailbell._sys.connections import close, make_socket_acceptor
 from mailbell._sys.sockets import peer_credentials
 from mailbell.core.sender_outcome import InputOutcome
 from mailbell.logs.journal import Journal, Level
@@ -159,10 +159,14 @@ class HookServer:
                 connection = self._accept()
             except OSError:  # nothing waits any more
                 return
-            with connection:
+            try:
                 speaker = Speaker(peer_credentials(connection).uid, Origin.HOOK)
                 is_trusted = self._reception.is_trusted(speaker)
                 self._read_rest(_Peer(connection, speaker, is_trusted))
+            except OSError as error:  # what the others say must not be lost with it
+                self._journal.log(Level.ERROR, "failed", where="hook", error=repr(error))
+            finally:
+                close(connection)
 
     def _read_rest(self, peer: _Peer) -> None:
         """Read what has arrived, because the connection ends now."""
@@ -175,16 +179,16 @@ class HookServer:
         try:
             speaker = Speaker(peer_credentials(connection).uid, Origin.HOOK)
             if not self._reception.admit_connection(speaker, now):
-                connection.close()
+                close(connection)
                 return
             peer = _Peer(connection, speaker, self._reception.is_trusted(speaker))
             for _ in range(AT_ONCE):
                 if self._read_untrusted(peer, now):
-                    connection.close()
+                    close(connection)
                     return
             self._take_place(peer, now)
         except BaseException:  # it has no other owner
-            connection.close()
+            close(connection)
             raise
 
     def _take_place(self, peer: _Peer, now: float) -> None:
@@ -201,7 +205,7 @@ class HookServer:
         if place is None:
             self._end_within(peer, _DISPLACED, now)
             self.displaced += 1
-            peer.connection.close()
+            close(peer.connection)
             return
         peer.place = place
         if peer.has_spoken:
@@ -242,7 +246,7 @@ class HookServer:
 
     def _end(self, peer: _Peer) -> None:
         """Close a connection and drop what is held for it."""
-        peer.connection.close()
+        close(peer.connection)
         # The place refers to the peer too. In a circle the bytes would wait for the collector.
         peer.place = None
 

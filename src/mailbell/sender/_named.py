@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from mailbell._sys.connections import close
 from mailbell.core.networks import Address
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
@@ -125,4 +126,4 @@ class Race:
                 if outcome is not None:
                     return outcome
         finally:
-            found.close()
+            close(found)

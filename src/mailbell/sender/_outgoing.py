@@ -9,6 +9,7 @@ import errno
 import socket
 from typing import Final, NamedTuple
 
+from mailbell._sys.connections import close
 from mailbell.core.networks import Address, Family
 from mailbell.core.notification import Transport
 from mailbell.core.rfc4146 import LINE
@@ -104,7 +105,7 @@ def call_address(path: Path, *, may_be_own: bool) -> socket.SocketType | RingOut
             outcome = send_line(sock) or RingOutcome.UNREACHABLE
     else:
         outcome = outcome_of(OSError(number, ""))
-    sock.close()
+    close(sock)
     if number in SHORTAGES:
         raise OSError(number, "connect")
     return outcome

@@ -5,11 +5,11 @@ that was asked for, and nothing waits for the resolver without an end. If the re
 the sender goes on without names: a name server must not be able to stop all ringing.
 """
 
-from collections import deque
 from typing import Final
 
 import trio
 
+from mailbell._sys.connections import close
 from mailbell.core.networks import Address
 from mailbell.logs.journal import Journal, Level
 from mailbell.sender._companion import Companion
@@ -24,6 +24,7 @@ from mailbell.sender._names import (
     decode_answer,
     is_name,
 )
+from mailbell.sender._pair import Unsent, receive
 
 __all__ = ["ResolverClient"]
 
@@ -31,7 +32,6 @@ PATIENCE: Final = 30.0
 """Seconds until the sender stops waiting for an answer. The resolver answers earlier."""
 MOST_UNASKED: Final = 10_000
 """Messages that answer no question. After so many the resolver is not read any more."""
-_BATCH: Final = 64  # messages that are read before other tasks run
 
 
 class _Question:
@@ -58,8 +58,7 @@ class ResolverClient:
         self._journal = journal
         self._cache = NameCache()
         self._asked: dict[str, _Question] = {}
-        self._unsent: deque[str] = deque()
-        self._to_send = trio.Event()
+        self._unsent: Unsent[str] = Unsent(str.encode)
         self._unasked = 0
         self.is_gone = False
 
@@ -82,7 +81,7 @@ class ResolverClient:
     async def serve(self) -> None:
         """Talk to the resolver until it ends."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._unsent.send, self._pair)
             why = await self._read()
             nursery.cancel_scope.cancel()
         self._give_up(why)
@@ -96,8 +95,7 @@ class ResolverClient:
                 await trio.lowlevel.checkpoint()
                 return Answer(name, (), 0, refusal)
             question = self._asked[name] = _Question()
-            self._unsent.append(name)
-            self._to_send.set()
+            self._unsent.add(name)
         with trio.move_on_after(PATIENCE):
             await question.answered.wait()
         if question.answer is None:
@@ -122,34 +120,13 @@ class ResolverClient:
         if answer.reason is not Reason.GONE:
             self._cache.keep(answer, trio.current_time())
 
-    async def _write(self) -> None:
-        """Send names. A resolver that has ended is noticed by `_read`."""
-        while True:
-            await self._to_send.wait()
-            while self._unsent:
-                try:
-                    self._pair.send(self._unsent[0].encode("ascii"))
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._pair)
-                except OSError:
-                    return
-                else:
-                    self._unsent.popleft()
-            self._to_send = trio.Event()
-
     async def _read(self) -> str:
         """Read answers until there are no more; return why."""
         while self._unasked <= MOST_UNASKED:
-            await trio.lowlevel.wait_readable(self._pair)
-            for _ in range(_BATCH):
-                try:
-                    data = self._pair.recv(MAX_MESSAGE)
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    return error.strerror or repr(error)
-                if not data:
-                    return "it has ended"
+            found = await receive(self._pair, MAX_MESSAGE)
+            if not found:
+                return "it has ended"
+            for data in found:
                 self._take(data)
         return "it says what it was not asked"
 
@@ -163,8 +140,7 @@ class ResolverClient:
     def _give_up(self, why: str) -> None:
         """Go on without names; the log says so once. The resolver ends when its pair is closed."""
         self.is_gone = True
-        self._pair.close()
-        self._unsent.clear()
+        close(self._pair)
         self._journal.log(
             Level.ERROR,
             "companion_ended",

@@ -9,6 +9,7 @@ if the sender ends before the write is tried again.
 Source: SQLite, "Write-Ahead Logging" (sections 2.4 and 6, and "locking_mode").
 """
 
+import errno
 import os
 import sqlite3
 import struct
@@ -39,8 +40,12 @@ _CHECKPOINT: Final = 500
 # table is looked through while an eighth of its rows is written.
 _SWEEP: Final = 16
 _SWEPT: Final = 128
+_SLACK: Final = 1.0  # seconds for which a row stays that the book may not need any more
 _NAMES: Final = 128  # accounts that are read at once
 _OPEN_MEANWHILE: Final = 16  # descriptors that SQLite has for a moment while it opens its files
+# The rows that are loaded: first those that are newer than the oldest, and then the oldest.
+_NEWER: Final = "SELECT account, addresses FROM book WHERE newest > ?"
+_AS_OLD: Final = "SELECT account, addresses FROM book WHERE newest = ?"
 # What can go wrong with a statement. Python raises MemoryError where SQLite finds no memory, and
 # UnicodeError where the words of SQLite's error quote a broken file.
 _FAILURES: Final = (sqlite3.Error, MemoryError, UnicodeError)
@@ -71,8 +76,8 @@ class Store:
     """The address book on disk. `Store.open` makes one.
 
     Attributes:
-        was_clean: whether the last run ended in order. If not, a notification may have been
-            accepted and not sent.
+        was_clean: whether the last run ended in order, and `pending` is all that it left. If not,
+            a notification may have been accepted and not sent.
         pending: the accounts that still waited for a ring when the last run ended in order.
         descriptors: the open files, for the policy; empty if the store cannot be used.
     """
@@ -270,13 +275,16 @@ class Store:
                 self.was_clean = self._moved_aside is None
             else:
                 (count,) = connection.execute("SELECT count(*) FROM run").fetchone()
-                self.was_clean = not count
-                self.pending = tuple(self._read_pending(connection))
+                pending = tuple(self._read_pending(connection))
+                has_all = len(pending) <= self._book.limit
+                self.was_clean = has_all and not count
+                self.pending = pending if has_all else ()
+            # The filter of system calls permits these only: without them it must not be used.
+            self.descriptors = _descriptors_of(self._path)
         except BaseException:
             connection.close()
             raise
         self._connection = connection
-        self.descriptors = _descriptors_of(self._path)
         try:
             self._mark()
             self._checkpoint()
@@ -290,8 +298,9 @@ class Store:
         connection.execute("COMMIT")
 
     def _read_pending(self, connection: sqlite3.Connection) -> Iterator[str]:
+        """Yield the accounts; one too many tells that there are more, so that all must be rung."""
         query = "SELECT account FROM pending LIMIT ?"
-        for (account,) in connection.execute(query, (self._book.limit,)):
+        for (account,) in connection.execute(query, (self._book.limit + 1,)):
             yield _database.text_of(account)
 
     def _mark(self) -> None:
@@ -332,7 +341,9 @@ class Store:
     def _sweep(self) -> None:
         """Remove what the book no longer needs from the next part of the table."""
         now, wall = self._steady(), self._wall()
-        horizon = _milliseconds(wall - (now - self._book.horizon(now)))
+        # On disk the time of the oldest account may be earlier than it is now: it was rounded, and
+        # the wall clock may have been set forward a little.
+        horizon = _milliseconds(wall - (now - self._book.horizon(now)) - _SLACK)
         query = (
             "SELECT account FROM book WHERE account > CAST(? AS TEXT)"
             " ORDER BY account LIMIT 1 OFFSET ?"
@@ -352,10 +363,11 @@ class Store:
             return 0
         now, wall = self._steady(), self._wall()
         oldest = self._oldest_needed(_milliseconds(wall - self._book.ttl))
-        query = "SELECT account, addresses FROM book WHERE newest >= ?"
         try:
-            for account, packed in self._execute(query, (oldest,)):
-                self._book.restore(_database.text_of(account), self._unpack(packed, now, wall))
+            # The book may lack room for some of those that were last seen at the oldest time.
+            for query in _NEWER, _AS_OLD:
+                for account, packed in self._execute(query, (oldest,)):
+                    self._book.restore(_database.text_of(account), self._unpack(packed, now, wall))
         finally:
             self._book.sort()
         return len(self._book)
@@ -437,18 +449,22 @@ def _descriptors_of(path: str) -> tuple[int, ...]:
     It opens neither of them: a process that closes any descriptor of a file loses all of its
     locks on it, fcntl(2). A new descriptor takes the lowest free number, so theirs lie below
     that number or just above it.
+
+    Raises:
+        OSError: they are not found.
     """
     wanted = set()
     for name in (path, f"{path}-wal"):
-        with suppress(FileNotFoundError):
-            status = os.stat(name)
-            wanted.add((status.st_dev, status.st_ino))
+        status = os.stat(name)
+        wanted.add((status.st_dev, status.st_ino))
     free = os.dup(2)
     os.close(free)
-    found = []
+    found = {}
     for number in range(free + _OPEN_MEANWHILE):
         with suppress(OSError):  # it is not open
             status = os.fstat(number)
             if (status.st_dev, status.st_ino) in wanted:
-                found.append(number)
+                found[number] = status.st_dev, status.st_ino
+    if {*found.values()} != wanted:
+        raise OSError(errno.ENOENT, "the descriptors of the database are not found")
     return tuple(found)

@@ -43,7 +43,9 @@ _MOST_TIME: Final = 20
 _PATIENCE: Final = 30.0
 _LAST_WAIT: Final = 5.0
 _KILLED_WAIT: Final = 5.0
-_MOST_REPORT: Final = 4096
+_MOST_REPORT: Final = 32 * 1024
+# Characters of the words about a file. A path has 4,096 bytes at most, and is quoted in full.
+_MOST_WORDS: Final = 4096 + 256
 # Files that could not be used and are kept. An operator who wants more has moved them away.
 _KEPT: Final = 8
 
@@ -94,7 +96,7 @@ class Examined:
         return None if is_off else os.path.dirname(self.path)
 
 
-def examine(path: str, identity: credentials.Identity | None) -> Examined:
+def examine(path: str, identity: credentials.Identity | None, key: str = "store.url") -> Examined:
     """Look at the database. Its folder is made if only that is missing.
 
     Call it with a single thread, while there are privileges, and before the event loop runs.
@@ -102,6 +104,7 @@ def examine(path: str, identity: credentials.Identity | None) -> Examined:
     Args:
         path: the database, an absolute path.
         identity: the user that the program becomes; None: it stays what it is.
+        key: of the configuration that names it, for messages.
 
     Returns:
         What was found.
@@ -114,11 +117,11 @@ def examine(path: str, identity: credentials.Identity | None) -> Examined:
     folder = os.path.dirname(path)
     try:
         _make_folder(folder, identity)
-        _require_safe_folder(folder, identity)
+        _require_safe_folder(folder, identity, key)
     except OSError as error:
         reason = f"{error.strerror}: {error.filename or folder}"
         return Examined(path, Verdict.UNUSABLE, reason, _folder_remedy(folder, identity))
-    return _examined_by_child(path, identity)
+    return _examined_by_child(path, identity, key)
 
 
 def move_aside(path: str, verdict: Verdict) -> str | None:
@@ -152,15 +155,15 @@ def _make_folder(folder: str, identity: credentials.Identity | None) -> None:
             os.chown(folder, identity.uid, identity.gid, follow_symlinks=False)
 
 
-def _require_safe_folder(folder: str, identity: credentials.Identity | None) -> None:
+def _require_safe_folder(folder: str, identity: credentials.Identity | None, key: str) -> None:
     trusted = () if identity is None else (identity.uid,)
     weaknesses = find_weaknesses(folder, trusted, whole=True)
     if weaknesses:
-        raise ConfigurationError(f"store.url: {weaknesses[0]}", weaknesses[0].remedy)
+        raise ConfigurationError(f"{key}: {weaknesses[0]}", weaknesses[0].remedy)
     # A sticky folder is safe for the names in it, and not for those that are not there yet.
     if os.stat(folder).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigurationError(
-            f"store.url: other users may write to {folder}", f"chmod go-w {folder}"
+            f"{key}: other users may write to {folder}", f"chmod go-w {folder}"
         )
 
 
@@ -169,7 +172,7 @@ def _folder_remedy(folder: str, identity: credentials.Identity | None) -> str:
     return f"install -d -m 700{owner} {folder}, then restart"
 
 
-def _examined_by_child(path: str, identity: credentials.Identity | None) -> Examined:
+def _examined_by_child(path: str, identity: credentials.Identity | None, key: str) -> Examined:
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
@@ -181,15 +184,29 @@ def _examined_by_child(path: str, identity: credentials.Identity | None) -> Exam
         os.close(reader)
         killed_by = _end(pid)
     if report:
-        verdict, detail, remedy = report.decode(errors="replace").split("\0")
+        verdict, detail, remedy = _read_report(report)
         if verdict == _UNSAFE:
-            raise ConfigurationError(f"store.url: {detail}", remedy)
+            raise ConfigurationError(f"{key}: {detail}", remedy)
         if verdict in _REFUSALS:
             raise _REFUSALS[verdict](detail, remedy)
         return Examined(path, Verdict(verdict), detail, remedy)
     if killed_by is None:
         return Examined(path, Verdict.UNUSABLE, f"it cannot be read in {_PATIENCE:.0f} s")
     return Examined(path, Verdict.CORRUPT, f"reading it ended with {killed_by}")
+
+
+def _report_of(verdict: str, detail: str = "", remedy: str = "") -> bytes:
+    """Return what the child reports. SQLite quotes the file in its words, at any length."""
+    words = (verdict, detail[:_MOST_WORDS], remedy)
+    return "\0".join(word.replace("\0", "?") for word in words).encode(errors="replace")
+
+
+def _read_report(report: bytes) -> tuple[str, str, str]:
+    """Read what the child reports. An intruder may be in the child: the file is hostile input."""
+    words = report.decode(errors="replace").split("\0")
+    if len(words) != 3 or words[0] not in {*Verdict, _UNSAFE, *_REFUSALS}:
+        return Verdict.CORRUPT, "reading it ended with nonsense", ""
+    return words[0], words[1], words[2]
 
 
 def _end(pid: int) -> str | None:
@@ -216,17 +233,16 @@ def _be_child(path: str, identity: credentials.Identity | None, writer: int) -> 
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         _give_up(identity, os.path.dirname(path))
-        report = "\0".join(_judge(path)).encode(errors="replace")
+        report = _report_of(*_judge(path))
     except MailbellError as error:
-        words = error.what, error.remedy
-        report = "\0".join((type(error).__name__, *words)).encode(errors="replace")
+        report = _report_of(type(error).__name__, error.what, error.remedy)
     except MemoryError:
-        report = f"{Verdict.CORRUPT}\0it takes too much memory\0".encode()
+        report = _report_of(Verdict.CORRUPT, "it takes too much memory")
     except OSError as error:
         words = f"{error.strerror}: {error.filename}", _permission_remedy(path)
-        report = "\0".join((Verdict.UNUSABLE, *words)).encode(errors="replace")
+        report = _report_of(Verdict.UNUSABLE, *words)
     except BaseException as error:  # nothing may return into the code of the sender
-        report = f"{Verdict.UNUSABLE}\0{type(error).__name__}: {error}\0".encode(errors="replace")
+        report = _report_of(Verdict.UNUSABLE, f"{type(error).__name__}: {error}")
     finally:
         with suppress(OSError):
             os.write(writer, report[:_MOST_REPORT])
@@ -288,7 +304,7 @@ def _danger_of(path: str) -> tuple[str, str, str] | None:
             continue
         if not stat.S_ISREG(status.st_mode):
             kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
-            return _UNSAFE, f"{name} is {kind}", "remove it, or name another file in store.url"
+            return _UNSAFE, f"{name} is {kind}", "remove it, or name another file"
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return _UNSAFE, f"other users may write to {name}", f"chmod 600 {name}"
     return None
@@ -309,6 +325,9 @@ def _judge_content(connection: sqlite3.Connection) -> tuple[Verdict, str]:
         return Verdict.FOREIGN, "its tables are not those of this program"
     # The tables are known to be plain ones: nothing in the schema acts while they are read.
     fault = _fault_in_rows(connection)
+    # A header may permit to read and forbid to write: SQLite, "Database File Format", "File
+    # format version numbers". This begins to write, and writes nothing.
+    connection.execute("DELETE FROM run WHERE 0")
     return (Verdict.CORRUPT, fault) if fault else (Verdict.GOOD, "")
 
 
@@ -329,6 +348,8 @@ def _judge_error(path: str, error: sqlite3.Error) -> tuple[str, str, str]:
         return Verdict.FOREIGN, "it is no database of SQLite", ""
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_ERROR}:
         return Verdict.CORRUPT, str(error), ""
+    if code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):
+        return Verdict.CORRUPT, "its header forbids to write", ""
     if code == sqlite3.SQLITE_NOMEM:
         return Verdict.CORRUPT, "it takes too much memory", ""
     return Verdict.UNUSABLE, str(error), _permission_remedy(path)

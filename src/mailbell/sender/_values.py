@@ -1,33 +1,27 @@
-"""The types of values that only the sender's configuration has: names, targets, back-off, store.
+"""The types of values that only the sender's configuration has: names, targets, back-off.
 
 Each reads one textual form with `parse`, as `mailbell.configuration.values` explains.
 """
 
-import re
 from typing import ClassVar, Final, NamedTuple, Self
 
 from mailbell.configuration.values import Duration, SocketPath
 from mailbell.core.mailbox import MAILBOX_FORM, normalize_mailbox
-from mailbell.core.networks import Address, Family, parse_address
+from mailbell.core.networks import Address, Family
+from mailbell.sender._host_port import read_host_port
 
 __all__ = [
     "BACKOFF_FORM",
     "TARGET_FORM",
     "Backoff",
     "Mailbox",
+    "OptionalFile",
     "OptionalPath",
-    "StoreUrl",
     "TargetSetting",
 ]
 
 _LAST_USED: Final = "last-used"
-_PORT: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
-# RFC 1035, section 2.3.1, and RFC 1123, section 2.1. Underscores occur in names of hosts too.
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}", re.ASCII)
-# A name whose last label is a number is an address that is written wrongly: "192.0.2".
-_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
-_LONGEST_NAME: Final = 253
+_LONGEST_PATH: Final = 4000
 _SHORTEST_BACKOFF: Final = Duration(1)
 _LONGEST_BACKOFF: Final = Duration(86_400)
 
@@ -78,6 +72,31 @@ class OptionalPath(str):
         return cls(SocketPath.parse(text) if text else "")
 
 
+class OptionalFile(str):
+    """The path of a file, or empty for none."""
+
+    __slots__ = ()
+    form: ClassVar[str] = 'the absolute path of a file, or ""'
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an absolute path, or an empty text.
+
+        Args:
+            text: as it is written in the configuration.
+
+        Returns:
+            The path, or an empty text.
+
+        Raises:
+            ValueError: the text is anything else; the message says what to write.
+        """
+        sound = text.startswith("/") and not text.endswith("/") and text.isprintable()
+        if text and (not sound or len(text.encode()) > _LONGEST_PATH):
+            raise ValueError(f"write {cls.form}")
+        return cls(text)
+
+
 class Backoff(NamedTuple):
     """How long a target that cannot be reached is left alone.
 
@@ -118,44 +137,6 @@ class Backoff(NamedTuple):
 BACKOFF_FORM: Final = 'two durations from "1s" to "24h", the shorter one first, such as "30s..10m"'
 
 
-class StoreUrl(str):
-    """Where the sender keeps what must survive a restart."""
-
-    __slots__ = ()
-    form: ClassVar[str] = (
-        "sqlite:// and an absolute path, such as sqlite:///var/lib/mailbell-sender/state.db"
-    )
-    _SCHEME: ClassVar[str] = "sqlite://"
-    _OTHERS: ClassVar[tuple[str, ...]] = ("redis://", "rediss://", "unix://")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read the URL of a store. This version has only stores in a file of SQLite.
-
-        Args:
-            text: as it is written in the configuration.
-
-        Returns:
-            The URL.
-
-        Raises:
-            ValueError: the text is anything else; the message says what to write.
-        """
-        if text.startswith(cls._OTHERS):
-            raise ValueError(f"this version has no such store yet: write {cls.form}")
-        path = text.removeprefix(cls._SCHEME)
-        sound = path.startswith("/") and not path.endswith("/") and path.isprintable()
-        # `?` and `#` begin other parts of a URL, which this one does not have.
-        if path == text or not sound or len(path.encode()) > 4000 or set(path) & set("?#%"):
-            raise ValueError(f"write {cls.form}")
-        return cls(text)
-
-    @property
-    def path(self) -> str:
-        """The path of the file."""
-        return self.removeprefix(self._SCHEME)
-
-
 class TargetSetting(NamedTuple):
     """One target of an account as the operator wrote it.
 
@@ -185,8 +166,11 @@ class TargetSetting(NamedTuple):
         """
         if text == _LAST_USED:
             return cls(None, None)
-        host, port = _split_port(text)
-        return cls(_host(host), port)
+        host, port = read_host_port(text, TARGET_FORM)
+        if host == _LAST_USED:
+            # A host of this name could not be told from the word.
+            raise ValueError('write "last-used" in small letters and without a port')
+        return cls(host, port)
 
     def __str__(self) -> str:
         if self.host is None:
@@ -200,38 +184,3 @@ TARGET_FORM: Final = (
     '"last-used", an address or a name, and a port if it is another, such as "192.0.2.7", '
     '"[2001:db8::7]:79" or "laptop.example.net"'
 )
-
-
-def _split_port(text: str) -> tuple[str, int | None]:
-    """Return the host without brackets, and the port that the text has."""
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
-            raise ValueError(f"write {TARGET_FORM}")
-        return host, _port(rest[1:]) if rest else None
-    if text.count(":") == 1:
-        host, _, digits = text.partition(":")
-        return host, _port(digits)
-    return text, None
-
-
-def _port(digits: str) -> int:
-    if not _PORT.fullmatch(digits) or int(digits) > 0xFFFF:
-        raise ValueError("write a port from 1 to 65535 after the colon")
-    return int(digits)
-
-
-def _host(text: str) -> Address | str:
-    try:
-        address = Address(*parse_address(text))
-    except ValueError as error:
-        if "IPv4" in str(error):
-            raise
-    else:
-        if not address.value:
-            raise ValueError("this address stands for every address: write that of one host")
-        return address
-    name = text.lower().removesuffix(".")
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name):
-        raise ValueError(f"write {TARGET_FORM}")
-    return name

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from mailbell.cluster.report import NAME, NAME_FORM
 from mailbell.configuration.reader import INVALID, Problems, each, quote, read
 from mailbell.configuration.values import (
     Duration,
@@ -24,13 +25,14 @@ from mailbell.configuration.values import (
 from mailbell.core.mailbox import normalize_mailbox
 from mailbell.core.networks import Network
 from mailbell.core.notification import Transport
+from mailbell.sender._store_url import FileUrl, StoreUrl
 from mailbell.sender._values import (
     BACKOFF_FORM,
     TARGET_FORM,
     Backoff,
     Mailbox,
+    OptionalFile,
     OptionalPath,
-    StoreUrl,
     TargetSetting,
 )
 
@@ -58,6 +60,10 @@ _USER = Meta(
 _GROUP = Meta(
     pattern=r"\A([A-Za-z_][A-Za-z0-9_.-]{0,31})?\Z",
     description='the name of a group, such as "mailbell-sender", or "" for the daemon\'s own',
+)
+_NODE = Meta(
+    pattern=rf"\A({NAME})?\Z",
+    description=f'the name of this machine in the cluster, {NAME_FORM}, or "" for the host\'s name',
 )
 _TRANSPORT = Meta(description='"tcp" or "udp"')
 _BOOLEAN = Meta(description="true or false")
@@ -147,13 +153,35 @@ class LastUsedSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
-    """What survives a restart.
+    """What survives a restart, and what several senders share.
 
     Attributes:
-        url: where it is kept.
+        url: where it is kept: a file, or the engine of a cluster.
+        file: in a cluster, what this machine keeps for itself.
+        node: the name of this machine in the cluster; empty: the host's name.
+        password_file: the file with the password for the engine; empty: it wants none.
+        ca_file: the certificates that the engine's is checked with; empty: those of the system.
+        ports: further TCP ports at which the engine's machines are reached.
     """
 
-    url: StoreUrl = StoreUrl("sqlite:///var/lib/mailbell-sender/state.db")
+    url: StoreUrl = StoreUrl(FileUrl.default)
+    file: FileUrl = FileUrl(FileUrl.default)
+    node: Annotated[str, _NODE] = ""
+    password_file: Annotated[OptionalFile, Meta(description=OptionalFile.form)] = OptionalFile("")
+    ca_file: Annotated[OptionalFile, Meta(description=OptionalFile.form)] = OptionalFile("")
+    ports: Annotated[
+        tuple[Annotated[int, whole(1, 0xFFFF, 6379)], ...], array(64, "[6379, 6380]")
+    ] = ()
+
+    @property
+    def key(self) -> str:
+        """The key that names the file that this machine keeps."""
+        return "store.url" if self.url.engine is None else "store.file"
+
+    @property
+    def path(self) -> str:
+        """The path of the file that this machine keeps."""
+        return self.url.path if self.url.engine is None else self.file.path
 
 
 class AccountSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -273,6 +301,7 @@ def parse(data: bytes) -> Configuration:
     _check_sockets(configuration.listen, problems)
     _check_accounts(configuration.account, problems)
     _check_targets("default", configuration.default.targets, problems)
+    _check_store(configuration.store, problems)
     problems.raise_if_any()
     return configuration
 
@@ -294,6 +323,21 @@ def _check_sockets(listen: Listen, problems: Problems) -> None:
                 f"listen.comsat[{place}]", f"{quote(str(endpoint))} is there twice: remove one"
             )
         seen.add(endpoint)
+
+
+def _check_store(store: Store, problems: Problems) -> None:
+    if store.url is INVALID:
+        return
+    engine = store.url.engine
+    needs = {
+        "node": engine is not None,
+        "password_file": engine is not None,
+        "ca_file": engine is not None and engine.is_tls,
+        "ports": engine is not None and engine.announces,
+    }
+    for key, has_use in needs.items():
+        if getattr(store, key) and getattr(store, key) is not INVALID and not has_use:
+            problems.add(f"store.{key}", f"has no use with {quote(store.url)}: remove it")
 
 
 def _check_accounts(accounts: Sequence[AccountSettings], problems: Problems) -> None:

@@ -20,12 +20,14 @@ from mailbell.sender import _companion
 from mailbell.sender._companion import Companion, confine, say_ready
 from mailbell.sender._cyrus_event import MAX_DATAGRAM, parse_datagram_untrusted
 from mailbell.sender._cyrus_queue import CyrusQueue
+from mailbell.sender._pair import says_the_end
 
 __all__ = ["PROGRAM", "start"]
 
 PROGRAM: Final = "mailbell-cyrus"
 _BATCH: Final = 256  # datagrams that are taken before the sender is told
 _SPARE_DESCRIPTORS: Final = 16
+_PAUSE: Final = 250.0  # milliseconds
 _ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -79,18 +81,18 @@ class _Reader:
         self._journal = Journal(_write_line, time.monotonic)
         self._dropping = Switch(self._journal, "passing_on", "cyrus")
         self._is_ending = False
+        self._lacks = False  # the kernel refused something that it will permit again
 
     def serve(self) -> None:
         """Serve until the sender ends, or has all that waited and wants no more."""
         poll = select.poll()
-        poll.register(self._cyrus, select.POLLIN)
         while True:
-            more = select.POLLOUT if self._queue else 0
-            poll.register(self._far, select.POLLIN | more)
-            for descriptor, events in poll.poll():
+            wait = self._register(poll)
+            self._lacks = False
+            for descriptor, events in poll.poll(wait):
                 if descriptor == self._cyrus.fileno():
                     self._take()
-                elif events & _ENDED and self._has_sender_ended():
+                elif events & _ENDED and self._has_sender_ended(events):
                     return
             if self._is_ending:
                 self._take()  # once more: with this process its socket ends
@@ -98,11 +100,25 @@ class _Reader:
             if self._is_ending and not self._queue:
                 return
 
+    def _register(self, poll: select.poll) -> float | None:
+        """Say what is waited for; return for how long at most, in milliseconds."""
+        if self._lacks:  # what is there stays there, and is refused again: only time helps
+            poll.register(self._cyrus, 0)
+            poll.register(self._far, 0)
+            return _PAUSE
+        more = select.POLLOUT if self._queue else 0
+        poll.register(self._cyrus, select.POLLIN)
+        poll.register(self._far, select.POLLIN | more)
+        return None
+
     def _take(self) -> None:
         for _ in range(_BATCH):
             try:
                 data = self._cyrus.recv(MAX_DATAGRAM + 1, socket.MSG_DONTWAIT)
-            except OSError:  # nothing more is there, or no memory for it now
+            except BlockingIOError:
+                return
+            except OSError:  # no memory for it now
+                self._lacks = True
                 return
             self._keep(data)
 
@@ -119,19 +135,23 @@ class _Reader:
         while self._queue:
             try:
                 self._far.send(self._queue.first(), socket.MSG_DONTWAIT)
-            except OSError:  # the sender is busy, or has ended, which `serve` notices
+            except BlockingIOError:  # the sender is busy
+                return
+            except OSError:  # no memory now, or the sender has ended, which `serve` notices
+                self._lacks = True
                 return
             self._queue.remove_first()
         self._dropping.on()
 
-    def _has_sender_ended(self) -> bool:
+    def _has_sender_ended(self, events: int) -> bool:
         """Tell whether the sender has ended. A message of it says that it is about to."""
         try:
             self._is_ending = bool(self._far.recv(1, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return False
-        except OSError:
-            return True
+        except OSError as error:
+            self._lacks = not events & select.POLLHUP and not says_the_end(error)
+            return not self._lacks
         return not self._is_ending
 
 

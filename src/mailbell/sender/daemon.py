@@ -7,16 +7,18 @@ that is not in its sandbox cannot serve.
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import trio
 
 from mailbell import __version__
+from mailbell.cluster.messages import Ring as RingMessage
 from mailbell.core.clock import Clock
 from mailbell.core.errors import MailbellError
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
-from mailbell.interfaces.sender_status import Book, Status
+from mailbell.interfaces.sender_status import Book, ClusterNode, Status
+from mailbell.interfaces.sender_status import Cluster as ClusterState
 from mailbell.interfaces.sender_status import Store as StoreState
 from mailbell.logs.journal import Journal, Level
 from mailbell.sandbox.lock import (
@@ -30,7 +32,9 @@ from mailbell.sandbox.lock import (
 from mailbell.sandbox.report import describe_sandbox, log_locked, uncovered
 from mailbell.sender._accounts import Account, Accounts
 from mailbell.sender._address_rules import AddressRules
+from mailbell.sender._backlog import Backlog, Late
 from mailbell.sender._bell import Bell
+from mailbell.sender._cluster_client import PATIENCE, ClusterClient
 from mailbell.sender._counters import Counters
 from mailbell.sender._datagram_server import ComsatServer, CyrusServer
 from mailbell.sender._desk import SenderDesk
@@ -38,10 +42,11 @@ from mailbell.sender._dialer import Dialer
 from mailbell.sender._hook_server import PLACES, HookServer
 from mailbell.sender._local_service import WATCHERS, LocalService
 from mailbell.sender._recent import Recent
-from mailbell.sender._reception import Reception
+from mailbell.sender._reception import Reception, Ringer
 from mailbell.sender._resolver_client import ResolverClient
 from mailbell.sender._ring import Ring
 from mailbell.sender._schedule import Schedule
+from mailbell.sender._shared_bell import SharedBell
 from mailbell.sender._speakers import Speakers
 from mailbell.sender._watchers import Watchers
 from mailbell.sender.configuration import Configuration
@@ -74,16 +79,15 @@ def run(configuration: Configuration) -> None:
     journal = lifecycle.make_journal()
     prepared = prepare(configuration, os.environ, journal)
     unprivileged = drop_privileges(prepared.confinement)
-    # A task of the running daemon raises an exception group. So this step catches only
-    # errors of the start of the event loop.
     with step("start event loop"):
-        trio.run(_serve, configuration, prepared, unprivileged, journal)
+        lifecycle.run_event_loop(_serve, configuration, prepared, unprivileged, journal)
 
 
 async def _serve(
     configuration: Configuration, prepared: Prepared, unprivileged: Unprivileged, journal: Journal
 ) -> None:
-    told = lifecycle.signal_queue()
+    with step("start event loop"):
+        told = lifecycle.signal_queue()
     daemon = Daemon(configuration, prepared, lock(unprivileged), journal)
     await daemon.serve(told)
     lifecycle.ignore_signals()
@@ -117,6 +121,7 @@ class Daemon:
         self._store = prepared.keeper.store
         self._book = prepared.keeper.book
         self._names = self._resolver()
+        self._cluster = self._cluster_client()
         self._connect(configuration, prepared)
         self._listening = tuple(self._places())
 
@@ -152,10 +157,11 @@ class Daemon:
             note=self._store.note,
             on_ring=self._on_ring,
         )
+        self._shared = self._share(rules)
         speakers = Speakers(self._accounts, prepared.users, prepared.trusted)
         folders = configuration.quiet.folders
         self._reception = Reception(
-            self._accounts, speakers, self._bell, folders, self._counters, journal
+            self._accounts, speakers, self._ringer, folders, self._counters, journal
         )
         hooks = prepared.sockets.hooks
         places = PLACES // len(hooks)
@@ -170,13 +176,64 @@ class Daemon:
         local = LocalService(desk, self._watchers, journal, count=self._counters.count_local)
         self._control = local.server(prepared.sockets.control)
 
+    def _share(self, rules: AddressRules) -> SharedBell | None:
+        """In a cluster, put the bell that all nodes share before the bell of this one."""
+        if self._cluster is None:
+            return None
+        shared = SharedBell(
+            bell=self._bell,
+            book=self._book,
+            accounts=self._accounts,
+            schedule=self._schedule,
+            rules=rules,
+            sharer=self._cluster,
+            backlog=Backlog(
+                self._known_logins, began=trio.current_time(), is_late=not self._store.was_clean
+            ),
+            steady=steady,
+            on_ring=self._on_ring,
+        )
+        self._cluster.tell(shared)
+        return shared
+
+    @property
+    def _ringer(self) -> Ringer:
+        return self._bell if self._shared is None else self._shared
+
+    def _known_logins(self) -> Iterator[Late]:
+        """Yield every login that this node knows."""
+        for name in self._all_names():
+            for address, seen in self._book.logins(name, steady()):
+                yield Late(name, address, seen)
+
     def _wake_dialer(self) -> None:
         self._dialer.wake()
 
     def _companions(self) -> dict[str, int]:
         """Return the companions that live. Without the reader of Cyrus the sender has ended too."""
-        ended = self._prepared.resolver if self._names and self._names.is_gone else None
-        return {each.program: each.pid for each in self._prepared.companions if each is not ended}
+        prepared = self._prepared
+        ended = [
+            companion
+            for companion, client in (
+                (prepared.resolver, self._names),
+                (prepared.cluster, self._cluster),
+            )
+            if client is not None and client.is_gone
+        ]
+        return {each.program: each.pid for each in prepared.companions if each not in ended}
+
+    def _cluster_client(self) -> ClusterClient | None:
+        found = self._prepared.cluster
+        if found is None:
+            return None
+        settings = self._configuration
+        return ClusterClient(
+            found,
+            self._journal,
+            node=self._prepared.node,
+            url=settings.store.url,
+            rate=settings.send.rate,
+        )
 
     def _resolver(self) -> ResolverClient | None:
         found = self._prepared.resolver
@@ -194,6 +251,7 @@ class Daemon:
         self._log_start()
         self._store.load()
         async with trio.open_nursery() as nursery:
+            await self._join_cluster(nursery)
             self._start_servers(nursery)
             nursery.start_soon(self._ring_what_waited)
             nursery.start_soon(self._retry_store)
@@ -202,15 +260,44 @@ class Daemon:
             await lifecycle.until_told(told, self._journal)
             self._prepared.notifier.stopping()
             nursery.cancel_scope.cancel()
+        if self._shared is not None:
+            self._shared.collect()
         if "hook" not in self._prepared.sockets.activated:
             for hook in self._hooks:
                 hook.drain()
         has_all = await self._drain_cyrus()
-        self._reception.ring_late(trio.current_time(), all_of_them=True)
-        waiting = dict.fromkeys(self._schedule.waiting())
-        self._store.close(waiting, finished=self._has_resumed and has_all)
+        waiting = await self._end_ringing()
+        is_sweeping = self._cluster is not None and self._cluster.state.is_sweeping
+        finished = self._has_resumed and has_all and not is_sweeping
+        self._store.close(waiting, finished=finished)
         if self._failure is not None:
             raise self._failure
+
+    async def _end_ringing(self) -> Iterable[str]:
+        """Return the accounts that the next run must ring."""
+        self._reception.ring_late(trio.current_time(), all_of_them=True)
+        schedule = self._schedule
+        if self._shared is None or self._cluster is None:
+            return dict.fromkeys(schedule.waiting())
+        shared = self._shared
+        kept: list[RingMessage] = []
+
+        def rest() -> Iterable[RingMessage]:
+            kept.extend(shared.rest(schedule.waiting()))
+            return kept
+
+        if await self._cluster.leave(rest):
+            return ()
+        more = rest() if not kept else shared.rest(iter(()))
+        names = (each.account for each in (*kept, *more))
+        return dict.fromkeys((*names, *self._cluster.unconfirmed()))
+
+    async def _join_cluster(self, nursery: trio.Nursery) -> None:
+        """Begin with the cluster, or after a while without: what comes earlier would ring alone."""
+        if self._cluster is not None:
+            nursery.start_soon(self._cluster.serve)
+            with trio.move_on_after(PATIENCE):
+                await self._cluster.connected.wait()
 
     def _start_servers(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self._dialer.serve)
@@ -247,9 +334,12 @@ class Daemon:
         If the last run did not end in order, it may have read a line and not noted it. So every
         account that can be rung is rung: a notification only says "look for mail".
         """
+        if self._is_swept_by_cluster():
+            self._has_resumed = True
+            return
         rung = 0
         for account in self._waiting():
-            self._bell.ring(account, trio.current_time())
+            self._ringer.ring(account, trio.current_time())
             rung += 1
             if not rung % PORTION:
                 await trio.sleep(PORTION / self._configuration.send.rate)
@@ -257,6 +347,12 @@ class Daemon:
         if rung:
             why = "rings that waited" if self._store.was_clean else "the last run did not end"
             self._journal.log(Level.NOTICE, "resumed", accounts=rung, why=why)
+
+    def _is_swept_by_cluster(self) -> bool:
+        """Tell whether the cluster rings everybody, because this node was killed."""
+        if self._cluster is None:
+            return False
+        return not self._store.was_clean and self._cluster.state.is_swept
 
     def _waiting(self) -> Iterator[Account]:
         if self._store.was_clean:
@@ -320,6 +416,7 @@ class Daemon:
             book=self._book_state(),
             store=self._store_state(),
             names={} if self._names is None else {"known": self._names.known},
+            cluster=self._cluster_state(),
             companions=self._companions(),
             connections=sum(hook.connections for hook in self._hooks),
             connections_limit=PLACES,
@@ -348,6 +445,30 @@ class Daemon:
             addresses=book.sightings,
             capacity=book.limit,
             evicted=book.evicted,
+        )
+
+    def _cluster_state(self) -> ClusterState | None:
+        client, shared = self._cluster, self._shared
+        if client is None or shared is None:
+            return None
+        backlog = shared.backlog
+        return ClusterState(
+            node=client.node,
+            failing="its companion has ended" if client.is_gone else client.state.problem,
+            nodes=tuple(
+                ClusterNode(
+                    name=node.name,
+                    lives=node.lives,
+                    taken=node.taken,
+                    waiting=node.pending,
+                    lag=int(node.lag * 1e6),
+                )
+                for node in client.state.nodes
+            ),
+            alone=client.alone,
+            waiting=backlog.logins + len(backlog.outbox),
+            dropped=backlog.dropped + backlog.outbox.dropped,
+            refused=shared.refused,
         )
 
     def _store_state(self) -> StoreState:

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from mailbell._sys import credentials, systemd
@@ -19,11 +20,12 @@ from mailbell.core.networks import Network
 from mailbell.logs.journal import Journal
 from mailbell.sandbox.lock import Confinement, open_status, step
 from mailbell.sandbox.policy_file import read_policy
-from mailbell.sender import cyrus_reader, resolver
+from mailbell.sender import cluster_node, cyrus_reader, resolver
 from mailbell.sender._address_book import AddressBook
 from mailbell.sender._binding import BACKLOG, PROGRAM, Sockets, open_sockets
 from mailbell.sender._call import SECRET
 from mailbell.sender._companion import Companion
+from mailbell.sender._engine_settings import find_settings, node_name
 from mailbell.sender._hook_server import PLACES
 from mailbell.sender._local_service import CONTROL_CONNECTIONS
 from mailbell.sender._store import Store
@@ -32,12 +34,12 @@ from mailbell.sender.configuration import Configuration
 from mailbell.serving.varlink_server import BATCH
 from mailbell.syscalls.policy import Numbers
 
-__all__ = ["BACKLOG", "Keeper", "Prepared", "descriptors_needed", "prepare"]
+__all__ = ["BACKLOG", "Keeper", "Prepared", "descriptors_needed", "node_of", "prepare"]
 
 STANDARD_STREAMS: Final = (0, 1, 2)
 # Descriptors beside those of connections: standard streams, two epolls, wake-up sockets,
 # /proc/self/status, the service manager, more sockets for hooks, the store's two files and two
-# that it opens for a moment, the pairs of two companions, and connections about to be closed.
+# that it opens for a moment, the pairs of three companions, and connections about to be closed.
 SPARE_DESCRIPTORS: Final = 32 + 2 * BATCH
 
 
@@ -80,6 +82,8 @@ class Prepared:
         secret: no peer knows it; it is in the keys of addresses.
         resolver: finds the addresses of names; None: the configuration has no name.
         cyrus: reads the notify socket of Cyrus IMAP; None: it is off.
+        cluster: speaks to the engine that the nodes share; None: this is the only sender.
+        node: the name of this node of a cluster; empty: there is none.
         confinement: what the process may do once it is locked in.
     """
 
@@ -94,12 +98,14 @@ class Prepared:
     secret: bytes
     resolver: Companion | None
     cyrus: Companion | None
+    cluster: Companion | None
+    node: str
     confinement: Confinement
 
     @property
     def companions(self) -> tuple[Companion, ...]:
         """The processes beside the sender."""
-        return tuple(each for each in (self.resolver, self.cyrus) if each is not None)
+        return tuple(each for each in (self.resolver, self.cyrus, self.cluster) if each is not None)
 
 
 @step("prepare")
@@ -125,12 +131,19 @@ def prepare(
     policy = read_policy(PROGRAM)
     sockets = open_sockets(listen, environ, identity)
     with children_are_waited_for():
-        examined = examine(configuration.store.url.path, identity)
+        examined = examine(configuration.store.path, identity, configuration.store.key)
+    engine = configuration.store.url.engine
+    node = "" if engine is None else node_name(configuration.store)
     users = read_user_names(configuration.possible_users)
     numbers = {name: uid for uid, name in users.items()}
     # Each is a fork. So they come before this process has more to copy, and before the book.
     found = resolver.start(identity) if configuration.has_names else None
     reader = None if sockets.cyrus is None else cyrus_reader.start(sockets.cyrus, identity)
+    cluster = (
+        None
+        if engine is None
+        else cluster_node.start(identity, partial(find_settings, configuration, engine))
+    )
     keeper = Keeper(examined, _book(configuration), journal)
     notifier = systemd.Notifier(environ, os.getpid())
     return Prepared(
@@ -145,6 +158,8 @@ def prepare(
         secret=os.urandom(SECRET),
         resolver=found,
         cyrus=reader,
+        cluster=cluster,
+        node=node,
         confinement=Confinement(
             policy=policy,
             identity=identity,
@@ -200,6 +215,19 @@ def _called(configuration: Configuration) -> tuple[int, ...]:
     if configuration.udp_ports:
         kinds.append(socket.SOCK_DGRAM)
     return tuple(kind | int(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) for kind in kinds)
+
+
+def node_of(configuration: Configuration) -> str:
+    """Return the name of this node of a cluster; empty: there is no cluster.
+
+    Args:
+        configuration: a valid configuration.
+
+    Raises:
+        MailbellError: a file that it names cannot be used, or a host cannot be looked up.
+    """
+    engine = configuration.store.url.engine
+    return "" if engine is None else find_settings(configuration, engine).node
 
 
 def descriptors_needed(configuration: Configuration) -> int:

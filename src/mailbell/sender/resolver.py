@@ -8,9 +8,7 @@ connected to before the lock, and by TCP only the port of name servers.
 import errno
 import os
 import socket
-import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +23,12 @@ from mailbell.core.networks import Address, Family
 from mailbell.logs.journal import Journal, Level
 from mailbell.sandbox.lock import Unprivileged, lock
 from mailbell.sender import _companion
-from mailbell.sender._companion import Companion, confine, say_ready
+from mailbell.sender._companion import Companion, confine, import_nothing_more, say_ready
 from mailbell.sender._inquiries import IPV4, MOST_OPEN, TCP_WAIT, Inquiries, Reply, Sending
 from mailbell.sender._names import LONGEST, MAX_NAME, Answer, Reason, encode_answer, is_name
+from mailbell.sender._pair import Unsent, says_the_end
 from mailbell.sender._resolv_conf import MAX_BYTES, NameServer, parse_hosts, parse_name_servers
+from mailbell.serving.intake import PAUSE, until_readable
 
 __all__ = ["PROGRAM", "Machine", "start"]
 
@@ -40,6 +40,7 @@ _MAX_ANSWER: Final = 4096
 asked for. A longer one by TCP counts as a failure."""
 _BATCH: Final = 64  # messages that are read before other tasks run
 _SPARE_DESCRIPTORS: Final = 64  # TCP, epoll, wake-up, the pair, standard streams
+_ERRORS: Final = 8  # of earlier datagrams that are passed over at once
 _REST: Final = 0.05  # seconds between two looks while too many names are asked for
 # An alias with its address, a denial, and a name that never ends. They are read before the lock,
 # so that everything that reading needs is loaded.
@@ -120,7 +121,7 @@ async def _serve(
     resolver: "partial[_Resolver]", unprivileged: Unprivileged, far: socket.socket
 ) -> None:
     lock(unprivileged)
-    _import_nothing_more()
+    import_nothing_more()
     say_ready(far)
     await resolver().serve()
 
@@ -162,18 +163,6 @@ def _zone(name: str) -> int:
         return 0
 
 
-class _NoModule:
-    """Finds no module. Otherwise an import would look into folders, which the filter forbids."""
-
-    @staticmethod
-    def find_spec(*_: object) -> None:
-        """Find nothing."""
-
-
-def _import_nothing_more() -> None:
-    sys.meta_path[:] = [_NoModule]
-
-
 class _Resolver:
     """The locked process.
 
@@ -205,32 +194,37 @@ class _Resolver:
             read=self._reply,
         )
         self._changed = trio.Event()
-        self._answers: deque[Answer] = deque()
-        self._to_tell = trio.Event()
+        self._answers = Unsent(encode_answer)
 
     async def serve(self) -> None:
-        """Serve until the sender ends."""
+        """Serve until the sender ends. The process ends then."""
         async with trio.open_nursery() as nursery:
             for server, line in enumerate(self._lines):
                 for port, sock in enumerate(line.sockets):
                     nursery.start_soon(self._receive, server, port, sock)
             nursery.start_soon(self._ask, nursery)
-            nursery.start_soon(self._tell)
+            nursery.start_soon(self._answers.send, self._far)
             await self._listen()
             nursery.cancel_scope.cancel()
+        # Nothing is left that must end in order. The end of the event loop would need its wake-up
+        # socket, and would wait for ever if the kernel refused that.
+        os._exit(os.EX_OK)
 
     async def _listen(self) -> None:
         """Take names from the sender until it ends."""
         while True:
-            await trio.lowlevel.wait_readable(self._far)
+            await until_readable(self._far)
             while len(self._inquiries) + len(self._answers) >= MOST_OPEN:
                 await trio.sleep(_REST)
             try:
                 data = self._far.recv(MAX_NAME)
             except BlockingIOError:
                 continue
-            except OSError:
-                return
+            except OSError as error:
+                if says_the_end(error):
+                    return
+                await trio.sleep(PAUSE)
+                continue
             if not data:
                 return
             self._take(data.decode("latin-1"))
@@ -239,8 +233,7 @@ class _Resolver:
         if not is_name(name):
             return
         if name in self._hosts:
-            self._answers.append(Answer(name, self._hosts[name], int(LONGEST)))
-            self._to_tell.set()
+            self._answers.add(Answer(name, self._hosts[name], int(LONGEST)))
         else:
             self._inquiries.ask(name, trio.current_time())
             self._changed.set()
@@ -254,9 +247,7 @@ class _Resolver:
                     self._send(sending, now)
                 else:
                     nursery.start_soon(self._exchange, sending)
-            self._answers.extend(self._inquiries.answers())
-            if self._answers:
-                self._to_tell.set()
+            self._answers.add(*self._inquiries.answers())
             due = self._inquiries.next_due(now)
             with trio.move_on_at(inf if due is None else due):
                 await self._changed.wait()
@@ -273,7 +264,8 @@ class _Resolver:
 
     async def _receive(self, server: int, port: int, sock: socket.socket) -> None:
         while True:
-            await trio.lowlevel.wait_readable(sock)
+            await until_readable(sock)
+            failed = 0
             for _ in range(_BATCH):
                 try:
                     data = sock.recv(_MAX_ANSWER)
@@ -281,9 +273,14 @@ class _Resolver:
                     break
                 except OSError:  # of an earlier datagram, which nobody took
                     self._inquiries.refused(server, port, trio.current_time())
-                    continue
+                    failed += 1
+                    if failed < _ERRORS:
+                        continue
+                    break
                 self._inquiries.datagram(server, port, data, trio.current_time())
             self._changed.set()
+            if failed == _ERRORS:  # the machine lacks something
+                await trio.sleep(PAUSE)
 
     async def _exchange(self, sending: Sending) -> None:
         """Ask by TCP: RFC 1035, section 4.2.2; RFC 7766."""
@@ -300,21 +297,6 @@ class _Resolver:
         except Exception as error:  # a bug that one answer meets must not stop the others
             self._journal.log(Level.ERROR, "failed", where="name server", error=repr(error))
             return Reply((), 0, Reason.FAILED)
-
-    async def _tell(self) -> None:
-        """Tell the sender what was found. Its end is noticed by `_listen`."""
-        while True:
-            await self._to_tell.wait()
-            self._to_tell = trio.Event()
-            while self._answers:
-                try:
-                    self._far.send(encode_answer(self._answers[0]))
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._far)
-                except OSError:
-                    return
-                else:
-                    self._answers.popleft()
 
 
 async def _ask_by_tcp(line: _Line, query: bytes) -> bytes | None:

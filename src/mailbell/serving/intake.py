@@ -7,6 +7,7 @@ log has one line when the loop pauses and one when it goes on.
 """
 
 import errno
+import select
 import socket
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -16,7 +17,7 @@ import trio
 from mailbell.logs.journal import Journal, Level
 from mailbell.logs.switch import Switch
 
-__all__ = ["PAUSE", "Intake"]
+__all__ = ["PAUSE", "Intake", "until_readable"]
 
 PAUSE: Final = 0.25
 """Seconds until the loop tries again. Only time helps: the system has no descriptors or no
@@ -47,6 +48,36 @@ _OF_ONE_PEER: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
+
+
+async def until_readable(
+    watched: socket.socket | select.epoll, refused: Callable[[OSError], None] | None = None
+) -> None:
+    """Wait until something can be read.
+
+    The event loop has the kernel watch the descriptor. If the kernel refuses that (epoll_ctl(2): no
+    memory, or the user watches too much already), this pauses and tries again.
+
+    Args:
+        watched: what is read.
+        refused: called with each such error; None: nobody needs to know.
+    """
+    while True:
+        try:
+            await trio.lowlevel.wait_readable(watched)
+        except OSError as error:
+            if refused is not None:
+                refused(error)
+            await trio.sleep(PAUSE)
+        else:
+            return
+
+
+def _name_of(error: OSError) -> str:
+    """Return the name of an error, as the log has it."""
+    # After a refusal Trio tries to watch the descriptor as a new one, which says EEXIST.
+    first = error.__context__ if isinstance(error.__context__, OSError) else error
+    return errno.errorcode.get(first.errno or 0, "?")
 
 
 class Intake:
@@ -92,9 +123,12 @@ class Intake:
                 which the batch began, in seconds. It must not wait.
         """
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            await until_readable(self._socket, self._note)
             if pause := self._take_batch(handle):
                 await trio.sleep(pause)
+
+    def _note(self, error: OSError) -> None:
+        self._state.off(_name_of(error))
 
     def _take_batch(self, handle: Callable[[Any, float], None]) -> float:
         """Handle what is ready, one batch at most; return how long the loop must pause."""
@@ -117,7 +151,7 @@ class Intake:
                 # If every call of a batch fails, the error does not belong to one peer.
                 if error.errno in _OF_ONE_PEER and failed < self._batch:
                     continue
-                self._state.off(errno.errorcode.get(error.errno or 0, "?"))
+                self._note(error)
                 return PAUSE
             try:
                 handle(taken, now)

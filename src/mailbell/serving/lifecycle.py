@@ -2,14 +2,16 @@
 
 import os
 import signal
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
 
 from mailbell._sys import signals
 from mailbell._sys.signal_queue import SignalQueue
 from mailbell._sys.systemd import Notifier
+from mailbell.core.errors import OperatingSystemError
 from mailbell.logs.journal import Journal, Level
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "feed_watchdog",
     "ignore_signals",
     "make_journal",
+    "run_event_loop",
     "say_ready",
     "signal_queue",
     "until_told",
@@ -53,6 +56,40 @@ def signal_queue() -> SignalQueue:
     Make it before the lock: it sets signal handlers, and the filter forbids to set new ones.
     """
     return SignalQueue({*signals.ending_signals(), signal.SIGHUP})
+
+
+def run_event_loop(serve: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Run the event loop until the daemon in it ends.
+
+    A task of the daemon raises an exception group. So an `OSError` is one of the loop itself.
+
+    Args:
+        serve: the daemon.
+        arguments: what it is called with.
+
+    Raises:
+        OSError: the loop could not start.
+        OperatingSystemError: the kernel refused the running loop something.
+    """
+    has_begun = False
+
+    async def main() -> None:
+        nonlocal has_begun
+        has_begun = True
+        await serve(*arguments)
+
+    try:
+        trio.run(main)
+    except OSError as error:
+        if not has_begun:
+            raise
+        # The tasks are left behind in the middle of what they did. What they say of that when
+        # they are collected, with tracebacks, would hide the reason.
+        sys.unraisablehook = lambda _: None
+        raise OperatingSystemError(
+            f"the event loop failed: {error.strerror or error}",
+            "see what the system lacks; a service manager starts the daemon again",
+        ) from error
 
 
 def ignore_signals() -> None:

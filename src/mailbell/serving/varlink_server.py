@@ -28,7 +28,7 @@ from typing import Any
 import trio
 
 from mailbell import varlink
-from mailbell._sys.connections import make_socket_acceptor
+from mailbell._sys.connections import close, make_socket_acceptor
 from mailbell._sys.sockets import PeerCredentials, peer_credentials
 from mailbell.core.errors import InternalError
 from mailbell.interfaces.local_event import LocalEvent
@@ -149,9 +149,9 @@ class VarlinkServer:
             self._log_close("local_refused", caller, LocalEvent.REFUSED_USER)
             self._say_too_fast(connection)
         except BaseException:  # it has no other owner
-            connection.close()
+            close(connection)
             raise
-        connection.close()
+        close(connection)
 
     async def _may_call(self, uid: int) -> bool:
         """Take one call from what a user may do, perhaps later; return whether it may wait."""
@@ -169,7 +169,7 @@ class VarlinkServer:
         if self._connections >= self._max_connections:
             if not self._without_stream:
                 self._count(LocalEvent.REFUSED_FULL)
-                connection.close()
+                close(connection)
                 return
             self._displace_one(min(caller.uid, CROWD))
         self._nursery.start_soon(self._host, connection, caller)
@@ -206,7 +206,7 @@ class VarlinkServer:
             event = LocalEvent.FAILED
             self._journal.log(Level.ERROR, "failed", where="local socket", error=repr(error))
         finally:
-            connection.close()
+            close(connection)
             self._keep_place(scope, user)
             self._connections -= 1
             self._count(event)

@@ -35,6 +35,8 @@ CONSTANTS: Final[dict[str, int]] = {
     "MSG_NOSIGNAL": 0x4000,
     "IPPROTO_TCP": 6,
     "IPPROTO_UDP": 17,
+    # as in tcp(7)
+    "TCP_NODELAY": 1,
     # as in socket(7)
     "SOL_SOCKET": 1,
     "SO_ERROR": 4,

@@ -1,0 +1,1 @@
+"""A cluster of mailbell-senders, simulated with the measured costs of one node and one engine."""
