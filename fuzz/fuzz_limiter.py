@@ -44,6 +44,15 @@ LISTED = (
 PREFIXES = {4: ((32, 1), (24, 16)), 6: ((128, 1), (64, 4), (48, 16))}
 OF_ALL = {4: 8, 6: 16}  # a listed network that is shorter names nobody
 TRANSLATOR = ip_network("64:ff9b::/96")
+# RFC 6052, section 3.1: its prefix stands for no address that is not global, such as those of RFC
+# 1918. An address that looks as if it did is one of IPv6.
+NEVER_TRANSLATED = [
+    ip_network(each)
+    for each in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+        "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3",
+    )
+]  # fmt: skip
 KINDS = [(transport, family) for transport in Transport for family in Family]
 
 
@@ -80,7 +89,9 @@ class Sender:
         """Finds what a source counts as."""
         address = ip_address(source)
         if address in TRANSLATOR:
-            address = ip_address(int(address) & 0xFFFFFFFF)
+            embedded = ip_address(int(address) & 0xFFFFFFFF)
+            if not any(embedded in network for network in NEVER_TRANSLATED):
+                address = embedded
         containing = [
             network
             for network in map(ip_network, LISTED)
