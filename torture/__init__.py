@@ -1,0 +1,1 @@
+"""What mailbell is put through: faults, kills, floods, inputs, mutants, and hours of work."""

@@ -1,0 +1,1 @@
+"""The soak: all programs under a mixed load for hours, and whether anything of theirs drifts."""
