@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 SECONDS ?= 60
+MINUTES ?= 10
+HOURS ?= 1
 XPI ?= mailbell.xpi
 # Further options for pip; the stage "newest" of .ci/stages gives some.
 PIP_OPTIONS ?=
@@ -20,7 +22,7 @@ SOURCES := pyproject.toml README.md $(shell find src policy examples servers cli
 # The source tree has these links. A source distribution cannot hold them.
 LINKS := src/mailbell/policy src/mailbell/examples src/mailbell/clients
 
-.PHONY: run test suite lint fuzz bench bench-quick bench-push demo xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb man clean
+.PHONY: run test suite lint fuzz bench bench-quick bench-push bench-cluster bench-cluster-costs torture soak mutants demo xpi dist sbom docs lock lock-upgrade lock-check vm e2e deb man clean
 
 ## run: start the sandboxed listener on loopback and print notifications as they come
 run: $(BIN)/.run
@@ -63,6 +65,34 @@ bench-quick: $(BIN)/.bench
 ##             mmdebstrap (QUICK=--quick: fewer users, in two minutes, and writes no document)
 bench-push: $(BIN)/.test
 	@$(BIN)/python -u bench/push/run.py $(QUICK)
+
+## bench-cluster: simulate a cluster of 10^6 to 10^8 accounts with the measured costs of
+##                bench/cluster/costs.json, in a minute; it writes docs/scale.md
+##                (COSTS=FILE: with other costs, and writes no document)
+bench-cluster: $(BIN)/.bench
+	@$(BIN)/python bench/cluster/run.py $(if $(COSTS),--costs "$(COSTS)")
+
+## bench-cluster-costs: measure what bench-cluster takes from bench/cluster/costs.json, and how much
+##                      one, two and three nodes share, in less than ten minutes. Needs
+##                      redis-server, redis-tools and a C compiler; for IDLE also root and mmdebstrap
+##                      (INPUTS="name ..." measures only these; QUICK=--quick: in two minutes, and
+##                      writes nothing)
+bench-cluster-costs: $(BIN)/.test
+	@$(BIN)/python -u bench/cluster/measure.py $(QUICK) $(INPUTS)
+
+## torture: faults, kills, floods and inputs against the real daemons, all together in MINUTES, and a
+##          table at the end (PARTS="name ..." runs only these, SEED=N repeats a run). Needs root
+torture: $(BIN)/.fuzz
+	@$(BIN)/python -u -m torture.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(PARTS)
+
+## soak: all programs at work for HOURS, each restarted now and then: nothing may drift
+soak: $(BIN)/.test
+	@$(BIN)/python -u -m torture.soak --hours $(HOURS)
+
+## mutants: change the code in small ways and see whether a test notices; takes hours, and goes on
+##          where it was ended (FILES="path ..." tries only these)
+mutants: $(BIN)/.mutants
+	@$(BIN)/python -u -m torture.mutants $(FILES)
 
 ## demo: show the way of a mail in this terminal, with a real mail server and a real laptop, each in
 ##       namespaces of its own (CAST=file records it). Needs mmdebstrap; root is not needed
@@ -137,9 +167,10 @@ $(BIN)/python:
 # Install the wheel, so that the tests run what users install, and not the source tree. It is built
 # by what requirements/build.txt names. Only wheels are taken: what another package needs for its
 # build has no hashes. $(1): a file of requirements/; "extras-" has what pip installs without it.
-extras-test := [test,lint,bench]
+extras-test := [cluster,test,lint,bench]
 extras-bench := [bench]
 extras-fuzz := [fuzz]
+extras-mutants := [mutants]
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 PIP_LOCKED := $(PIP) --require-hashes --only-binary :all: -r requirements
 ifeq ($(LOCKED),yes)
@@ -165,6 +196,10 @@ $(BIN)/.bench: $(BIN)/python $(SOURCES) requirements/build.txt requirements/benc
 
 $(BIN)/.fuzz: $(BIN)/.test requirements/fuzz.txt
 	@$(call install,fuzz)
+	@touch $@
+
+$(BIN)/.mutants: $(BIN)/.test requirements/mutants.txt
+	@$(call install,mutants)
 	@touch $@
 
 # The tools of the targets above, which no other target installs.

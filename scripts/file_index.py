@@ -17,17 +17,31 @@ BEGIN: Final = "<!-- files: scripts/file_index.py --write -->\n"
 END: Final = "<!-- /files -->\n"
 # The folders that the section shows, in its order.
 ROOMS: Final = (
-    *("core", "varlink", "limits", "configuration", "syscalls", "interfaces", "logs", "recipes"),
+    *(
+        "core",
+        "varlink",
+        "limits",
+        "configuration",
+        "cluster",
+        "syscalls",
+        "interfaces",
+        "logs",
+        "recipes",
+    ),
     *("_sys", "sandbox", "serving", "client", "listener", "installation", "addon", "agent", "cli"),
 )
 FOLDERS: Final = (
     *(f"src/mailbell/{room}" for room in ROOMS),
     *(
         "fuzz",
+        "fuzz/grammars",
         "bench",
         "bench/candidates",
+        "bench/cluster",
         "bench/push",
         "bench/workloads",
+        *("torture", "torture/faults", "torture/floods", "torture/inputs", "torture/kills"),
+        *("torture/mutants", "torture/soak", "torture/targets"),
         "tests/system",
         "tests/sandbox",
         "tests/harness",

@@ -2,13 +2,14 @@
 
 `.ci/run floors` installs exactly these versions and runs the tests with them. So each
 floor is a version that was tried. The output is `name==version`, one dependency on each
-line: those of the programs, of every extra, and of the build.
+line: those of the programs, of every extra, and of the build. If an extra needs a newer version
+than the programs do, this is the floor; `--programs` prints those of the programs alone.
 """
 
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,10 +52,36 @@ def floor(requirement: str) -> str:
     return f"{found['name']}=={found['floor']}"
 
 
-def main() -> int:
-    """Print the floors of this project; return the exit code."""
+def floors(wanted: Iterable[str]) -> list[str]:
+    """Turn requirements into the constraints that permit the oldest version of each dependency.
+
+    Args:
+        wanted: as in pyproject.toml. Of one dependency the highest floor counts.
+
+    Raises:
+        ValueError: one of them is not a name with one floor.
+    """
+    found: dict[str, str] = {}
+    for one in wanted:
+        name, _, version = floor(one).partition("==")
+        found[name] = max(version, found.get(name, version), key=_parts)
+    return [f"{name}=={version}" for name, version in found.items()]
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the floors of this project; return the exit code.
+
+    Args:
+        words: `--programs`, or nothing.
+    """
     try:
-        print("\n".join(floor(one) for one in requirements(tomllib.loads(PROJECT.read_text()))))
+        project = tomllib.loads(PROJECT.read_text())
+        programs = project["project"]["dependencies"]
+        print("\n".join(floors(programs if "--programs" in words else requirements(project))))
     except ValueError as error:
         print(f"floors: {PROJECT.name}: {error}", file=sys.stderr)
         return 65
@@ -62,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -71,6 +71,13 @@ HOUSE: Final = (
     ),
     Room(2, "limits", ("gcra", "proven", "gate", "limiter")),
     Room(2, "configuration", ("values", "reader")),
+    # Several senders as one.
+    Room(
+        2,
+        "cluster",
+        ("rendezvous", "report", "members", "messages", "inbox", "outbox", "repeats"),
+        ("engine", "reaper", "node", "clients"),
+    ),
     # A policy of system calls as data.
     Room(2, "syscalls", ("call_numbers", "policy", "policy_toml")),
     # The contract of each local socket.
@@ -191,7 +198,9 @@ HOUSE: Final = (
         5,
         "sender",
         (
+            "_host_port",
             "_values",
+            "_store_url",
             "configuration",
             "_accounts",
             "_requests",
@@ -216,6 +225,9 @@ HOUSE: Final = (
             "_call",
             "_schedule",
             "_bell",
+            "_backlog",
+            "_shared_bell",
+            "_node_settings",
             "_names",
             "_resolv_conf",
             "_inquiries",
@@ -229,9 +241,14 @@ HOUSE: Final = (
             "_named",
             "_dialer",
             "_companion",
+            "_pair",
             "_resolver_client",
             "resolver",
             "cyrus_reader",
+            "_cluster_client",
+            "_node_at_work",
+            "cluster_node",
+            "_engine_settings",
             "_local_service",
             "_database",
             "_store_file",

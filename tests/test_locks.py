@@ -177,10 +177,10 @@ def test_the_program_says_how_it_is_called() -> None:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["run", "bench", "test", "fuzz"])
+@pytest.mark.parametrize("name", ["run", "bench", "test", "fuzz", "mutants"])
 def test_make_can_do_without_the_locks(name: str, tmp_path: Path) -> None:
     """The stages `floors` and `newest` of .ci/run do. An extra for each part that is locked."""
-    extras = ",".join(lock.FILES[name][1:] if name != "fuzz" else lock.FILES[name])
+    extras = ",".join(part for part in lock.FILES[name] if part)
     for locked, words in (
         ("no", f" '.{extras and '['}{extras}{extras and ']'}'"),
         ("yes", f" -r requirements/build.txt -r requirements/{name}.txt && "),

@@ -5,6 +5,7 @@ they lead to: mailbelld found no policy, and did not start.
 """
 
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ LINKS = sorted(path for path in SOURCE.iterdir() if path.is_symlink())
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
     "wheel"
 ]
+
+
+def test_the_version_is_the_one_that_is_installed() -> None:
+    assert mailbell.__version__ == version("mailbell")
 
 
 def test_the_links_are_those_that_the_document_names() -> None:

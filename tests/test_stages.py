@@ -186,11 +186,36 @@ def test_every_dependency_has_its_floor() -> None:
         *chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()),
         *PROJECT["build-system"]["requires"],
     ]
-    assert wanted
+    found = floors_of()
+    assert {re.split(r"[\[>]", one)[0] for one in wanted} == found.keys()
+    assert all(found[name] == version for name, version in map(split, set(wanted) - OF_AN_EXTRA))
+    programs = PROJECT["project"]["dependencies"]
+    assert floors_of("--programs") == dict(map(split, programs))
+    assert floors_of("--programs")["trio"] != found["trio"]
+
+
+OF_AN_EXTRA = {one for one in PROJECT["project"]["dependencies"] if one.startswith("trio>=")}
+
+
+def split(requirement: str) -> tuple[str, str]:
+    name, _, version = requirement.partition(">=")
+    return name.partition("[")[0], version
+
+
+def floors_of(*words: str) -> dict[str, str]:
     done = subprocess.run(
-        [sys.executable, "scripts/floors.py"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == [one.replace(">=", "==") for one in wanted]
+        [sys.executable, "scripts/floors.py", *words],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    found = dict(line.split("==") for line in lines)
+    assert len(found) == len(lines)
+    return {name.partition("[")[0]: version for name, version in found.items()}
+
+
+def test_of_several_floors_the_highest_counts() -> None:
+    wanted = ["trio>=0.9", "anyio>=4", "trio>=0.31", "trio>=0.27"]
+    assert floors.floors(wanted) == ["trio==0.31", "anyio==4"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +247,7 @@ def test_the_script_names_the_requirement_it_refuses(
         "[project.optional-dependencies]\n"
     )
     monkeypatch.setattr(floors, "PROJECT", project)
-    assert floors.main() == 65
+    assert floors.main([]) == 65
     assert capsys.readouterr().err == (
         'floors: pyproject.toml: "trio" must be NAME>=VERSION and nothing else\n'
     )

@@ -4,7 +4,8 @@
  * Each of the first 65,000 is in a network of its own, of the widest length that a limiter uses:
  * source k has 127.(1 + k / 256).(k % 256).1, or 2001:db8:(k + 1)::1. The next ones are in the
  * same networks again, each time with another host (127.x.y.2) or another narrow network
- * (2001:db8:(k + 1):1::1).
+ * (2001:db8:(k + 1):1::1). With IPV4_FIRST the IPv4 sources begin at another address, for hosts
+ * apart: 127.0.0.0/8 never leaves a host.
  */
 
 #ifndef ADDRESS_H
@@ -19,6 +20,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef IPV4_FIRST
+#define IPV4_FIRST 0x7f010001u
+#endif
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24 /* linux/in.h */
 #endif
@@ -62,7 +66,7 @@ static inline union address source(sa_family_t family, long k)
     uint8_t *octets = address.v6.sin6_addr.s6_addr;
 
     if (family == AF_INET) {
-        address.v4.sin_addr.s_addr = htonl(0x7f010001u + (network << 8) + again);
+        address.v4.sin_addr.s_addr = htonl(IPV4_FIRST + (network << 8) + again);
         return address;
     }
     memcpy(octets, "\x20\x01\x0d\xb8", 4);

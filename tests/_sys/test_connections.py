@@ -14,6 +14,8 @@ from mailbell._sys.connections import (
     Reader,
     adopt,
     choose_reader,
+    close,
+    hang_up,
     make_acceptor,
     make_socket_acceptor,
 )
@@ -170,3 +172,19 @@ def test_the_reader_is_tried_on_a_socket_that_cannot_be_read(
     peer.sendall(b"x")
     with pytest.raises(AssertionError):
         choose_reader(ours)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINTR, errno.EBADF])
+def test_an_error_of_a_close_changes_nothing(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> NoReturn:
+        raise OSError(number, "refused")
+
+    class Failing(socket.socket):
+        def close(self) -> None:
+            super().close()
+            fail(0)
+
+    close(Failing())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", fail)
+        hang_up(0)

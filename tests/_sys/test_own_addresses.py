@@ -96,3 +96,22 @@ def test_half_a_message_at_the_end_is_ignored() -> None:
     assert parse_replies(whole + whole[:10]) == (set(), True)
     assert parse_replies(whole[:10]) == (set(), False)
     assert parse_replies(struct.pack("=IHHII", 999, 3, 0, 0, 0)) == (set(), False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        message(20, b"\2"),
+        message(20, bytes(8)),
+        message(20, b"\x63" + bytes(7)),
+        message(20, b"\2" + bytes(7) + struct.pack("=HH", 8 + 12, 1) + bytes(16)),
+        message(24, b"\2"),
+        message(24, bytes([2, 33, 0, 0, 255, 0, 0, 2]) + bytes(4)),
+        message(24, bytes([10, 129, 0, 0, 255, 0, 0, 2]) + bytes(4)),
+        message(2, b"\0"),
+        message(2, struct.pack("=i", -(1 << 31))),
+    ],
+)
+def test_a_message_that_is_none_of_the_kernels_is_an_error(wrong: bytes) -> None:
+    with pytest.raises(OSError, match="Bad message"):
+        parse_replies(wrong)

@@ -1,8 +1,10 @@
 """Signals as events: each is taken once, and a signal that is not taken has no effect."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -74,3 +76,20 @@ def test_after_the_end_of_the_loop_a_signal_does_nothing() -> None:
 
     trio.run(make)
     send(*BOTH)
+
+
+async def test_a_loop_that_cannot_be_woken_still_takes_the_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error must not be raised in the middle of whatever the signal interrupted."""
+    queue = SignalQueue(BOTH)
+    schedule = queue._token.run_sync_soon
+
+    def notes_and_fails(*args: object, **more: object) -> None:
+        schedule(*args, **more)  # type: ignore[arg-type]  # passed on as they are
+        raise OSError(errno.ENOBUFS, "refused")
+
+    monkeypatch.setattr(queue, "_token", SimpleNamespace(run_sync_soon=notes_and_fails))
+    send(signal.SIGUSR1)
+    with trio.fail_after(10):
+        assert await anext(queue) == signal.SIGUSR1

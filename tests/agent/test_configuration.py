@@ -388,6 +388,9 @@ class TestOptions:
             ({"command": ["x"], "ok_codes": "0,x,256,"}, [f"--ok-codes[{n}]" for n in (1, 2, 3)]),
             ({"command": ["x"], "ok_codes": "1" * 5000}, ["--ok-codes[0]"]),
             ({"command": ["x"], "busy_codes": "9,"}, ["--busy-codes[1]"]),
+            # A byte of the command line that is not UTF-8 (PEP 383).
+            ({"command": ["x"], "busy_codes": "9,\udcff"}, ["--busy-codes[1]"]),
+            ({"command": ["x", "\udcff"], "on_start": "\udcff"}, ["--on-start"]),
             ({"command": ["x"], "accounts": ("a", "b c")}, ["--account[1]"]),
             ({"command": [""]}, ["COMMAND[0]"]),
             ({"command": ["x", "{account}"]}, ["--account"]),

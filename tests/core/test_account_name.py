@@ -35,4 +35,6 @@ def test_usual_names(name: str) -> None:
 def test_the_bound_and_the_words_are_those_of_the_pattern() -> None:
     assert re.fullmatch(ACCOUNT_NAME_PATTERN, "a" * MAX_ACCOUNT_NAME)
     assert not re.fullmatch(ACCOUNT_NAME_PATTERN, "a" * (MAX_ACCOUNT_NAME + 1))
-    assert str(MAX_ACCOUNT_NAME) in ACCOUNT_NAME_FORM
+    assert (
+        f'a name of 1 to {MAX_ACCOUNT_NAME} letters, digits and any of "._@+-", such as "work"'
+    ) == ACCOUNT_NAME_FORM

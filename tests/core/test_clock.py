@@ -73,3 +73,13 @@ def test_no_time_is_before_1970_and_no_age_below_none() -> None:
     machine.wall = 0
     assert machine.clock.time_of(stamp) == 0
     assert machine.clock.age(machine.steady + 1) == 0
+
+
+@pytest.mark.parametrize("jump", [-STEP, STEP])
+def test_a_change_of_a_step_is_none_and_one_of_more_is(jump: int) -> None:
+    machine = Machine(wall=56 * YEAR)
+    stamp = machine.clock.now()
+    machine.wall += jump
+    assert machine.clock.time_of(stamp) == 56 * YEAR
+    machine.wall += 1 if jump > 0 else -1
+    assert machine.clock.time_of(stamp) == machine.wall

@@ -134,3 +134,17 @@ def test_flood_wakes_once_an_interval() -> None:
 def test_interval_is_a_positive_number(interval: float) -> None:
     with pytest.raises(ValueError, match="a positive number of seconds"):
         Coalescer(interval)
+
+
+def test_merging_begins_with_the_second_and_ends_when_it_is_time() -> None:
+    coalescer = Coalescer(1.0)
+    assert not coalescer.merge(10.0), "nothing is held back"
+    assert coalescer.ring(10.0) == 1
+    assert not coalescer.merge(10.0), "nothing is held back yet"
+    assert coalescer.ring(10.0) == 0
+    assert coalescer.merge(10.0), "just one interval before it is time"
+    assert coalescer.merge(10.9)
+    assert coalescer.held_back == 3
+    assert not coalescer.merge(11.0), "it is time"
+    assert not coalescer.merge(9.9), "time ran backwards"
+    assert coalescer.ring(11.0, 2) == 5

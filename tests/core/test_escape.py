@@ -23,6 +23,25 @@ def test_nobody_leaves_the_quotation_marks(text: str) -> None:
     assert '"' not in bare
 
 
+@pytest.mark.parametrize("also", ["", '"', "\"'"])
+def test_of_the_first_256_characters_the_printable_ones_stay_and_the_others_are_escaped(
+    also: str,
+) -> None:
+    for character in map(chr, range(256)):
+        shown = printable(character, also)
+        if character == "\\" or character in also:
+            assert shown == "\\" + character
+        elif 32 <= ord(character) <= 126:
+            assert shown == character
+        else:
+            assert shown == ascii(character)[1:-1]
+
+
+def test_without_another_word_only_the_backslash_is_special() -> None:
+    every = "".join(map(chr, range(32, 127)))
+    assert printable(every) == every.replace("\\", "\\\\")
+
+
 @pytest.mark.parametrize("text", ["work@example.org [::1]:79", "", 'it\'s "so"'])
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert printable(text) == text

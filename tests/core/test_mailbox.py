@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.core.mailbox import MAX_MAILBOX, normalize_mailbox
+from mailbell.core.mailbox import MAILBOX_FORM, MAX_MAILBOX, normalize_mailbox
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ from mailbell.core.mailbox import MAX_MAILBOX, normalize_mailbox
 )
 def test_only_the_case_of_the_domain_does_not_count(name: str, normal: str) -> None:
     assert normalize_mailbox(name) == normal
+
+
+def test_the_form_in_words() -> None:
+    what = f"a name of 1 to {MAX_MAILBOX} printable characters without spaces"
+    assert f"{what}, such as anna@example.org" == MAILBOX_FORM
 
 
 # The capital letter becomes two without its case.

@@ -83,6 +83,32 @@ def test_the_map_finds_what_a_linear_scan_finds(
     assert found == (None if best is None else best[1])
 
 
+@given(st.data(), st.lists(st.tuples(networks(), st.integers()), max_size=12), families)
+def test_the_map_says_how_long_the_network_is_too(
+    data: st.DataObject, entries: list[tuple[Network, int]], family: Family
+) -> None:
+    address = data.draw(addresses(family))
+    host = Network(family, address, family.bits)
+    lengths = [network.length for network, _ in entries if network.contains(host)]
+    found = NetworkMap(entries).find(family, address)
+    assert (found and found[0]) == max(lengths, default=None)
+    assert (found and found[1]) == NetworkMap(entries).lookup(family, address)
+
+
+def test_the_map_finds_a_network_with_its_length() -> None:
+    entries = NetworkMap([(Network.parse("10.0.0.0/8"), "a"), (Network.parse("10.1.0.0/16"), "b")])
+    assert entries.find(Family.IPV4, 0x0A010203) == (16, "b")
+    assert entries.find(Family.IPV4, 0x0A020304) == (8, "a")
+    assert entries.find(Family.IPV4, 0x0B000000) is None
+    assert entries.find(Family.IPV6, 0x0A010203) is None
+
+
+@pytest.mark.parametrize("text", ["192.0.2.25", "2001:db8::25"])
+def test_a_network_of_one_address_is_written_without_a_length(text: str) -> None:
+    assert str(Network.parse(text)) == text
+    assert str(Network.parse(text + ("/128" if ":" in text else "/32"))) == text
+
+
 def test_the_map_tells_a_false_value_from_none() -> None:
     entries = [(Network.parse("10.0.0.0/8"), 1), (Network.parse("10.1.0.0/16"), 0)]
     assert NetworkMap(entries).lookup(Family.IPV4, 0x0A010000) == 0
@@ -195,6 +221,8 @@ def test_the_whole_internet_is_a_network() -> None:
         ("2001:DB8::25", "2001:db8::25"),
         ("::192.0.2.25", "::c000:219"),
         ("::1", "::1"),
+        # No address is longer.
+        ("2001:0db8:0000:0000:0000:0000:192.168.100.100", "2001:db8::c0a8:6464"),
     ],
 )
 def test_the_address_of_a_peer_is_never_ipv4_in_ipv6_form(text: str, address: str) -> None:

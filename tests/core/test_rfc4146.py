@@ -10,6 +10,7 @@ from fuzz.fuzz_stream import check_chunks, expected
 from mailbell.core.outcome import End, Outcome
 from mailbell.core.rfc4146 import (
     LINE,
+    LINES,
     MAX_INPUT,
     STRICT,
     Receiver,
@@ -202,3 +203,15 @@ def test_what_is_sent_is_accepted() -> None:
     assert encode() == LINE == b"nm_notifyuser\r\n"
     assert len(LINE) == 15
     assert outcome_of(encode()) is parse_datagram(encode()) is Outcome.ACCEPTED
+
+
+def test_each_end_of_the_line_has_the_name_that_the_configuration_uses() -> None:
+    assert [end.value for end in Terminator] == ["crlf", "lf", "eof"]
+
+
+@pytest.mark.parametrize("terminator", Terminator)
+def test_no_byte_of_a_line_decides_before_the_last(terminator: Terminator) -> None:
+    receiver = Receiver(frozenset({terminator}))
+    decided = [receiver.receive(byte) for byte in bytewise(LINES[terminator])]
+    assert decided[:-1] == [False] * (len(decided) - 1)
+    assert decided[-1] is (terminator is not Terminator.EOF)

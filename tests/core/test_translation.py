@@ -113,5 +113,15 @@ def test_the_well_known_prefix_is_always_there_and_once() -> None:
     "text", ["2001:db8::/64", "192.0.2.0/24", "2001:db8::", "2001:db8::1/96", "x", ""]
 )
 def test_what_is_no_prefix_of_a_translator(text: str) -> None:
-    with pytest.raises(ValueError, match="write "):
+    with pytest.raises(ValueError, match="write ") as refused:
         TranslatorPrefix.parse(text)
+    if text in {"2001:db8::/64", "192.0.2.0/24", "x"}:
+        form = 'an IPv6 prefix of 96 bits, such as "2001:db8:64::/96"'
+        assert str(refused.value) == f"write {form}"
+
+
+def test_of_two_networks_of_one_length_that_of_ipv6_is_found() -> None:
+    pairs = [("64:ff9b::102:0/112", "own"), ("1.2.0.0/16", "meant")]
+    networks = NetworkMap((Network.parse(text), name) for text, name in pairs)
+    source = number("64:ff9b::102:304")
+    assert Translation().lookup(networks, Family.IPV6, source) == "own"

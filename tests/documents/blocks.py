@@ -73,8 +73,9 @@ def documents() -> list[str]:
 
 
 def blocks() -> list[Block]:
-    """Return the blocks of all documents, in their order."""
-    return [each for name in documents() for each in of(name, (ROOT / name).read_text())]
+    """Return the blocks of all documents, in their order, without changes of the code."""
+    found = (each for name in documents() for each in of(name, (ROOT / name).read_text()))
+    return [each for each in found if each.language != "diff"]
 
 
 def block(document: str, heading: str, ordinal: int = 0) -> Block:

@@ -39,7 +39,7 @@ def test_make_knows_what_the_documents_have_it_make(line: str) -> None:
     for target in (word for word in words if "=" not in word):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     variables = dict(word.split("=", 1) for word in words if "=" in word)
-    assert set(variables) <= {"WORKLOADS", "MACHINE"}
+    assert set(variables) <= {"WORKLOADS", "MACHINE", "MINUTES", "HOURS"}
     assert all(f"$({name})" in makefile for name in variables)
     assert set(variables.get("WORKLOADS", "").split()) <= set(WORKLOADS)
     machines = tomllib.loads((ROOT / "tests" / "machines" / "machines.toml").read_text())
@@ -129,9 +129,9 @@ def test_the_preferences_of_thunderbird_are_those_that_the_add_on_reads() -> Non
 def test_what_the_page_of_the_fuzzer_installs_and_runs_is_there() -> None:
     """`make fuzz` runs it; tests/test_fuzz.py has every target check its seeds."""
     install, every, one = block("fuzz/README.md", "Fuzzing").text.splitlines()
-    assert install == "pip install -e '.[fuzz]'"
+    assert install == "pip install -e '.[fuzz,test]'"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert "fuzz" in project["optional-dependencies"]
+    assert {"fuzz", "test"} <= set(project["optional-dependencies"])
     for line in (every, one):
         _, program, option, seconds, *targets = line.partition("  ")[0].split()
         assert f'"{option}"' in (ROOT / program).read_text()

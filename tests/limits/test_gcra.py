@@ -35,7 +35,8 @@ def test_bucket_is_exact(rate: float, burst: int, steps: list[tuple[int, int]]) 
         assert bucket.take(float(now), cost) == affordable
 
 
-@given(rate=st.floats(0.001, 1000), burst=BURSTS, now=UPTIMES)
+# Up to 400 tokens a second: with more a float of such an uptime is too coarse for the reserve.
+@given(rate=st.floats(0.001, 400), burst=BURSTS, now=UPTIMES)
 def test_burst_is_whole_at_any_time(rate: float, burst: int, now: float) -> None:
     bucket, table = Bucket(rate, burst), BucketTable(0, 8, 1, rate, burst)
     assert [bucket.take(now) for _ in range(burst + 1)] == [True] * burst + [False]
@@ -65,6 +66,39 @@ def test_table_recovers_when_time_runs_backwards(back: float, penalties: int, bu
     assert table.test(7, now + 2 * burst)
 
 
+@pytest.mark.parametrize("burst", [1, 4])
+def test_who_was_refused_when_time_had_run_backwards_waits_for_two_bursts(burst: int) -> None:
+    table = BucketTable(0, 8, 1, 1.0, burst)
+    table.penalize(7, 1000.0, 99.0)
+    for _ in range(2):
+        assert not table.test(7, 500.0)
+        (refused,) = table.refused(500.0)
+        assert refused.wait == burst + 1 - 1 / 1024
+    moment = 500.0 + refused.wait
+    assert not table.test(7, moment - 1e-9)
+    assert table.test(7, moment)
+
+
+@given(rate=RATES, cost=st.integers(0, 9))
+def test_a_penalty_costs_as_many_tokens_as_it_says(rate: float, cost: int) -> None:
+    table = BucketTable(0, 8, 1, rate, 10)
+    own = OwnBucket(rate, 10, deque(maxlen=4))
+    for bucket in (table, own):
+        bucket.entry(7).penalize(100.0, float(cost))
+        assert bucket.entry(7).locate(100.0) == 100.0 + cost / rate
+
+
+def test_a_token_is_there_from_the_moment_when_it_comes() -> None:
+    """With a thousandth of a token in reserve, all of which a float has exactly."""
+    bucket, table = Bucket(1.0, 4), BucketTable(0, 8, 1, 1.0, 4)
+    fill(table, range(7, 8), 100.0, cost=4)
+    assert all(bucket.take(100.0) for _ in range(4))
+    moment = 101 - 1 / 1024
+    for now, wait in ((moment - 1 / 1024, [1 / 1024]), (moment, [])):
+        assert (bucket.take(now), table.test(7, now)) == (not wait, not wait)
+        assert [refused.wait for refused in table.refused(now)] == wait
+
+
 @given(penalties=st.integers(1, 50), burst=BURSTS)
 def test_penalty_silences_for_two_bursts_at_most(penalties: int, burst: int) -> None:
     table = BucketTable(0, 8, 1, 1.0, burst)
@@ -92,14 +126,34 @@ def test_sources_with_the_same_prefix_share_a_bucket() -> None:
     assert take(table, 0xC0000319)
 
 
+HOST = 0xC0000219  # 192.0.2.25
+PREFIX = 0x20010DB8 << 96 | 0x25  # 2001:db8::25
+
+
 def test_prefixes_of_128_bits_are_told_apart_by_each_of_their_bits() -> None:
-    table, base = BucketTable(0, 1024, 0xFEED, 1.0, 1), 0x20010DB8 << 96 | 0x25
+    table, base = BucketTable(0, 1024, 0xFEED, 1.0, 1), PREFIX
     assert take(table, base)
     for bit in range(128):
         assert take(table, base ^ 1 << bit)
     assert table.entries == 129
     (base_again,) = [refused for refused in refused_of(table, base) if refused.source == base]
     assert base_again.times == 1, "it is named by its whole address"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 0xFEED, (1 << 64) - 1])
+def test_a_key_and_its_own_slot_are_the_upper_bits_of_products(seed: int) -> None:
+    """Both multipliers are odd: so no bit of a source is lost."""
+    table = BucketTable(0, 256, seed, 1.0, 1)
+    multiplier, fold = table._multiplier, table._fold
+    assert (multiplier % 2, fold % 2) == (1, 1)
+    assert min(fold, (1 << 128) - fold) > 1 << 100, "it reaches the upper half"
+    for source in (1, HOST, (1 << 64) - 2):
+        entry = table.entry(source)
+        assert (entry.key, entry.slot) == (source, source * multiplier % (1 << 64) >> 56)
+    for source in (1 << 64, PREFIX, (1 << 128) - 1):
+        entry = table.entry(source)
+        assert entry.key == source * fold % (1 << 128) >> 64
+        assert entry.slot == entry.key * multiplier % (1 << 64) >> 56
 
 
 def test_the_folding_of_long_prefixes_depends_on_the_seed() -> None:
@@ -149,9 +203,9 @@ def test_a_bucket_of_ones_own_decides_as_a_table_with_one_source(
             assert [own.wait(now)] == waits
 
 
-@given(st.integers(1, 9), st.integers(0, 9))
-def test_a_reserve_is_left(burst: int, reserve: int) -> None:
-    bucket = Bucket(1.0, burst)
+@given(RATES, st.integers(1, 9), st.integers(0, 9))
+def test_a_reserve_is_left(rate: float, burst: int, reserve: int) -> None:
+    bucket = Bucket(rate, burst)
     taken = sum(bucket.take(0.0, 1.0, reserve) for _ in range(20))
     assert taken == max(0, burst - reserve)
     assert sum(bucket.take(0.0) for _ in range(20)) == burst - taken
@@ -375,3 +429,20 @@ class CrowdedTable(RuleBasedStateMachine):
 
 
 TestCrowdedTable = CrowdedTable.TestCase
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(1.0, 3), (4.0, 8), (0.5, 5)])
+def test_the_times_of_both_kinds_of_bucket_are_those_of_the_rate(rate: float, burst: int) -> None:
+    table = BucketTable(0, 8, 1, rate, burst)
+    own = OwnBucket(rate, burst, deque(maxlen=4))
+    for bucket in (table, own):
+        assert bucket.increment == 1 / rate
+        assert bucket.ceiling == 2 * burst / rate
+        assert 0 < bucket.tolerance - burst / rate < 1 / (1000 * rate)
+
+
+@pytest.mark.parametrize("burst", [1, 5])
+def test_the_debt_of_a_bucket_of_ones_own_is_one_burst_at_most(burst: int) -> None:
+    own = OwnBucket(2.0, burst, deque(maxlen=4))
+    own.entry(7).penalize(100.0, 1000.0)
+    assert own.wait(100.0) == pytest.approx((burst + 1) / 2.0, abs=0.01)

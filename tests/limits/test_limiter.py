@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fuzz.fuzz_limiter import check
@@ -13,8 +13,10 @@ from mailbell.core.networks import Family, Network
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
 from mailbell.core.translation import Translation
+from mailbell.limits.gate import Visitor
 from mailbell.limits.gcra import BucketTable, OwnBucket
-from mailbell.limits.limiter import Limited, Limiter, LimiterStatistics, Senders
+from mailbell.limits.limiter import Limited, Limiter, LimiterStatistics, Senders, Table
+from mailbell.limits.proven import ProvenSources
 
 TCP, UDP = Transport.TCP, Transport.UDP
 V4, V6 = Family.IPV4, Family.IPV6
@@ -57,6 +59,8 @@ STEPS = st.lists(
 
 
 @settings(max_examples=200)
+# A private address, and the address of IPv6 that looks as if it were behind the translator.
+@example(limits=b"\x00\x00\x02", steps=[(0, 12, 0), (2, 7, 0)])
 @given(limits=st.binary(min_size=3, max_size=3), steps=STEPS)
 def test_decides_as_exact_buckets_do(limits: bytes, steps: list[tuple[int, int, int]]) -> None:
     check(limits + b"".join(bytes(step) for step in steps))
@@ -156,6 +160,35 @@ def test_leak_has_a_budget_for_each_source_and_for_all() -> None:
     assert not limiter.gate(UDP, V4).visitor(HOST).admit(101.0)
 
 
+def test_a_neighbour_has_a_leak_of_its_own() -> None:
+    limiter = make(random=lambda: 0.0)
+    assert [admitted(limiter, UDP, V4, HOST + i, 100) for i in range(2)] == [4 + 4] * 2
+
+
+def test_a_listed_sender_has_a_leak_too() -> None:
+    limiter = make(random=lambda: 0.0, senders=listed("192.0.2.25"))
+    assert admitted(limiter, UDP, V4, HOST, 100) == 4 + 4
+
+
+@pytest.mark.parametrize(("rate", "leaked"), [(2.0, 1), (6.0, 2), (20.0, 5)])
+def test_a_quarter_of_the_total_leaks_at_once_and_one_at_least(rate: float, leaked: int) -> None:
+    limiter = make(random=lambda: 0.0, total_rate=rate)
+    for source in range(4):
+        for _ in range(9):
+            limiter.gate(UDP, V4).visitor(source << 16).penalize(100.0)
+        admitted(limiter, UDP, V4, source << 16, 4)
+    assert limiter.statistics().leaked == leaked
+
+
+def test_the_leak_remembers_a_quarter_of_the_sources() -> None:
+    """Nine of 36: so it has sixteen places, of which each of them has one."""
+    limiter = make(random=lambda: 0.0, sources=36, total_rate=1e6)
+    for _ in range(2):
+        for source in range(9):
+            admitted(limiter, UDP, V4, source << 16, 20)
+    assert limiter.statistics().leaked == 9 * 4
+
+
 def test_what_leaks_takes_nothing_from_the_total() -> None:
     limiter = make(random=lambda: 0.0, total_rate=16.0)
     for _ in range(1000):
@@ -171,6 +204,25 @@ def test_a_part_of_the_total_is_for_those_who_have_proven_themselves_by_tcp() ->
         assert not gate.visitor(NETWORK_V4).admit(100.0)
         proven = sum(gate.visitor(HOST).admit(100.0 + i / 1e6) for i in range(4))
         assert proven == min(4, more)
+
+
+def test_all_who_have_proven_themselves_share_their_part_of_the_total() -> None:
+    limiter = make(total_rate=16.0)
+    gate = limiter.gate(TCP, V4)
+    proven = range(0, 6 << 16, 1 << 16)
+    for source in proven:
+        gate.visitor(source).prove(100.0)
+    for source in range(6, 22):
+        assert gate.visitor(source << 16).admit(100.0)
+    assert sum(admitted(limiter, TCP, V4, source, 4) for source in proven) == 8
+    assert limiter.statistics().total_refused == 16
+
+
+def test_even_the_named_may_not_have_more_than_the_total() -> None:
+    names = ("192.0.2.25", "192.0.2.26", "192.0.2.27")
+    limiter = make(total_rate=1.0, senders=listed(*names))
+    assert [admitted(limiter, TCP, V4, HOST + i, 4) for i in range(3)] == [4, 4, 0]
+    assert limiter.statistics().total_refused == 4
 
 
 def test_the_last_part_of_the_total_is_for_the_named() -> None:
@@ -194,6 +246,12 @@ def test_the_whole_of_127_is_one_source() -> None:
     ]
     for i in range(3):
         gate.disconnect(127 << 24 | 7 << i)
+
+
+def test_the_whole_of_127_is_named_by_its_best_known_address() -> None:
+    limiter = make()
+    assert admitted(limiter, TCP, V4, 127 << 24 | 99, 5) == 4
+    assert [source.source for source in limiter.limited(100.0)] == ["127.0.0.1"]
 
 
 def test_unless_it_is_listed() -> None:
@@ -306,6 +364,36 @@ def test_who_is_known() -> None:
         assert (gate.visitor(source).known, gate.names(source)) == (True, known)
 
 
+@pytest.mark.parametrize(
+    ("family", "base", "host", "network"), [(V4, HOST, 1, 1 << 8), (V6, NETWORK, 1 << 64, 1 << 80)]
+)
+def test_of_each_wide_network_the_last_eight_sources_are_known(
+    family: Family, base: int, host: int, network: int
+) -> None:
+    gate = make().gate(TCP, family)
+    one, other = ([base + i * step for i in range(9)] for step in (host, network))
+    for source in one:
+        assert not gate.visitor(source).known
+        gate.visitor(source).prove(100.0)
+    assert [gate.visitor(source).known for source in one] == [False, *[True] * 8]
+    for source in other:
+        gate.visitor(source).prove(100.0)
+    assert all(gate.visitor(source).known for source in other), "each has a network of its own"
+
+
+def test_a_host_of_ipv6_that_is_known_is_its_64() -> None:
+    gate = make().gate(TCP, V6)
+    gate.visitor(NETWORK).prove(100.0)
+    known = [gate.visitor(NETWORK | 1 << bit).known for bit in (0, 63, 64)]
+    assert known == [True, True, False]
+
+
+def test_a_network_that_is_nearly_everybody_is_nobody() -> None:
+    largest = [Network.parse("10.0.0.0/8"), Network.parse("2000::/16")]
+    found = listed("10.0.0.0/8", "2000::/16", "8.0.0.0/7", "2000::/15").by_family()
+    assert found == {V4: largest[:1], V6: largest[1:]}
+
+
 def test_penalty() -> None:
     gate = make(burst=10).gate(TCP, V4)
     for _ in range(2):
@@ -373,6 +461,19 @@ def test_the_places_of_an_address_are_not_those_of_its_neighbours() -> None:
     assert gate.connect(NETWORK + 99) is None
 
 
+def test_all_addresses_of_a_64_share_its_places() -> None:
+    gate = make(connections=100).gate(TCP, V6)
+    taken = [gate.connect(NETWORK | i << 60) for i in range(13)]
+    assert taken == [None] * 12 + [Outcome.TOO_MANY_FROM_SOURCE]
+
+
+def test_a_single_place_can_be_taken() -> None:
+    gate = make(connections=1, connections_per_source=1).gate(TCP, V4)
+    assert [gate.connect(HOST + i) for i in (0, 0, 1)] == [
+        *(None, Outcome.TOO_MANY_FROM_SOURCE, Outcome.TOO_MANY_CONNECTIONS),
+    ]
+
+
 @pytest.mark.parametrize("written", ["2001:db8::7", "2001:db8::/64"])
 def test_a_named_sender_has_its_places_whatever_its_neighbours_hold(written: str) -> None:
     gate = make(connections=100, senders=listed(written)).gate(TCP, V6)
@@ -429,6 +530,34 @@ def test_a_listed_sender_is_named_by_the_bucket_of_its_own() -> None:
     assert limiter.limited(9999.0) == ()
 
 
+def test_the_state_of_the_buckets_of_their_own() -> None:
+    limiter = make(senders=listed("192.0.2.25", "198.51.100.0/24"))
+    own = Table(name="tcp/ipv4/listed", entries=2, capacity=2, evicted=0)
+    assert limiter.statistics().tables[2] == own
+
+
+@pytest.mark.parametrize("senders", [Senders(), listed("192.0.2.25")])
+def test_a_source_is_limited_until_the_moment_when_it_is_admitted(senders: Senders) -> None:
+    """With a thousandth of a token in reserve, all of which a float has exactly."""
+    limiter = make(senders=senders)
+    assert admitted(limiter, TCP, V4, HOST, 5) == 4
+    (source,) = limiter.limited(100.0)
+    assert source.wait == round(1_000_000 * 1023 / 1024) == 999_023
+    moment = 101 - 1 / 1024
+    visitor = limiter.gate(TCP, V4).visitor(HOST)
+    assert not visitor.admit(moment - 1e-9)
+    assert len(limiter.limited(moment - 1e-9)) == 1
+    assert limiter.limited(moment) == ()
+    assert visitor.admit(moment)
+
+
+@pytest.mark.parametrize("senders", [Senders(), listed("192.0.2.25")])
+def test_the_last_64_refusals_are_counted(senders: Senders) -> None:
+    limiter = make(senders=senders)
+    admitted(limiter, TCP, V4, HOST, 100)
+    assert [source.refused for source in limiter.limited(100.0)] == [64]
+
+
 def test_those_refused_most_are_named_first_and_no_more_than_eight() -> None:
     limiter = make(total_rate=1e6, sources=1024)
     for source in range(1, 11):
@@ -472,6 +601,29 @@ def test_senseless_limits_are_refused(senseless: dict[str, float]) -> None:
         make(**senseless)
 
 
+@pytest.mark.parametrize("what", ["connections", "connections_per_source"])
+def test_no_place_at_all_is_refused_by_name(what: str) -> None:
+    with pytest.raises(ValueError, match="1 at least") as refused:
+        make(**{what: 0})
+    assert str(refused.value) == "connections and connections_per_source: 1 at least"
+
+
+def test_a_gate_knows_what_it_is_of() -> None:
+    limiter = make()
+    for transport in Transport:
+        for family in Family:
+            gate = limiter.gate(transport, family)
+            assert (gate.transport, gate.family) == (transport, family)
+            assert isinstance(gate.barred, Visitor)
+
+
+def test_a_visitor_is_no_work_for_the_collector_of_garbage() -> None:
+    """There is one for each connection, and it is in no circle."""
+    gate = make().gate(TCP, V4)
+    assert not gc.is_tracked(gate.visitor(HOST))
+    assert not gc.is_tracked(gate.barred)
+
+
 def test_a_limiter_that_nobody_needs_any_more_leaves_nothing_behind() -> None:
     """A program that makes one for each input would fill its memory: fuzzers do."""
 
@@ -488,3 +640,30 @@ def test_a_limiter_that_nobody_needs_any_more_leaves_nothing_behind() -> None:
     assert tables() > before
     del limiter, visitor
     assert tables() == before
+
+
+def test_a_proven_source_is_noted_once_a_second_unless_one_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A notification comes much more often, and to note it costs more than all other limits."""
+    noted: list[float] = []
+    add = ProvenSources.add
+
+    def noting(self: ProvenSources, source: int, now: float) -> float:
+        noted.append(now)
+        return add(self, source, now)
+
+    monkeypatch.setattr(ProvenSources, "add", noting)
+    visitor = make().gate(TCP, V4).visitor(HOST)
+    for now in (0.0, 0.5, 1.0, 1.5):
+        visitor.prove(now)
+    assert noted == [0.0, 1.0]
+    visitor.lane.proven.forgotten += 1
+    for now in (1.6, 1.7):
+        visitor.prove(now)
+    assert noted == [0.0, 1.0, 1.6]
+
+
+def test_a_named_source_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(ProvenSources, "add")
+    make(senders=listed("192.0.2.25")).gate(TCP, V4).visitor(HOST).prove(0.0)

@@ -111,6 +111,25 @@ def test_its_size_is_bounded() -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_it_counts_what_it_forgets() -> None:
+    memory = ProvenSources(0, 4)
+    counts = []
+    for source in (0x10, 0x11, 0x12, 0x13, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70):
+        memory.add(source, 0.0)
+        counts.append(memory.forgotten)
+    # A third and a fourth source of a network for two, then the fourth and the seventh network.
+    assert counts == [0, 0, 1, 2, 2, 2, 3, 3, 3, 4]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_source_of_a_full_network_that_is_heard_again_takes_no_other_place() -> None:
+    memory = ProvenSources(0, 4)
+    for now, source in enumerate((0x10, 0x11, 0x10)):
+        memory.add(source, 2.0 * now)
+    assert (0x10 in memory, 0x11 in memory, memory.forgotten) == (True, True, 0)
+
+
+@pytest.mark.usefixtures("small")
 def test_a_network_that_comes_back_when_a_generation_is_full_has_all_of_its_sources() -> None:
     memory = ProvenSources(0, 4)
     for source in (0x10, 0x11, 0x20, 0x30, 0x40, 0x50, 0x60, 0x10):
@@ -124,3 +143,13 @@ def test_it_says_until_when_a_source_need_not_be_told_again() -> None:
     assert memory.add(1, 0.0) == 1.0
     assert memory.add(2, 0.9) == 1.0, "the same narrow network was put last at the first time"
     assert memory.add(1, 1.5) == 2.5
+
+
+def test_a_clock_that_stands_still_changes_no_order() -> None:
+    memory = ProvenSources(0, 8)
+    for source in range(8):
+        memory.add(source, 0.0)
+    memory.add(0, 0.0)  # it has its place already, and does not become the last
+    memory.add(9, 0.0)
+    assert 0 not in memory
+    assert 1 in memory

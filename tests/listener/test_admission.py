@@ -6,6 +6,8 @@ from harness.house import house
 from mailbell.core.networks import Family, parse_address
 from mailbell.core.notification import Transport
 from mailbell.core.outcome import Outcome
+from mailbell.listener._accounts import AccountMap
+from mailbell.listener._admission import ACCOUNT_OUTCOMES
 
 ACCOUNTS = """
 [[account]]
@@ -183,6 +185,21 @@ def test_what_is_refused_and_what_is_accepted_at_one_moment_have_one_time() -> N
     assert [(n.count, n.source) for n in it.woken] == [(1, "192.0.2.1"), (2, "192.0.2.2")]
 
 
+@pytest.mark.parametrize(
+    ("source", "outcome"),
+    [("203.0.113.1", Outcome.UNKNOWN_ACCOUNT), ("192.0.2.25", Outcome.RATE_LIMITED)],
+)
+def test_of_a_caller_that_is_known_no_account_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch, source: str, outcome: Outcome
+) -> None:
+    """What is refused would cost more than a good line, whose account is known by then."""
+    it = house('[[account]]\nname = "work"\nsources = ["192.0.2.25"]')
+    caller = it.meet(source)
+    monkeypatch.setattr(AccountMap, "lookup", None)
+    said = Outcome.ACCEPTED if outcome is Outcome.UNKNOWN_ACCOUNT else outcome
+    assert it.admission.conclude(said, caller, 0.0) is outcome
+
+
 def test_who_is_barred_is_met_without_a_look_at_limits_and_accounts() -> None:
     it = house('[sources]\ndeny = ["192.0.2.66", "192.0.2.67"]')
     one, other = it.meet("192.0.2.66"), it.meet("192.0.2.67")
@@ -191,3 +208,43 @@ def test_who_is_barred_is_met_without_a_look_at_limits_and_accounts() -> None:
     assert it.conclude(Outcome.DENIED_SOURCE, "192.0.2.66") is Outcome.DENIED_SOURCE
     assert it.counted() == {Outcome.DENIED_SOURCE: 1}
     assert it.woken == []
+
+
+def test_the_outcomes_that_reach_an_account() -> None:
+    assert sorted(ACCOUNT_OUTCOMES) == [
+        Outcome.ACCEPTED, Outcome.RATE_LIMITED,
+        Outcome.TOO_MANY_CONNECTIONS, Outcome.TOO_MANY_FROM_SOURCE,
+    ]  # fmt: skip
+
+
+def test_a_caller_has_the_state_of_its_account_if_it_is_one() -> None:
+    both = "".join(
+        f'[[account]]\nname = "{name}"\nsources = ["{sources}"]\n'
+        for name, sources in (("work", '192.0.2.25", "192.0.2.26'), ("home", "192.0.2.26"))
+    )
+    it = house(both)
+    one, two, none = map(it.meet, ("192.0.2.25", "192.0.2.26", "192.0.2.27"))
+    assert [one.accounts, two.accounts, none.accounts] == [("work",), ("work", "home"), ()]
+    assert one.only is it.hub.state("work")
+    assert two.only is None
+    assert none.only is None
+
+
+def test_a_call_that_was_not_read_is_for_the_account_of_the_called_address() -> None:
+    it = house(ACCOUNTS)
+    it.conclude(Outcome.ACCEPTED, "203.0.113.50", "198.51.100.7")
+    it.conclude(Outcome.RATE_LIMITED, "203.0.113.50", "203.0.113.9")
+    it.hub.tick(1.0)
+    assert [n.account for n in it.woken] == ["home"]
+    it.conclude(Outcome.RATE_LIMITED, "203.0.113.50", "198.51.100.7")
+    it.hub.tick(2.0)
+    assert [n.account for n in it.woken] == ["home", "home"]
+
+
+def test_each_moment_has_the_time_of_its_first_call() -> None:
+    it = house(stamp=count().__next__)
+    caller = it.meet("192.0.2.1")
+    for now in (0.0, 5.0, 5.0, 10.0):
+        it.admission.accept(caller, now)
+    it.hub.tick(20.0)
+    assert [(n.count, n.time) for n in it.woken] == [(1, 1), (1, 2), (2, 3)]

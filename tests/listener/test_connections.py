@@ -124,6 +124,33 @@ async def test_an_operator_who_permits_only_another_end_gets_no_other(
     assert front.house.counted() == {Outcome.BAD_TERMINATOR: 1, Outcome.ACCEPTED: 1}
 
 
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        (b"NM_NOTIFYUSER\r\n", Outcome.MISMATCH),
+        (b"nm_notifyuser\n\n", Outcome.BAD_TERMINATOR),
+        (LINE + b"x", Outcome.TRAILING_DATA),
+        (b"root\r\n", Outcome.FINGER_QUERY),
+        (b"", Outcome.EMPTY),
+    ],
+)
+async def test_what_has_ended_at_once_needs_no_socket_object(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, said: bytes, outcome: Outcome
+) -> None:
+    """Garbage would cost more than a good line, which needs none (bench/workloads/outcomes.py)."""
+    monkeypatch.setattr(_connections, "adopt", None)
+
+    async def body(front: Front) -> None:
+        with connected(front.socket) as peer:
+            peer.sendall(said)
+            peer.shutdown(socket.SHUT_WR)
+            await front.settle(lambda: front.house.lines)  # of a refusal, or of a bug
+            assert heard(peer) == b""
+
+    front = await with_front(body)
+    assert front.house.counted() == {outcome: 1}
+
+
 async def test_a_line_byte_by_byte_rings(autojump_clock: MockClock) -> None:
     async def body(front: Front) -> None:
         with connected(front.socket) as peer:

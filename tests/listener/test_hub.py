@@ -1,4 +1,7 @@
+from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -49,6 +52,13 @@ def test_a_ring_by_hand_has_no_source() -> None:
     subscriber = hub.subscribe(None, None, nothing)
     hub.ring("a", MANUAL, now=0.0, time=1)
     assert drain(subscriber) == [Notification("a", Cause.MANUAL, 1, None, None, 1)]
+
+
+def test_the_beginning_of_the_clock_is_a_time_too() -> None:
+    hub = make_hub()
+    subscriber = hub.subscribe(None, None, nothing)
+    hub.ring("a", MANUAL, now=0.0, time=0)
+    assert [told.time for told in drain(subscriber)] == [0]
 
 
 def test_times_are_those_of_the_clock_when_they_are_told() -> None:
@@ -352,7 +362,7 @@ def test_a_line_for_many_accounts_is_rung_in_portions() -> None:
     portions = []
     while it.hub.tick(0.0):
         portions.append(sum(map(len, it.woken.values())))
-    assert portions == [PORTION, 2 * PORTION]
+    assert portions == [64, 128]
     assert all(woken == [(0.0, 1)] for woken in it.woken.values())
 
 
@@ -366,13 +376,84 @@ def test_two_groups_take_turns() -> None:
     assert {woken[0][1] for woken in it.woken.values() if woken} == {1, 2}
 
 
-def test_accounts_with_many_subscribers_make_a_portion_smaller() -> None:
+@pytest.mark.parametrize(
+    ("subscribers", "accounts"), [(15, PORTION), (16, PORTION // 2), (64, -(-PORTION // 5))]
+)
+def test_accounts_with_many_subscribers_make_a_portion_smaller(
+    subscribers: int, accounts: int
+) -> None:
     it = Clocked()
-    for _ in range(64):
-        it.hub.subscribe(MANY[:20], None, nothing)
+    for _ in range(subscribers):
+        it.hub.subscribe(MANY, None, nothing)
     it.ring(MANY)
     it.hub.tick(0.0)
-    assert sum(map(len, it.woken.values())) == -(-PORTION // 5)
+    assert sum(map(len, it.woken.values())) == accounts
+
+
+def test_groups_have_their_portions_in_turn() -> None:
+    groups = [tuple(f"{group}{number:02}" for number in range(100)) for group in "abc"]
+    woken: Counter[str] = Counter()
+    hub = Hub(
+        [name for group in groups for name in group],
+        interval=INTERVAL, epoch="now", started=0,
+        on_wakeup=lambda notification: woken.update(notification.account[0]),
+    )  # fmt: skip
+    for group in groups:
+        hub.ring_all(group, BY_TCP, 0.0, 0)
+    seen = []
+    while hub.tick(0.0):
+        seen.append(tuple(woken[group] for group in "abc"))
+    assert seen == [(64, 0, 0), (64, 64, 0), (64, 64, 64), (100, 92, 64)]
+    assert woken == {"a": 100, "b": 100, "c": 100}
+
+
+def test_groups_that_are_due_at_once_begin_their_rounds_in_portions() -> None:
+    hub = Hub(MANY, interval=INTERVAL, epoch="now", started=0)
+    groups = [(*MANY[:9], name) for name in MANY[9 : 9 + PORTION + 1]]
+    for group in groups * 2:
+        hub.ring_all(group, BY_TCP, 0.0, 0)
+    while hub.tick(0.0):
+        pass
+    hub.tick(INTERVAL)
+    assert [group.coalescer.held_back for group in hub._groups].count(1) == 1
+
+
+@pytest.mark.parametrize(("accounts", "at_once"), [(8, 8), (9, 0)])
+@pytest.mark.parametrize("ring", [Hub.ring_all, Hub.ring_all_unread])
+def test_eight_accounts_are_rung_at_once_and_more_in_a_round(
+    ring: Callable[..., None], accounts: int, at_once: int
+) -> None:
+    it = Clocked()
+    ring(it.hub, MANY[:accounts], BY_TCP, 0.0, 0)
+    assert sum(map(len, it.woken.values())) == at_once
+    it.go_on(0)
+    assert sum(map(len, it.woken.values())) == accounts
+
+
+def test_a_round_is_announced_and_its_accounts_are_kept() -> None:
+    """The group is found by the identity of the names, which no other names may get."""
+    announced: list[float | None] = []
+    hub = Hub(
+        MANY, interval=INTERVAL, epoch="now", started=0,
+        on_due=lambda: announced.append(hub.next_due),
+    )  # fmt: skip
+    hub.ring_all(MANY, BY_TCP, 0.0, 0)
+    assert announced == [-inf]
+    assert [group.names is MANY for group in hub._groups] == [True]
+
+
+def test_the_next_round_is_announced_once_however_often_a_group_rings() -> None:
+    announced: list[float | None] = []
+    hub = Hub(
+        MANY, interval=INTERVAL, epoch="now", started=0,
+        on_due=lambda: announced.append(hub.next_due),
+    )  # fmt: skip
+    hub.ring_all(MANY, BY_TCP, 0.0, 0)
+    while hub.tick(0.0):
+        continue
+    for time in range(3):
+        hub.ring_all(MANY, BY_TCP, 0.5, time)
+    assert announced == [-inf, INTERVAL]
 
 
 def test_a_refused_call_costs_the_same_for_one_account_and_for_many(
@@ -398,6 +479,27 @@ def test_a_refused_call_is_not_lost_for_few_accounts_either() -> None:
         it.hub.ring_all_unread(MANY[:5], BY_TCP, 0.5, 0)
     it.go_on(INTERVAL)
     assert [[count for _, count in it.woken[name]] for name in MANY[:5]] == [[1, 1]] * 5
+
+
+def test_a_refused_call_is_not_lost_for_an_account_that_has_fetched_what_waits() -> None:
+    """It has had a wake-up for another reason while the group waits, and then the call comes."""
+    it = Clocked()
+    it.ring((ALONE,))
+    it.go_on(0.5)
+    it.ring(MANY)
+    it.go_on(0.25)
+    it.ring(MANY)  # waits for 1.5
+    it.go_on(0.5)
+    assert it.woken[ALONE] == [(0.0, 1), (1.0, 2)]
+    for _ in range(3):
+        it.hub.ring_all_unread(MANY, BY_TCP, it.now, 7)
+    it.go_on(2 * INTERVAL)
+    assert it.woken[ALONE] == [(0.0, 1), (1.0, 2), (2.0, 1)], "all of them count as one"
+    assert it.woken[MANY[0]] == [(0.5, 1), (1.5, 1)], "for the others something waited already"
+    assert it.hub.next_due is None
+    it.ring(MANY)
+    it.go_on(2 * INTERVAL)
+    assert [it.woken[name][-1][1] for name in (ALONE, MANY[0])] == [1, 1]
 
 
 def test_many_wake_ups_that_are_due_at_once_are_delivered_in_portions() -> None:

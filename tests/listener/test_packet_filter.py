@@ -248,3 +248,57 @@ def test_on_udp_source_and_line_must_both_be_good(
 
 def test_the_default_datagram_program_is_small() -> None:
     assert len(line_filter(Family.IPV6, [], STRICT)) <= 14
+
+
+def test_networks_of_different_lengths_are_never_the_halves_of_one() -> None:
+    allow = [network("10.0.0.0/9"), network("10.128.0.0/10")]
+    assert merge(allow) == tuple(allow)
+    allow = [network("10.0.0.0/9"), network("10.128.0.0/9")]
+    assert merge(allow) == (network("10.0.0.0/8"),)
+    assert merge([network("0.0.0.0/1"), network("128.0.0.0/1")]) == (network("0.0.0.0/0"),)
+
+
+def test_a_datagram_of_a_listed_sender_behind_a_translator_passes() -> None:
+    own = network("2001:db8:64::/96")
+    translation, behind = Translation([own]), own.prefix | 0xC0000219
+    program = line_filter(Family.IPV6, [network("192.0.2.25")], STRICT, translation)
+    assert run(program, Family.IPV6, behind, LINE) == EVERYTHING
+    assert run(program, Family.IPV6, behind + 1, LINE) == 0
+    without = line_filter(Family.IPV6, [network("192.0.2.25")], STRICT)
+    assert run(without, Family.IPV6, behind, LINE) == 0
+
+
+@pytest.mark.parametrize("family", Family)
+def test_of_every_length_each_bit_of_the_network_is_compared_and_none_of_the_host(
+    family: Family,
+) -> None:
+    ones = (1 << family.bits) - 1
+    for length in range(1, family.bits + 1):
+        host = ones >> length
+        program = source_filter(family, [Network(family, ones ^ host, length)])
+        assert run(program, family, ones, b"") == EVERYTHING
+        assert run(program, family, ones ^ host, b"") == EVERYTHING
+        for bit in (0, length - 1):
+            assert run(program, family, ones ^ 1 << (family.bits - 1 - bit), b"") == 0
+
+
+@pytest.mark.parametrize("private", ["10.1.2.3", "172.16.0.1", "192.168.1.7", "100.64.0.1"])
+def test_only_behind_a_translator_of_its_own_is_a_private_sender_listed(private: str) -> None:
+    own = network("2001:db8:64::/96")
+    program = source_filter(Family.IPV6, [network("0.0.0.0/0")], Translation([own]))
+    address = int(ipaddress.IPv4Address(private))
+    well_known = int(ipaddress.IPv6Address("64:ff9b::"))
+    assert run(program, Family.IPV6, own.prefix | address, b"") == EVERYTHING
+    assert run(program, Family.IPV6, well_known | address, b"") == 0
+    assert run(program, Family.IPV6, well_known | 0xC0000219, b"") == EVERYTHING
+
+
+def test_only_a_comparison_has_two_targets() -> None:
+    """The others leave both at zero, as the kernel's tools print and read them."""
+    allow = [network("192.0.2.0/25"), network("2001:db8::/33")]
+    own = Translation([network("2001:db8:64::/96")])
+    for program in (
+        source_filter(Family.IPV6, []), line_filter(Family.IPV6, allow, Terminator, own),
+    ):  # fmt: skip
+        others = [each for each in program if each.code != 0x15]
+        assert {(each.jump_true, each.jump_false) for each in others} == {(0, 0)}

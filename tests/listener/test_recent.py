@@ -109,3 +109,13 @@ def test_callers_and_accounts_that_nobody_needs_any_more_go() -> None:
     assert states() == before + 1
     del it
     assert states() == before
+
+
+def test_256_callers_are_a_generation() -> None:
+    made = Made()
+    recent = RecentCallers(made)
+    for last in range(256):
+        recent[f"192.0.2.{last}"]
+    assert (len(recent), len(recent._older)) == (256, 0)
+    recent["198.51.100.1"]
+    assert (len(recent), len(recent._older)) == (1, 256)

@@ -1,3 +1,4 @@
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,10 +167,13 @@ def test_a_subscriber_is_woken_once_until_it_has_taken_everything(
         assert woken == expected
 
 
-def test_one_that_reads_slowly_is_told_of_each_account_in_turn() -> None:
+@pytest.mark.parametrize("accounts", [None, NAMES])
+def test_one_that_reads_slowly_is_told_of_each_account_in_turn(
+    accounts: tuple[str, ...] | None,
+) -> None:
     """All accounts ring again before it has taken half of them. No account is forgotten."""
     wakeups = make()
-    subscriber = wakeups.subscribe(None, None, nothing)
+    subscriber = wakeups.subscribe(accounts, None, nothing)
     taken = []
     for _ in range(6):
         for number, name in enumerate(NAMES):
@@ -232,3 +236,119 @@ def test_one_that_is_close_behind_is_told_of_the_oldest_first_and_its_cursor_fol
     while (notification := subscriber.take()) is not None:
         seen.append((notification.account, notification.count, subscriber.cursor.sequence))
     assert seen == [("h", 2, 1), ("c", 1, 2), ("a", 1, 4)]
+
+
+def test_what_there_is_to_ask() -> None:
+    wakeups = make()
+    assert list(wakeups.counts) == list(wakeups.sequences) == [0] * len(NAMES)
+    assert [wakeups.listeners(number) for number in range(3)] == [0, 0, 0]
+    everything = wakeups.subscribe(None, None, nothing)
+    some = wakeups.subscribe(["a", "c"], None, nothing)
+    wakeups.subscribe(["c"], None, nothing)
+    assert wakeups.subscribers == 3
+    assert [wakeups.listeners(number) for number in range(3)] == [1, 0, 2]
+    wakeups.add(2, told("c", 5))
+    assert list(wakeups.counts)[:3] == [0, 0, 5]
+    assert list(wakeups.sequences)[:3] == [0, 0, 1]
+    wakeups.unsubscribe(some)
+    wakeups.unsubscribe(everything)
+    assert wakeups.subscribers == 1
+    assert [wakeups.listeners(number) for number in range(3)] == [0, 0, 1]
+
+
+def test_a_wake_up_is_kept_once_for_all_that_are_told_of_it() -> None:
+    wakeups = make()
+    subscribers = [wakeups.subscribe(accounts, None, nothing) for accounts in (None, ["b"])]
+    wake_up = told("b", 2)
+    wakeups.add(1, wake_up)
+    assert all(subscriber.take() is wake_up for subscriber in subscribers)
+
+
+@pytest.mark.parametrize("accounts", [None, ["b"]])
+def test_who_comes_back_with_the_last_cursor_has_missed_nothing(accounts: list[str] | None) -> None:
+    wakeups = make()
+    assert not wakeups.subscribe(accounts, Cursor(EPOCH, 0), nothing).waiting
+    wakeups.add(1, told("b", 2))
+    assert not wakeups.subscribe(accounts, Cursor(EPOCH, 1), nothing).waiting
+    assert wakeups.subscribe(accounts, Cursor(EPOCH, 0), nothing).waiting
+    assert wakeups.subscribe(accounts, Cursor(EPOCH, 2), nothing).waiting, "it was never given out"
+
+
+def test_the_cursor_of_one_that_looks_at_everything_is_where_its_last_round_began() -> None:
+    wakeups = make()
+    wakeups.add(0, told("a", 1))
+    wakeups.add(1, told("b", 1))
+    subscriber = wakeups.subscribe(["a", "b"], Cursor("before", 9), nothing)
+    assert subscriber.cursor == Cursor(EPOCH, -1), "it comes from another run"
+    assert subscriber.take() == told("a", 0, Cause.RESYNC)
+    wakeups.add(0, told("a", 1))
+    assert subscriber.cursor == Cursor(EPOCH, -1)
+    assert subscriber.take() == told("b", 0, Cause.RESYNC)
+    assert subscriber.cursor == Cursor(EPOCH, 2)
+    assert subscriber.take() == told("a", 1)
+    assert subscriber.cursor == Cursor(EPOCH, 3)
+
+
+TENS = tuple(f"{number:02}" for number in range(70))
+
+
+def behind_by(wake_ups: int, before: int) -> tuple[Wakeups, Subscriber]:
+    """Return one that took what was there before, and then the last accounts rang, backwards."""
+    wakeups = make(TENS)
+    subscriber = wakeups.subscribe(None, None, nothing)
+    for _ in range(before):
+        wakeups.add(0, told("00", 1))
+    while subscriber.take():
+        pass
+    for number in range(69, 69 - wake_ups, -1):
+        wakeups.add(number, told(TENS[number], 1))
+    return wakeups, subscriber
+
+
+def taken(subscriber: Subscriber, times: int) -> list[tuple[str, int]]:
+    """Take, and return the accounts with the cursor after each."""
+    found = []
+    for _ in range(times):
+        notification = subscriber.take()
+        assert notification is not None
+        found.append((notification.account, subscriber.cursor.sequence))
+    return found
+
+
+@pytest.mark.parametrize("before", [0, 100])
+def test_64_wake_ups_behind_is_close(before: int) -> None:
+    _, subscriber = behind_by(64, before)
+    expected = [(TENS[70 - place], before + place) for place in range(1, 65)]
+    assert taken(subscriber, 64) == expected
+    assert not subscriber.waiting
+
+
+@pytest.mark.parametrize("before", [0, 100])
+def test_who_is_further_behind_takes_the_accounts_in_a_circle(before: int) -> None:
+    wakeups, subscriber = behind_by(65, before)
+    assert taken(subscriber, 2) == [("69", before), ("05", before)]
+    wakeups.add(5, told("05", 1))
+    circle = [(name, before) for name in TENS[6:68]]
+    assert taken(subscriber, 64) == [*circle, ("68", before + 65), ("05", before + 66)]
+    assert not subscriber.waiting
+
+
+class Counted(array):  # type: ignore[type-arg]  # it is of integers
+    """An array that counts how many pieces of it are taken."""
+
+    pieces = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.pieces += isinstance(index, slice)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("place", [0, 1, 1023, 1024, 9215, 9216, 9999])
+def test_the_next_of_10000_accounts_is_found_with_few_comparisons(place: int) -> None:
+    these = Counted("q", bytes(8 * 10_000))
+    those = array("q", these)
+    those[place] = 1
+    assert _wakeups._first_difference(these, those, 0) == place
+    assert these.pieces <= 10 + 32 + 32
+    assert _wakeups._first_difference(these, those, place) == place
+    assert _wakeups._first_difference(these, those, place + 1) == _wakeups._NOTHING

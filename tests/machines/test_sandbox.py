@@ -58,12 +58,12 @@ def suite(bare: Guest, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     """The machine with the source tree, and an environment for its tests."""
     folder = tmp_path_factory.mktemp("suite")
     python = bare.run("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
-    found = wheels(bare.machine.architecture, python, "test")
+    found = wheels(bare.machine.architecture, python, "cluster", "test")
     bare.put(found, PLACE)
     bare.put(source_tree(folder), PLACE)
     bare.run(
         f"cd {PLACE} && python3 -m venv tests && chmod -R a+rX {PLACE} && tests/bin/pip install"
-        f" --quiet --no-index --find-links {found.name} './mailbell[test]'",
+        f" --quiet --no-index --find-links {found.name} './mailbell[cluster,test]'",
         timeout=TRIED[bare.machine.architecture],
     )
     return bare

@@ -18,7 +18,7 @@ _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC: Final = ("2_17", "2_28", "2_31", "2_34")
 
 
-def wheels(architecture: str, python: str, extra: str = "") -> Path:
+def wheels(architecture: str, python: str, *extras: str) -> Path:
     """Download the wheels of mailbell's dependencies, and of what builds mailbell itself.
 
     They are downloaded once for the same lists of pyproject.toml.
@@ -26,14 +26,14 @@ def wheels(architecture: str, python: str, extra: str = "") -> Path:
     Args:
         architecture: as Debian names it.
         python: the version of the machine's Python, such as `3.13`.
-        extra: the name of an extra of pyproject.toml whose dependencies are wanted too.
+        extras: names of extras of pyproject.toml whose dependencies are wanted too.
 
     Returns:
         The folder with the wheels.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"], "pip"]
-    if extra:
+    for extra in extras:
         wanted += project["project"]["optional-dependencies"][extra]
     platforms = [f"manylinux_{glibc}_{_MACHINES[architecture]}" for glibc in _GLIBC]
     platforms.append(f"manylinux2014_{_MACHINES[architecture]}")
@@ -42,7 +42,7 @@ def wheels(architecture: str, python: str, extra: str = "") -> Path:
         "--only-binary=:all:", "--python-version", python,
         *(f"--platform={platform}" for platform in platforms), *wanted,
     )  # fmt: skip
-    name = f"{architecture}-{python}{extra and '-'}{extra}"
+    name = "-".join((architecture, python, *extras))
     with cache_locked():
         return kept(CACHE / "wheels", name, command[1:], lambda new: run(*command, "--dest", new))
 

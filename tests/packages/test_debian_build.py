@@ -12,7 +12,7 @@ from machines.wheels import source_tree
 from packages.conftest import Boot
 from packages.debs import PACKAGES, ROOT, SUITE, build, furniture, results, tools
 from packages.roots import require_roots
-from packages.system import booted
+from packages.system import PATIENCE, booted
 from service_files.units import require
 
 from mailbell import __version__
@@ -163,7 +163,8 @@ def test_the_tests_of_the_packages_themselves_pass(
     # At its end autopkgtest updates apt's lists. Here is no network: no other try does better.
     system.write("/etc/apt/apt.conf.d/zz-no-network", 'Acquire::Retries "0";\n')
     done = system.ran(
-        "cd /build && autopkgtest --ignore-restrictions=isolation-container *.deb mailbell/ -- null"
+        "cd /build\nautopkgtest --ignore-restrictions=isolation-container *.deb mailbell/ -- null",
+        seconds=3 * PATIENCE,
     )
     results = dict(re.findall(r"^(\S+) +(PASS|FAIL|SKIP)", done.said, re.MULTILINE))
     names = re.findall(r"^Tests: (.+)$", (ROOT / "debian/tests/control").read_text(), re.MULTILINE)

@@ -144,6 +144,14 @@ WRONG = [
     (HEAD + WAY + COMMAND + CHECK.replace('["get"]', "[]"), "way[0].check[0].command: missing"),
     (HEAD + WAY + COMMAND + CHECK + 'expect = "x"', "way[0].check[0]: needs either expect or"),
     (HEAD + WAY + COMMAND + CHECK.replace("^@user@$", "("), "way[0].check[0].forbid: no regular"),
+    (
+        HEAD + WAY + COMMAND + CHECK.replace("^@user@$", f"a{{{10**11}}}"),
+        "way[0].check[0].forbid: no regular",
+    ),
+    (
+        HEAD + WAY + COMMAND + CHECK.replace("^@user@$", "(" * 490 + ")" * 490),
+        "way[0].check[0].forbid: no regular",
+    ),
     (HEAD + WAY + COMMAND + CHECK.replace("is @user@", "@bell@"), 'way[0].check[0].say: "@bell'),
     (HEAD + WAY + COMMAND.replace('["set", "@hook@"]', '["@bell@"]'), 'step[0].command[0]: "@b'),
     (HEAD + WAY + COMMAND + "colour = 1", "way[0].step[0].colour: unknown key"),

@@ -14,10 +14,13 @@ from sandbox.attacks.layers import NOBODY, ROOT
 from sandbox.rules import Inside, numbers_in
 
 from mailbell._sys.companion import keep_descriptors
+from mailbell._sys.process import MAX_DATA
 from mailbell.sandbox.lock import Locked, Unprivileged
-from mailbell.sender import cyrus_reader, resolver
+from mailbell.sender import cluster_node, cyrus_reader, resolver
+from mailbell.sender._node_settings import Settings
+from mailbell.sender._store_url import EngineUrl, Kind
 
-__all__ = ["locked_cyrus_reader", "locked_resolver"]
+__all__ = ["locked_cluster", "locked_cyrus_reader", "locked_resolver"]
 
 IDENTITY: Final = NOBODY if ROOT else None
 SPARE: Final = 900  # descriptors, for the sockets that probes make
@@ -79,6 +82,52 @@ def _cyrus_reader(function: Inside, path: Path, before: Callable[[], object]) ->
     cyrus.bind(str(path))
     _kept.append(cyrus)
     cyrus_reader._run(IDENTITY, cyrus, _far())
+    return returned[0]
+
+
+def locked_cluster(
+    function: Inside,
+    *,
+    port: int = 6379,
+    path: Path | None = None,
+    before: Callable[[], object] = int,
+) -> Ended:
+    """Run a function in a process that is locked in as the companion for the cluster is.
+
+    Args:
+        function: what to run.
+        port: of the engine.
+        path: of the engine's Unix socket; None: it is reached by TCP.
+        before: called before the process is locked in.
+    """
+    url = (
+        EngineUrl(Kind.TCP, hosts=(("127.0.0.1", port),))
+        if path is None
+        else EngineUrl(Kind.UNIX, path=str(path))
+    )
+    if path is not None:
+        path.parent.mkdir(exist_ok=True)
+    settings = Settings(
+        url=url, ports=frozenset(), password=None, certificates=None, addresses={}, node="a",
+        state="/state", ttl=60.0, logins=4,
+    )  # fmt: skip
+    return run(partial(_cluster, function, settings, before))
+
+
+def _cluster(function: Inside, settings: Settings, before: Callable[[], object]) -> object:
+    returned: list[object] = []
+    proven = _begin(cluster_node, before)
+
+    async def instead(*_: Any) -> None:
+        returned.append(function(numbers_in(proven[0].policy, "FAMILIES")))
+
+    # It is this child's only. It begins with the memory of all tests that ran before.
+    from mailbell.sender import _node_at_work
+
+    _node_at_work.work = instead  # type: ignore[assignment]
+    cluster_node._SPARE_DESCRIPTORS = SPARE  # type: ignore[misc]
+    cluster_node._MOST_MEMORY = MAX_DATA  # type: ignore[misc]
+    cluster_node._run(IDENTITY, lambda: settings, _far())
     return returned[0]
 
 

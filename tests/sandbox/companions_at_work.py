@@ -1,6 +1,6 @@
 """Has one companion do everything that it ever does, while it is watched.
 
-    companions_at_work.py resolver|cyrus FOLDER
+    companions_at_work.py resolver|cyrus|cluster FOLDER
 
 It runs under strace, and reports what Python does once the companion is locked in
 (`harness.audited`) in the file `audit` of the folder.
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,20 @@ import dns.rcode
 import trio
 from harness.audited import Hook, Report
 from harness.daemon import until
+from harness.engine import engine
 from harness.name_server import NameServer, addresses, refused, truncated
 from harness.traced import hide_the_tracer
 
+from mailbell.cluster import messages as m
+from mailbell.core.notification import Transport
 from mailbell.logs.journal import Journal
-from mailbell.sender import cyrus_reader, resolver
+from mailbell.sender import cluster_node, cyrus_reader, resolver
 from mailbell.sender._companion import Companion
 from mailbell.sender._cyrus_queue import CyrusQueue
 from mailbell.sender._names import NameUnknownError
+from mailbell.sender._node_settings import Settings
 from mailbell.sender._resolver_client import ResolverClient
+from mailbell.sender._store_url import EngineUrl, Kind
 
 BOTH = addresses("192.0.2.7", "2001:db8::7")
 MAIL = b'mailbell\0EVENT\0\0\0\x000\0{"event":"MessageNew","user":"%d","uri":"imap://vm/user.%d"}\0'
@@ -96,6 +102,43 @@ def read(folder: Path) -> Companion:
     return companion
 
 
+def share(folder: Path) -> Companion:
+    """Have a node of a cluster at work: with an engine, without it, and with it again."""
+    with engine(folder, "--requirepass", "secret") as server:
+        companion = cluster_node.start(
+            None,
+            lambda: Settings(
+                url=EngineUrl(Kind.TCP, hosts=(("localhost", server.port),)), ports=frozenset(),
+                password="secret", certificates=None, addresses={"localhost": ("127.0.0.1",)},
+                node="a", state="/state", ttl=60.0, logins=4,
+            ),
+        )  # fmt: skip
+        pair = companion.pair
+        pair.settimeout(20)
+        until_told(pair, lambda message: isinstance(message, m.State) and message.problem is None)
+        place = (m.Place(79, Transport.TCP),)
+        pair.send(m.encode(m.Login(1, "anna", "192.0.2.7", 0.0, False, (), place)))
+        until_told(pair, lambda message: isinstance(message, m.Welcome))
+        pair.send(m.encode(m.Ring(2, "anna", (), place)))
+        until_told(pair, lambda message: isinstance(message, m.Call))
+        server.kill()
+        until_told(pair, lambda message: isinstance(message, m.State) and bool(message.problem))
+        server.start()
+        until_told(pair, lambda message: isinstance(message, m.State) and message.problem is None)
+        pair.send(m.encode(m.Retire()))
+        pair.send(m.encode(m.Leave()))
+        until_told(pair, lambda message: isinstance(message, m.Left))
+    return companion
+
+
+def until_told(pair: socket.socket, what: Callable[[m.FromCompanion], bool]) -> None:
+    """Read what the companion says until it says something."""
+    while (message := m.decode_from_companion(pair.recv(m.MAX_MESSAGE))) is None or not what(
+        message
+    ):
+        pass
+
+
 def stop_and_go_on(pid: int) -> None:
     """Stop a child while it waits, and let it go on: the kernel then restarts what waits."""
     until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S"))
@@ -110,7 +153,7 @@ def main() -> None:
     folder = Path(name)
     hide_the_tracer()
     sys.addaudithook(Hook(Report(str(folder / "audit"))))
-    companion = {"resolver": resolve, "cyrus": read}[which](folder)
+    companion = {"resolver": resolve, "cyrus": read, "cluster": share}[which](folder)
     companion.pair.close()
     assert os.waitpid(companion.pid, 0)[1] == 0
 

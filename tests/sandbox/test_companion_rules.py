@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from harness.alone import ask
 from harness.child import Ended
-from sandbox.companion_processes import locked_cyrus_reader, locked_resolver
+from sandbox.companion_processes import locked_cluster, locked_cyrus_reader, locked_resolver
 from sandbox.probes import BASES, only_of_others, unprobed
 from sandbox.program.reading import Numbers
 from sandbox.program.subject import Publish
@@ -38,6 +38,11 @@ ELSEWHERE: Final[dict[str, dict[str, Numbers]]] = {
         "CALLED": TYPES,
     },
     "mailbell-resolver": {"SELF": 0x3FFF0000, "STATUS": 98, "CONNECTED": (0, 1, 2, *range(64, 96))},
+    "mailbell-cluster": {
+        "SELF": 0x3FFF0000,
+        "STATUS": 98,
+        "FAMILIES": (socket.AF_INET, socket.AF_INET6),
+    },
     "mailbell-cyrus": {"SELF": 0x3FFF0000, "STATUS": 98, "CYRUS": 97, "SENDER": 96},
 }
 
@@ -86,6 +91,10 @@ def resolver(inside: Inside) -> Ended:
     return locked_resolver(inside, before=harmless_signals)
 
 
+def cluster(inside: Inside) -> Ended:
+    return locked_cluster(inside, before=harmless_signals)
+
+
 def cyrus_reader(inside: Inside) -> Ended:
     return locked_cyrus_reader(inside, before=harmless_signals)
 
@@ -94,6 +103,9 @@ SUBJECTS: Final = [
     Subject("mailbell-sender", sender, ELSEWHERE["mailbell-sender"], same_descriptors),
     Subject(
         "mailbell-resolver", resolver, ELSEWHERE["mailbell-resolver"], lambda _: harmless_signals()
+    ),
+    Subject(
+        "mailbell-cluster", cluster, ELSEWHERE["mailbell-cluster"], lambda _: harmless_signals()
     ),
     Subject("mailbell-cyrus", cyrus_reader, ELSEWHERE["mailbell-cyrus"], same_sockets),
 ]
@@ -195,4 +207,9 @@ def test_how_little_is_permitted(record_property: Publish) -> None:
     for program, count in counts.items():
         if program != "mailbell-sender":  # test_whole_suite.py tells it, and figures add up
             record_property(f"sandbox: permitted calls of {program}", count)
-    assert counts == {"mailbell-sender": 33, "mailbell-cyrus": 17, "mailbell-resolver": 22}
+    assert counts == {
+        "mailbell-sender": 33,
+        "mailbell-cluster": 25,
+        "mailbell-cyrus": 17,
+        "mailbell-resolver": 22,
+    }

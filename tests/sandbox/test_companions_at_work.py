@@ -17,14 +17,15 @@ from typing import Any, Final
 
 import pytest
 from harness.alone import ask
+from harness.engine import needs_engine
 from harness.libseccomp import libseccomp
 from harness.watch import ALLOWED, events, unexpected
-from sandbox.companion_processes import locked_cyrus_reader, locked_resolver
+from sandbox.companion_processes import locked_cluster, locked_cyrus_reader, locked_resolver
 from sandbox.test_whole_suite import calls_of_all, silent, stale
 
 from mailbell._sys import landlock
 from mailbell.sandbox.policy_file import read_policy
-from mailbell.sender import resolver
+from mailbell.sender import _companion
 
 TESTS: Final = Path(__file__).parent.parent
 SCRIPT: Final = Path(__file__).parent / "companions_at_work.py"
@@ -34,9 +35,16 @@ BY_TCP: Final = {
 }
 
 
+TO_THE_ENGINE: Final = {
+    r"socket\.(__new__|connect|getaddrinfo) by .*": "a connection to the engine",
+}
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("which", ["resolver", "cyrus"])
+@pytest.mark.parametrize("which", ["resolver", "cyrus", "cluster"])
 def test_what_is_permitted_is_used_or_says_why_not(which: str, tmp_path: Path) -> None:
+    if which == "cluster":
+        needs_engine()
     strace = ["strace", "-ff", "-qq", "-e", "raw=all", "-e", "signal=none"]
     (tmp_path / "audit").write_bytes(bytes(1 << 16))
     done = subprocess.run(
@@ -47,7 +55,7 @@ def test_what_is_permitted_is_used_or_says_why_not(which: str, tmp_path: Path) -
     assert done.returncode == 0, done.stdout
     report = events(tmp_path / "audit")
     assert report
-    assert unexpected(report, {**ALLOWED, **BY_TCP}) == []
+    assert unexpected(report, {**ALLOWED, **BY_TCP, **TO_THE_ENGINE}) == []
     policy = read_policy(f"mailbell-{which}")
     seen = calls_of_all(tmp_path.glob("trace.*"))
     assert seen.keys() >= {"recvfrom", "sendto", "exit_group"}, "nothing was seen"
@@ -166,6 +174,18 @@ def test_an_intruder_in_the_resolver_dies(attack: Callable[[Mapping[str, Any]], 
     assert locked_resolver(attack).signal is signal.SIGSYS
 
 
+def tcp_options(_: Mapping[str, Any]) -> object:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        return sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+@pytest.mark.parametrize("attack", [*EITHER, tcp_options], ids=lambda attack: attack.__name__)
+def test_an_intruder_in_the_companion_for_the_cluster_dies(
+    attack: Callable[[Mapping[str, Any]], object],
+) -> None:
+    assert locked_cluster(attack).signal is signal.SIGSYS
+
+
 @pytest.mark.parametrize(
     "attack",
     [*EITHER, write_elsewhere, wait_for_the_sender, answer_cyrus, close_the_pair],
@@ -175,8 +195,8 @@ def test_an_intruder_in_the_reader_dies(attack: Callable[[Mapping[str, Any]], ob
     assert locked_cyrus_reader(attack).signal is signal.SIGSYS
 
 
-@pytest.mark.parametrize("locked", [locked_resolver, locked_cyrus_reader])
-def test_neither_opens_a_file_nor_looks_at_one(locked: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("locked", [locked_resolver, locked_cyrus_reader, locked_cluster])
+def test_none_opens_a_file_nor_looks_at_one(locked: Callable[..., Any]) -> None:
     def inside(_: Mapping[str, Any]) -> list[str]:
         return [
             outcome(lambda: os.open("/etc/passwd", os.O_RDONLY)),
@@ -187,7 +207,8 @@ def test_neither_opens_a_file_nor_looks_at_one(locked: Callable[..., Any]) -> No
     assert locked(inside).value == ["EACCES"] * 3
 
 
-def test_the_resolver_imports_nothing_more() -> None:
+@pytest.mark.parametrize("locked", [locked_resolver, locked_cluster])
+def test_what_has_many_libraries_imports_nothing_more(locked: Callable[..., Any]) -> None:
     def inside(_: Mapping[str, Any]) -> str:
         sys.modules.pop("mailbell.cli.top", None)  # another test may have loaded it
         try:
@@ -197,7 +218,7 @@ def test_the_resolver_imports_nothing_more() -> None:
         return "found"
 
     # No finder is left that looks into folders.
-    assert locked_resolver(inside).value == f"not found by {[resolver._NoModule]}"
+    assert locked(inside).value == f"not found by {[_companion.NoModule]}"
 
 
 @pytest.fixture
@@ -220,3 +241,39 @@ def test_the_resolver_connects_to_the_port_of_name_servers_only(ports: tuple[int
 
     ended = locked_resolver(lambda _: [connected(port) for port in ports], port=ports[0])
     assert ended.value == ["EINPROGRESS", "EACCES"], ended
+
+
+def test_the_companion_for_the_cluster_connects_to_the_engine_only(
+    ports: tuple[int, int], tmp_path: Path
+) -> None:
+    if landlock.abi() < 4:
+        pytest.skip("TCP came with version 4")
+
+    def connected(port: int) -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            return errno.errorcode.get(sock.connect_ex(("127.0.0.1", port)), "succeeded")
+
+    ended = locked_cluster(lambda _: [connected(port) for port in ports], port=ports[0])
+    assert ended.value == ["succeeded", "EACCES"], ended
+
+
+def test_with_a_unix_socket_it_connects_to_no_other(open_path: Path) -> None:
+    """From version 9 on Landlock refuses others. The filter leaves no TCP on any kernel."""
+
+    def connected(_: Mapping[str, Any]) -> str:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            return errno.errorcode.get(sock.connect_ex(str(open_path / "engine")), "succeeded")
+
+    def by_tcp(_: Mapping[str, Any]) -> object:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(open_path / "engine"))
+        os.chmod(open_path / "engine", 0o777)
+        server.listen(8)
+        assert locked_cluster(connected, path=open_path / "engine").value == "succeeded"
+        assert locked_cluster(by_tcp, path=open_path / "engine").signal is signal.SIGSYS
+        if landlock.abi() >= 9:
+            other = locked_cluster(connected, path=open_path / "elsewhere" / "engine")
+            assert other.value == "EACCES"

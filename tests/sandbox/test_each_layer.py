@@ -51,6 +51,7 @@ def place() -> Iterator[Site]:
 
 
 @each_attack
+@pytest.mark.long
 def test_each_layer_stops_what_it_should_and_nothing_else(
     attack: Attack, place: Site, record_property: Publish
 ) -> None:
@@ -67,6 +68,7 @@ def test_each_layer_stops_what_it_should_and_nothing_else(
 
 
 @each_attack
+@pytest.mark.long
 def test_the_same_in_python_succeeds_without_layers_and_fails_with_all(
     attack: Attack, place: Site
 ) -> None:

@@ -75,6 +75,7 @@ def stops(attack: Attack, targets: Targets) -> tuple[Stop, ...]:
     return (Stop(Layer.FILTER, KILLED if action == KILL else action.name), *others)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("run", [FILTER, LANDLOCK, LOGGING, ALL], ids=lambda run: run.name)
 def test_each_layer_stops_what_it_should(run: Run, place: Site) -> None:
     wrong = {}

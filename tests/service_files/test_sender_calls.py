@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from harness.activation import listening, passing
 from harness.daemon import until
+from harness.engine import engine
 from harness.ordinary import NOBODY, as_nobody
 from harness.ringer import Ringer, ringing, settings
 from harness.sender import LINE, PATIENCE
@@ -89,6 +90,21 @@ def test_it_lives_its_life_with_these_calls_and_no_others(
                     assert sender.status()["companions"]
                     assert sender.status()["store"]["failing"] is None
                     assert sender.stop() == 0
+
+
+def test_a_node_of_a_cluster_needs_no_other_call(
+    open_path: Path, empty_path: Path, tmp_path: Path
+) -> None:
+    with engine(tmp_path) as server, ExitStack() as stack:
+        command, descriptors = filtered(stack, open_path, empty_path, permitted())
+        kept = settings(open_path, ACCOUNTS)
+        url = f'url = "{server.url}"\nfile ='
+        toml = kept.replace("[store]\nurl =", f"[store]\n{url}")
+        assert toml != kept
+        with ringing(open_path, toml, command=command, descriptors=descriptors) as sender:
+            until(lambda: sender.status()["cluster"]["failing"] is None)
+            assert "mailbell-cluster" in sender.status()["companions"]
+            assert sender.stop() == 0
 
 
 @pytest.mark.parametrize("call", ["landlock_add_rule", "clone", "pwrite64", "sendto"])

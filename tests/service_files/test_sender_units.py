@@ -183,6 +183,7 @@ WRITABLE = {
     "/var/lib/mailbell-sender/**",
     "/run/mailbell-sender/{hook,mail,control}",
     "/run/mailbell-cyrus/*",
+    "/run/{redis,valkey}/*",
     "/run/systemd/notify",
     "/run/systemd/journal/stdout",
 }

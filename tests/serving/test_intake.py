@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from mailbell.logs.journal import Journal
 from mailbell.serving import intake
-from mailbell.serving.intake import PAUSE, Intake
+from mailbell.serving.intake import PAUSE, Intake, until_readable
 
 BATCH: Final = 4
 # The loop skips these errors, unless all calls of a batch fail.
@@ -212,3 +212,46 @@ async def test_an_error_after_lone_arrivals_does_what_it_always_does(
         await waiting.until(8)
         nursery.cancel_scope.cancel()
     assert waiting.taken[-1] == b"x"
+
+
+def refuse_to_watch(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """Have the kernel refuse to watch descriptors, as Trio reports it."""
+    left = list(numbers)
+    wait = trio.lowlevel.wait_readable
+
+    async def refused(sock: socket.socket) -> None:
+        if not left:
+            await wait(sock)
+            return
+        try:
+            raise OSError(left.pop(0), "epoll_ctl")
+        except OSError:
+            raise FileExistsError(errno.EEXIST, "epoll_ctl once more")  # noqa: B904 - as Trio does
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", refused)
+
+
+async def test_a_socket_that_the_kernel_does_not_watch_is_tried_again(
+    waiting: Waiting, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_watch(monkeypatch, errno.ENOSPC, errno.ENOMEM)
+    waiting.peer.send(b"one")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.intake.serve, waiting.handle)
+        await waiting.until(1)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() >= 2 * PAUSE
+    assert [line.split()[0] for line in waiting.lines] == [
+        "event=receiving_paused",
+        "event=receiving_resumed",
+    ]
+    assert "error=ENOSPC" in waiting.lines[0]
+
+
+async def test_who_does_not_ask_is_not_told_of_the_refusals(
+    waiting: Waiting, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_watch(monkeypatch, errno.ENOMEM)
+    waiting.peer.send(b"one")
+    await until_readable(waiting.socket)
+    assert trio.current_time() >= PAUSE

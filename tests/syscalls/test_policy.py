@@ -10,6 +10,7 @@ from mailbell.core.errors import InternalError
 from mailbell.syscalls.policy import (
     ALL_BITS,
     ALLOW,
+    ARGUMENTS,
     KILL,
     Action,
     Condition,
@@ -173,6 +174,13 @@ def test_met_and_unmet_part_the_numbers(chosen: int) -> None:
         assert (len(met), len(unmet)) == ((1, 0) if register & 0b10101 in numbers else (0, 1))
 
 
+def test_what_a_negated_condition_does_not_meet_are_its_values() -> None:
+    made = condition(0, 2, 5, mask=0b111)
+    negated = replace(made, negated=True)
+    assert negated.unmet() == made.met() == (Match(0, 0b111, 2), Match(0, 0b111, 5))
+    assert negated.met() == made.unmet()
+
+
 def test_a_mask_that_leaves_nothing_over_has_no_complement() -> None:
     rules = policy(entry(condition(2, 0, 4, mask=4), otherwise=EPERM)).rules()
     assert [rule.action for rule in rules] == [ALLOW, ALLOW]
@@ -202,6 +210,20 @@ def test_what_is_not_named_is_killed() -> None:
         "kill",
         "kill",
     ]
+
+
+def test_the_registers_that_a_filter_sees() -> None:
+    """As in seccomp(2): `__u64 args[6]`."""
+    assert (ARGUMENTS, ALL_BITS) == (6, 0xFFFF_FFFF_FFFF_FFFF)
+    made = policy(entry(*(condition(argument, 0) for argument in range(ARGUMENTS))))
+    assert made.answer("one") == ALLOW, "they are zero if nobody says what they are"
+
+
+def test_what_is_left_out_is_empty() -> None:
+    assert [(one.name, one.errno) for one in (ALLOW, KILL)] == [("allow", 0), ("kill", 0)]
+    assert Rule("one", ALLOW).matches == ()
+    made = Entry(("one",), (), ALLOW, KILL, "because")
+    assert (made.unused, made.within) == ("", ())
 
 
 def test_permitted_names_each_allowed_call() -> None:
@@ -236,6 +258,15 @@ class TestPlaceholders:
             9,
             77,
         ]
+
+    def test_one_of_within_is_filled_too(self) -> None:
+        around = Condition(1, LOW, (Value("FD", None),))
+        one = entry(condition(0, 2), otherwise=EPERM, within=(around,))
+        bound = policy(one, placeholders=("FD",)).bind({"FD": 9})
+        assert bound.unbound == frozenset()
+        answers = [bound.answer("one", (first, 9, 0, 0, 0, 0)) for first in (2, 3)]
+        assert answers == [ALLOW, EPERM]
+        assert bound.answer("one", (2, 8, 0, 0, 0, 0)) == KILL
 
     def test_an_undeclared_one_is_a_mistake(self) -> None:
         with pytest.raises(InternalError, match="no placeholder WRONG"):

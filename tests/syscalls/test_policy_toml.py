@@ -19,6 +19,8 @@ answer = "ENOSYS"
 reason = "newer"
 """
 LOW = (1 << 32) - 1
+BOTH = "has args or within for the same argument: leave it out of their values"
+KEYS = "allow, deny, placeholders, program, unknown"
 ALLOW_KEYS = "args, calls, else, except, reason, unused, within"
 
 
@@ -31,6 +33,7 @@ def problems(text: str | bytes) -> list[str]:
         parse(text if isinstance(text, bytes) else text.encode())
     assert caught.value.exit_code == 78
     assert str(caught.value.problems[0]) in str(caught.value)
+    assert all(isinstance(problem.path, str) for problem in caught.value.problems)
     return list(map(str, caught.value.problems))
 
 
@@ -83,6 +86,7 @@ def test_entries() -> None:
     [
         ("[0, 7]", Condition(1, LOW, (Value("0", 0), Value("7", 7)))),
         ("[-1]", Condition(1, LOW, (Value("-1", LOW),))),
+        ("[-2147483648]", Condition(1, LOW, (Value("-2147483648", 1 << 31),))),
         ('["FIONBIO"]', Condition(1, LOW, (Value("FIONBIO", 0x5421),))),
         ('["PROT_READ|PROT_WRITE"]', Condition(1, LOW, (Value("PROT_READ|PROT_WRITE", 3),))),
         ("{ equals = 0, width = 64 }", Condition(1, ALL_BITS, (Value("0", 0),))),
@@ -122,9 +126,30 @@ def test_placeholders() -> None:
         ("[-2147483649]", ["1.equals: holds an integer of more than 32 bits"]),
         (f"[0x{'f' * 9000}]", ["1.equals: holds an integer of more than 32 bits"]),
         ("{ equals = 0, width = 33 }", ["1.width: must be 32 or 64"]),
+        (
+            "{ equals = 0x1ffffffff, width = 33 }",
+            ["1.width: must be 32 or 64", "1.equals: holds an integer of more than 32 bits"],
+        ),
         ("{ equals = 0, width = 32.0 }", ["1.width: must be 32 or 64"]),
         ("{ equals = 0, width = [] }", ["1.width: must be 32 or 64"]),
         ("{ equals = 0, mask = 0 }", ["1.mask: must not be zero or a placeholder"]),
+        (
+            '{ equals = 0, mask = "FIOBIO" }',
+            [
+                "1.mask: 'FIOBIO' is not a known constant",
+                "1.mask: must not be zero or a placeholder",
+            ],
+        ),
+        # What is no value of the argument is not blamed for its bits too.
+        ('{ equals = "FIOBIO", mask = 4 }', ["1.equals: 'FIOBIO' is not a known constant"]),
+        (
+            "{ equals = true, mask = 4 }",
+            ["1.equals: must hold integers and names of constants only"],
+        ),
+        (
+            "{ equals = 0x100000000, mask = 4 }",
+            ["1.equals: holds an integer of more than 32 bits"],
+        ),
         (
             "{ equals = 1, mask = 4 }",
             ["1.equals: 1 has bits outside the mask: it never matches"],
@@ -141,6 +166,14 @@ def test_too_many_rules() -> None:
     text = f'calls = ["read"]\nreason = "x"\nargs.1 = {values}'
     assert len(read(f"[[allow]]\n{text}").rules()) == 20
     assert body_problems(f'[[allow]]\n{text}\nelse = "EPERM"') == [
+        "allow[0].args: takes more than 512 rules: name fewer values"
+    ]
+
+
+def test_as_many_rules_as_a_call_may_have() -> None:
+    text = 'calls = ["read"]\nreason = "x"\nargs.1 ='
+    assert len(read(f"[[allow]]\n{text} {list(range(512))}").rules()) == 512
+    assert body_problems(f"[[allow]]\n{text} {list(range(513))}") == [
         "allow[0].args: takes more than 512 rules: name fewer values"
     ]
 
@@ -174,6 +207,25 @@ def test_too_many_rules() -> None:
         (
             'calls = ["read"]\nreason = "x"\nargs.6 = [0]',
             ["allow[0].args.6: unknown key; accepted are 0, 1, 2, 3, 4, 5"],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nexcept = 1',
+            ["allow[0].except: must be written as except.0 to except.5"],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nexcept.6 = [0]',
+            ["allow[0].except.6: unknown key; accepted are 0, 1, 2, 3, 4, 5"],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nargs.1 = 7\nexcept.1 = [2]',
+            [
+                "allow[0].args.1: must be a list of values, or { mask, equals, width }",
+                f"allow[0].except.1: {BOTH}",
+            ],
+        ),
+        (
+            'calls = ["read"]\nreason = "x"\nelse = "EPERM"\nargs.1 = 7\nwithin.1 = [2]',
+            ["allow[0].args.1: must be a list of values, or { mask, equals, width }"],
         ),
         (
             'calls = ["read"]\nreason = "x"\nanswer = "EPERM"',
@@ -262,9 +314,7 @@ def test_values_that_an_argument_must_not_have() -> None:
 
 def test_an_argument_cannot_be_named_and_excluded() -> None:
     text = 'calls = ["open"]\nreason = "x"\nargs.0 = [1]\nexcept.0 = [2]'
-    assert body_problems(f"[[allow]]\n{text}") == [
-        "allow[0].except.0: has args or within for the same argument: leave it out of their values"
-    ]
+    assert body_problems(f"[[allow]]\n{text}") == [f"allow[0].except.0: {BOTH}"]
 
 
 @pytest.mark.parametrize("answer", ['"EAGAIN"', '"EINTR"', '"kill"', "13", "[]"])
@@ -296,7 +346,7 @@ def test_everything_at_once() -> None:
         until = 5000
         foo = 1
         """) == [
-        "extra: unknown key; accepted are allow, deny, placeholders, program, unknown",
+        f"extra: unknown key; accepted are {KEYS}",
         "program: must be a name of the form [a-z][a-z0-9-]{0,31}",
         "placeholders.lower: must be a name of the form [A-Z][A-Z0-9_]{0,31}",
         "placeholders.UNUSED: missing: say in words why",
@@ -314,9 +364,46 @@ def test_everything_at_once() -> None:
     ]
 
 
-def test_the_message_counts_the_rest() -> None:
-    with pytest.raises(ConfigurationError, match=r"extra: unknown key.*\(and 2 more\)"):
-        parse(b"extra = 1")
+@pytest.mark.parametrize(
+    ("extra", "more"),
+    [
+        ("X = 1\n", ""),
+        ("X = 1\nY = 1\n", " (and 1 more)"),
+    ],
+)
+def test_the_message_has_the_first_problem_and_counts_the_rest(extra: str, more: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse((extra + HEAD).encode())
+    first = f"X: unknown key; accepted are {KEYS}"
+    assert str(caught.value) == f"policy: {first}{more}; correct the policy"
+
+
+def test_the_calls_that_are_unknown_are_a_part_of_each_policy() -> None:
+    assert problems('program = "test"') == [
+        "unknown: missing: a table of newest, until, answer and reason"
+    ]
+
+
+def unknown(newest: object, until: object) -> str:
+    return HEAD.replace("450", str(newest)).replace("500", str(until))
+
+
+@pytest.mark.parametrize("numbers", [(1, 1), (1, 2047), (2047, 2047)])
+def test_the_least_and_the_most_numbers_of_unknown_calls(numbers: tuple[int, int]) -> None:
+    made = parse(unknown(*numbers).encode())
+    assert (made.unknown.newest, made.unknown.until) == numbers
+
+
+@pytest.mark.parametrize(
+    ("newest", "until", "expected"),
+    [
+        ("true", 500, "unknown.newest: must be an integer from 1 to 2047"),
+        (450, 2048, "unknown.until: must be an integer from 450 to 2047"),
+        (450, 449, "unknown.until: must be an integer from 450 to 2047"),
+    ],
+)
+def test_numbers_of_unknown_calls_refused(newest: object, until: int, expected: str) -> None:
+    assert problems(unknown(newest, until)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -332,6 +419,11 @@ def test_the_message_counts_the_rest() -> None:
 def test_text_refused(data: bytes, expected: str) -> None:
     (problem,) = problems(data)
     assert problem.startswith(expected)
+
+
+def test_the_longest_text() -> None:
+    text = HEAD.encode()
+    assert parse(text + b"#" * (MAX_BYTES - len(text))).program == "test"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
@@ -359,3 +451,22 @@ def test_the_daemon_is_given_little() -> None:
                 "openat", "connect", "bind", "listen", "sendmsg", "sendmmsg", "mprotect"} & {
         *permitted
     }  # fmt: skip
+
+
+def test_values_that_within_excludes_are_found_behind_an_argument_without_any() -> None:
+    body = """
+    [[allow]]
+    calls = ["read"]
+    reason = "x"
+    else = "EPERM"
+    args.0 = [1]
+    args.1 = [4]
+    within.1 = [2]
+    """
+    assert body_problems(body) == ["allow[0].args.1: 4 is excluded by within: it never matches"]
+
+
+def test_an_error_that_is_none_is_named_by_its_place() -> None:
+    body = '[[allow]]\ncalls = ["read"]\nreason = "x"\nargs.0 = [1]\nelse = "EODD"\n'
+    (problem,) = body_problems(body)
+    assert problem.startswith("allow[0].else: ")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.varlink import CALL_LIMIT, Decoder, MessageTooLong, ProtocolError
+from mailbell.varlink import CALL_LIMIT, REPLY_LIMIT, Decoder, MessageTooLong, ProtocolError
 
 LIMIT = 8
 
@@ -64,3 +64,19 @@ def test_a_lost_stream_stays_lost_and_holds_nothing() -> None:
     with pytest.raises(MessageTooLong) as again:
         decoder.feed_untrusted(b"\0fine\0")
     assert again.value.messages == ()
+
+
+def test_the_limits_are_those_of_the_document() -> None:
+    assert (CALL_LIMIT, REPLY_LIMIT) == (4096, 1 << 20)
+
+
+def test_a_lost_stream_says_its_limit_each_time_and_holds_nothing() -> None:
+    decoder = Decoder(LIMIT)
+    assert decoder.feed_untrusted(b"a\0" + b"x" * LIMIT) == [b"a"]
+    with pytest.raises(MessageTooLong) as first:
+        decoder.feed_untrusted(b"x")
+    with pytest.raises(MessageTooLong) as second:
+        decoder.feed_untrusted(b"")
+    assert (first.value.limit, second.value.limit) == (LIMIT, LIMIT)
+    assert len(decoder._held) == 0
+    assert not hasattr(decoder, "__dict__"), "there are as many as connections"

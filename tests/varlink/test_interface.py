@@ -129,3 +129,18 @@ def test_a_conversation_gives_replies_errors_and_the_end_of_sense() -> None:
     conversation.receive_untrusted(b"no JSON\0")
     with pytest.raises(ProtocolError):
         conversation.take_untrusted(Rung)
+
+
+def test_a_method_without_objects_and_checks_takes_the_call_as_it_is() -> None:
+    call = Call("org.example.Doors.Watch", {}, more=True)
+    assert DOORS.methods["Watch"].decode_untrusted(call) == Watch()
+
+
+@pytest.mark.parametrize("oneway", [False, True])
+def test_a_call_says_whether_it_wants_replies(oneway: bool) -> None:
+    for request, more in ((Ring("front"), False), (Watch(), True)):
+        data = DOORS.encode(request, oneway=oneway)
+        read = msgspec.json.decode(data.removesuffix(b"\0"))
+        assert read["method"] == f"org.example.Doors.{type(request).__name__}"
+        assert read.get("oneway", False) is oneway
+        assert read.get("more", False) is more

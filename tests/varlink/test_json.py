@@ -126,3 +126,37 @@ def test_floats_stay_floats() -> None:
     value = decode_object_untrusted(b'{"a":1e300,"b":-0.5}')
     assert value == {"a": 1e300, "b": -0.5}
     assert math.isfinite(float(str(value["a"])))
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (b'{"a"', "a message that is not valid JSON"),
+        (b'{"a": 1, "a": 2}', "a message that has a key twice"),
+        (b'{"a": 9223372036854775808}', "a message with an integer of more than 64 bits"),
+        (b'{"a": -9223372036854775809}', "a message with an integer of more than 64 bits"),
+        (b"[]", "a message that is not a JSON object"),
+        (b'{"a": ' + b"[" * 16 + b"]" * 16 + b"}", "a message that is nested too deeply"),
+    ],
+)
+def test_what_is_refused_is_told_why(message: bytes, why: str) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode_object_untrusted(message)
+    assert str(refused.value) == why
+
+
+@pytest.mark.parametrize("number", [-(1 << 63), (1 << 63) - 1])
+def test_the_first_and_the_last_integer_are_read(number: int) -> None:
+    assert decode_object_untrusted(b'{"a": %d}' % number) == {"a": number}
+
+
+@pytest.mark.parametrize("before", [0, 1, 7])
+def test_what_was_closed_before_makes_nothing_less_deep(before: int) -> None:
+    def nested(depth: int) -> bytes:
+        inner = b"[" * (depth - 2) + b"]" * (depth - 2)
+        return b'{"a": [' + b"[], " * before + inner + b"]}"
+
+    assert MAX_DEPTH == 16
+    assert decode_object_untrusted(nested(16))
+    with pytest.raises(ProtocolError, match="nested too deeply"):
+        decode_object_untrusted(nested(17))

@@ -148,7 +148,21 @@ def test_what_is_no_reply(message: bytes) -> None:
         decode_reply_untrusted(message)
 
 
+def test_a_call_asks_for_nothing_more_by_itself() -> None:
+    assert encode_call("a.B", {}) == b'{"method":"a.B","parameters":{}}\0'
+    assert encode_call("a.B", {"c": 1}, oneway=True) == (
+        b'{"method":"a.B","parameters":{"c":1},"oneway":true}\0'
+    )
+
+
+def test_a_call_that_contradicts_itself_is_told_so() -> None:
+    with pytest.raises(ProtocolError) as refused:
+        parse_call_untrusted(b'{"method":"a.B","oneway":true,"more":true}')
+    assert str(refused.value) == "a call that wants no reply and also many"
+
+
 def test_an_empty_reply() -> None:
+    assert decode_reply_untrusted(b"{}").parameters == {}
     assert decode_reply_untrusted(b'{"error":null}') == Reply()
     with pytest.raises(ProtocolError, match="a NotifyReply with a member missing"):
         read_parameters_untrusted(Reply(), NotifyReply)

@@ -37,6 +37,7 @@ CONSTANTS: Final = """
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
