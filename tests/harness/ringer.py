@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.daemon import PATIENCE, Running, launched, until
+from harness.sending import say_all
 from harness.watch import watched
 
 __all__ = ["Ringer", "ringing", "settings"]
@@ -59,9 +60,9 @@ class Ringer(Running):
     """A mailbell-sender that has said that it is ready. `path` is the folder of its sockets."""
 
     def say(self, *lines: str) -> None:
-        """Say something on the hook's socket, as a hook does."""
+        """Say something on the hook's socket, as a hook does, and wait until it is read."""
         with self.connected() as hook:
-            hook.sendall("".join(f"{line}\n" for line in lines).encode())
+            say_all(hook, *lines)
 
     def connected(self) -> socket.socket:
         """Return a connection to the hook's socket."""

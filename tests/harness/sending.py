@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,9 @@ from harness.ordinary import NOBODY
 
 from mailbell.sender_client import Client, Status
 
-__all__ = ["DOOR", "HOOK", "Sender", "sender_configuration", "sending", "state_folder"]
+__all__ = [
+    "DOOR", "HOOK", "Sender", "say_all", "sender_configuration", "sending", "state_folder",
+]  # fmt: skip
 
 DOOR: Final = ("-m", "mailbell.cli.mailbell_sender")
 HOOK: Final = (str(Path(sys.executable).with_name("mailbell-hook")),)
@@ -60,6 +62,21 @@ def state_folder(directory: Path) -> Path:
     return folder
 
 
+def say_all(hook: socket.socket, *lines: str) -> None:
+    """Say lines to a sender, and wait until it has read them and closes.
+
+    Lines of two connections have no order: whoever needs one waits before the second.
+
+    Args:
+        hook: connected to the socket of the hooks.
+        lines: each without its end.
+    """
+    hook.sendall("".join(f"{line}\n" for line in lines).encode())
+    hook.shutdown(socket.SHUT_WR)
+    with suppress(ConnectionResetError):  # it has closed with bytes unread
+        assert hook.recv(1) == b""
+
+
 @dataclass
 class Sender:
     """A mailbell-sender that has said that it is ready."""
@@ -90,12 +107,12 @@ class Sender:
         with self.client() as client:
             return client.status()
 
-    def say(self, line: str) -> None:
-        """Send a line to the socket of the hooks, as any script may."""
+    def say(self, *lines: str) -> None:
+        """Say lines to the socket of the hooks, as any script may, and wait until it has them."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(PATIENCE)
             sock.connect(str(self.hook))
-            sock.sendall(f"{line}\n".encode())
+            say_all(sock, *lines)
 
     def lines(self) -> list[str]:
         """Return the log so far."""

@@ -51,8 +51,7 @@ def require_ring(folder: Path, store: str) -> None:
     """Have a node ring through the engine."""
     with Rung() as rung, node(folder, store, rung.port) as sender:
         until(lambda: problem(sender) is None, "the engine")
-        sender.say(f"seen anna {HOME}")
-        sender.say("new anna")
+        sender.say(f"seen anna {HOME}", "new anna")
         until(lambda: rung.count[HOME] == 1, "the ring")
         until(lambda: taken(sender) == [1], "the next sign of life")
         status = sender.status()
@@ -230,8 +229,7 @@ def test_an_answer_without_end_takes_no_more_memory_than_it_may(open_path: Path)
         url = f"redis://127.0.0.1:{engine_of_an_attacker.port}"
         with node(open_path, f'url = "{url}"', rung.port) as sender:
             until(lambda: engine_of_an_attacker.sent > 16 << 20, "a long answer")
-            sender.say(f"seen anna {HOME}")
-            sender.say("new anna")
+            sender.say(f"seen anna {HOME}", "new anna")
             until(lambda: rung.count[HOME] == 1, "the ring")
             until(lambda: problem(sender) is not None, "the refusal")
             pid = sender.status().companions.get("mailbell-cluster")

@@ -41,13 +41,22 @@ def listening(directory: Path, host: Namespace, *, udp: bool = False) -> Iterato
 
 
 def delivered(sender: Sender, *words: str, **environ: str) -> None:
-    """Do what a mail server does after it has delivered a mail, or at a login."""
+    """Do what a mail server does after it has delivered a mail, or at a login.
+
+    The hook does not wait for the sender. The tests do: lines of two hooks have no order.
+    """
+    before = inputs(sender)
     done = subprocess.run(
         [*HOOK, "--socket", str(sender.hook), *words],
         stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=30,
         env={"PATH": os.environ["PATH"], **environ},
     )  # fmt: skip
     assert done.stdout + done.stderr == b""
+    until(lambda: inputs(sender) > before, "the hook's line")
+
+
+def inputs(sender: Sender) -> int:
+    return sum(sender.status().inputs.values())
 
 
 def toml(directory: Path, targets: Sequence[str], more: str = "", **send: str) -> str:

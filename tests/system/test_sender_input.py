@@ -116,7 +116,8 @@ def test_bad_input_is_one_outcome_one_line_and_a_closed_connection(open_path: Pa
 def test_a_thousand_hooks_in_a_second_ring_once_an_interval(open_path: Path) -> None:
     with serving(open_path, interval="2s") as (sender, machine):
         for _ in range(1000):
-            sender.say("new anna")
+            with sender.connected() as hook:
+                hook.sendall(b"new anna\n")
         assert until_inputs(sender, lambda seen: seen.get("accepted", 0) == 1000)
         # One at once and one for all others, as long as 1,000 take less than an interval more.
         until(lambda: machine.count() >= 2, "the last of them")
