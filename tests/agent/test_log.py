@@ -19,7 +19,7 @@ from mailbell.agent.log import Log
 from mailbell.logs.journal import BURST, Level
 
 PIPE = 65_536  # bytes that a pipe holds
-LINES = 2_000  # more long lines than a pipe or a socket holds
+LINES = 400  # more long lines than a pipe or a socket holds
 
 
 class Reader:

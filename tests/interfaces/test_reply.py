@@ -190,7 +190,7 @@ def test_each_list_has_its_most_entries(field: str, most: int) -> None:
     assert str(caught.value) == f"status.{field} with more than {most} entries"
 
 
-@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
 def test_a_number_is_finite(number: float) -> None:
     limited = Limited(table="tcp", source="192.0.2.0/24", refused=1, wait=number)  # type: ignore[arg-type]  # a wrong one
     with pytest.raises(ProtocolError) as caught:

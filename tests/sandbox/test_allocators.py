@@ -39,8 +39,9 @@ FOLDERS: Final = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 
 def found(pattern: str) -> list[Path]:
     """The libraries of some name that are installed."""
-    paths = (path.resolve() for folder in FOLDERS for path in Path(folder).glob(f"**/{pattern}"))
-    return sorted(set(paths))
+    places = (pattern, f"*/{pattern}")  # a folder for each kind of processor, on Debian
+    paths = (path for folder in FOLDERS for place in places for path in Path(folder).glob(place))
+    return sorted({path.resolve() for path in paths})
 
 
 # Each is the file of one version, as in libmimalloc.so.2.0.

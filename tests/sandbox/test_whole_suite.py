@@ -25,7 +25,14 @@ from mailbell.syscalls.policy import ALLOW, Entry, Policy
 
 SUITE: Final = Path(__file__).parent.parent / "system"
 # Both programs serve, meet bad clients and real hosts, and end. It takes seconds.
-PART: Final = ("test_after_the_lock.py", "test_network.py", "test_sender_input.py")
+PART: Final = (
+    "test_after_the_lock.py",
+    "test_network.py",
+    "test_sender_input.py::test_bad_input_is_one_outcome_one_line_and_a_closed_connection",
+    "test_sender_input.py::test_no_login_comes_from_an_address_that_is_never_called",
+    "test_sender_input.py::test_biff_datagrams_and_events_of_cyrus_ring",
+    "test_sender_input.py::test_a_user_speaks_for_the_own_account_only",
+)
 PROGRAMS: Final = ("mailbelld", "mailbell-sender")
 # How many of each are at least seen, so that a run in which nothing was watched is noticed.
 SEEN: Final = {"mailbelld": 50, "mailbell-sender": 15}

@@ -97,7 +97,7 @@ def _check(value: object, path: str, rules: Rules) -> None:
 def _check_number(value: float, path: str) -> None:
     if value < 0 and path.rpartition(".")[2] not in _ANY_TIME:
         raise ProtocolError(f"a negative number in {path}")
-    if value == math.inf or math.isnan(value):
+    if not math.isfinite(value):
         raise ProtocolError(f"a number in {path} that is not finite")
 
 
