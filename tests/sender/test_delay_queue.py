@@ -41,6 +41,15 @@ def test_it_does_what_a_sorted_list_does(steps: list[tuple[str, int]]) -> None:
         assert (item in queue) == (queue.due(item) is not None)
 
 
+def test_the_first_one_in_is_the_first_one_out_and_due_after_the_delay() -> None:
+    queue: DelayQueue[str] = DelayQueue(DELAY)
+    for item in ("a", "b", "c"):
+        queue.add(item, 10.0)
+    assert queue.pop() == "a"
+    assert queue.pop_due(10.0 + DELAY - 0.25) is None
+    assert [queue.pop_due(10.0 + DELAY) for _ in range(3)] == ["b", "c", None]
+
+
 def test_nothing_waits_in_a_new_queue() -> None:
     queue: DelayQueue[str] = DelayQueue(1.0)
     assert (queue.next_due, queue.pop_due(1e9), queue.due("a")) == (None, None, None)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbell.core.networks import Address
+from mailbell.core.sender_outcome import InputOutcome
 from mailbell.sender._dovecot_event import parse_event_untrusted
 from mailbell.sender._line_decoder import MAX_EVENT
 from mailbell.sender._requests import IGNORED, Malformed, NewMail, Request, Seen
@@ -96,6 +97,26 @@ def test_depth_ends_in_no_exception() -> None:
         deep = b"[" * depth + b"]" * depth
         parse_event_untrusted(b'{"event": "x", "y": ' + deep + b"}")
         parse_event_untrusted(b'{"event": "x", "fields": {"user": ' + deep + b"}}")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b'{"event": "x", "y": "\0"}', "a zero byte"),
+        (b'{"event": "x", "y": "\xff"}', "not UTF-8"),
+        (b"{", "not an event in JSON"),
+        (event(5), "not an event in JSON"),
+        (event(DELIVERY), "an event without a user"),
+        (b'{"event": "mail_delivery_finished"}', "an event without a user"),
+        (event(SIEVE, fileinto_mailbox_name="INBOX"), "an event without a user"),
+        (
+            event(LOGIN, success="yes", remote_ip=HERE),
+            "a login without an account or a numeric address",
+        ),
+    ],
+)
+def test_it_says_what_is_wrong(line: bytes, why: str) -> None:
+    assert parse_event_untrusted(line) == Malformed(why, InputOutcome.MALFORMED)
 
 
 @pytest.mark.parametrize("sent", [b"\xff", b"\0"])

@@ -104,6 +104,18 @@ def test_all_subordinate_users_count_as_one() -> None:
     assert it.ended == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("uid", "user"), [(65_535, 65_535), (65_536, 65_536), (65_537, 65_536), (1 << 31, 65_536)]
+)
+def test_subordinate_users_begin_behind_16_bits(uid: int, user: int) -> None:
+    assert entered(Room(), uid).user == user
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_where_there_is_no_place_nobody_gets_one(trusted: bool) -> None:
+    assert Room(0).enter(ROOT, trusted=trusted) is None
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_place_that_was_taken_over_does_not_speak(trusted: bool) -> None:
     it = Room(1)

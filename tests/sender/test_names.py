@@ -10,6 +10,7 @@ from mailbell.sender._names import (
     LONGEST,
     MAX_MESSAGE,
     MAX_NAME,
+    MAX_NAMES,
     SHORTEST,
     Answer,
     NameCache,
@@ -122,3 +123,36 @@ def test_of_too_many_the_one_learned_first_gives_way() -> None:
 def test_the_error_says_which_name_and_why() -> None:
     error = NameUnknownError("a.example", Reason.TIMEOUT)
     assert (error.name, error.reason) == ("a.example", "timeout")
+    assert error.args == ("a.example", "timeout")  # what a traceback shows
+
+
+def test_the_words_of_the_reasons() -> None:
+    assert list(Reason) == ["not_found", "no_address", "failed", "timeout", "busy", "gone"]
+
+
+def test_an_answer_has_no_reason_unless_it_says_one() -> None:
+    assert Answer("a", (ONE,), 60).reason is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer("a.b", (SIX, ONE), 60), b"a.b 60 - 2001:db8::7,192.0.2.7"),
+        (Answer("a", (), 0, Reason.NO_ADDRESS), b"a 0 no_address "),
+    ],
+)
+def test_what_the_resolver_writes(answer: Answer, message: bytes) -> None:
+    assert encode_answer(answer) == message
+
+
+def test_a_newer_answer_takes_the_place_of_the_older_one_only() -> None:
+    cache = NameCache(names=2)
+    for name, ttl in (("a", 60), ("b", 60), ("b", 600)):
+        cache.keep(Answer(name, (ONE,), ttl), 0.0)
+    assert cache.find("a", 59.0) == Answer("a", (ONE,), 60)
+    assert cache.find("b", 599.0) == Answer("b", (ONE,), 600)
+
+
+def test_the_bounds_of_what_is_known() -> None:
+    assert (SHORTEST, LONGEST, ADDRESSES) == (30.0, 3600.0, 16)
+    assert (MAX_NAME, MAX_NAMES, MAX_MESSAGE) == (253, 65_536, 2048)

@@ -116,12 +116,17 @@ def test_no_more_are_displaced_than_wait() -> None:
     assert places.in_flight == 221
 
 
-def test_a_new_call_displaces_no_proven_one_if_that_would_not_help_it() -> None:
+@pytest.mark.parametrize("failing", [0, 4])
+@pytest.mark.parametrize("waiting", [1, 3])
+def test_a_new_call_displaces_no_proven_one_if_that_would_not_help_it(
+    failing: int, waiting: int
+) -> None:
     places: Places[Waiting] = Places(8, DEADLINE)
+    fill(places, Rank.FAILING, failing, 10.0)
     fill(places, Rank.PROVEN, 1, 10.0)
-    new = fill(places, Rank.NEW, 8, 10.1)
-    assert places.in_flight == 8
-    assert places.displace(11.0) == new[:1]  # and not the proven one, which began earlier
+    new = fill(places, Rank.NEW, 7 - failing + waiting, 10.1)
+    assert (places.in_flight, places.waiting) == (8, waiting)
+    assert places.displace(11.0) == new[:waiting]  # and not the proven one, which began earlier
 
 
 def test_a_new_call_displaces_a_proven_one_that_takes_all_places() -> None:
@@ -129,6 +134,16 @@ def test_a_new_call_displaces_a_proven_one_that_takes_all_places() -> None:
     proven = fill(places, Rank.PROVEN, 8, 10.0)
     places.queue(Waiting(Rank.NEW))
     assert places.displace(11.0) == proven[:1]
+
+
+@pytest.mark.parametrize("first", [Rank.PROVEN, Rank.NEW])
+def test_of_both_ranks_the_call_that_began_first_is_displaced(first: Rank) -> None:
+    places: Places[Waiting] = Places(2, DEADLINE)
+    (earlier,) = fill(places, first, 1, 10.0)
+    fill(places, Rank.NEW if first is Rank.PROVEN else Rank.PROVEN, 1, 10.1)
+    places.queue(Waiting(Rank.PROVEN))
+    assert places.next_due == 10.0 + PATIENCE
+    assert places.displace(11.0) == [earlier]
 
 
 def test_those_that_failed_are_not_displaced() -> None:
@@ -175,3 +190,14 @@ def test_the_pace_is_reached(rate: float) -> None:
         taken.append(now)
     for earlier, later in pairwise(taken):
         assert later - earlier <= 1 / rate * (1 + 1e-6) + 1e-6
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.1, 1), (10, 1), (20, 2), (40, 4)])
+def test_a_tenth_of_a_second_may_come_at_once(rate: float, burst: int) -> None:
+    pace = Pace(rate)
+    taken = 0
+    while pace.next <= 0.0:
+        pace.take(0.0)
+        taken += 1
+    assert taken == burst
+    assert pace.next == pytest.approx(1 / rate)

@@ -30,6 +30,11 @@ def test_a_folder_is_quiet_at_any_depth(folder: str, quiet: bool) -> None:
     assert QuietFolders(["Junk", "Lists.noise", "[Gmail]/Spam"]).contains(folder) is quiet
 
 
+def test_folders_that_differ_in_more_than_case_are_two() -> None:
+    assert not QuietFolders(["Maße"]).contains("Masse")
+    assert QuietFolders(["MASSE"]).contains("Masse")
+
+
 def test_no_name_makes_every_folder_quiet() -> None:
     for names in ([], [""], ["."], ["/", "//"]):
         assert not QuietFolders(names).contains("Junk")

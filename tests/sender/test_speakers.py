@@ -2,9 +2,12 @@ import pytest
 
 from mailbell.sender._accounts import Accounts
 from mailbell.sender._speakers import (
+    ADDRESS_BURST,
+    ADDRESS_RATE,
     CONNECTION_BURST,
     CONNECTION_RATE,
     TRUSTED_BURST,
+    TRUSTED_RATE,
     USER_BURST,
     USER_RATE,
     Origin,
@@ -20,13 +23,13 @@ aliases = ["anna"]
 [[account]]
 name = "bob"
 """
-ANNA, BOB, VMAIL, STRANGER = 1000, 1001, 900, 70_000
-USERS = {0: "root", ANNA: "anna", BOB: "bob", VMAIL: "vmail"}
+ANNA, BOB, VMAIL, EXIM, STRANGER = 1000, 1001, 900, 901, 70_000
+USERS = {0: "root", ANNA: "anna", BOB: "bob", VMAIL: "vmail", EXIM: "exim"}
 
 
 def speakers(toml: bytes = TOML) -> tuple[Accounts, Speakers]:
     accounts = Accounts(parse(toml))
-    return accounts, Speakers(accounts, USERS, {0, VMAIL})
+    return accounts, Speakers(accounts, USERS, {0, VMAIL, EXIM})
 
 
 def may(uid: int | None, origin: Origin, account: str, toml: bytes = TOML) -> bool:
@@ -108,9 +111,12 @@ def test_each_user_has_a_burst_and_then_a_rate() -> None:
     assert taken(it, bob, 1.0, USER_BURST + 1) == USER_BURST
 
 
-@pytest.mark.parametrize("speaker", [Speaker(0, Origin.HOOK), Speaker(None, Origin.CYRUS)])
+@pytest.mark.parametrize("speaker", [Speaker(VMAIL, Origin.HOOK), Speaker(None, Origin.CYRUS)])
 def test_a_trusted_user_may_tell_of_all_that_has_waited(speaker: Speaker) -> None:
-    assert taken(speakers()[1], speaker, 0.0, TRUSTED_BURST + 10) == TRUSTED_BURST
+    it = speakers()[1]
+    assert taken(it, speaker, 0.0, TRUSTED_BURST + 10) == TRUSTED_BURST
+    assert taken(it, speaker, 0.001, 20) == TRUSTED_RATE / 1000
+    assert taken(it, Speaker(EXIM, Origin.HOOK), 0.001, 10) == 10
 
 
 def test_all_datagrams_share_one_limit() -> None:
@@ -123,7 +129,15 @@ def test_thousands_of_users_take_bounded_memory() -> None:
     it = speakers()[1]
     for uid in range(10_000):
         assert it.admit(Speaker(uid, Origin.HOOK), 0.0)
-    assert it._many.capacity == 1024
+    tables = (it._many, it._connections, it._addresses, it._few)
+    assert [table.capacity for table in tables] == [1024, 1024, 1024, 128]
+
+
+def test_the_limits() -> None:
+    assert (USER_RATE, USER_BURST) == (100, 1000)
+    assert (TRUSTED_RATE, TRUSTED_BURST) == (10_000, 50_000)
+    assert (CONNECTION_RATE, CONNECTION_BURST) == (1000, 8192)
+    assert (ADDRESS_RATE, ADDRESS_BURST) == (1 / 60, 4)
 
 
 def connected(it: Speakers, uid: int | None, now: float, attempts: int) -> int:
@@ -150,3 +164,22 @@ def test_a_user_has_an_account_of_its_own_or_none() -> None:
     it = speakers()[1]
     own = [it.own_account(Speaker(uid, Origin.HOOK)) for uid in (ANNA, VMAIL, STRANGER)]
     assert [account and account.name for account in own] == ["anna@example.org", None, None]
+
+
+def told_of(it: Speakers, uid: int | None, now: float, attempts: int) -> int:
+    return sum(it.admit_address(Speaker(uid, Origin.HOOK), now) for _ in range(attempts))
+
+
+def test_each_user_may_tell_of_a_few_new_addresses_and_then_of_one_a_minute() -> None:
+    it = speakers()[1]
+    assert told_of(it, ANNA, 0.0, 10) == ADDRESS_BURST
+    assert told_of(it, ANNA, 59.0, 10) == 0
+    assert told_of(it, ANNA, 60.0, 10) == 1
+    assert told_of(it, BOB, 60.0, 10) == ADDRESS_BURST
+
+
+def test_all_users_without_a_number_tell_of_new_addresses_as_one() -> None:
+    it = speakers()[1]
+    assert told_of(it, None, 0.0, 10) == ADDRESS_BURST
+    assert told_of(it, 0xFFFF_FFFF, 0.0, 1) == 0
+    assert told_of(it, ANNA, 0.0, 1) == 1

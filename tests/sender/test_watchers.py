@@ -77,6 +77,16 @@ def test_rings_are_forgotten_oldest_first_and_counted() -> None:
     assert watcher.take().missed == 0
 
 
+def test_256_rings_are_kept() -> None:
+    watcher = Watcher(None, lambda: None)
+    for _ in range(256):
+        watcher.tell(ring())
+    assert watcher.take().missed == 0
+    for _ in range(2):
+        watcher.tell(ring())
+    assert watcher.take().missed == 1
+
+
 def test_watchers_come_and_go() -> None:
     watchers = Watchers(2)
     one, other = Watcher(None, lambda: None), Watcher(None, lambda: None)
