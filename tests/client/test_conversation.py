@@ -7,8 +7,16 @@ from harness.fake_daemon import notification, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.calling.exchange import FOREVER, Exchange
-from mailbell.calling.explain import BusyError, explain_connect, explain_reply
+from mailbell.calling.exchange import FOREVER, Exchange, encode_call_checked
+from mailbell.calling.explain import (
+    BusyError,
+    explain_connect,
+    explain_end,
+    explain_garbage,
+    explain_reply,
+    explain_silence,
+    quote,
+)
 from mailbell.client._conversation import Backoff, Follower, State
 from mailbell.client._mailbelld import MAILBELLD, UnknownAccountError
 from mailbell.core.errors import (
@@ -20,9 +28,24 @@ from mailbell.core.errors import (
     UsageError,
 )
 from mailbell.core.notification import Cursor
-from mailbell.interfaces.listener import SubscribeReply
+from mailbell.interfaces.listener import (
+    Notify,
+    Subscribe,
+    SubscribeReply,
+    too_fast,
+    too_many_subscribers,
+    unknown_account,
+)
 from mailbell.interfaces.reply import MAX_EPOCH, STREAM_LIMIT
-from mailbell.varlink import REPLY_LIMIT, ServiceError, encode_reply
+from mailbell.varlink import (
+    CALL_LIMIT,
+    REPLY_LIMIT,
+    ProtocolError,
+    ServiceError,
+    encode_error,
+    encode_reply,
+    invalid_parameter,
+)
 
 
 @given(st.lists(st.floats(0, 100), max_size=40))
@@ -79,6 +102,124 @@ def test_error_replies_are_told_in_one_printable_line(
     error = explain_reply(given_error, MAILBELLD)
     assert type(error) is kind
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("given_error", "kind", "said"),
+    [
+        (
+            unknown_account("work"),
+            UnknownAccountError,
+            "the daemon has no account 'work'; `mailbell status` lists the accounts",
+        ),
+        (
+            too_many_subscribers(64),
+            TemporaryError,
+            (
+                "the daemon accepts no more than 64 subscribers; raise `socket.subscribers`, or try"
+                " again"
+            ),
+        ),
+        (
+            too_fast(),
+            TemporaryError,
+            (
+                "the daemon refuses more calls of this user for now; try again later, and call less"
+                " often"
+            ),
+        ),
+        (
+            invalid_parameter("accounts"),
+            UsageError,
+            "the daemon refuses the parameter 'accounts'",
+        ),
+        (
+            ServiceError("org.varlink.service.PermissionDenied"),
+            PrivilegeError,
+            "the daemon does not permit this",
+        ),
+        (
+            ServiceError("org.example.TooFast"),
+            DataError,
+            (
+                "the daemon answered with the error 'org.example.TooFast'; check that it is"
+                " mailbelld, and has the same version"
+            ),
+        ),
+    ],
+)
+def test_an_error_reply_is_told_with_what_to_do(
+    given_error: ServiceError, kind: type[MailbellError], said: str
+) -> None:
+    error = explain_reply(given_error, MAILBELLD)
+    assert (type(error), str(error)) == (kind, said)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (explain_end(MAILBELLD), "the daemon closed the connection; see its log for the reason"),
+        (
+            explain_silence(2.50, MAILBELLD),
+            (
+                "the daemon did not answer within 2.5 seconds; try again; if it stays silent, it"
+                " hangs: end it and start it again, as `systemctl restart mailbelld` does"
+            ),
+        ),
+        (
+            explain_garbage(ProtocolError("what is no reply"), MAILBELLD),
+            (
+                "the daemon sent what is no reply; check that it is mailbelld, and has the same"
+                " version"
+            ),
+        ),
+    ],
+)
+def test_what_is_no_reply_is_told_with_what_to_do(error: MailbellError, said: str) -> None:
+    assert str(error) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("x" * 78, f"'{'x' * 78}'"), ("x" * 79, f"'{'x' * 79}..."), (7, "7")]
+)
+def test_a_value_is_quoted_up_to_80_characters(value: object, said: str) -> None:
+    assert quote(value) == said
+
+
+def test_a_call_may_be_as_long_as_the_daemon_accepts_and_no_longer() -> None:
+    room = CALL_LIMIT + 1 - len(MAILBELLD.interface.encode(Notify("")))
+    assert len(encode_call_checked(Notify("x" * room), MAILBELLD)) == CALL_LIMIT + 1
+    with pytest.raises(UsageError) as caught:
+        encode_call_checked(Notify("x" * (room + 1)), MAILBELLD)
+    assert str(caught.value) == (
+        "the call has more than 4096 bytes; name fewer accounts, or none for all accounts"
+    )
+
+
+def test_a_name_that_is_no_text_is_no_name() -> None:
+    with pytest.raises(UsageError) as caught:
+        encode_call_checked(Notify("\udcff"), MAILBELLD)
+    assert str(caught.value) == "the name of an account is not valid UTF-8"
+
+
+def test_an_exchange_checks_what_its_caller_wants_checked() -> None:
+    def refuse(_: object) -> None:
+        raise ProtocolError("what nobody wants")
+
+    exchange = Exchange(MAILBELLD, check=refuse)
+    exchange.receive_untrusted(encode_reply(told("e", 1)))
+    with pytest.raises(DataError, match="the daemon sent what nobody wants"):
+        exchange.take_untrusted(SubscribeReply)
+
+
+@pytest.mark.parametrize(("accepted", "kind"), [(None, UsageError), ((), DataError)])
+def test_a_call_that_was_accepted_has_no_wrong_parameter(
+    accepted: tuple[str, ...] | None, kind: type[MailbellError]
+) -> None:
+    exchange = Exchange(MAILBELLD, accepted=accepted)
+    exchange.receive_untrusted(encode_error(invalid_parameter("accounts")))
+    with pytest.raises(kind):
+        exchange.take_untrusted(SubscribeReply)
 
 
 GONE = UnavailableError("the daemon went away")
@@ -381,6 +522,58 @@ def test_whoever_decides_by_themselves_is_asked_each_time() -> None:
     assert states == [State.CONNECTED, State.LOST]
 
 
+def test_one_name_is_no_sequence_of_names() -> None:
+    with pytest.raises(TypeError, match=r"^accounts: a sequence of names, not one name$"):
+        Follower("work", None, 10.0, None)
+
+
+def test_the_states_have_names() -> None:
+    assert list(State) == ["connected", "lost"]
+
+
+def test_a_follower_begins_without_a_connection_and_connects_at_once() -> None:
+    follower = Follower(["a"], None, 10.0, None)
+    assert (follower.established, follower.ready, follower.cursor) == (False, False, None)
+    assert (follower.retry_at, follower.failure) == (0.0, None)
+
+
+def test_a_connection_that_ends_soon_makes_the_next_wait_longer() -> None:
+    follower = Follower([], None, 10.0, None)
+    for now, retry_at in ((100.0, 101.1), (200.0, 201.2), (300.0, 301.4)):
+        follower.connect(now)
+        follower.receive_untrusted(STREAM)
+        follower.establish_untrusted()
+        assert follower.failure is None
+        follower.note_loss(GONE, now + 1.0)
+        assert follower.retry_at == pytest.approx(retry_at)
+        assert follower.failure is GONE
+
+
+@pytest.mark.parametrize(
+    ("accepted", "lost", "kind"),
+    [
+        (False, False, UsageError),
+        (False, True, UsageError),
+        (True, False, DataError),
+        (True, True, DataError),
+    ],
+)
+def test_a_daemon_has_accepted_the_call_or_may_refuse_it(
+    accepted: bool, lost: bool, kind: type[MailbellError]
+) -> None:
+    follower = Follower(["a"], None, 10.0, None, retry=lambda _: True)
+    follower.connect(0.0)
+    if accepted:
+        follower.receive_untrusted(encode_reply(told("e", 1), continues=True))
+        follower.establish_untrusted()
+    if lost:
+        follower.note_loss(GONE, 1.0)
+        follower.connect(2.0)
+    follower.receive_untrusted(encode_error(invalid_parameter("accounts")))
+    with pytest.raises(kind):
+        follower.take_untrusted()
+
+
 def test_a_call_that_the_daemon_would_not_take_is_not_tried_again() -> None:
     with pytest.raises(UsageError, match="name fewer accounts"):
         Follower(["x" * 64] * 100, None, 10.0, None, retry=lambda _: True)
@@ -411,11 +604,13 @@ def test_a_cursor_that_no_daemon_accepts_is_not_kept(epoch: str, sequence: int) 
 
 def test_no_cursor_makes_a_call_too_long() -> None:
     """The call is checked with the longest cursor, before a daemon has given any."""
+    names, longest = ("x" * 64,) * 58, Cursor("e" * MAX_EPOCH, 2**63 - 1)
+    room = CALL_LIMIT + 1 - len(MAILBELLD.interface.encode(Subscribe((*names, ""), longest)))
     with pytest.raises(UsageError, match="name fewer accounts"):
-        Follower(["x" * 64] * 59, None, 10.0, None)
-    follower = Follower(["x" * 64] * 58, None, 10.0, None)
+        Follower([*names, "y" * (room + 1)], None, 10.0, None)
+    follower = Follower([*names, "y" * room], None, 10.0, None)
     follower.connect(0.0)
-    follower.receive_untrusted(encode_reply(told("e" * MAX_EPOCH, 2**63 - 1), continues=True))
+    follower.receive_untrusted(encode_reply(told(longest.epoch, longest.sequence), continues=True))
     follower.establish_untrusted()
     follower.note_loss(GONE, 3.0)
     assert b'"after"' in follower.connect(4.0)
@@ -423,12 +618,27 @@ def test_no_cursor_makes_a_call_too_long() -> None:
 
 @pytest.mark.parametrize("after", [Cursor("e" * 5000, 1), Cursor("e", -5), Cursor("e", 1 << 63)])
 def test_a_cursor_that_a_program_stored_is_looked_at_too(after: Cursor) -> None:
-    with pytest.raises(UsageError, match="`after` is no cursor"):
+    with pytest.raises(UsageError, match=r"^`after` is no cursor of mailbelld; leave it out$"):
         Follower([], after, 10.0, None)
 
 
-def test_an_answer_on_a_subscription_is_short() -> None:
+def test_after_the_last_notification_nothing_is_ready() -> None:
     follower = Follower([], None, 10.0, None)
+    follower.connect(0.0)
+    assert not follower.ready
+    follower.receive_untrusted(encode_reply(told("e", 2, notification("a")), continues=True))
+    assert follower.ready
+    follower.establish_untrusted()
+    assert follower.ready
+    assert follower.take_untrusted() == notification("a")
+    assert not follower.ready
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_answer_on_a_subscription_is_short(lost: bool) -> None:
+    follower = Follower([], None, 10.0, None, retry=lambda _: True)
+    if lost:
+        follower.note_loss(GONE, 0.0)
     follower.connect(0.0)
     follower.receive_untrusted(b"x" * (STREAM_LIMIT + 1))
     with pytest.raises(DataError, match="more than 16384 bytes"):

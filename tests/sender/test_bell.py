@@ -122,6 +122,15 @@ def test_a_target_of_both_kinds_is_rung_once_and_never_too_old(house: House) -> 
     assert house.rings == []
 
 
+def test_a_login_at_a_configured_target_hides_no_older_one(house: House) -> None:
+    anna = Account("anna", (LAST_USED, CONFIGURED))
+    house.bell.seen(anna, HOME, NOW)
+    house.now += 1
+    house.bell.seen(anna, OFFICE, house.now)
+    house.bell.ring(anna, house.now)
+    assert [target.host for target in house.calls()] == [OFFICE, HOME]
+
+
 def test_nobody_is_rung_for_an_account_that_is_switched_off(house: House) -> None:
     house.bell.ring(Account("anna", (CONFIGURED,), enabled=False), NOW)
     assert (house.calls(), house.rings) == ({}, [])
@@ -189,9 +198,26 @@ def test_it_explains_target_by_target(house: House) -> None:
     ]
 
 
-def test_it_explains_that_an_account_is_switched_off(house: House) -> None:
+def test_it_explains_the_wait_of_an_address_too(house: House) -> None:
+    anna = Account("anna", (LAST_USED,))
+    house.bell.seen(anna, HOME, NOW)
+    house.bell.ring(anna, NOW)
+    for call in house.calls().values():
+        house.schedule.done(call, RingOutcome.SENT, NOW)
+    house.now += 0.5
+    (step,) = house.bell.explain(anna, house.now)
+    assert (step.verdict, step.wait, step.seen) == (Verdict.HELD_BACK, 1_500_000, 500_000)
+
+
+def test_it_explains_that_an_account_is_switched_off() -> None:
+    house = House("192.0.2.0/24")
     off = Account("anna", (CONFIGURED, LAST_USED), enabled=False)
-    assert [step.verdict for step in house.bell.explain(off, NOW)] == [Verdict.DISABLED] * 2
+    house.book.see("anna", OFFICE, NOW + 3600)
+    house.book.see("anna", HOME, NOW + 3600)
+    steps = house.bell.explain(off, NOW)
+    assert [(step.verdict, step.reason) for step in steps] == [(Verdict.DISABLED, None)] * 3
+    nowhere = Account("bob", (LAST_USED,), enabled=False)
+    assert [step.verdict for step in house.bell.explain(nowhere, NOW)] == [Verdict.DISABLED]
 
 
 def test_it_explains_an_address_that_is_configured_too(house: House) -> None:
@@ -200,6 +226,7 @@ def test_it_explains_an_address_that_is_configured_too(house: House) -> None:
     bell = house.with_rules(AddressRules((), (Network.parse("::/0"),), ()))
     last_used, configured = bell.explain(anna, NOW)
     assert (last_used.verdict, configured.verdict) == (Verdict.RING, Verdict.RING)
+    assert (last_used.reason, configured.reason) == (None, None)
 
 
 def test_an_address_that_newer_ones_push_out_waits_no_longer(house: House) -> None:

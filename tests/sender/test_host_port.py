@@ -36,7 +36,9 @@ def test_a_host_is_read_with_or_without_a_port(
 
 
 @pytest.mark.parametrize("text", ["192.0.2.7", "[2001:db8::7]", "laptop"])
-@pytest.mark.parametrize("port", ["", "0", "65536", "100000", "079", "7a", "+7", "7\n", "\u0667"])
+@pytest.mark.parametrize(
+    "port", ["", "0", "65536", "100000", "079", "7a", "+7", "7]", "7\n", "\u0667"]
+)
 def test_a_port_has_its_bounds(text: str, port: str) -> None:
     with pytest.raises(ValueError, match=r"^write a port from 1 to 65535 after the colon$"):
         read_host_port(f"{text}:{port}", FORM)

@@ -51,6 +51,25 @@ def test_while_others_wait_those_that_failed_get_an_eighth() -> None:
     assert (begun.count(Rank.NEW), begun.count(Rank.FAILING)) == (192, 32)
 
 
+@pytest.mark.parametrize(("connections", "failing"), [(1, 1), (3, 1), (9, 4)])
+def test_half_of_the_places_is_a_whole_number(connections: int, failing: int) -> None:
+    places: Places[Waiting] = Places(connections, DEADLINE)
+    fill(places, Rank.FAILING, connections, 0.0)
+    assert places.in_flight == failing
+
+
+@pytest.mark.parametrize(("connections", "failing"), [(8, 1), (15, 1), (17, 2)])
+def test_so_is_an_eighth(connections: int, failing: int) -> None:
+    places: Places[Waiting] = Places(connections, DEADLINE)
+    first = fill(places, Rank.FAILING, failing, 0.0)[0]
+    fill(places, Rank.PROVEN, 3 - failing, 0.0)  # now it is the turn of those that failed
+    places.queue(Waiting(Rank.FAILING))
+    places.queue(Waiting(Rank.NEW))
+    assert places.next_rank is Rank.NEW
+    places.end(first)
+    assert places.next_rank is Rank.FAILING
+
+
 @pytest.mark.parametrize("rank", list(Rank))
 def test_with_one_place_each_rank_gets_it(rank: Rank) -> None:
     places: Places[Waiting] = Places(1, DEADLINE)
@@ -86,9 +105,9 @@ def test_a_late_call_loses_its_place() -> None:
     first = fill(places, Rank.NEW, 1, 10.0)
     fill(places, Rank.PROVEN, 1, 11.0)
     assert places.next_due == 12.0
-    assert places.pop_late(11.9) is None
-    assert places.pop_late(12.0) is first[0]
-    assert (places.pop_late(12.0), places.next_due) == (None, 13.0)
+    assert (places.is_late(11.9), places.pop_late(11.9)) == (False, None)
+    assert (places.is_late(12.0), places.pop_late(12.0)) == (True, first[0])
+    assert (places.is_late(12.0), places.pop_late(12.0), places.next_due) == (False, None, 13.0)
 
 
 def test_a_call_keeps_its_place_if_no_other_needs_it() -> None:
@@ -105,7 +124,7 @@ def test_a_silent_call_gives_way_to_one_that_is_probably_reachable() -> None:
     places.queue(Waiting(Rank.NEW))
     assert places.next_due == 10.0 + PATIENCE
     assert places.displace(10.29) == []
-    assert places.displace(10.31) == [first]
+    assert places.displace(10.0 + PATIENCE) == [first]
     assert (first.rank, second.rank, places.in_flight) == (Rank.FAILING, Rank.NEW, 1)
 
 
