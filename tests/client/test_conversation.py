@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mailbell.calling.exchange import FOREVER, Exchange, encode_call_checked
 from mailbell.calling.explain import (
     BusyError,
+    UntrustedError,
     explain_connect,
     explain_end,
     explain_garbage,
@@ -212,6 +213,17 @@ def test_an_exchange_checks_what_its_caller_wants_checked() -> None:
         exchange.take_untrusted(SubscribeReply)
 
 
+def test_of_an_accepted_call_only_its_accounts_may_be_unknown_later() -> None:
+    kinds = [
+        type(explain_reply(unknown_account(each), MAILBELLD, ("work",))) for each in ("work", "x")
+    ]
+    assert kinds == [UnknownAccountError, DataError]
+
+
+def test_a_stranger_at_the_socket_is_told_like_a_refusal_of_the_kernel() -> None:
+    assert str(UntrustedError(1000, "mailbell")) == "[Errno 1] another user listens there"
+
+
 @pytest.mark.parametrize(("accepted", "kind"), [(None, UsageError), ((), DataError)])
 def test_a_call_that_was_accepted_has_no_wrong_parameter(
     accepted: tuple[str, ...] | None, kind: type[MailbellError]
@@ -285,6 +297,30 @@ ELSEWHERE = "or set MAILBELL_SOCKET to the path of its socket"
                 f"no daemon at {SYSTEM} (No such file or directory),"
                 " and '/x' cannot be the path of a socket: AF_UNIX path too long;"
                 f" {START}, {ELSEWHERE}"
+            ),
+        ),
+        (
+            {SYSTEM: BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")},
+            (),
+            BusyError,
+            (
+                f"the daemon at {SYSTEM} is too busy to answer; try again; if it stays silent, it"
+                " hangs: end it and start it again, as `systemctl restart mailbelld` does"
+            ),
+        ),
+        (
+            {"/my/s": OSError(errno.EIO, "")},
+            (),
+            UnavailableError,
+            f"no daemon at /my/s (the connection broke); {START}",
+        ),
+        (
+            {"": OSError(errno.EINVAL, "Invalid argument")},
+            (),
+            UsageError,
+            (
+                "'' cannot be the path of a socket: Invalid argument; write a path of at most 107"
+                f" bytes, such as {SYSTEM}"
             ),
         ),
         (
@@ -625,13 +661,13 @@ def test_a_cursor_that_a_program_stored_is_looked_at_too(after: Cursor) -> None:
 def test_after_the_last_notification_nothing_is_ready() -> None:
     follower = Follower([], None, 10.0, None)
     follower.connect(0.0)
-    assert not follower.ready
+    ready = [follower.ready]
     follower.receive_untrusted(encode_reply(told("e", 2, notification("a")), continues=True))
-    assert follower.ready
+    ready.append(follower.ready)
     follower.establish_untrusted()
-    assert follower.ready
+    ready.append(follower.ready)
     assert follower.take_untrusted() == notification("a")
-    assert not follower.ready
+    assert [*ready, follower.ready] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("lost", [False, True])

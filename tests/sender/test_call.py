@@ -1,9 +1,11 @@
 """The key of a state. What else a state holds is shown with the schedule, which fills it."""
 
+from math import inf
+
 from mailbell.core.networks import Address
 from mailbell.core.notification import Transport
 from mailbell.core.target import Target
-from mailbell.sender._call import SECRET, login_key
+from mailbell.sender._call import SECRET, Call, login_key
 
 TARGET = Target(Address.parse("192.0.2.7"), 79, Transport.TCP)
 
@@ -24,3 +26,8 @@ def test_every_byte_of_the_secret_and_of_the_address_counts() -> None:
 def test_one_target_has_one_key() -> None:
     again = Target(Address.parse("192.0.2.7"), 79, Transport.TCP)
     assert login_key(again, bytes(SECRET)) == login_key(TARGET, bytes(SECRET))
+
+
+def test_of_a_new_state_there_was_no_attempt_and_its_caller_has_noted_nothing() -> None:
+    call = Call(TARGET, TARGET)
+    assert (call.began, call.memo) == (-inf, None)

@@ -3,6 +3,7 @@
 Each test that only asks runs with both clients.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from harness.fake_sender import STATUS, FakeSender, result, watched
 from trio.testing import MockClock
 
 from mailbell import sender_client
+from mailbell.calling.explain import explain_connect
 from mailbell.core.errors import MailbellError, PrivilegeError, TemporaryError
 from mailbell.core.sender_outcome import InputOutcome, RingOutcome
 from mailbell.interfaces.sender import (
@@ -32,6 +34,7 @@ from mailbell.interfaces.sender_reply import WATCH_LIMIT
 from mailbell.sender._ring import Ring
 from mailbell.sender._watchers import HELD
 from mailbell.sender_client import Client, DataError, Timing, UnavailableError, UsageError
+from mailbell.sender_client._sender import SENDER_DAEMON
 from mailbell.sender_client._watcher import Watcher
 from mailbell.sender_client.trio import Client as TrioClient
 from mailbell.varlink import ServiceError, encode_reply, invalid_parameter
@@ -177,6 +180,16 @@ def test_no_sender(path: str, ask: Ask, method: str) -> None:
         ask(path, method)
     assert f"no sender at {path}" in str(caught.value)
     assert "systemctl start mailbell-sender" in str(caught.value)
+
+
+def test_a_sender_that_nothing_reaches() -> None:
+    path = SENDER_DAEMON.system_path
+    dead = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert str(explain_connect({path: dead}, SENDER_DAEMON, {path})) == (
+        "the sender runs, but nothing reaches it: its socket /run/mailbell-sender/control was"
+        " removed or replaced; `systemctl restart mailbell-sender-control.socket`, or end it and"
+        " start it again"
+    )
 
 
 @both
