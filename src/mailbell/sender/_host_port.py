@@ -66,6 +66,7 @@ def _host(text: str, form: str) -> Address | str:
             raise ValueError("this address stands for every address: write that of one host")
         return address
     name = text.lower().removesuffix(".")
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name):
+    is_name = text.isascii() and _NAME.fullmatch(name)  # the Kelvin sign's small letter is a k
+    if not is_name or len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name):
         raise ValueError(f"write {form}")
     return name
