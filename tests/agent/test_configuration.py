@@ -14,6 +14,7 @@ from mailbell.agent import configuration
 from mailbell.agent._pace import Timing
 from mailbell.agent.configuration import DEFAULTS, Backoff, Job, Poll, from_options, parse
 from mailbell.agent.preset import Preset
+from mailbell.configuration.reader import quote
 from mailbell.configuration.values import Duration
 from mailbell.core.errors import ConfigurationError, Problem
 
@@ -375,6 +376,15 @@ class TestOptions:
         self, said: str, words: tuple[str, ...]
     ) -> None:
         assert from_options({"client": "mu", "then": said}, PRESETS)[0].then == words
+
+    @pytest.mark.parametrize("said", ["a 'b", "a \\"])
+    def test_what_a_shell_could_not_split_is_told_with_the_remedy(self, said: str) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            from_options({"command": ["x"], "then": said}, {})
+        remedy = "close every quotation mark, and do not end with a backslash"
+        assert [(problem.path, problem.message) for problem in caught.value.problems] == [
+            ("--then", f"{quote(said)} is not accepted: {remedy}")
+        ]
 
     def test_several_exit_codes_are_one_word(self) -> None:
         assert from_options({"command": ["x"], "ok_codes": "1,75"}, {})[0].ok_codes == {0, 1, 75}

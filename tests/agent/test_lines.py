@@ -42,6 +42,7 @@ def naive(data: bytes) -> tuple[list[bytes], int]:
         ([b"x" * 1_000 + b"\ny"], [b"x" * 1_000, b"y"], 0),
         ([b"x" * 999, b"yz\nw"], [b"x" * 999 + b"y", b"w"], 1),
         ([b"\n" * 5_000], [b""] * 1_000, 4_000),
+        ([b"x" * 999 + b"\n"] * 65 + [b"y" * 535 + b"\nz\n"], [b"x" * 999] * 65 + [b"y" * 535], 2),
         ([b"1234567\n" * 999 + b"last"] * 2, [b"1234567"] * 999 + [b"last1234567"], 7_988),
     ],
 )
@@ -54,6 +55,14 @@ def test_of_a_run_only_so_much_is_told() -> None:
     assert sum(len(line) + 1 for line in lines) == MAX_OUTPUT + 1  # with the end of the last line
     assert len(lines) == 66
     assert dropped == 100_000 - MAX_OUTPUT - 1
+
+
+def test_what_finds_no_room_is_counted_at_once() -> None:
+    lines = Lines(lambda _: None)
+    lines.feed(b"\n" * MAX_LINES + b"one")
+    assert lines.dropped == 3
+    lines.feed(b"two")
+    assert lines.dropped == 6
 
 
 # Repeated, small pieces reach every limit.

@@ -178,6 +178,12 @@ def test_of_several_causes_the_first_of_the_list_is_told(first: Trigger, second:
     assert pace.started(1.0) == Pending(min(first, second, key=order.index), 2)
 
 
+def test_the_causes_are_named_as_the_commands_are_told_them() -> None:
+    assert list(Trigger) == [
+        "network", "manual", "resync", "resume", "address", "start", "retry", "poll"
+    ]  # fmt: skip
+
+
 # --- against a model ----------------------------------------------------------
 
 

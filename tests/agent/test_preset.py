@@ -133,6 +133,7 @@ MISTAKES = [
     Mistake("helper", '["/' + "x" * 400 + '"]', "helper[0]"),
     Mistake("traps", '["Short."]', "traps[0]"),
     Mistake("setup", '"""\n' + "x" * 79 + '"""', "setup"),
+    Mistake("setup", '"M\\u00fcll"', "setup"),
     Mistake("verified", '""', "verified"),
     Mistake("comand", "[]", "comand"),
 ]
@@ -151,6 +152,62 @@ def test_exactly_the_planted_mistakes_are_reported(mistakes: set[Mistake]) -> No
     planted = {mistake.key: mistake for mistake in mistakes}  # one for each key
     text = text_of(RUN | {key: mistake.value for key, mistake in planted.items()})
     assert sorted(problem_paths(text)) == sorted(mistake.path for mistake in planted.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"command": "[]"}, 'missing: the kind "run" needs one'),
+        ({"words": '""'}, "no words may replace them: make them part of command, or write words"),
+        (
+            {"words_needed": "true"},
+            "the command then needs no words: leave out args or words_needed",
+        ),
+        (
+            {"args": "[]", "words": '""', "words_needed": "true"},
+            "missing: say which words are needed",
+        ),
+        ({"needs": '["mu"]'}, '"getmail" is not in needs: add it there, without a folder'),
+        ({"setup": '"x\\n' + "y" * 79 + '"'}, "its line 2 is longer than 78: break it"),
+        ({"kind": '"none"', "command": "[]", "args": "[]", "words": '""', "then": "[]",
+          "setup": '""'}, 'missing: the kind "none" needs it'),
+        ({"kind": '"none"', "args": "[]", "words": '""', "then": "[]"},
+         'the kind "none" runs nothing: leave it out'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_remedy(changed: dict[str, str], message: str) -> None:
+    _, (problem,) = tried(text_of(RUN | changed).encode())
+    assert problem.message == message
+
+
+_ASCII = "printable ASCII characters"
+_LETTERS = '{} 1 to 32 small letters, digits and "-", such as "{}"'
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "form"),
+    [
+        ("name", '"Getmail"', _LETTERS.format("the file's name:", "mbsync")),
+        ("kind", '"watch"', '"run", "poke" or "none"'),
+        ("what", '"Short"', f"10 to 72 {_ASCII} on one line"),
+        ("then", '["mu", "\\u00e9"]', f'a word of at most 1000 {_ASCII}, such as "-a"'),
+        ("lock", '"Fetch"', _LETTERS.format("a name of", "fetch")),
+        ("only_rung", "0", "true or false"),
+        ("programs", '["a b"]', 'the name of a program in PATH, such as "mbsync"'),
+        ("helper", '["x"]', f'at most 400 {_ASCII} that begin with "/" or "~/", no "?" or "["'),
+        ("setup", '"\\u00e9"', f"at most 4000 {_ASCII} in lines"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_not_accepted_is_told_with_the_form(
+    key: str, value: str, form: str
+) -> None:
+    _, (problem,) = tried(text_of(RUN | {key: value}).encode())
+    assert problem.message.endswith(f": write {form}")
+
+
+def test_what_to_set_has_4000_characters_at_most() -> None:
+    for text, paths in (("x\n" * 2000, []), ("x\n" * 2000 + "x", ["setup"])):
+        assert problem_paths(text_of(RUN | {"setup": f'"""\n{text}"""'})) == paths
 
 
 @pytest.mark.parametrize("missing", ["name", "title", "kind", "what", "verified"])
@@ -233,7 +290,7 @@ def test_a_name_in_braces_is_account_or_a_mistake(word: str) -> None:
 
 WORDS_THAT_ARE_NONE = [
     "data{go}", "a{sv}.", "a{sv} a{sv}", "a{sv}a", "(a{sv}", "()a{sv}", "sav{sv}", "a{vs}", "a{as}",
-    "a{s}", "a{sss}", "a{sa}", "s{sv}", "Ca{sv}", "a{sC}",
+    "a{s}", "a{sss}", "a{sa}", "s{sv}", "Ca{sv}", "a{sC}", "Xa{sv}",
 ]  # fmt: skip
 
 

@@ -205,6 +205,13 @@ def test_what_comes_next_begins_at_a_multiple_of_four() -> None:
     assert Addresses().receive(message(LINK, b"odd") + Told().message())
 
 
+def test_an_attribute_without_a_value_is_one() -> None:
+    header = struct.pack("=BBBBI", 2, 24, 0, 0, 2)
+    address, empty = attribute(1, packed("192.0.2.1")), attribute(3, b"")
+    assert Addresses().receive(message(NEW, header + empty + address + empty))
+    assert not Addresses().receive(message(NEW, header + address + attribute(2, b"")))
+
+
 def test_an_attribute_or_message_of_no_length_does_not_stop_us() -> None:
     assert not Addresses().receive(struct.pack("=IHHII", 0, NEW, 0, 0, 0) * 3)
     body = struct.pack("=BBBBI", 2, 24, 0, 0, 2)

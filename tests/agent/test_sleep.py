@@ -73,6 +73,13 @@ def test_without_the_word_before_the_word_after_it_counts_if_the_clocks_agree() 
     assert sleep.awake(machine.read())
 
 
+def test_an_agent_that_starts_just_before_a_sleep_hears_the_word_after_it_only() -> None:
+    machine = Machine()
+    sleep = Sleep(machine.read())
+    assert sleep.awake(machine.read())
+    assert not sleep.awake(machine.read())
+
+
 def test_a_sleep_that_came_to_nothing_is_told_too() -> None:
     """The network was stopped for the sleep, although the machine did not sleep."""
     machine = Machine()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from harness.fake_daemon import STATUS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,17 @@ def _sample(name: str, family: Family, line: str) -> None:
     key = frozenset(labels.items())
     assert key not in family.samples, "each sample once"
     family.samples[key] = match[3]
+
+
+def explained(text: str, prefix: str) -> str:
+    """The metrics in their order, each with its type and its explanation."""
+    families = parse(text).items()
+    for name, family in families:
+        assert family.unit == ("seconds" if name.endswith("_seconds") else "")
+    return "".join(
+        f"{name.removeprefix(prefix)} {family.kind} {family.explained}\n"
+        for name, family in families
+    )
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text('\\n"\n,={} ')
@@ -181,6 +193,43 @@ def test_everything_comes_back(status: Status) -> None:
         assert only(name) == getattr(status.sandbox, name)
     (started,) = families["mailbell_start_time_seconds"].samples.values()
     assert _microseconds(started) == status.started
+
+
+EXPLAINED = """\
+up gauge 1: the daemon answers.
+build_info gauge The daemon's version.
+start_time_seconds gauge When the daemon started.
+uptime_seconds gauge How long the daemon has been up.
+connections gauge Network connections open now.
+connections_limit gauge Network connections at most.
+subscribers gauge Subscribers now.
+subscribers_limit gauge Subscribers at most.
+log_suppressed counter Log lines held back or not written.
+inputs counter Connections and datagrams by how they ended.
+total_rate_refused counter Requests that only the rate of all sources together refused.
+leaked counter Datagrams over their source's limits, let through by chance.
+kernel_dropped counter Datagrams the kernel dropped: by the filter, or because the queue was full.
+unfiltered gauge 1: not the kernel but the daemon enforces the allowed sources.
+wakeups counter Notifications handed on, after coalescing.
+local_events counter Events at the local socket.
+notifications counter Notifications by account.
+last_notification_time_seconds gauge When the last notification came.
+source_entries gauge Sources a table holds now.
+source_capacity gauge Sources a table can hold.
+source_evictions counter Sources that gave way while still known.
+sandbox_info gauge The identity the daemon runs under.
+no_new_privs gauge 1: executing adds no privilege.
+seccomp_mode gauge Mode of seccomp(2); 2 is a filter.
+threads gauge Threads of the daemon.
+permitted_calls gauge System calls the filter lets through.
+landlock_abi gauge Version of Landlock in the kernel.
+landlock_used gauge Version of Landlock in force.
+"""
+
+
+def test_each_metric_says_what_it_is() -> None:
+    full = msgspec.structs.replace(STATUS, uptime=1, kernel_dropped=2)
+    assert explained(openmetrics(full), PREFIX) == EXPLAINED
 
 
 @given(_STATUS)

@@ -33,17 +33,20 @@ class FakeBell:
 
     rung: list[str] = field(default_factory=list)
     logins: list[tuple[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
 
-    def ring(self, account: Account, _: float) -> None:
+    def ring(self, account: Account, now: float) -> None:
         self.rung.append(account.name)
+        self.times.append(now)
 
     def would_learn(self, account: Account, address: Address) -> bool:
         login = (account.name, str(address))
         return not login[1].startswith("127.") and login not in self.logins
 
-    def seen(self, account: Account, address: Address, _: float) -> bool:
+    def seen(self, account: Account, address: Address, now: float) -> bool:
         if str(address).startswith("127."):
             return False
+        self.times.append(now)
         self.logins.append((account.name, str(address)))
         return True
 
@@ -56,13 +59,15 @@ class Front:
         toml: str = TOML,
         trusted: Collection[int] = (ROOT,),
         users: Mapping[int, str] = USERS,
+        *,
+        prefixed: bool = False,
     ) -> None:
         configuration = parse(toml.encode())
         accounts = Accounts(configuration)
         self.bell = FakeBell()
         self.counters = Counters()
         self.lines: list[str] = []
-        self.journal = Journal(self.lines.append, lambda: 0.0)
+        self.journal = Journal(self.lines.append, lambda: 0.0, prefixed=prefixed)
         self.reception = Reception(
             accounts,
             Speakers(accounts, users, trusted),

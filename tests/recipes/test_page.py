@@ -48,6 +48,8 @@ def test_a_page_has_all_that_the_recipe_says() -> None:
         "1. Write it.\n\n`/etc/x` must not have:\n\n```text\nold\n```\n",
         "`/etc/x` (owner `root`, mode `0600`) gets, right below `[x]`:\n\n```text\nnew /run/",
         "\n`/etc/z` gets:\n\n```text\nz\n```\n",
+        "\n6. Let `mailbell-sender` trust who rings, in\n`/etc/mailbell/sender.toml`. Keep the",
+        " names that are there already.\n\n```toml\n",
         "4. Set it.\n\nThis replaces what the first command shows. Note that, to put it back.\n",
         "\n```console\n# get a\n# set 'a b'\n```\n",
         '```toml\n[listen]\ntrusted = ["root", "vmail"]\n```\n',
@@ -63,6 +65,15 @@ def test_nothing_means_anything_to_markdown_by_accident() -> None:
     text = page(TRIED)
     assert r"\*Delivered\* by a_b \_c\_ \[x\](y) \`z\` \<w\> \&amp; && \\anna." in text
     assert r"| [one](#one) | One \| two |" in text
+
+
+def test_a_page_says_what_it_is_made_from() -> None:
+    how = "change that, and run it with --write. -->\n\n# "
+    for text, source in (
+        (page(TRIED), "src/mailbell/recipes/tried.toml"),
+        (overview([TRIED], []), "src/mailbell/recipes/ and docs/servers/results.json"),
+    ):
+        assert text.startswith(f"<!-- Made by scripts/server_pages.py from {source}: {how}")
 
 
 def rows(text: str) -> list[str]:

@@ -100,6 +100,20 @@ def test_the_steps_have_the_facts_of_the_machine() -> None:
     assert not recipe(COMMAND).ways[0].for_each_user
 
 
+def test_a_step_may_only_take_lines_out() -> None:
+    (step,) = (
+        recipe('[[way.step]]\nwhy = "It does."\nfile = "/x"\nwithout = "old"').ways[0].steps(FACTS)
+    )
+    assert step == FileStep(why="It does.", path="/x", without=("old",))
+
+
+def test_nothing_of_a_recipe_can_be_changed() -> None:
+    way = recipe(FILE, COMMAND, CHECK).ways[0]
+    for part in (way, *way.step, *way.check):
+        with pytest.raises(AttributeError):
+            setattr(part, part.__struct_fields__[0], "x")
+
+
 def test_a_check_is_a_pattern_in_which_a_fact_means_itself() -> None:
     (check,) = recipe(COMMAND, CHECK).ways[0].checks(FACTS)
     assert (check.command, check.say) == (("get",), "It is u.v.")
@@ -156,6 +170,13 @@ WRONG = [
     (HEAD + WAY + COMMAND.replace('["set", "@hook@"]', '["@bell@"]'), 'step[0].command[0]: "@b'),
     (HEAD + WAY + COMMAND + "colour = 1", "way[0].step[0].colour: unknown key"),
 ]
+
+
+def test_of_what_is_wrong_with_a_pattern_only_so_much_is_shown() -> None:
+    pattern = f"(?P<{'-' * 100}>)"
+    (problem,) = problems(HEAD + WAY + COMMAND + CHECK.replace("^@user@$", pattern))
+    shown = f"bad character in group name '{'-' * 100}"[:80]
+    assert problem == f'way[0].check[0].forbid: no regular expression: "{shown}"...'
 
 
 @pytest.mark.parametrize(("text", "problem"), WRONG, ids=[problem for _, problem in WRONG])

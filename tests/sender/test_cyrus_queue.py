@@ -41,6 +41,30 @@ def test_too_many_are_dropped() -> None:
     assert taken(queue) == [b"b", b"c"]
 
 
+def test_8192_events_wait_at_once() -> None:
+    queue = CyrusQueue(parse)
+    assert all(queue.add(str(number).encode()) for number in range(8192))
+    assert not queue.add(b"one more")
+    assert len(queue) == 8192
+
+
+def test_eight_mebibytes_wait_at_once() -> None:
+    queue = CyrusQueue(parse)
+    assert not queue.add(b"a" * (8 * 1024**2 + 1))
+    assert queue.add(b"a" * 8 * 1024**2)
+    assert not queue.add(b"b")
+
+
+def test_what_is_known_makes_room_for_as_many_bytes_as_it_had() -> None:
+    queue = CyrusQueue(parse, size=5)
+    for _ in range(2):
+        assert queue.add(b"")
+        assert queue.add(b"aaaa")
+        assert not queue.add(b"b")
+        assert taken(queue) == [b"\0", b"aaaa"]
+    assert queue.add(b"aaaaa")
+
+
 def test_too_many_bytes_are_dropped() -> None:
     queue = CyrusQueue(parse, size=5)
     assert [queue.add(each) for each in (b"aaa", b"bbb", b"cc")] == [True, False, True]

@@ -89,6 +89,7 @@ def test_a_query_is_one_question_in_a_mixture_of_letters() -> None:
     first, second = begun(made(), "laptop.example.net")
     assert {kind_of(first), kind_of(second)} == {IPV4, IPV6}
     for sending in (first, second):
+        assert not sending.last_resort
         assert name_of(sending) == "laptop.example.net"
         assert sending.data[2:12] == bytes.fromhex("01000001000000000000")
         text = sending.data[12:-4]
@@ -222,6 +223,7 @@ def test_nothing_and_nonsense_by_tcp_end_the_question(data: bytes | None) -> Non
 def test_a_silent_server_is_asked_three_times_and_then_by_tcp() -> None:
     inquiries = made()
     assert len(begun(inquiries)) == 2
+    assert UDP_WAITS == (1.0, 2.0, 2.0)
     now, sent = 0.0, []
     for wait in UDP_WAITS:
         due = inquiries.next_due(now)
@@ -230,6 +232,41 @@ def test_a_silent_server_is_asked_three_times_and_then_by_tcp() -> None:
         sent.append([each.port >= 0 for each in inquiries.take(now)])
     assert sent == [[True, True], [True, True], [False, False]]
     assert list(inquiries.answers()) == []
+
+
+def test_the_wait_of_an_earlier_attempt_does_not_end_a_later_one() -> None:
+    inquiries = made((True, True))
+    for sending in begun(inquiries):
+        answer(inquiries, sending, b"fail", now=0.5)
+    second = inquiries.take(0.5)
+    assert len(second) == 2
+    assert inquiries.take(UDP_WAITS[0]) == []
+    assert inquiries.take(0.49 + UDP_WAITS[1]) == []
+    assert len(inquiries.take(0.5 + UDP_WAITS[1])) == 2
+
+
+def test_the_wait_of_an_attempt_by_udp_does_not_end_one_by_tcp() -> None:
+    inquiries = made()
+    for sending in begun(inquiries):
+        inquiries.datagram(0, sending.port, response(sending, flags=0x83), 0.5)
+    by_tcp = inquiries.take(0.5)
+    assert inquiries.take(0.5 + TCP_TURN) == []
+    for sending in by_tcp:
+        inquiries.stream(sending, response(sending), 0.5 + TCP_TURN)
+    assert [each.addresses for each in inquiries.answers()] == [(SIX, ONE)]
+
+
+def test_what_was_answered_makes_room_in_the_window_at_once() -> None:
+    inquiries = made((True, True))
+    for number in range(WINDOW):
+        inquiries.ask(f"n{number}", 0.0)
+    for says in (b"fail", GOOD):
+        sent = inquiries.take(0.0)
+        assert len(sent) == WINDOW
+        for sending in sent:
+            answer(inquiries, sending, says)
+    assert len(inquiries.take(0.0)) == WINDOW
+    assert inquiries.take(0.0) == []
 
 
 def test_a_server_that_answers_others_is_not_asked_by_tcp() -> None:

@@ -28,6 +28,15 @@ def test_the_first_rings_at_once_and_the_last_at_the_end_of_the_interval() -> No
     assert it.next_due == inf
 
 
+def test_an_account_rings_at_once_again_after_a_second() -> None:
+    it = LateRings()
+    assert LATE == 1.0
+    assert it.rings_now(ANNA, 10.0)
+    assert it.rings_now(ANNA, 11.0)
+    assert not it.rings_now(ANNA, 11.9)
+    assert it.next_due == 12.0
+
+
 def test_what_rings_late_holds_back_the_next_one_too() -> None:
     it = LateRings()
     it.rings_now(ANNA, 0.0)
@@ -55,6 +64,7 @@ def test_the_caller_is_woken_when_there_is_something_to_wait_for() -> None:
     assert names(it, inf) == ["anna"]
     it.wake = lambda: woken.append("woken")
     it.rings_now(ANNA, 0.0)
+    assert woken == ["woken"]
     it.rings_now(BOB, 0.0)
     assert woken == ["woken"]
 
@@ -70,7 +80,7 @@ def test_a_hundred_thousand_accounts_take_bounded_memory_and_none_is_lost() -> N
     it = LateRings()
     accounts = [Account(str(number), ()) for number in range(3 * MOST)]
     assert all(it.rings_now(account, 0.0) for account in accounts)
-    assert len(it._held) == MOST
+    assert len(it._held) == MOST == 4096
     assert sum(it.rings_now(account, 0.0) for account in accounts) == 2 * MOST
     assert len(names(it, LATE)) == MOST
     assert it.rings_now(ANNA, 9 * LATE)

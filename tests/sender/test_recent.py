@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from mailbell.core.networks import Address, Family
 from mailbell.core.notification import Transport
 from mailbell.core.sender_outcome import RingOutcome
 from mailbell.core.target import Target
-from mailbell.interfaces.sender_status import RECENT
+from mailbell.interfaces.sender_status import RECENT, Latency
 from mailbell.sender._recent import Delays, Recent
 from mailbell.sender._ring import Ring
 
@@ -90,9 +91,53 @@ def test_the_shortest_and_the_longest_time_have_a_bucket() -> None:
     delays = Delays()
     assert delays.quantile(0.5) is None
     delays.add(0.0)
+    delays.add(1e-6)
     assert delays.quantile(1.0) == 1
     delays.add(1e12)
-    assert (delays.quantile(1.0) or 0) > 1e12
+    days = (delays.quantile(1.0) or 0) / 86_400e6
+    assert 44 < days < 46
+
+
+def test_the_latency_is_the_median_and_what_one_of_a_hundred_exceeds() -> None:
+    recent = Recent()
+    for waited in (*[1e-6] * 50, *[1e-3] * 49, 1.0):
+        recent.note(Ring("anna", target(1), RingOutcome.SENT, waited=waited), 1.0)
+    assert recent.latency() == Latency(count=100, p50=1, p99=1021)
+
+
+def test_the_latest_comes_first_in_reach_or_not() -> None:
+    recent = Recent()
+    for second, (number, outcome) in enumerate(
+        [(5, RingOutcome.SENT), (1, RingOutcome.TIMEOUT), (3, RingOutcome.SENT),
+         (9, RingOutcome.REFUSED)]
+    ):  # fmt: skip
+        recent.note(Ring(f"user{number}", target(number), outcome), float(second))
+    found = recent.targets(10.0, {target(1): 12.0}.get)
+    assert [(one.target, one.age) for one in found] == [
+        ("192.0.2.9:79", 7_000_000),
+        ("192.0.2.3:79", 8_000_000),
+        ("192.0.2.1:79", 9_000_000),
+        ("192.0.2.5:79", 10_000_000),
+    ]
+    assert [one.wait for one in found] == [None, None, 2_000_000, None]
+    assert [one.sent for one in found] == [0, 1, 0, 1]
+    assert [one.name for one in recent.accounts(10.0)] == ["user9", "user3", "user1", "user5"]
+
+
+@pytest.mark.parametrize("outcome", [RingOutcome.SENT, RingOutcome.TIMEOUT])
+def test_the_latest_targets_are_remembered(outcome: RingOutcome) -> None:
+    recent = Recent()
+    most = RECENT // 2
+    for number in range(most + 2):
+        recent.note(Ring("anna", target(number), outcome), float(number))
+    expected = [str(target(number)) for number in reversed(range(2, most + 2))]
+    assert [one.target for one in recent.targets(1000.0, never)] == expected
+
+
+def test_what_a_target_took_is_told_to_the_microsecond() -> None:
+    recent = Recent()
+    recent.note(Ring("anna", target(1), RingOutcome.SENT, 1.2345), 1.0)
+    assert recent.targets(1.0, never)[0].took == 1234
 
 
 def test_the_quantiles_of_many_times() -> None:

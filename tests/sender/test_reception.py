@@ -69,6 +69,15 @@ def test_what_is_accepted_reaches_the_bell_by_the_name_of_the_account() -> None:
     assert it.bell.logins == [("anna@example.org", "192.0.2.9")]
 
 
+def test_the_bell_gets_the_time_of_each_input() -> None:
+    it = Front()
+    it.take(Seen("anna", HERE), ANNA, now=10.0)
+    for _ in range(USER_BURST + 1):  # two over the limit: one rings at once, and one later
+        it.take(NewMail("anna"), ANNA, now=10.0)
+    it.reception.ring_late(20.0)
+    assert it.bell.times == [10.0] * (USER_BURST + 1) + [20.0]
+
+
 @pytest.mark.parametrize("uid", [None, ANNA, ROOT])
 def test_a_datagram_rings_anybody_and_tells_of_no_login(uid: int | None) -> None:
     it = Front()
@@ -212,6 +221,12 @@ def test_the_log_says_that_a_datagram_tells_of_no_login() -> None:
     it.take(Seen("bob", HERE), None, Origin.COMSAT)
     fields = "origin=comsat account=bob address=192.0.2.9"
     assert it.lines == [f'event=not_permitted {fields} why="anybody may forge a datagram"']
+
+
+def test_a_refusal_is_no_warning() -> None:
+    it = Front(prefixed=True)
+    it.take(NewMail("carol"))
+    assert it.lines == ["<6>event=unknown_account origin=hook uid=0 account=carol"]
 
 
 def test_a_flood_of_one_refusal_hides_no_other() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from mailbell.core.networks import Address
-from mailbell.sender._resolv_conf import NameServer, parse_hosts, parse_name_servers
+from mailbell.sender._names import MAX_NAMES
+from mailbell.sender._resolv_conf import MAX_BYTES, NameServer, parse_hosts, parse_name_servers
 
 ONE, TWO = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
 LOCAL = NameServer(Address.parse("127.0.0.1"))
@@ -41,3 +42,10 @@ def test_hosts() -> None:
 def test_hosts_has_bounds() -> None:
     text = "".join(f"192.0.2.{n} many\n" for n in range(100))
     assert len(parse_hosts(text)["many"]) == 16
+    names = " ".join(f"n{number}" for number in range(MAX_NAMES + 1))
+    found = parse_hosts(f"192.0.2.1 {names}")
+    assert (len(found), f"n{MAX_NAMES}" in found) == (MAX_NAMES, False)
+
+
+def test_of_each_file_a_mebibyte_is_read() -> None:
+    assert MAX_BYTES == 1024**2
