@@ -137,7 +137,8 @@ def test_a_preset_stands_between_the_job_and_the_defaults() -> None:
 
 
 def test_words_of_ones_own_replace_those_of_the_preset() -> None:
-    assert only_job('[[job]]\nclient = "mbsync"').command == ("mbsync", "-q", "-a")
+    plain = Job(name="mbsync", command=("mbsync", "-q", "-a"))
+    assert only_job('[[job]]\nclient = "mbsync"') == plain
     assert only_job('[[job]]\nclient = "mbsync"\nargs = []').command == ("mbsync", "-q")
     assert only_job('[[job]]\nclient = "kmail"\nargs = ["7"]').command == ("mbsync", "-q", "7")
 
@@ -318,12 +319,84 @@ def test_the_remedy_fits(job: str, remedy: str) -> None:
     assert problem.message.endswith(remedy)
 
 
+HOW = "'mailbell clients mutt' says what to set in the program"
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        ("", ["command: missing: write a command or a client"]),
+        ('client = "x"\ncommand = ["x"]',
+         ["client: there is a command too: leave one of the two out",
+          "client: \"x\" is not known: 'mailbell clients' lists the known ones"]),
+        ('client = ""', ["client: \"\" is not known: 'mailbell clients' lists the known ones"]),
+        ('command = ["x"]\nargs = ["x"]',
+         ["args: need a client: without one, add them to command"]),
+        ('client = "mu"\nargs = ["x"]',
+         ['args: "mu" takes no further words: leave them out']),
+        ('client = "kmail"', ['args: missing: "kmail" needs a resource']),
+        ('client = "mutt"',
+         [f'client: "mutt" has no command to run: {HOW}']),
+        ('client = "desktop"\naccounts = ["a"]\npoll = "1m"',
+         ['poll: "desktop" runs for notifications only: leave it out']),
+        ('client = "desktop"',
+         ["accounts: missing: {account} in the command stands for one of them"]),
+        ('command = ["x"]\naccounts = ["a", "b", "a"]',
+         ['accounts[2]: "a" is there twice: remove one']),
+        ('command = ["~/x"]',
+         ['command[0]: "~/x": only a shell replaces ~: write a path that begins with /']),
+        ('command = ["a/b"]',
+         ['command[0]: "a/b" is a relative path: write a path that begins with /']),
+        ('command = [""]', ['command[0]: "" is not a program: write one, such as "mbsync"']),
+        ('command = ["x"]\nsettle = "1m"',
+         ['settle_max: "10s" is less than settle: write at least "1m"']),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_key_and_its_remedy(job: str, said: list[str]) -> None:
+    assert [str(each) for each in tried(f"[[job]]\n{job}".encode())[1]] == [
+        f"job[0].{each}" for each in said
+    ]
+
+
+def test_of_two_jobs_with_one_name_the_second_is_told_of_the_first() -> None:
+    jobs = '[[job]]\ncommand = ["y"]\n' + '[[job]]\ncommand = ["x"]\n' * 2
+    assert [str(each) for each in tried(jobs.encode())[1]] == [
+        'job[2].name: "x" is also job[1].name: write another name'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        ("client = 5", 'the name of a preset, such as "mbsync"'),
+        ('args = ["\\u0000"]', 'a word of at most 4096 characters, such as "-a"'),
+        ("args = 5", 'an array of at most 256 values, such as ["work"]'),
+        ("then = 5", 'an array of at most 256 values, such as ["notmuch", "new"]'),
+        ("command = 5", 'an array of 1 to 256 values, such as ["mbsync", "-a"]'),
+        ("accounts = 5", 'an array of at most 64 values, such as ["work"]'),
+        ("settle = 5", 'a duration from "0s" to "1m", such as "1s"'),
+        ("settle_max = 5", 'a duration from "0s" to "10m", such as "10s"'),
+        ("min_gap = 5", 'a duration from "100ms" to "24h", such as "30s"'),
+        ("login_delay = 5", 'a duration from "0s" to "24h", such as "5m"'),
+        ("timeout = 5", 'a duration from "100ms" to "24h", such as "5m"'),
+        ('poll = "1"', 'a duration from "1s" to "168h" such as "1h", or "0" for never'),
+        ('backoff = "1"', ('two durations from "100ms" to "24h", the shorter one first, such as '
+                           '"30s..10m"')),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_not_accepted_is_told_with_the_form(line: str, form: str) -> None:
+    problems = tried(f"[[job]]\n{line}".encode())[1]
+    assert f" is not accepted: write {form}" in f"{problems[0]}"
+    assert str(problems[0]).endswith(form)
+
+
 @pytest.mark.parametrize(
     ("program", "name"),
     [
         ("/usr/bin/mbsync", "mbsync"),
         ("fetch mail!", "fetch-mail"),
         ("/x/.hidden", "hidden"),
+        ("/bin/Xvfb-X-", "Xvfb-X"),
         ("/bin/-é-", "job"),
         ("x" * 70, "x" * 64),
         ("/ends/", "job"),

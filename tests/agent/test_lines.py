@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from mailbell.agent._lines import MAX_LINE, MAX_LINES, MAX_OUTPUT, Lines
 
+LINE = b"x" * 999 + b"\n"
+
 
 def told(pieces: Sequence[bytes]) -> tuple[list[bytes], int]:
     found: list[bytes] = []
@@ -42,7 +44,8 @@ def naive(data: bytes) -> tuple[list[bytes], int]:
         ([b"x" * 1_000 + b"\ny"], [b"x" * 1_000, b"y"], 0),
         ([b"x" * 999, b"yz\nw"], [b"x" * 999 + b"y", b"w"], 1),
         ([b"\n" * 5_000], [b""] * 1_000, 4_000),
-        ([b"x" * 999 + b"\n"] * 65 + [b"y" * 535 + b"\nz\n"], [b"x" * 999] * 65 + [b"y" * 535], 2),
+        ([LINE * 65 + b"y" * 535 + b"\nz\n"], [LINE[:-1]] * 65 + [b"y" * 535], 2),
+        ([LINE * 65 + b"y" * 534 + b"\nzz\n"], [LINE[:-1]] * 65 + [b"y" * 534, b"z"], 1),
         ([b"1234567\n" * 999 + b"last"] * 2, [b"1234567"] * 999 + [b"last1234567"], 7_988),
     ],
 )

@@ -89,11 +89,18 @@ def test_every_key_arrives() -> None:
 
 
 def test_what_is_left_out_is_nothing() -> None:
-    preset = parse(text_of(NONE).encode())
+    preset = parse(text_of({k: v for k, v in NONE.items() if k != "needs"}).encode())
+    assert (preset.needs, preset.busy_codes) == ((), frozenset())
     assert preset.command == preset.args == preset.then == preset.traps == ()
     assert preset.programs == preset.helper == ()
     assert (preset.words, preset.words_needed, preset.only_rung) == ("", False, False)
     assert (preset.ok_codes, preset.lock) == (frozenset({0}), "fetch")
+
+
+def test_nothing_of_a_preset_can_be_changed() -> None:
+    preset = parse(text_of(RUN).encode())
+    with pytest.raises(AttributeError):
+        setattr(preset, "name", "other")  # noqa: B010  the type checker knows that it cannot be
 
 
 class Mistake(NamedTuple):
@@ -168,7 +175,7 @@ def test_exactly_the_planted_mistakes_are_reported(mistakes: set[Mistake]) -> No
             "missing: say which words are needed",
         ),
         ({"needs": '["mu"]'}, '"getmail" is not in needs: add it there, without a folder'),
-        ({"setup": '"x\\n' + "y" * 79 + '"'}, "its line 2 is longer than 78: break it"),
+        ({"setup": '"x\\n' + "y " * 39 + 'y"'}, "its line 2 is longer than 78: break it"),
         ({"kind": '"none"', "command": "[]", "args": "[]", "words": '""', "then": "[]",
           "setup": '""'}, 'missing: the kind "none" needs it'),
         ({"kind": '"none"', "args": "[]", "words": '""', "then": "[]"},
@@ -181,6 +188,7 @@ def test_a_mistake_is_told_with_its_remedy(changed: dict[str, str], message: str
 
 
 _ASCII = "printable ASCII characters"
+_ARRAY = 'an array of at most {} values, such as ["{}"]'
 _LETTERS = '{} 1 to 32 small letters, digits and "-", such as "{}"'
 
 
@@ -196,6 +204,13 @@ _LETTERS = '{} 1 to 32 small letters, digits and "-", such as "{}"'
         ("programs", '["a b"]', 'the name of a program in PATH, such as "mbsync"'),
         ("helper", '["x"]', f'at most 400 {_ASCII} that begin with "/" or "~/", no "?" or "["'),
         ("setup", '"\\u00e9"', f"at most 4000 {_ASCII} in lines"),
+        ("then", "5", 'an array of at most 100 values, such as ["notmuch", "new"]'),
+        ("ok_codes", "5", "an array of at most 32 values, such as [0, 1]"),
+        ("ok_codes", "[-1]", "a whole number from 0 to 255, such as 1"),
+        ("needs", "5", _ARRAY.format(8, "mbsync")),
+        ("programs", "5", _ARRAY.format(8, "mbsync")),
+        ("helper", "5", _ARRAY.format(8, "~/.local/lib/evolution/modules/x.so")),
+        ("traps", "5", _ARRAY.format(12, "It has no lock of its own.")),
     ],
 )  # fmt: skip
 def test_a_value_that_is_not_accepted_is_told_with_the_form(
@@ -380,3 +395,26 @@ def test_a_name_that_no_preset_has_suggests_others(name: str, meant: list[str]) 
     folder = Path(mailbell.__file__).parent / "agent" / "presets"
     known = {path.stem: parse(path.read_bytes()) for path in sorted(folder.glob("*.toml"))}
     assert similar(name, known) == meant
+
+
+def made(name: str, title: str, *programs: str) -> Preset:
+    return Preset(name=name, title=title, kind="none", what="", verified="", programs=programs)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ABC", ["one", "two", "three"]),
+        ("abd", ["five"]),
+        ("ru", []),
+        ("mailer", ["mailer2", "mailer3", "mailer4"]),
+        ("Two", ["two"]),
+    ],
+)
+def test_at_most_three_presets_are_suggested(name: str, meant: list[str]) -> None:
+    presets = [
+        *(made(each, f"Abc of {each}") for each in ("one", "two", "three", "four")),
+        made("five", "Five", "abd", "ru"),
+        *(made(f"mailer{number}", "Post") for number in range(1, 5)),
+    ]
+    assert sorted(similar(name, {preset.name: preset for preset in presets})) == sorted(meant)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.agent._rtnetlink import LIST_ADDRESSES, Addresses
+from mailbell.agent._rtnetlink import GROUPS, LIST_ADDRESSES, Addresses
 
 NEW, DELETED, LINK, DONE = 20, 21, 16, 3
 MULTI = 2
@@ -162,6 +162,17 @@ def test_the_question_is_one_that_the_kernel_knows() -> None:
     assert (length, kind, flags, port) == (len(LIST_ADDRESSES), 22, 0x301, 0)
 
 
+def test_only_messages_about_addresses_are_subscribed_to() -> None:
+    """linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR."""
+    assert GROUPS == 0x110
+
+
+def test_only_one_flag_marks_an_answer_to_the_question() -> None:
+    body = struct.pack("=BBBBI", 2, 24, 0, 0, 2) + attribute(2, packed("192.0.2.1"))
+    assert not Addresses().receive(message(NEW, body, MULTI))
+    assert Addresses().receive(message(NEW, body, 0xFFFF ^ MULTI))
+
+
 # --- anything else --------------------------------------------------------------
 
 
@@ -202,7 +213,8 @@ def test_what_comes_next_begins_at_a_multiple_of_four() -> None:
     address, tentative = attribute(2, packed("192.0.2.1")), attribute(8, b"\x40\0\0\0")
     assert Addresses().receive(message(NEW, header + label + address))
     assert not Addresses().receive(message(NEW, header + address + label + tentative))
-    assert Addresses().receive(message(LINK, b"odd") + Told().message())
+    for body in (b"odd", b""):
+        assert Addresses().receive(message(LINK, body) + Told().message())
 
 
 def test_an_attribute_without_a_value_is_one() -> None:

@@ -9,7 +9,7 @@ from harness.fake_daemon import STATUS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbell.cli._openmetrics import PREFIX, no_answer, openmetrics
+from mailbell.cli._openmetrics import PREFIX, no_answer, openmetrics, seconds
 from mailbell.core.notification import Cursor
 from mailbell.core.outcome import Outcome
 from mailbell.interfaces.listener import Account, Outcomes, Sandbox, Status, Table
@@ -232,6 +232,14 @@ def test_each_metric_says_what_it_is() -> None:
     assert explained(openmetrics(full), PREFIX) == EXPLAINED
 
 
+@pytest.mark.parametrize(
+    ("microseconds", "text"),
+    [(0, "0.000000"), (1, "0.000001"), (-1, "-0.000001"), (1_000_000, "1.000000")],
+)
+def test_a_time_is_told_in_seconds_to_the_microsecond(microseconds: int, text: str) -> None:
+    assert seconds(microseconds) == text
+
+
 @given(_STATUS)
 def test_what_an_older_daemon_does_not_tell_is_not_there(status: Status) -> None:
     families = parse(openmetrics(status))
@@ -260,7 +268,8 @@ def test_of_a_daemon_that_does_not_answer_only_that_is_told(status: Status) -> N
 
 @given(_STATUS)
 def test_the_identity_is_one_sample(status: Status) -> None:
-    (labels,) = parse(openmetrics(status))["mailbell_sandbox_info"].samples
+    ((labels, value),) = parse(openmetrics(status))["mailbell_sandbox_info"].samples.items()
+    assert value == "1"
     sandbox = status.sandbox
     assert dict(labels) == {
         "uid": str(sandbox.uid),

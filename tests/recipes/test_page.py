@@ -1,5 +1,6 @@
 """The pages of docs/servers/."""
 
+from msgspec import structs
 from recipes.test_plain import WHOLE
 
 from mailbell.recipes.page import overview, page
@@ -106,8 +107,14 @@ def test_results_of_one_way_are_one_row() -> None:
         f"| [Tried](tried.md) | 1.2 | [one](tried.md#one) | mail | 12.3 ms | race | {more} |",
         "| [Tried](tried.md) | 1.2\\|3 | [two](tried.md#two) | logins |  |  |  |",
     ]
-    assert "\nAlso measured:\n\n- server other, way one, took x\\|y\n" in text
+    assert "|\n\nAlso measured:\n\n- server other, way one, took x\\|y\n" in text
     assert "\nNot run, and why:\n\n- [Whole](whole.md): Nobody has it.\n" in text
+
+
+def test_whom_to_trust_is_the_first_step_where_there_is_no_other() -> None:
+    way = structs.replace(TRIED.ways[0], step=(), trusted=("root",), text="It is said.")
+    bare = Recipe("x", "X", "It is.", "Debian 12", "", (), (way,))
+    assert "\nIt is said.\n\n1. Let `mailbell-sender` trust who rings" in page(bare)
 
 
 def test_a_recipe_without_packages_and_reason_names_none() -> None:

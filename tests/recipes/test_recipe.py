@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mailbell.core.errors import ConfigurationError, UsageError
 from mailbell.recipes import load, names
 from mailbell.recipes.facts import Facts
-from mailbell.recipes.recipe import Recipe, parse
+from mailbell.recipes.recipe import Recipe, Way, parse
 from mailbell.recipes.steps import CommandStep, FileStep
 
 FACTS = Facts(hook="/h", socket="/s", cyrus="/c", files="/f", user="u.v", home="/home/u")
@@ -54,7 +54,7 @@ expect = "@hook@"
 """
 CHECK = """
 [[way.check]]
-command = ["get"]
+command = ["get", "@hook@"]
 forbid = "^@user@$"
 say = "It is @user@."
 """
@@ -107,6 +107,46 @@ def test_a_step_may_only_take_lines_out() -> None:
     assert step == FileStep(why="It does.", path="/x", without=("old",))
 
 
+def test_a_line_of_blanks_is_one() -> None:
+    (step,) = recipe(FILE.replace("one @user@\ntwo", "  ")).ways[0].steps(FACTS)
+    assert isinstance(step, FileStep)
+    assert step.lines == ("  ",)
+
+
+def test_what_is_said_of_a_server_arrives() -> None:
+    read = parse((HEAD + 'packages = ["exim4"]\nreason = "None."' + WAY + COMMAND).encode())
+    assert (read.name, read.title, read.summary) == ("exim", "Exim", "It rings well.")
+    assert (read.verified, read.reason) == ("Debian 12, Exim 4.96", "None.")
+    assert read.packages == ("exim4",)
+
+
+def test_what_is_left_out_is_nothing() -> None:
+    way = 'name = "x"\ntitle = "A way"\ntells = "logins"\nsuits = "all users"\ntext = "It is."'
+    read = parse(f"{HEAD}[[way]]\n{way}".encode())
+    assert (read.reason, read.packages) == ("", ())
+    assert read.ways == (
+        Way(
+            name="x", title="A way", tells="logins", suits="all users", text="It is.",
+            order="", packages=(), trusted=(), fails="", hangs="", traps=(), step=(), check=(),
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parts", "uses", "for_each_user"),
+    [
+        ((COMMAND,), {"hook", "cyrus"}, False),
+        ((COMMAND, CHECK), {"hook", "cyrus", "user"}, True),
+        (('[[way.step]]\nwhy = "It does."\nfile = "@home@/x"\ntext = "x"',), {"home"}, True),
+    ],
+)
+def test_the_steps_and_the_checks_say_whether_they_are_for_each_user(
+    parts: tuple[str, ...], uses: set[str], for_each_user: bool
+) -> None:
+    way = recipe(*parts).ways[0]
+    assert (way.uses, way.for_each_user) == (uses, for_each_user)
+
+
 def test_nothing_of_a_recipe_can_be_changed() -> None:
     way = recipe(FILE, COMMAND, CHECK).ways[0]
     for part in (way, *way.step, *way.check):
@@ -116,7 +156,7 @@ def test_nothing_of_a_recipe_can_be_changed() -> None:
 
 def test_a_check_is_a_pattern_in_which_a_fact_means_itself() -> None:
     (check,) = recipe(COMMAND, CHECK).ways[0].checks(FACTS)
-    assert (check.command, check.say) == (("get",), "It is u.v.")
+    assert (check.command, check.say) == (("get", "/h"), "It is u.v.")
     assert not check.holds("u.v")
     assert check.holds("uxv")
     (wants,) = recipe(COMMAND, CHECK.replace("forbid", "expect")).ways[0].checks(FACTS)
@@ -127,6 +167,8 @@ def test_a_check_is_a_pattern_in_which_a_fact_means_itself() -> None:
 def test_a_way_of_another_name_is_refused_with_the_names() -> None:
     with pytest.raises(UsageError, match=r"'pipe\\n' is no way of Exim; the ways are: event"):
         recipe(COMMAND).way("pipe\n")
+    with pytest.raises(UsageError, match=r"; the ways are: event, other$"):
+        recipe(COMMAND, WAY.replace("event", "other"), COMMAND).way("pipe")
 
 
 WRONG = [
@@ -155,7 +197,10 @@ WRONG = [
         "way[0].step[0].below: nothing is put below it",
     ),
     (HEAD + WAY + FILE.replace('"@home@/x"', '"x"'), 'way[0].step[0].file: "x" is not accepted'),
-    (HEAD + WAY + COMMAND + CHECK.replace('["get"]', "[]"), "way[0].check[0].command: missing"),
+    (
+        HEAD + WAY + COMMAND + CHECK.replace('["get", "@hook@"]', "[]"),
+        "way[0].check[0].command: missing",
+    ),
     (HEAD + WAY + COMMAND + CHECK + 'expect = "x"', "way[0].check[0]: needs either expect or"),
     (HEAD + WAY + COMMAND + CHECK.replace("^@user@$", "("), "way[0].check[0].forbid: no regular"),
     (
@@ -168,6 +213,17 @@ WRONG = [
     ),
     (HEAD + WAY + COMMAND + CHECK.replace("is @user@", "@bell@"), 'way[0].check[0].say: "@bell'),
     (HEAD + WAY + COMMAND.replace('["set", "@hook@"]', '["@bell@"]'), 'step[0].command[0]: "@b'),
+    (
+        HEAD + "".join(WAY.replace("event", name) + COMMAND for name in ("a", "b", "a")),
+        'way[2].name: "a" is used twice',
+    ),
+    *(
+        (HEAD + WAY + COMMAND.replace(f"{key} = [", f'{key} = ["@bell@", '), f"step[0].{key}[0]: ")
+        for key in ("replaces", "undo", "shows")
+    ),
+    (HEAD + "colour = 1" + WAY + COMMAND, "colour: unknown key"),
+    (HEAD + WAY + "colour = 1" + COMMAND, "way[0].colour: unknown key"),
+    (HEAD + WAY + COMMAND + CHECK + "colour = 1", "way[0].check[0].colour: unknown key"),
     (HEAD + WAY + COMMAND + "colour = 1", "way[0].step[0].colour: unknown key"),
 ]
 
@@ -184,14 +240,28 @@ def test_a_mistake_is_told_with_its_path(text: str, problem: str) -> None:
     assert problem in problems(text)[0]
 
 
+def test_of_a_step_that_is_both_only_that_is_told() -> None:
+    assert problems(HEAD + WAY + COMMAND + 'file = "/x"') == [
+        "way[0].step[0]: needs either a file or a command"
+    ]
+
+
+def test_what_is_no_placeholder_is_told_with_those_that_are() -> None:
+    known = "@hook@, @socket@, @cyrus@, @files@, @user@, @home@"
+    assert problems(HEAD + WAY.replace("The mail waits", "@bell@") + COMMAND) == [
+        f'way[0].hangs: "@bell@" is no placeholder: they are {known}'
+    ]
+
+
 def test_all_mistakes_are_told_at_once_also_where_nothing_can_be_read() -> None:
     told = problems(
         "name = 1\nway = [{name = 2, step = 3, check = 4, order = 5}, 6, {step = [7, {file = 8}]},"
-        '{check = [{expect = 9}, {command = 10, forbid = "("}]}]'
+        '{check = [{expect = 9, forbid = "("}, {command = 10, forbid = "("}]}]'
     )
     paths = {line.partition(":")[0] for line in told}
+    assert "way[3].check[0].expect" in paths
     assert {"name", "title", "way[0].name", "way[0].step", "way[0].order", "way[1]"} <= paths
-    assert {"way[2].step[0]", "way[2].step[1].file", "way[3].check[0].expect"} <= paths
+    assert {"way[2].step[0]", "way[2].step[1].file", "way[3].check[0].forbid"} <= paths
     assert {"way[3].check[1].command", "way[3].check[1].forbid"} <= paths
 
 

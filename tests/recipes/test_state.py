@@ -89,6 +89,14 @@ def test_a_user_may_keep_a_file_private() -> None:
     assert judge_file(MINE, private).answer is Answer.YES
 
 
+@pytest.mark.parametrize(
+    ("mode", "answer"), [(0o755, Answer.YES), (0o700, Answer.YES), (0o655, Answer.NO)]
+)
+def test_a_program_of_a_user_must_be_one_for_this_user(mode: int, answer: Answer) -> None:
+    step = FileStep(why="x", path="/h/f", lines=("a",), owner="anna", mode=0o755, by="anna")
+    assert judge_file(step, File(text="a", owner="anna", mode=mode)).answer is answer
+
+
 def test_a_variable_that_gets_another_value_later_is_not_in_force() -> None:
     step = FileStep(why="x", path="/f", lines=("TRAP='ring'",))
     verdict = judge_file(step, File(text="TRAP='ring'\nTRAP=''\n"))
@@ -105,9 +113,17 @@ def test_owner_and_mode_count_only_if_the_step_names_them() -> None:
     assert judge_file(step, File(text="a", owner="bob", mode=0)).answer is Answer.YES
 
 
-def test_a_long_line_is_cut() -> None:
-    step = FileStep(why="x", path="/f", lines=("a" * 5000,))
-    assert len(judge_file(step, File(text="")).what) < 150
+@pytest.mark.parametrize(
+    ("line", "shown"), [("a" * 100, "a" * 100), ("a" * 101, "a" * 100 + "...")]
+)
+def test_a_long_line_is_cut(line: str, shown: str) -> None:
+    step = FileStep(why="x", path="/f", lines=(line,))
+    assert judge_file(step, File(text="")).what == f"/f lacks the line: {shown}"
+
+
+def test_what_was_not_seen_is_nothing() -> None:
+    nothing = File(text=None, lack="", missing=False, link=False, owner="", mode=0)
+    assert (File(), Printed()) == (nothing, Printed(text=None, errors="", lack=""))
 
 
 def test_a_command_is_judged_by_what_another_one_shows() -> None:

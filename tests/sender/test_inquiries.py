@@ -11,9 +11,11 @@ from mailbell.core.networks import Address
 from mailbell.sender._inquiries import (
     IPV4,
     IPV6,
+    MOST_OPEN,
     OTHER_FAMILY,
     TCP_PLACES,
     TCP_TURN,
+    TCP_WAIT,
     UDP_WAITS,
     WINDOW,
     YOUNG,
@@ -95,6 +97,28 @@ def test_a_query_is_one_question_in_a_mixture_of_letters() -> None:
         text = sending.data[12:-4]
         assert text != text.lower() != text.upper() != text
     assert first.data[:2] != second.data[:2]
+
+
+def test_a_query_has_the_form_of_rfc_1035() -> None:
+    numbers = iter([0, 0x0102, 0, 0x0304])
+    inquiries = Inquiries(
+        by_udp=[True],
+        ports=1,
+        draw=lambda bits: next(numbers) if bits == 16 else (1 << bits) - 1,
+        read=read,
+    )
+    text = b"\x06LAPTOP\x07EXAMPLE\x03NET\0"
+    header = b"\1\0\0\1\0\0\0\0\0\0"
+    assert [sending.data for sending in begun(inquiries)] == [
+        b"\1\2" + header + text + b"\0\x1c\0\1",
+        b"\3\4" + header + text + b"\0\x01\0\1",
+    ]
+
+
+def test_how_long_a_question_may_take_and_how_many_there_may_be() -> None:
+    assert (UDP_WAITS, TCP_TURN, TCP_WAIT) == ((1.0, 2.0, 2.0), 6.0, 3.0)
+    assert (OTHER_FAMILY, YOUNG) == (1.5, 0.25)
+    assert (TCP_PLACES, WINDOW, MOST_OPEN) == (32, 200, 16_384)
 
 
 def test_both_families_are_one_answer() -> None:
@@ -223,7 +247,6 @@ def test_nothing_and_nonsense_by_tcp_end_the_question(data: bytes | None) -> Non
 def test_a_silent_server_is_asked_three_times_and_then_by_tcp() -> None:
     inquiries = made()
     assert len(begun(inquiries)) == 2
-    assert UDP_WAITS == (1.0, 2.0, 2.0)
     now, sent = 0.0, []
     for wait in UDP_WAITS:
         due = inquiries.next_due(now)
@@ -258,7 +281,7 @@ def test_the_wait_of_an_attempt_by_udp_does_not_end_one_by_tcp() -> None:
 
 def test_what_was_answered_makes_room_in_the_window_at_once() -> None:
     inquiries = made((True, True))
-    for number in range(WINDOW):
+    for number in range(2 * WINDOW):
         inquiries.ask(f"n{number}", 0.0)
     for says in (b"fail", GOOD):
         sent = inquiries.take(0.0)
@@ -267,6 +290,28 @@ def test_what_was_answered_makes_room_in_the_window_at_once() -> None:
             answer(inquiries, sending, says)
     assert len(inquiries.take(0.0)) == WINDOW
     assert inquiries.take(0.0) == []
+
+
+def test_a_name_is_asked_for_at_once_or_when_the_window_lets_it() -> None:
+    inquiries = made()
+    inquiries.ask("first", 0.0)
+    assert inquiries.next_due(0.0) == 0.0
+    inquiries.take(0.0)
+    inquiries.ask("second", 0.1)
+    assert inquiries.next_due(0.1) == 0.1
+
+
+def test_the_window_opens_when_its_oldest_question_is_no_longer_young() -> None:
+    inquiries = made()
+    for number in range(WINDOW // 2):
+        inquiries.ask(f"n{number}", 0.0)
+    answer(inquiries, inquiries.take(0.0)[0])
+    for number in range(WINDOW):
+        inquiries.ask(f"later{number}", 0.1)
+    assert len(inquiries.take(0.1)) == 1
+    assert len(inquiries.take(YOUNG)) == WINDOW - 1
+    assert inquiries.next_due(YOUNG) == 0.1 + YOUNG
+    assert len(inquiries.take(0.1 + YOUNG)) == 1
 
 
 def test_a_server_that_answers_others_is_not_asked_by_tcp() -> None:
