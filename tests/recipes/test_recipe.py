@@ -144,7 +144,7 @@ def test_the_steps_and_the_checks_say_whether_they_are_for_each_user(
     parts: tuple[str, ...], uses: set[str], for_each_user: bool
 ) -> None:
     way = recipe(*parts).ways[0]
-    assert (way.uses, way.for_each_user) == (uses, for_each_user)
+    assert (set(way.uses), way.for_each_user) == (uses, for_each_user)
 
 
 def test_nothing_of_a_recipe_can_be_changed() -> None:
