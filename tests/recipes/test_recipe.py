@@ -38,7 +38,7 @@ one @user@
 two
 '''
 below = "[@files@]"
-without = "three"
+without = "three @user@"
 owner = "@user@"
 mode = "0600"
 undo = ["rm", "@socket@"]
@@ -80,7 +80,7 @@ def test_the_steps_have_the_facts_of_the_machine() -> None:
             path="/home/u/x",
             lines=("one u.v", "two"),
             below="[/f]",
-            without=("three",),
+            without=("three u.v",),
             owner="u.v",
             mode=0o600,
             undo=("rm", "/s"),
@@ -107,10 +107,11 @@ def test_a_step_may_only_take_lines_out() -> None:
     assert step == FileStep(why="It does.", path="/x", without=("old",))
 
 
-def test_a_line_of_blanks_is_one() -> None:
-    (step,) = recipe(FILE.replace("one @user@\ntwo", "  ")).ways[0].steps(FACTS)
+@pytest.mark.parametrize("line", ["  ", "X"])
+def test_nothing_of_a_line_is_taken_away(line: str) -> None:
+    (step,) = recipe(FILE.replace("one @user@\ntwo", line)).ways[0].steps(FACTS)
     assert isinstance(step, FileStep)
-    assert step.lines == ("  ",)
+    assert step.lines == (line,)
 
 
 def test_what_is_said_of_a_server_arrives() -> None:
@@ -167,8 +168,8 @@ def test_a_check_is_a_pattern_in_which_a_fact_means_itself() -> None:
 def test_a_way_of_another_name_is_refused_with_the_names() -> None:
     with pytest.raises(UsageError, match=r"'pipe\\n' is no way of Exim; the ways are: event"):
         recipe(COMMAND).way("pipe\n")
-    with pytest.raises(UsageError, match=r"; the ways are: event, other$"):
-        recipe(COMMAND, WAY.replace("event", "other"), COMMAND).way("pipe")
+    with pytest.raises(UsageError, match=rf"^'{'x' * 80}' is .*; the ways are: event, other$"):
+        recipe(COMMAND, WAY.replace("event", "other"), COMMAND).way("x" * 81)
 
 
 WRONG = [

@@ -162,8 +162,9 @@ def test_what_cannot_be_handed_over_is_kept(house: Shared) -> None:
 def test_who_is_no_account_any_more_is_not_handed_over(house: Shared) -> None:
     house.shared.backlog.outbox.put("", 0.0)
     house.shared.backlog.keep(Late("off", HOME, 0.0))
+    house.shared.backlog.outbox.put("carl", 0.0)
     house.shared.hand_over(house.now)
-    assert house.said == []
+    assert [each.account for each in house.said] == ["carl"]
 
 
 def test_what_was_rung_alone_is_not_rung_again_when_it_cannot_be_handed_over(
