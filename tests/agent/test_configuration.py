@@ -280,6 +280,7 @@ def test_exactly_the_planted_mistakes_are_reported(mistakes: list[Mistake]) -> N
         # a value of the job, compared once with one of the defaults
         ("[defaults]\nsettle = '1m'\n[[job]]\ncommand = ['x']", ["defaults.settle_max"]),
         ("[[job]]\ncommand = ['x']\nsettle = '1m'", ["job[0].settle_max"]),
+        ("[[job]]\ncommand = ['x']\nsettle_max = '500ms'", ["job[0].settle_max"]),
         ("[[job]]\ncommand = ['x']\nsettle = '10s'", []),
         ("[defaults]\nsettle_max = 5\n[[job]]\ncommand = ['x']\nsettle = '1m'",
          ["defaults.settle_max"]),
@@ -319,6 +320,7 @@ def test_the_remedy_fits(job: str, remedy: str) -> None:
     assert problem.message.endswith(remedy)
 
 
+KNOWN = "'mailbell clients' lists the known ones"
 HOW = "'mailbell clients mutt' says what to set in the program"
 
 
@@ -328,8 +330,10 @@ HOW = "'mailbell clients mutt' says what to set in the program"
         ("", ["command: missing: write a command or a client"]),
         ('client = "x"\ncommand = ["x"]',
          ["client: there is a command too: leave one of the two out",
-          "client: \"x\" is not known: 'mailbell clients' lists the known ones"]),
-        ('client = ""', ["client: \"\" is not known: 'mailbell clients' lists the known ones"]),
+          f'client: "x" is not known: {KNOWN}']),
+        ('client = "mut"',
+         [f'client: "mut" is not known: perhaps "mutt" or "mu"; {KNOWN}']),
+        ('client = ""', [f'client: "" is not known: {KNOWN}']),
         ('command = ["x"]\nargs = ["x"]',
          ["args: need a client: without one, add them to command"]),
         ('client = "mu"\nargs = ["x"]',
@@ -503,7 +507,19 @@ class TestValues:
         assert Backoff.parse(str(backoff)) == backoff
 
     @pytest.mark.parametrize(
-        "text", ["", "30s", "30s..", "..10m", "10m..30s", "99ms..1s", "1s..25h", "1s...2s", "1s-2s"]
+        "text",
+        [
+            "",
+            "30s",
+            "30s..",
+            "..10m",
+            "10m..30s",
+            "99ms..1s",
+            "1s..25h",
+            "1s..86401s",
+            "1s...2s",
+            "1s-2s",
+        ],
     )
     def test_anything_else_is_no_backoff(self, text: str) -> None:
         with pytest.raises(ValueError, match=re.escape('such as "30s..10m"')):
@@ -517,7 +533,7 @@ class TestValues:
         assert not Poll.parse("0s")
         assert not Poll.parse("0")
 
-    @pytest.mark.parametrize("text", ["", "999ms", "169h", "never", "00", "-1s"])
+    @pytest.mark.parametrize("text", ["", "999ms", "604801s", "169h", "never", "00", "-1s"])
     def test_anything_else_is_no_poll(self, text: str) -> None:
         with pytest.raises(ValueError, match='or "0" for never'):
             Poll.parse(text)
