@@ -353,6 +353,38 @@ def test_an_error_of_a_server_is_the_next_ones_turn_at_once() -> None:
     assert [each.addresses for each in inquiries.answers()] == [(SIX, ONE)]
 
 
+def test_servers_that_all_have_an_error_are_asked_once_each() -> None:
+    inquiries = made((True, True, True))
+    sent, asked = begun(inquiries), list[set[int]]()
+    while sent and len(asked) < 9:
+        asked.append({each.server for each in sent})
+        for sending in sent:
+            answer(inquiries, sending, b"fail")
+        sent = inquiries.take(0.0)
+    assert asked == [{0}, {1}, {2}]
+    assert [each.reason for each in inquiries.answers()] == [Reason.FAILED]
+
+
+def test_three_attempts_without_an_answer_show_that_udp_does_not_get_there() -> None:
+    inquiries = made()
+    answer(inquiries, begun(inquiries)[0], b"none")
+    ports = [[each.port >= 0 for each in inquiries.take(now)] for now in (1.0, 3.0, 5.0)]
+    assert ports == [[True], [True], [False]]
+
+
+def test_a_question_that_ends_before_it_is_sent_takes_no_room() -> None:
+    inquiries = made()
+    for number in range(WINDOW // 2):
+        inquiries.ask(f"n{number}", 0.0)
+    answer(inquiries, inquiries.take(0.0)[0])
+    inquiries.ask("half", 0.0)
+    (sending,) = inquiries.take(0.0)
+    answer(inquiries, sending)
+    for number in range(WINDOW):
+        inquiries.ask(f"later{number}", 0.0)
+    assert len(inquiries.take(OTHER_FAMILY)) == WINDOW
+
+
 def test_where_nobody_listens_nothing_is_waited_for() -> None:
     inquiries = made()
     begun(inquiries)
