@@ -96,7 +96,7 @@ def _tables(structure: Any, path: str) -> Iterator[Expression]:
         elif _is_structure(item):
             inner.append((item, below, f"[[{below}]]\n"))
         else:
-            pair = (f"{field.name} = ".encode(), _of_value(field.type), b"\n")
+            pair: Expression = (f"{field.name} = ".encode(), _of_value(field.type), b"\n")
             keys.append(pair if field.required else [b"", pair])
     yield tuple(keys)
     for kind, below, head in inner:
