@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from functools import partial
@@ -11,23 +12,23 @@ from typing import Any
 import pytest
 import trio
 from harness.daemon import configuration as toml
-from trio.testing import wait_all_tasks_blocked
+from harness.in_process import locked, served
+from harness.local_client import Client
+from harness.sender import LINE
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mailbell._sys.landlock import Landlock
-from mailbell._sys.proof import ProcessStatus
 from mailbell.core.errors import OperatingSystemError
 from mailbell.core.networks import Family
 from mailbell.core.notification import Cursor, Transport
+from mailbell.core.outcome import Outcome
 from mailbell.listener import daemon as module
+from mailbell.listener._hub import MANUAL
 from mailbell.listener.configuration import Configuration, parse
 from mailbell.listener.daemon import Daemon, run
 from mailbell.listener.prepare import Prepared, prepare
 from mailbell.logs.journal import Journal
-from mailbell.sandbox.lock import Locked, Unprivileged
 from mailbell.serving import lifecycle
 
-STATUS = ProcessStatus((1,) * 4, (2,) * 4, (), 0, 0, 0, 0, 0, True, 2, 1, 0)
-LANDLOCK = Landlock(9, 6, 1, 2, 3, 4, ("chdir",))
 LIMITS = """
 [limits]
 rate = "7/s"
@@ -61,14 +62,9 @@ def lines() -> list[str]:
     return []
 
 
-def locked(prepared: Prepared) -> Locked:
-    unprivileged = Unprivileged(prepared.confinement, LANDLOCK, writable_executable_denied=True)
-    return Locked(unprivileged, prepared.confinement.policy, STATUS)
-
-
 def daemon(configured: Configuration, prepared: Prepared, lines: list[str]) -> Daemon:
     journal = Journal(lines.append, lambda: 0.0, prefixed=True)
-    return Daemon(configured, prepared, locked(prepared), journal)
+    return Daemon(configured, prepared, locked(prepared.confinement), journal)
 
 
 async def test_each_part_gets_what_the_configuration_says(
@@ -189,14 +185,123 @@ async def test_it_serves_until_it_is_told(
     await signals.aclose()
     assert sorted(said[:2]) == ["ready", "watchdog"]
     assert said[2:] == ["stopping"]
+    assert lines[0].startswith("<6>event=listening ")
     assert lines[-1] == "<5>event=stopping signal=SIGTERM"
+
+
+async def test_a_line_is_passed_on_and_what_follows_is_held_back_for_the_interval(
+    configured: Configuration, prepared: Prepared, lines: list[str], autojump_clock: MockClock
+) -> None:
+    it = daemon(configured, prepared, lines)
+
+    def wakeups() -> list[str]:
+        return [line for line in lines if line.startswith("<6>event=notification ")]
+
+    async def accepted(transport: Transport, count: int) -> None:
+        while it._counters.outcomes[transport][Outcome.ACCEPTED] < count:
+            await trio.sleep(0.001)
+
+    async def visit() -> None:
+        for done in range(1, 3):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(LINE, prepared.sockets.udp[0].getsockname())
+                sender.sendto(LINE, prepared.sockets.udp[0].getsockname())
+            await accepted(Transport.UDP, 2 * done)
+            with socket.create_connection(prepared.sockets.tcp[0].getsockname()) as connection:
+                connection.sendall(LINE)
+                await accepted(Transport.TCP, done)
+            assert len(wakeups()) == 2 * done - 1
+            await trio.sleep(1.5 * configured.coalesce.interval)
+            assert len(wakeups()) == it.status().wakeups == 2 * done
+            await trio.sleep(10 * configured.coalesce.interval)
+
+    await served(it.serve, visit, patience=60.0)
+    known = "<6>event=notification account=default cause=network"
+    assert wakeups()[:2] == [
+        f"{known} count=1 transport=udp source=127.0.0.1",
+        f"{known} count=2 transport=tcp source=127.0.0.1",
+    ]
+
+
+async def test_what_is_held_back_before_it_serves_is_passed_on_too(
+    configured: Configuration, prepared: Prepared, lines: list[str], autojump_clock: MockClock
+) -> None:
+    it = daemon(configured, prepared, lines)
+    for _ in range(2):
+        it._hub.ring("default", MANUAL, trio.current_time(), lifecycle.boottime())
+    await served(it.serve, lambda: trio.sleep(1.5 * configured.coalesce.interval))
+    assert it.status().wakeups == 2
+
+
+async def test_a_program_on_the_local_socket_rings_and_is_told_the_status(
+    configured: Configuration, prepared: Prepared, lines: list[str]
+) -> None:
+    it = daemon(configured, prepared, lines)
+
+    async def visit() -> None:
+        client = await Client(Path(prepared.sockets.local.getsockname())).connect()
+        call = {"method": "org.mailbell.Listener.Notify", "parameters": {"account": "default"}}
+        rung = await client.ask(call)
+        assert rung["parameters"]["cursor"]["epoch"] == prepared.epoch
+        reply = await client.ask({"method": "org.mailbell.Listener.GetStatus"})
+        client.socket.close()
+        status = reply["parameters"]["status"]
+        assert (status["pid"], status["wakeups"]) == (os.getpid(), 1)
+        (account,) = status["accounts"]
+        assert account["count"] == 1
+        assert 0 <= account["age"] < 60_000_000
+
+    await served(it.serve, visit)
+
+
+async def test_a_service_manager_that_takes_no_message_is_logged(
+    configured: Configuration,
+    prepared: Prepared,
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(type(prepared.notifier), "ready", lambda _: False)
+    monkeypatch.setattr(type(prepared.notifier), "connected", True)
+    await served(daemon(configured, prepared, lines).serve, trio.lowlevel.checkpoint)
+    assert '<4>event=ready_untold why="NOTIFY_SOCKET takes no message"' in lines
+
+
+async def test_the_log_says_when_the_places_of_tcp_run_out(
+    configured: Configuration, prepared: Prepared, lines: list[str]
+) -> None:
+    (stream,) = daemon(configured, prepared, lines)._stream_listeners()
+    stream._waiting._switch.off("full")
+    assert lines == ["<4>event=waiting_paused on=tcp error=full"]
+
+
+@pytest.mark.parametrize(("chance", "is_admitted"), [(0.0, True), (1.0, False)])
+async def test_chance_decides_which_datagrams_over_the_limit_are_admitted(
+    configured: Configuration, prepared: Prepared, lines: list[str],
+    monkeypatch: pytest.MonkeyPatch, chance: float, is_admitted: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "random", lambda: chance)
+    it = daemon(configured, prepared, lines)
+    visitor = it._limiter.gate(Transport.UDP, Family.IPV4).visitor(0xC0000219)
+    assert [visitor.admit(0.0) for _ in range(12)] == [True] * 11 + [is_admitted]
+
+
+@pytest.mark.parametrize(("unmatched", "accounts"), [("none", ()), ("all", ("work",))])
+async def test_the_configuration_says_who_is_told_of_a_source_that_is_of_no_account(
+    tmp_path: Path, prepared: Prepared, lines: list[str], unmatched: str, accounts: tuple[str, ...]
+) -> None:
+    more = '[[account]]\nname = "work"\nsources = ["192.0.2.25"]\n'
+    text = f'unmatched = "{unmatched}"\n' + toml(tmp_path, more=more)
+    it = daemon(parse(text.encode()), prepared, lines)
+    gate = it._limiter.gate(Transport.TCP, Family.IPV4)
+    assert it._admission.meet(gate, 0xC0000219).accounts == ("work",)
+    assert it._admission.meet(gate, 0xC000021A).accounts == accounts
 
 
 def test_the_steps_of_the_start_come_in_their_order(
     configured: Configuration, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[Any, ...]] = []
-    unprivileged = locked(prepared).unprivileged
+    unprivileged = locked(prepared.confinement).unprivileged
 
     class Serving:
         def __init__(self, *given: object) -> None:
@@ -212,7 +317,7 @@ def test_the_steps_of_the_start_come_in_their_order(
 
         return note
 
-    proof = locked(prepared)
+    proof = locked(prepared.confinement)
     monkeypatch.setattr(module, "clear_inherited", answers("clear", None))
     monkeypatch.setattr(lifecycle, "make_journal", answers("journal", "log"))
     monkeypatch.setattr(module, "prepare", answers("prepare", prepared))
@@ -235,15 +340,16 @@ def test_the_steps_of_the_start_come_in_their_order(
     ]
 
 
+@pytest.mark.parametrize("part", [(trio, "run"), (lifecycle, "signal_queue")])
 def test_an_event_loop_that_does_not_start_names_the_step(
-    configured: Configuration, monkeypatch: pytest.MonkeyPatch
+    configured: Configuration, monkeypatch: pytest.MonkeyPatch, part: tuple[object, str]
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(24, "too many")
 
     for name in ("clear_inherited", "prepare", "drop_privileges"):
         monkeypatch.setattr(module, name, lambda *_: type("", (), {"confinement": None}))
-    monkeypatch.setattr(trio, "run", fail)
+    monkeypatch.setattr(*part, fail)
     with pytest.raises(OperatingSystemError, match=r"cannot start \(start event loop\): too many"):
         run(configured)
 
