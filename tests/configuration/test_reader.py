@@ -164,6 +164,24 @@ def test_a_byte_order_mark_at_the_beginning_is_no_part_of_the_text() -> None:
 def test_a_line_and_a_file_may_be_as_long_as_allowed() -> None:
     assert attempt(b"#" * MAX_LINE)[1] == []
     assert attempt(b"\n" * MAX_BYTES)[1] == []
+    line = b"#" + b" " * (MAX_LINE - 1) + b"\n"
+    assert attempt(line * (MAX_BYTES // len(line)))[1] == []
+
+
+def test_a_line_has_its_length_with_its_blanks() -> None:
+    text = b"\n\n#" + b" x" * (MAX_LINE // 2) + b"\n"
+    assert attempt(text)[1] == [f"line 3: longer than {MAX_LINE} bytes: break it into several"]
+
+
+def test_a_long_text_is_cut_where_it_is_quoted() -> None:
+    assert quote("x" * 40) == '"' + "x" * 40 + '"'
+    assert quote("x" * 41) == '"' + "x" * 40 + '"...'
+    assert quote(10**20 - 1) == "9" * 20
+
+
+def test_an_array_may_be_empty_if_nothing_else_is_said() -> None:
+    outer, problems = attempt(b"item = []")
+    assert (outer.item, problems) == ((), [])
 
 
 def test_a_message_without_a_place_is_shown_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,15 @@
 """The values of a configuration: read, written, read back, and refused."""
 
+from typing import Annotated
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
 from mailbell.configuration.values import (
+    ACCOUNT_NAME,
     Duration,
     Endpoint,
     Mode,
@@ -15,6 +19,7 @@ from mailbell.configuration.values import (
     between,
     whole,
 )
+from mailbell.core.account_name import ACCOUNT_NAME_FORM
 from mailbell.core.networks import Family
 
 NUMBERS = st.integers(0, 999_999_999)
@@ -183,6 +188,15 @@ def test_what_is_no_endpoint_is_refused_with_the_form(text: str) -> None:
 def test_an_ipv4_endpoint_in_ipv6_form_is_told_what_to_write() -> None:
     with pytest.raises(ValueError, match=r"write it as IPv4: 192\.0\.2\.1"):
         Endpoint.parse("[::ffff:192.0.2.1]:79")
+
+
+def test_the_name_of_an_account_is_held_against_its_pattern() -> None:
+    assert ACCOUNT_NAME.description == ACCOUNT_NAME_FORM
+    for name in ("work", "a" * 64):
+        assert msgspec.convert(name, Annotated[str, ACCOUNT_NAME]) == name
+    for name in ("", "a b", "work\n", "a" * 65):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(name, Annotated[str, ACCOUNT_NAME])
 
 
 def test_annotations_say_their_bounds_in_words() -> None:

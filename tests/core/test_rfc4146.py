@@ -15,6 +15,7 @@ from mailbell.core.rfc4146 import (
     STRICT,
     Receiver,
     Terminator,
+    _beginnings,
     encode,
     parse_datagram,
 )
@@ -215,3 +216,9 @@ def test_no_byte_of_a_line_decides_before_the_last(terminator: Terminator) -> No
     decided = [receiver.receive(byte) for byte in bytewise(LINES[terminator])]
     assert decided[:-1] == [False] * (len(decided) - 1)
     assert decided[-1] is (terminator is not Terminator.EOF)
+
+
+def test_each_beginning_of_a_line_may_still_become_one() -> None:
+    # What was found before is kept: this is asked anew.
+    found = _beginnings.__wrapped__(STRICT)
+    assert found == {LINE[:length] for length in range(len(LINE) + 1)}

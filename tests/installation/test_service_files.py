@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service_files.units import POLICY, SYSTEMD, copied_units, require, words_of
 
 from mailbell.core.errors import ConfigurationError
+from mailbell.core.escape import printable
 from mailbell.installation.service_files import (
     HOME,
     MARK,
@@ -117,6 +118,19 @@ def test_only_lines_that_name_the_place_change(programs: str, code: list[str], p
     assert placed(old, programs=programs, code=[*code, "/usr", *code]) == new
 
 
+def test_only_the_first_folder_of_a_rule_is_the_place() -> None:
+    """AppArmor's rule may name another file behind it."""
+    placing = {"programs": "/srv/m/bin", "code": ["/srv/m"]}
+    for rule, new in (
+        (
+            f"  {HOME}/bin/mailbelld r, # not {HOME}/bin\n",
+            f"  /srv/m/bin/mailbelld r, # not {HOME}/bin\n",
+        ),
+        (f"  {HOME}/** r, # not {HOME}/bin\n", f"  /srv/m/** r, # not {HOME}/bin\n"),
+    ):
+        assert placed(rule, **placing) == new  # type: ignore[arg-type]
+
+
 # --- what reads the result ---------------------------------------------------------------
 
 
@@ -164,6 +178,9 @@ def test_a_folder_that_would_be_misread_is_refused(folder: str) -> None:
     for where in ({"programs": folder, "code": ["/usr"]}, {"programs": "/x", "code": [folder]}):
         with pytest.raises(ConfigurationError) as caught:
             placed("", **where)  # type: ignore[arg-type]
+        if folder.isprintable() and folder.isascii():
+            what = f"the folder {printable(folder)} of mailbell cannot stand in a file of systemd"
+            assert caught.value.what == what
         assert caught.value.remedy == "install mailbell in a folder such as /opt/mailbell"
         assert "\n" not in str(caught.value)
 

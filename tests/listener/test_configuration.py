@@ -15,6 +15,7 @@ from mailbell.configuration.values import Duration, Endpoint, Mode, Rate
 from mailbell.core.errors import ConfigurationError
 from mailbell.core.networks import Family, Network
 from mailbell.core.rfc4146 import Terminator
+from mailbell.listener import configuration
 from mailbell.listener._accounts import AccountMap
 from mailbell.listener.configuration import (
     AccountSettings,
@@ -481,3 +482,133 @@ def test_combinations_of_sources_and_addresses_are_bounded() -> None:
     (problem,) = caught.value.problems
     assert problem.path == "account"
     assert problem.message.startswith("200192 combinations of sources and addresses, at")
+
+
+# Every value is of a kind that no key takes.
+WRONG = """
+unmatched = 1.5
+[listen]
+tcp = 1.5
+udp = [1.5]
+user = 1.5
+freebind = 1.5
+[socket]
+path = 1.5
+group = 1.5
+mode = 1.5
+subscribers = 1.5
+[protocol]
+terminators = [1.5]
+deadline = 1.5
+[sources]
+allow = 1.5
+deny = [1.5]
+nat64 = 1.5
+[limits]
+rate = 1.5
+burst = 1.5
+connections = 1.5
+connections_per_source = 1.5
+sources = 1.5
+total_rate = 1.5
+[coalesce]
+interval = 1.5
+[[account]]
+name = 1.5
+sources = 1.5
+addresses = 1.5
+[[account]]
+addresses = [1.5]
+"""
+WRONG_PARTS = """
+account = 1.5
+[protocol]
+terminators = []
+"""
+FORMS = {
+    "unmatched": '"none" or "all"',
+    "listen.tcp": 'an array of at most 64 values, such as ["0.0.0.0:79", "[::]:79"]',
+    "listen.udp[0]": 'a numeric address and a port such as "0.0.0.0:79" or "[::]:79"',
+    "listen.user": 'the name of a user, such as "mailbell"',
+    "listen.freebind": "true or false",
+    "socket.path": "an absolute path of at most 107 bytes such as /run/mailbell/mailbell.sock",
+    "socket.group": 'the name of a group, such as "mailbell", or "" for the daemon\'s own',
+    "socket.mode": (
+        'an octal mode in quotes that lets the owner read and write such as "0660" or "0600"'
+    ),
+    "socket.subscribers": "a whole number from 1 to 1024, such as 64",
+    "protocol.terminators[0]": '"crlf", "lf" or "eof"',
+    "protocol.deadline": 'a duration from "100ms" to "1m", such as "5s"',
+    "sources.allow": 'an array of at most 256 values, such as ["192.0.2.0/24", "2001:db8::/32"]',
+    "sources.deny[0]": (
+        "a numeric address or network such as 192.0.2.25, 192.0.2.0/24 or 2001:db8::/32"
+    ),
+    "sources.nat64": 'an array of at most 8 values, such as ["2001:db8:64::/96"]',
+    "limits.rate": 'a rate from "1/h" to "1000000/s", such as "1/s"',
+    "limits.burst": "a whole number from 1 to 1000000, such as 10",
+    "limits.connections": "a whole number from 1 to 16384, such as 256",
+    "limits.connections_per_source": "a whole number from 1 to 16384, such as 8",
+    "limits.sources": "a whole number from 8 to 1048576, such as 8192",
+    "limits.total_rate": 'a rate from "1/h" to "1000000/s", such as "1/s"',
+    "coalesce.interval": 'a duration from "10ms" to "1h", such as "1s"',
+    "account[0].name": 'a name of 1 to 64 letters, digits and any of "._@+-", such as "work"',
+    "account[0].sources": 'an array of at most 256 values, such as ["192.0.2.25"]',
+    "account[0].addresses": 'an array of at most 256 values, such as ["2001:db8::25"]',
+    "account[1].addresses[0]": "a numeric address such as 192.0.2.25 or 2001:db8::25",
+    "account": 'an array of at most 10000 values, such as [[account]] with name = "work"',
+}
+
+
+def messages_of(text: str) -> list[str]:
+    """Return all problems in words."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.encode())
+    return [str(problem) for problem in caught.value.problems]
+
+
+def is_table(value: object) -> bool:
+    if not isinstance(value, type) or value is msgspec.Struct:
+        return False
+    return issubclass(value, msgspec.Struct)
+
+
+def test_each_value_of_another_kind_is_told_the_form() -> None:
+    said = [message for text in (WRONG, WRONG_PARTS) for message in messages_of(text)]
+    written = [f"{path}: 1.5 is not accepted: write {form}" for path, form in FORMS.items()]
+    assert [message for message in said if "1.5" in message] == written
+
+
+def test_values_that_do_not_fit_together_are_told_what_to_do() -> None:
+    text = """
+[listen]
+tcp = ["127.0.0.1:5", "127.0.0.1:5"]
+udp = ["0.0.0.0:5"]
+[[account]]
+name = "a"
+addresses = ["192.0.2.7"]
+[[account]]
+name = "a"
+"""
+    assert messages_of(text) == [
+        'listen.tcp[1]: "127.0.0.1:5" is there twice: remove one',
+        'account[1].name: "a" is the name of account[0] too: choose another',
+        (
+            "account[1]: would match nothing: write sources or addresses, such as "
+            'sources = ["0.0.0.0/0", "::/0"] for any source'
+        ),
+        (
+            'listen.udp[0]: "0.0.0.0:5" is every address, but an account has addresses, and a datagram '
+            'does not tell which it was sent to: write one address, such as "192.0.2.25:79"'
+        ),
+    ]
+    assert messages_of("[listen]\ntcp = []") == [
+        'listen: no listener at all: write tcp = ["0.0.0.0:79", "[::]:79"]'
+    ]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [each for each in vars(configuration).values() if is_table(each)],
+)
+def test_a_configuration_cannot_be_changed(table: type[msgspec.Struct]) -> None:
+    assert table.__struct_config__.frozen

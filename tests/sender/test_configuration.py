@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mailbell.core.errors import ConfigurationError
 from mailbell.core.networks import Address, Network
 from mailbell.core.notification import Transport
+from mailbell.sender import configuration
 from mailbell.sender.configuration import (
     AccountSettings,
     Backoff,
@@ -401,3 +402,176 @@ def test_ten_thousand_accounts_are_read_and_one_more_is_refused() -> None:
 def test_users_matter_who_are_trusted_or_have_the_name_of_an_account_without_a_domain() -> None:
     configuration = parse(VALID.encode())
     assert list(configuration.possible_users) == ["root", "Debian-exim", "anna", "bert"]
+
+
+# Every value is of a kind that no key takes.
+WRONG = """
+[listen]
+hook = 1.5
+control = 1.5
+comsat = 1.5
+cyrus = 1.5
+user = 1.5
+trusted = 1.5
+group = 1.5
+[quiet]
+folders = 1.5
+[send]
+port = 1.5
+transport = 1.5
+deadline = 1.5
+connections = 1.5
+rate = 1.5
+interval = 1.5
+backoff = 1.5
+[last_used]
+ttl = 1.5
+addresses = 1.5
+allow = 1.5
+deny = 1.5
+[store]
+url = 1.5
+file = 1.5
+node = 1.5
+password_file = 1.5
+ca_file = 1.5
+ports = 1.5
+[default]
+targets = 1.5
+[[account]]
+name = 1.5
+aliases = 1.5
+targets = 1.5
+transport = 1.5
+enabled = 1.5
+"""
+WRONG_PARTS = """
+account = 1.5
+[listen]
+trusted = [1.5]
+[quiet]
+folders = [1.5]
+[last_used]
+allow = [1.5]
+[store]
+ports = [1.5]
+[default]
+targets = [1.5]
+"""
+FORMS = {
+    "listen.hook": "an absolute path of at most 107 bytes such as /run/mailbell/mailbell.sock",
+    "listen.control": "an absolute path of at most 107 bytes such as /run/mailbell/mailbell.sock",
+    "listen.comsat": 'an array of at most 16 values, such as ["127.0.0.1:5512"]',
+    "listen.cyrus": (
+        'an absolute path of at most 107 bytes such as /run/mailbell/mailbell.sock, or ""'
+    ),
+    "listen.user": 'the name of a user, such as "mailbell-sender"',
+    "listen.trusted": 'an array of at most 64 values, such as ["root", "vmail"]',
+    "listen.group": 'the name of a group, such as "mailbell-sender", or "" for the daemon\'s own',
+    "quiet.folders": 'an array of at most 64 values, such as ["Junk", "Spam", "Trash"]',
+    "send.port": "a whole number from 1 to 65535, such as 79",
+    "send.transport": '"tcp" or "udp"',
+    "send.deadline": 'a duration from "100ms" to "1m", such as "2s"',
+    "send.connections": "a whole number from 1 to 4096, such as 256",
+    "send.rate": 'a rate from "1/h" to "1000000/s", such as "1000/s"',
+    "send.interval": 'a duration from "10ms" to "1h", such as "2s"',
+    "send.backoff": 'two durations from "1s" to "24h", the shorter one first, such as "30s..10m"',
+    "last_used.ttl": 'a duration from "1m" to "7d", such as "30m"',
+    "last_used.addresses": "a whole number from 1 to 16, such as 4",
+    "last_used.allow": 'an array of at most 256 values, such as ["192.0.2.0/24", "2001:db8::/32"]',
+    "last_used.deny": 'an array of at most 256 values, such as ["192.0.2.0/24", "2001:db8::/32"]',
+    "store.url": (
+        "sqlite:// and an absolute path, such as sqlite:///var/lib/mailbell-sender/state.db, "
+        "or the engine of a cluster, such as redis://redis.example.net"
+    ),
+    "store.file": (
+        "sqlite:// and an absolute path, such as sqlite:///var/lib/mailbell-sender/state.db"
+    ),
+    "store.node": (
+        "the name of this machine in the cluster, 1 to 64 letters, digits, dots, hyphens or "
+        'underscores, or "" for the host\'s name'
+    ),
+    "store.password_file": 'the absolute path of a file, or ""',
+    "store.ca_file": 'the absolute path of a file, or ""',
+    "store.ports": "an array of at most 64 values, such as [6379, 6380]",
+    "account[0].name": (
+        "a name of 1 to 254 printable characters without spaces, such as anna@example.org"
+    ),
+    "account[0].aliases": 'an array of at most 64 values, such as ["anna"]',
+    "account[0].targets": (
+        'an array of at most 16 values, such as ["last-used", "192.0.2.7", "laptop.example.net"]'
+    ),
+    "account[0].transport": '"tcp" or "udp"',
+    "account[0].enabled": "true or false",
+    "default.targets": (
+        'an array of at most 16 values, such as ["last-used", "192.0.2.7", "laptop.example.net"]'
+    ),
+    "listen.trusted[0]": 'the name of a user, such as "mailbell-sender"',
+    "quiet.folders[0]": 'the name of a folder, 1 to 255 characters, such as "Junk"',
+    "last_used.allow[0]": (
+        "a numeric address or network such as 192.0.2.25, 192.0.2.0/24 or 2001:db8::/32"
+    ),
+    "store.ports[0]": "a whole number from 1 to 65535, such as 6379",
+    "account": (
+        'an array of at most 10000 values, such as [[account]] with name = "anna@example.org"'
+    ),
+    "default.targets[0]": (
+        '"last-used", an address or a name, and a port if it is another, such as "192.0.2.7",'
+        ' "[2001:db8::7]:79" or "laptop.example.net"'
+    ),
+}
+
+
+def messages_of(text: str) -> list[str]:
+    """Return all problems in words."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.encode())
+    return [str(problem) for problem in caught.value.problems]
+
+
+def is_table(value: object) -> bool:
+    if not isinstance(value, type) or value is msgspec.Struct:
+        return False
+    return issubclass(value, msgspec.Struct)
+
+
+def test_each_value_of_another_kind_is_told_the_form() -> None:
+    said = [message for text in (WRONG, WRONG_PARTS) for message in messages_of(text)]
+    written = [f"{path}: 1.5 is not accepted: write {form}" for path, form in FORMS.items()]
+    assert [message for message in said if "1.5" in message] == written
+
+
+def test_values_that_do_not_fit_together_are_told_what_to_do() -> None:
+    text = """
+[listen]
+hook = "/a"
+control = "/a"
+cyrus = "/a"
+comsat = ["127.0.0.1:5", "127.0.0.1:5"]
+[store]
+url = "sqlite:///a"
+node = "a"
+[[account]]
+name = "a"
+targets = []
+[[account]]
+name = "a"
+targets = ["192.0.2.7", "192.0.2.7"]
+"""
+    assert messages_of(text) == [
+        'listen.control: "/a" is listen.hook too: choose another',
+        'listen.cyrus: "/a" is listen.hook too: choose another',
+        'listen.comsat[1]: "127.0.0.1:5" is there twice: remove one',
+        "account[0].targets: would ring nobody: write a target or enabled = false",
+        'account[1].name: "a" is account[0].name too: choose another',
+        'account[1].targets[1]: "192.0.2.7" is there twice: remove one',
+        'store.node: has no use with "sqlite:///a": remove it',
+    ]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [each for each in vars(configuration).values() if is_table(each)],
+)
+def test_a_configuration_cannot_be_changed(table: type[msgspec.Struct]) -> None:
+    assert table.__struct_config__.frozen
