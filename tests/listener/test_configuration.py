@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mailbell.configuration.values import Duration, Endpoint, Mode, Rate
 from mailbell.core.errors import ConfigurationError
-from mailbell.core.networks import Family, Network
+from mailbell.core.networks import Family, Network, NetworkMap
 from mailbell.core.rfc4146 import Terminator
 from mailbell.listener import configuration
 from mailbell.listener._accounts import AccountMap
@@ -597,8 +597,9 @@ name = "a"
             'sources = ["0.0.0.0/0", "::/0"] for any source'
         ),
         (
-            'listen.udp[0]: "0.0.0.0:5" is every address, but an account has addresses, and a datagram '
-            'does not tell which it was sent to: write one address, such as "192.0.2.25:79"'
+            'listen.udp[0]: "0.0.0.0:5" is every address, but an account has addresses, and a '
+            "datagram does not tell which it was sent to: write one address, "
+            'such as "192.0.2.25:79"'
         ),
     ]
     assert messages_of("[listen]\ntcp = []") == [
@@ -612,3 +613,45 @@ name = "a"
 )
 def test_a_configuration_cannot_be_changed(table: type[msgspec.Struct]) -> None:
     assert table.__struct_config__.frozen
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (Overrides(udp=("x",)), f'--udp: "x" is not accepted: write {Endpoint.form}'),
+        (Overrides(listen=("x",)), f'--listen: "x" is not accepted: write {Endpoint.form}'),
+        (
+            Overrides(udp=("127.0.0.1:5", "127.0.0.1:5")),
+            '--udp: "127.0.0.1:5" is there twice: remove one',
+        ),
+        (
+            Overrides(listen=("127.0.0.1:5", "127.0.0.1:5")),
+            '--listen: "127.0.0.1:5" is there twice: remove one',
+        ),
+    ],
+)
+def test_a_mistake_of_the_command_line_names_the_option(overrides: Overrides, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(b"", overrides)
+    assert [str(each) for each in caught.value.problems] == [problem]
+
+
+def test_a_start_may_have_so_many_combinations(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert configuration.MAX_COMBINATIONS == 200_000
+    monkeypatch.setattr(configuration, "MAX_COMBINATIONS", 2)
+    account = '[[account]]\nname = "a"\nsources = '
+    assert problem_paths(account + '["192.0.2.1", "192.0.2.2"]') == []
+    assert problem_paths(account + '["192.0.2.1", "192.0.2.2", "192.0.2.3"]') == ["account"]
+
+
+def test_the_sources_that_are_listed_are_those_of_all_tables() -> None:
+    listed = ("192.0.2.0/24", "2001:db8::/32", "192.0.2.25", "192.0.2.26")
+    assert list(parse(VALID.encode()).listed) == [Network.parse(text) for text in listed]
+
+
+def test_the_own_translators_are_among_all() -> None:
+    sources = parse(b'[sources]\nnat64 = ["2001:db8:64::/96"]').sources
+    networks = NetworkMap([(Network.parse("192.0.2.25"), True)])
+    behind = 0x20010DB8_00640000 << 64 | 0xC0000219
+    assert sources.translation.lookup(networks, Family.IPV6, behind)
+    assert not parse(b"").sources.translation.lookup(networks, Family.IPV6, behind)
