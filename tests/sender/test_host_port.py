@@ -56,7 +56,8 @@ def test_an_address_that_stands_for_all_is_refused(text: str) -> None:
     "text",
     [
         "", ".", "a..b", ".a", "a..", "-a.example", "a-.example", "x" * 64, "a" + "a." * 126 + "a",
-        "a b", "a\n", "b\u00fccher", "\u212a.example", "192.0.2", "192.0.2.256", "1", "7f.1", "0x", "0x7f",
+        "a b", "a\n", "b\u00fccher", "\u212a.example", "192.0.2", "192.0.2.256", "1", "7f.1",
+        "0x", "0x7f",
         "a.0x7f000001", "[2001:db8::7", "[192.0.2.7]", "[a]", "[a]:80", "[2001:db8::7]80",
         "[2001:db8::7]]", "2001:db8::g", "a:b:1", "fe80::1%eth0", "http://a:1", "a/b",
     ],
