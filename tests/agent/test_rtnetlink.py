@@ -91,6 +91,7 @@ def test_an_address_appears_once(told: Told) -> None:
         Told("169.254.3.4"),
         Told("192.0.2.1", scope=NOWHERE),
         Told("192.0.2.1", scope=HOST),
+        Told("192.0.2.1", scope=LINK_SCOPE),
         Told("127.0.0.9", peer="192.0.2.2"),
         Told("2001:db8::1", flags=TENTATIVE),
         Told("2001:db8::1", flags=TENTATIVE | OPTIMISTIC),
@@ -105,6 +106,11 @@ def test_an_address_appears_once(told: Told) -> None:
 )
 def test_what_nobody_can_be_reached_by_is_none(told: Told) -> None:
     assert not Addresses().receive(told.message())
+
+
+def test_a_new_address_is_told_of_whatever_is_told_with_it() -> None:
+    nothing = Told("169.254.3.4").message()
+    assert Addresses().receive(nothing + Told().message() + nothing)
 
 
 def test_it_appears_when_it_is_known_that_nobody_else_has_it() -> None:

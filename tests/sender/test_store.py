@@ -7,7 +7,7 @@ import resource
 import sqlite3
 import stat
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from harness.child import run, run_as_root
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sender.support_store import TTL, Bench, address, kill, mount_small_disk
 
-from mailbell.sender import _store
+from mailbell.sender import _database, _store
 from mailbell.sender._store import Store
 from mailbell.sender._store_file import examine
 
@@ -453,3 +453,22 @@ def test_files_whose_descriptors_are_not_found_are_not_used(
     assert bench.events[-1] == "store_unusable"
     with bench.opened() as (again, _):  # nothing of it is open any more
         assert again.status().working
+
+
+def test_a_database_that_cannot_be_opened_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite has the file open by then. New versions find out there that it is no database."""
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def note(path: str, **how: Any) -> sqlite3.Connection:
+        made.append(connect(path, **how))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", note)
+    monkeypatch.setattr(_database, "_BEFORE_READING", ("no pragma",))
+    with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+        _database.connect(str(tmp_path / "state.db"))
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        made[0].execute("SELECT 1")

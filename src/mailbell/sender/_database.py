@@ -109,6 +109,15 @@ def connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_LOCK_WAIT, isolation_level=None, cached_statements=16
     )
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
     connection.text_factory = bytes
     for category, limit in _LIMITS.items():
         connection.setlimit(category, limit)
@@ -118,9 +127,9 @@ def connect(path: str) -> sqlite3.Connection:
         setconfig(vars(sqlite3)["SQLITE_DBCONFIG_DEFENSIVE"], True)
     for pragma in _BEFORE_READING:
         connection.execute(f"PRAGMA {pragma}").fetchall()
-    # SQLite opens /dev/urandom at its first need of a random number, and never again.
+    # SQLite opens /dev/urandom at its first need of a random number, and never again. New ones read
+    # the file for that.
     connection.execute("SELECT random()").fetchall()
-    return connection
 
 
 def configure(connection: sqlite3.Connection) -> None:
