@@ -10,6 +10,7 @@ import time
 import pytest
 from cli.support import FakeDaemon, words
 from cli.terminal import Terminal
+from harness.daemon import until
 
 TOP = words("mailbell", "top")
 # xterm's control sequences: the other screen and the cursor.
@@ -199,14 +200,14 @@ def test_it_stops_and_goes_on(environment: dict[str, str], daemon: FakeDaemon, s
             # The shell's prompt is in its place again, with a cursor.
             stopped = shell.drawn.index("Stopped")
             assert all(shell.drawn.index(given) < stopped for given in GIVEN)
-            assert shell.modes() == shell.modes_before
+            until(lambda: shell.modes() == shell.modes_before, "the modes of the terminal")
         daemon.status["version"] = "9.9.9"
         shell.enter("fg")
         shell.until_shown("mailbelld 9.9.9")
         assert shell.modes() == running
         shell.press(b"q")
         shell.until_written("ready> ")
-        assert shell.modes() == shell.modes_before
+        until(lambda: shell.modes() == shell.modes_before, "the modes of the terminal")
         assert all(given in shell.drawn for given in GIVEN)
         shell.enter("echo status $?")
         shell.until_written("status 0")
@@ -224,7 +225,7 @@ def test_stopped_it_can_be_ended_and_leaves_the_terminal_alone(
         shell.enter("kill %1")
         shell.until_written(f"Exit {128 + signal.SIGTERM}")
         assert not any(taken in shell.drawn for taken in TAKEN)
-        assert shell.modes() == shell.modes_before
+        until(lambda: shell.modes() == shell.modes_before, "the modes of the terminal")
 
 
 def test_in_the_background_it_waits_for_the_terminal(
