@@ -310,7 +310,7 @@ HOUSE: Final = (
         "cli",
         ("_openmetrics", "_sender_metrics", "_sender_words", "_text"),
         (
-            "_stderr",
+            "_streams",
             "_door",
             "_toml_file",
             "_file",

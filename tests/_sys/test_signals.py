@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from typing import Any
 
 import pytest
 from harness.child import run
@@ -10,6 +12,7 @@ from mailbell._sys.signals import (
     children_are_waited_for,
     ending_signals,
     prepare_signals,
+    replace_handlers,
 )
 
 OTHERS = {signal.SIGKILL, signal.SIGSTOP}
@@ -105,3 +108,45 @@ def test_a_child_can_be_waited_for_although_children_are_ignored() -> None:
         assert signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_signal_that_comes_while_its_handler_is_replaced_is_no_error() -> None:
+    def body() -> tuple[list[str], bool]:
+        reported: list[str] = []
+        sys.unraisablehook = report = lambda what: reported.append(str(what.exc_value))
+        mine = os.getpid()
+        sender = os.fork()
+        if sender == 0:
+            while os.getppid() == mine:
+                os.kill(mine, signal.SIGHUP)
+            os._exit(0)
+        for _ in range(3000):
+            signal.signal(signal.SIGHUP, lambda *_: None)
+            replace_handlers({signal.SIGHUP: signal.SIG_IGN})
+        os.kill(sender, signal.SIGKILL)
+        return reported, sys.unraisablehook is report
+
+    assert run(body).value == ([], True)
+
+
+def test_other_errors_are_reported_while_a_handler_is_replaced() -> None:
+    class Broken:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    class Handlers(dict[int, signal.Handlers]):
+        def items(self) -> Any:
+            Broken(OSError("broken"))
+            Broken(ValueError("a race condition of its own"))
+            return super().items()
+
+    def body() -> list[str]:
+        reported: list[str] = []
+        sys.unraisablehook = lambda what: reported.append(str(what.exc_value))
+        replace_handlers(Handlers({signal.SIGHUP: signal.SIG_IGN}))
+        return sorted(set(reported))
+
+    assert run(body).value == ["a race condition of its own", "broken"]

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import click
@@ -231,3 +232,35 @@ def test_the_exit_code_does_not_depend_on_who_reads(words: list[str], code: int)
     with open("/dev/full", "wb", buffering=0) as full:
         done = subprocess.run(program("mailbell", *words), stderr=full, check=False)
     assert done.returncode == code
+
+
+# A command ends in each of the ways, and something is left for a stream that takes nothing.
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("return 69", 69),
+        ("sys.exit(129)", 129),  # as the screen of `mailbell top` does on SIGHUP
+        ("raise KeyboardInterrupt", 130),
+    ],
+)
+def test_what_is_left_at_the_end_does_not_change_the_code(stream: str, end: str, code: int) -> None:
+    command = (
+        "import sys\n"
+        "from mailbell.cli import _group, main\n"
+        "def run(_):\n"
+        f"    sys.{stream}.write('left')\n"
+        f"    {end}\n"
+        "_group.run = run\n"
+        "main()\n"
+    )
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("PYTHON")}
+    with open("/dev/full", "wb", buffering=0) as full:
+        done = subprocess.run(
+            [sys.executable, "-c", command],
+            env=environment,
+            stdout=full if stream == "stdout" else subprocess.PIPE,
+            stderr=full if stream == "stderr" else subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stdout or b"", done.stderr or b"") == (code, b"", b"")

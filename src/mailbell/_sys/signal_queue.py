@@ -12,6 +12,8 @@ from typing import Self
 
 import trio
 
+from mailbell._sys.signals import replace_handlers
+
 __all__ = ["SignalQueue"]
 
 
@@ -56,5 +58,4 @@ class SignalQueue:
 
     def give_back(self) -> None:
         """Receive no signals any more: restore the handlers that were set before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        replace_handlers(self._before)

@@ -18,15 +18,17 @@ Source: signal(7), "Standard signals".
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 __all__ = [
     "children_are_waited_for",
     "end_as_first_process",
     "ending_signals",
     "prepare_signals",
+    "replace_handlers",
 ]
 
 # Ctrl-\ sends SIGQUIT. The kernel sends SIGXCPU when the processor time of `ulimit -t` is
@@ -44,6 +46,8 @@ _BROKEN: Final = (
 )  # fmt: skip
 _JOB_CONTROL: Final = (signal.SIGTSTP, signal.SIGCONT)
 _FORCED: Final = (signal.SIGKILL, signal.SIGSTOP)
+
+_Number = TypeVar("_Number", bound=int)
 
 _TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
@@ -90,6 +94,31 @@ def ending_signals() -> tuple[signal.Signals, ...]:
         for number in (*_ENDING, signal.SIGHUP)
         if number not in _OF_TERMINALS or signal.getsignal(number) is not signal.SIG_IGN
     )
+
+
+def replace_handlers(handlers: Mapping[_Number, Any]) -> None:
+    """Replace handlers that are in use; a signal that comes meanwhile is handled or ignored.
+
+    CPython notes a signal and calls its handler later. If there is no handler any more by then,
+    it writes "Signal 15 ignored due to race condition" and a traceback to standard error. Here
+    that is no error.
+
+    Args:
+        handlers: the new handler of each signal, as for `signal.signal`.
+    """
+    report = sys.unraisablehook
+
+    def report_others(what: "sys.UnraisableHookArgs") -> None:
+        if not (isinstance(what.exc_value, OSError) and "race condition" in str(what.exc_value)):
+            report(what)
+
+    sys.unraisablehook = report_others
+    try:
+        # The second call first handles what came during the first one.
+        for number, handler in (*handlers.items(), *handlers.items()):
+            signal.signal(number, handler)
+    finally:
+        sys.unraisablehook = report
 
 
 @contextmanager

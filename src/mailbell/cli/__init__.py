@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from mailbell._sys.signals import end_as_first_process
 from mailbell._sys.standard_streams import fill_standard_streams
-from mailbell.cli._stderr import flush_error
+from mailbell.cli._streams import flush_error, flush_output
 
 __all__ = ["main"]
 
@@ -31,5 +31,7 @@ def main() -> None:
     except KeyboardInterrupt:
         # Ctrl-C came before a command had begun.
         code = 130
-    flush_error()
+    finally:  # a signal may end a command with SystemExit
+        flush_output()
+        flush_error()
     sys.exit(code)

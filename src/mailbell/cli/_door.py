@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from mailbell.cli._stderr import flush_error, write_error
+from mailbell.cli._streams import flush_error, write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError, find_refusal
 

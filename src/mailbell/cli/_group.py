@@ -6,7 +6,6 @@ each delivery, and that must not wait for the import of tables.
 
 import contextlib
 import errno
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import click
 
 from mailbell import __version__
 from mailbell.cli._lazy import LazyGroup
-from mailbell.cli._stderr import write_error
+from mailbell.cli._streams import discard_output, write_error
 from mailbell.cli._text import one_line
 from mailbell.core.errors import ConfigurationError, MailbellError
 
@@ -75,7 +74,7 @@ class _Group(LazyGroup):
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
         except BrokenPipeError:
-            _discard_output()
+            discard_output()
             ctx.exit(_BROKEN_PIPE)
         return result
 
@@ -123,7 +122,7 @@ def run(arguments: Sequence[str]) -> int:
     except MailbellError as error:
         return _known(error)
     except OSError as error:
-        _discard_output()
+        discard_output()
         return _complain(f"{_place(error)}{error.strerror or error}", 71)
     except Exception as error:  # a bug in mailbell, and reported as one
         with contextlib.suppress(OSError):
@@ -157,11 +156,3 @@ def _known(error: MailbellError) -> int:
 def _complain(message: str, code: int) -> int:
     write_error(one_line("mailbell", message))
     return code
-
-
-def _discard_output() -> None:
-    # The interpreter flushes stdout again when it ends, and would print an error.
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

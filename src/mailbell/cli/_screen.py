@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from mailbell._sys.signals import replace_handlers
+
 __all__ = ["Screen"]
 
 # xterm's control sequences: the alternate screen, the cursor, the upper left corner.
@@ -179,8 +181,9 @@ class Screen:
     def _end(self, number: int, _frame: FrameType | None) -> None:
         # When the terminal is closed, both the kernel and `_read_keys` send SIGHUP. The second one
         # may come after the handlers are restored, and must not kill the process then.
-        for each in {number, signal.SIGHUP} & self._handlers.keys():
-            signal.signal(each, signal.SIG_IGN)
+        ended = {number, signal.SIGHUP} & self._handlers.keys()
+        replace_handlers(dict.fromkeys(ended, signal.SIG_IGN))
+        for each in ended:
             del self._handlers[each]
         sys.exit(0 if self._quit else 128 + number)
 
@@ -189,7 +192,8 @@ class Screen:
         with _held():
             self._give()
         self._times_stopped += 1
-        handler = signal.signal(number, signal.SIG_DFL)
+        handler = signal.getsignal(number)
+        replace_handlers({number: signal.SIG_DFL})
         os.kill(os.getpid(), number)
         # The process continues here after SIGCONT from the shell.
         signal.signal(number, handler)

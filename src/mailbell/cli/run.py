@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mailbell._sys.orphans import adopt_orphans
-from mailbell._sys.signals import ending_signals, prepare_signals
+from mailbell._sys.signals import ending_signals, prepare_signals, replace_handlers
 from mailbell.agent.configuration import DEFAULTS, Job, from_options
 from mailbell.agent.preset import Preset
 from mailbell.cli._agent_file import default_path, load, presets
@@ -292,8 +292,7 @@ def _serve(jobs: Sequence[Job], socket_path: str | None) -> None:
         raise _only(group) from None
     finally:
         # The interpreter restores the default actions of all others at its end.
-        for number in ending:
-            signal.signal(number, signal.SIG_IGN)
+        replace_handlers(dict.fromkeys(ending, signal.SIG_IGN))
 
 
 def _end(_number: int, _frame: object) -> NoReturn:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, Protocol
 
+from mailbell._sys.signals import replace_handlers
 from mailbell.core.errors import MailbellError, OperatingSystemError
 
 __all__ = ["Say", "Step", "carry_out", "ended_by_signals"]
@@ -128,8 +129,7 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        replace_handlers(before)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -139,7 +139,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
     """Let nothing but SIGKILL interrupt the block."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    replace_handlers(dict.fromkeys(_ENDING, signal.SIG_IGN))
     try:
         yield
     finally:

@@ -98,8 +98,8 @@ def ignore_signals() -> None:
     CPython restores the default actions before it ends. A second signal at that moment
     would end the daemon with another exit status. The policy permits these three calls.
     """
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ending = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    signals.replace_handlers(dict.fromkeys(ending, signal.SIG_IGN))
 
 
 async def until_told(told: AsyncIterator[signal.Signals], journal: Journal) -> None:
