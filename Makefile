@@ -14,6 +14,8 @@ LOCKED ?= yes
 # Tests that run at the same time. Most tests wait for a daemon or for the kernel, so there
 # may be more of them than cores.
 WORKERS ?= 4
+# Processes that check types at the same time.
+TYPERS ?= 2
 
 BIN := $(VENV)/bin
 PARALLEL := -n $(WORKERS) --dist worksteal
@@ -32,12 +34,13 @@ run: $(BIN)/.run
 test: lint suite
 
 ## suite: the tests without lint (TESTS=path runs only those, and counts no branches).
-##        What takes long and is marked so has a stage of its own in .ci/run
+##        What takes long and is marked so, and the tests of bench/ and torture/, have stages of
+##        their own in .ci/run
 suite: $(BIN)/.test
 ifdef TESTS
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 else
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not long' --cov --cov-report=
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not long and not aside' --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100 --include="$$($(BIN)/python tests/test_layers.py)"
 endif
 
@@ -45,7 +48,8 @@ endif
 lint: $(BIN)/.test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy
+	@# An older mypy, which has one process, ignores it.
+	MYPY_NUM_WORKERS=$(TYPERS) $(BIN)/python -m mypy
 
 ## fuzz: run every fuzz target; all together take SECONDS
 fuzz: $(BIN)/.fuzz

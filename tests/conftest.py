@@ -66,21 +66,24 @@ ALLOWED: Final = {
 
 # What says the same with every Python and every version of a dependency, because it asks the
 # kernel, libseccomp, systemd, node_exporter, a mail program or V8: with an attack, or with every
-# rule of a policy. `.ci/run` runs it once; the stages of other Pythons say `-m "not once"`. Some
-# tests of other files have the mark too: they ask the kernel with a compiled filter and a bare
-# interpreter. The rest of the tests runs each program of ours, the agent and its commands too,
-# with each Python and each dependency.
+# rule of a policy. Or it asks our sources alone. `.ci/run` runs it once; the stages of other
+# Pythons say `-m "not once"`. Some tests of other files have the mark too: they ask the kernel with
+# a compiled filter and a bare interpreter. The rest of the tests runs each program of ours, the
+# agent and its commands too, with each Python and each dependency.
 ONCE: Final = {
     "bench", "clients", "completion", "demo", "documents", "end_to_end", "machines",
     "mail_programs", "mail_servers", "manual", "packages", "service_files", "site", "torture",
     "sandbox/test_program.py", "sandbox/test_companion_program.py", "cli/test_collector.py",
     "sandbox/test_companion_rules.py", "sandbox/test_each_layer.py", "sandbox/test_intruder.py",
-    "sandbox/test_intruder_ways_round.py", "sandbox/test_sender_attacks.py",
+    "sandbox/test_intruder_ways_round.py", "sandbox/test_sender_attacks.py", "test_layers.py",
 }  # fmt: skip
 # In a folder of ONCE, but written with msgspec and matplotlib, or with the library that has V8.
 NOT_ONCE: Final = {
     "bench/test_report.py", "bench/test_run.py", "bench/test_push_page.py", "clients/test_text.py",
 }  # fmt: skip
+# Tests of what measures or attacks the programs, and of no program. Stages of `.ci/run` have them;
+# `make test` is for who changes the programs, and is to be quick.
+ASIDE: Final = {"bench", "torture"}
 HERE: Final = Path(__file__).parent
 
 # Real programs, whose branches are not counted, and rooms without a pure module. A pure module
@@ -127,6 +130,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(HERE)
         if str(path) not in NOT_ONCE and ONCE & {str(path), *map(str, path.parents)}:
             item.add_marker(pytest.mark.once)
+        if path.parts[0] in ASIDE and not item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.aside)
     long = [item for item in items if item.get_closest_marker("long")]
     others = [item for item in items if item not in long]
     share = len(others) // max(1, len(long))

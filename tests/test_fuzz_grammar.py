@@ -57,7 +57,7 @@ def reads(parse: Callable[[bytes], object]) -> Callable[[bytes], bool]:
     def is_read(data: bytes) -> bool:
         try:
             return parse(data) is not None
-        except Exception:
+        except Exception:  # parsers have error types of their own, and one may be broken
             return False
 
     return is_read

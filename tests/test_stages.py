@@ -11,6 +11,7 @@ import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,15 +157,20 @@ def test_the_floors_have_a_python_that_no_other_stage_has(
     assert done.stdout == f"python{chosen}\n"
 
 
-def test_a_file_that_is_tested_once_is_there() -> None:
+def _conftest() -> Any:
     where = Path(__file__).with_name("conftest.py")
     spec = importlib.util.spec_from_file_location("conftest_read_again", where)
     assert spec is not None
     assert spec.loader is not None
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
-    for name in conftest.ONCE | conftest.NOT_ONCE:
-        assert (where.parent / name).exists(), name
+    return conftest
+
+
+def test_a_file_that_is_tested_once_is_there() -> None:
+    conftest = _conftest()
+    for name in conftest.ONCE | conftest.NOT_ONCE | conftest.ASIDE:
+        assert (Path(__file__).parent / name).exists(), name
 
 
 def test_what_make_test_leaves_out_has_a_stage() -> None:
@@ -178,6 +184,12 @@ def test_what_make_test_leaves_out_has_a_stage() -> None:
     assert len(long) > 8
     named = set(re.findall(r"tests/[\w./]+", (ROOT / ".ci" / "stages").read_text()))
     assert [file for file in long if not named & {str(file), str(file.parent)}] == []
+
+
+def test_what_make_test_leaves_out_of_a_folder_has_a_stage() -> None:
+    lines = (ROOT / ".ci" / "stages").read_text().splitlines()
+    for folder in _conftest().ASIDE:
+        assert any("aside" in line and f"tests/{folder}" in line for line in lines), folder
 
 
 def test_every_dependency_has_its_floor() -> None:

@@ -168,7 +168,7 @@ class FakeDaemon:
                     connection.settimeout(GUARD)
                     scene(Peer(connection, self._service))
                 self._played += 1
-        except BaseException as error:
+        except BaseException as error:  # the test must learn of every exception
             self._failure = error
         finally:
             self._go_away()

@@ -155,7 +155,7 @@ def intruding(daemon: Running) -> Iterator[Intruder]:
         yield intruder
     except Gone:
         raise
-    except BaseException:
+    except BaseException:  # it is raised again
         with suppress(OSError, Gone):  # the test has failed already
             intruder.leave()
         raise

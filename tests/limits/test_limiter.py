@@ -58,6 +58,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.uncounted
 @settings(max_examples=200)
 # A private address, and the address of IPv6 that looks as if it were behind the translator.
 @example(limits=b"\x00\x00\x02", steps=[(0, 12, 0), (2, 7, 0)])
@@ -340,6 +341,7 @@ def test_a_listed_network_around_a_translator_makes_no_stranger_behind_it_named(
     ]
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("written", ["2001:db8:a::25", "2001:db8:a::/64", "2001:db8:a::/48"])
 def test_a_named_sender_is_known_before_it_was_heard_and_for_ever(written: str) -> None:
     gate = make(senders=listed(written)).gate(TCP, V6)
@@ -624,6 +626,7 @@ def test_a_visitor_is_no_work_for_the_collector_of_garbage() -> None:
     assert not gc.is_tracked(gate.barred)
 
 
+@pytest.mark.uncounted
 def test_a_limiter_that_nobody_needs_any_more_leaves_nothing_behind() -> None:
     """A program that makes one for each input would fill its memory: fuzzers do."""
 

@@ -348,6 +348,7 @@ async def test_who_does_not_read_gets_one_reply_that_stands_for_many(
     await serve(body)
 
 
+@pytest.mark.uncounted
 async def test_who_does_not_read_an_answer_is_closed(
     autojump_clock: MockClock, serve: Serve
 ) -> None:

@@ -27,7 +27,7 @@ from harness.netns import Namespace
 
 __all__ = ["PATIENCE", "Ran", "System", "booted"]
 
-PATIENCE: Final = 120.0  # seconds for a command that downloads nothing
+PATIENCE: Final = 300.0  # seconds for a command that downloads nothing, beside five others
 _DOWNLOADS: Final = 400.0  # seconds for one that does
 
 ENVIRONMENT: Final = {

@@ -126,6 +126,9 @@ def stale(seen: Seen, policy: Policy) -> list[str]:
     ]
 
 
+# With another Python the rules differ as little as with another dependency: the tests of the system
+# run with each, and a call that is not permitted ends them.
+@pytest.mark.once
 def test_nothing_happens_that_should_not(open_path: Path, record_property: Publish) -> None:
     run_suite(open_path, [SUITE / name for name in PART])
     for program in PROGRAMS:

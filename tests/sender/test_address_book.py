@@ -145,7 +145,7 @@ class BookMachine(RuleBasedStateMachine):
 
 
 BookMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestBook = BookMachine.TestCase
+TestBook = pytest.mark.uncounted(BookMachine.TestCase)
 
 
 def test_an_account_that_was_never_seen_has_no_address() -> None:
@@ -187,6 +187,7 @@ def test_old_accounts_are_forgotten_a_few_at_a_time() -> None:
     assert one.horizon(TTL + 1) == 1.0
 
 
+@pytest.mark.uncounted
 def test_accounts_whose_places_in_the_index_collide_are_found_and_go() -> None:
     """Of a thousand accounts many have the same place; each that goes closes its gap.
 
@@ -272,6 +273,7 @@ def test_the_book_tells_how_much_it_holds_and_what_it_gave_up() -> None:
     assert (len(book), book.sightings, book.evicted) == (2, 2, 2)
 
 
+@pytest.mark.uncounted
 def test_whichever_account_goes_all_others_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an index that is nearly full, and places that many accounts want, at its end too."""
     random = Random(7)

@@ -487,6 +487,7 @@ def test_however_names_end_nothing_is_left() -> None:
     assert (inquiries._young, inquiries._tcp_places) == (0, TCP_PLACES)
 
 
+@pytest.mark.uncounted
 @settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.lists(st.booleans(), min_size=1, max_size=3))
 def test_every_name_is_answered_once_and_in_time(random: Random, by_udp: list[bool]) -> None:

@@ -169,6 +169,7 @@ def test_a_flood_of_logins_or_datagrams_is_dropped_over_the_limit() -> None:
     assert it.counted()[InputOutcome.RATE_LIMITED] == 6
 
 
+@pytest.mark.uncounted
 def test_a_trusted_user_may_tell_of_all_that_has_waited() -> None:
     it = Front()
     for _ in range(TRUSTED_BURST):

@@ -111,6 +111,7 @@ def test_each_user_has_a_burst_and_then_a_rate() -> None:
     assert taken(it, bob, 1.0, USER_BURST + 1) == USER_BURST
 
 
+@pytest.mark.uncounted
 @pytest.mark.parametrize("speaker", [Speaker(VMAIL, Origin.HOOK), Speaker(None, Origin.CYRUS)])
 def test_a_trusted_user_may_tell_of_all_that_has_waited(speaker: Speaker) -> None:
     it = speakers()[1]

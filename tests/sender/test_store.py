@@ -171,6 +171,7 @@ def rows(path: Path) -> int:
     return int(count)
 
 
+@pytest.mark.uncounted
 def test_the_table_is_bounded_although_it_is_swept_in_parts(bench: Bench) -> None:
     """10,000 accounts come once each; the book has places for 1,000, and so has the table."""
     store, book = bench.open()

@@ -69,7 +69,7 @@ def _changed(inputs: Sequence[bytes]) -> Iterator[bytes]:
 def _run(data: bytes) -> None:
     try:
         _state["check"](data)
-    except Exception:
+    except Exception:  # as the fuzzer: whatever a target raises is a crash
         traceback.print_exc()
         prefix = _state["options"].get("artifact_prefix", "./")
         name = f"{prefix}crash-{hashlib.sha256(data).hexdigest()[:8]}"

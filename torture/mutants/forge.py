@@ -9,6 +9,7 @@ A mutant that survives the quick way is tried the slow way too if its function h
 changed: the tests may have what it returned then.
 """
 
+import fcntl
 import gc
 import importlib.util
 import os
@@ -36,6 +37,7 @@ IMPORTED_ONCE: Final = (hypothesis, msgspec, pytest, trio)
 BASELINE: Final = Time(60.0, 30.0)
 NOTHING: Final = Time(0.0, 0.0)
 TO_COLLECT: Final = Time(10.0, 3.0)
+FAR: Final = 100  # the least number of the descriptor for answers
 
 
 class Test(msgspec.Struct, frozen=True):
@@ -271,7 +273,8 @@ def file_of(module: str) -> str:
 def main() -> None:
     """Do the job that standard input has."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    # A mutant may write to another descriptor than it should, which is a low number.
+    answers = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, FAR), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def tell(found: Found) -> None:
