@@ -14,7 +14,7 @@ from sandbox.attacks.layers import NOBODY, ROOT
 from sandbox.rules import Inside, numbers_in
 
 from mailbell._sys.companion import keep_descriptors
-from mailbell._sys.process import MAX_DATA
+from mailbell._sys.process import MAX_DATA, _data
 from mailbell.sandbox.lock import Locked, Unprivileged
 from mailbell.sender import cluster_node, cyrus_reader, resolver
 from mailbell.sender._node_settings import Settings
@@ -126,7 +126,7 @@ def _cluster(function: Inside, settings: Settings, before: Callable[[], object])
 
     _node_at_work.work = instead  # type: ignore[assignment]
     cluster_node._SPARE_DESCRIPTORS = SPARE  # type: ignore[misc]
-    cluster_node._MOST_MEMORY = MAX_DATA  # type: ignore[misc]
+    cluster_node._MOST_MEMORY = _data() + MAX_DATA // 2  # type: ignore[misc]
     cluster_node._run(IDENTITY, lambda: settings, _far())
     return returned[0]
 

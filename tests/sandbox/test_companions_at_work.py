@@ -5,6 +5,7 @@ Each does everything that it ever does, under strace and with an audit hook at t
 
 import ctypes
 import errno
+import mmap
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import pytest
 from harness.alone import ask
+from harness.child import Ended
 from harness.engine import needs_engine
 from harness.libseccomp import libseccomp
 from harness.watch import ALLOWED, events, unexpected
@@ -193,6 +195,12 @@ def test_an_intruder_in_the_companion_for_the_cluster_dies(
 )
 def test_an_intruder_in_the_reader_dies(attack: Callable[[Mapping[str, Any]], object]) -> None:
     assert locked_cyrus_reader(attack).signal is signal.SIGSYS
+
+
+@pytest.mark.parametrize("locked", [locked_resolver, locked_cyrus_reader, locked_cluster])
+def test_how_much_memory_the_tests_have_changes_nothing(locked: Callable[..., Ended]) -> None:
+    with mmap.mmap(-1, 2 << 30, mmap.MAP_PRIVATE):  # counted as data, and never used
+        assert locked(lambda _: "locked").value == "locked"
 
 
 @pytest.mark.parametrize("locked", [locked_resolver, locked_cyrus_reader, locked_cluster])
